@@ -1,0 +1,39 @@
+from setuptools import find_packages, setup
+
+AWS_LOCAL = ["moto[server]>=5.1", "localstack-client>=2.10"]
+
+setup(
+    name="session-forwarder",
+    version="0.1.0",
+    description="Learning-session activity in; events, status and score messages out, in order, to everyone who asked",
+    python_requires=">=3.11",
+    packages=find_packages(include=["pipeline*", "transforms*", "schemas*"]),
+    package_data={"schemas": ["*.avsc"]},
+    install_requires=[
+        "apache-beam>=2.77",
+        "aiohttp>=3.11",
+        "boto3>=1.40",
+        "fastavro>=1.10",
+        "msgspec>=0.19",
+        "orjson>=3.10",
+        "pcre2>=0.7",
+        "pyarrow>=18",
+        "zstandard>=0.23",
+    ],
+    extras_require={
+        "aws": ["apache-beam[aws]>=2.77"],
+        "gcp": ["apache-beam[gcp]>=2.77"],
+        "local": AWS_LOCAL,
+        "test": [
+            *AWS_LOCAL,
+            "boto3-stubs[firehose,kinesis,s3]>=1.40",
+            "hypothesis>=6.100",
+            "mypy>=1.15",
+            "pytest>=8",
+            "ruff>=0.11",
+            "standardwebhooks>=1.0",
+            "trustme>=1.2",
+        ],
+    },
+    entry_points={"console_scripts": ["session-forwarder=pipeline.__main__:console"]},
+)
