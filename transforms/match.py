@@ -1,0 +1,75 @@
+"""Match: every record against the query of every forwarder in whose scope it is (records.md section 4)."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+
+from schemas import Record
+from transforms.forwarder_source import ForwarderSource
+from transforms.forwarders import Forwarder
+from transforms.query import ForwarderIndex
+from transforms.statement import StatementBuilder, query_document
+
+
+class Match(NamedTuple):
+    """A record and the forwarders it is due to; `undecided`: a query gave up on it (mongo-query.md section 7).
+
+    `statement` is there when matching had to build it.
+    """
+
+    record: Record
+    statement: dict[str, Any] | None
+    forwarders: tuple[Forwarder, ...]
+    undecided: tuple[Forwarder, ...]
+
+
+@dataclass
+class MatchForwarders(beam.PTransform):
+    """PCollection[list[Record]] -> PCollection[list[Match]]: only records that are due to someone, in their order.
+
+    forwarders: where each worker loads the documents from; they do not travel in the graph.
+    """
+
+    forwarders: ForwarderSource
+    statements: StatementBuilder
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, records: PCollection[list[Record]]) -> PCollection[list[Match]]:
+        return records | "Match queries" >> beam.ParDo(_MatchBlock(self.forwarders, self.statements)).with_output_types(
+            list[Match]
+        )
+
+
+class Matcher:
+    """Matches records against forwarders; the pure part of `MatchForwarders`."""
+
+    def __init__(self, forwarders: Iterable[Forwarder], statements: StatementBuilder) -> None:
+        self._index: ForwarderIndex[Forwarder] = ForwarderIndex(forwarders)
+        self._statement = statements.statement if "statement" in self._index.fields else None
+
+    def match(self, record: Record) -> Match | None:
+        """Who the record is due to; None if no one."""
+        statement = self._statement(record) if self._statement is not None else None
+        found = self._index.matching(query_document(record, statement))
+        if not found.matched and not found.undecided:
+            return None
+        return Match(record, statement, found.matched, found.undecided)
+
+
+class _MatchBlock(beam.DoFn):
+    def __init__(self, forwarders: ForwarderSource, statements: StatementBuilder) -> None:
+        self._forwarders = forwarders
+        self._statements = statements
+
+    def setup(self) -> None:
+        self._matcher = Matcher(self._forwarders.load(), self._statements)
+
+    def process(self, block: list[Record]) -> Iterator[list[Match]]:
+        matches = [match for record in block if (match := self._matcher.match(record)) is not None]
+        if matches:
+            yield matches
