@@ -29,7 +29,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class DeadLetter(Receipt, frozen=True, gc=False, kw_only=True):
     """A receipt's fields, why the record was given up, and all that a redrive needs.
 
-    `record` is the record as `--write_records jsonl` writes it.
+    `record` is the record as `--write_records jsonl` writes it; `hops` how many forwarders it had come through.
     """
 
     reason: str
@@ -37,3 +37,4 @@ class DeadLetter(Receipt, frozen=True, gc=False, kw_only=True):
     payload: bytes | None = None
     payload_kind: str
     record: bytes
+    hops: int = 0
