@@ -74,7 +74,9 @@ def documented_session() -> list[Activity]:
     start = (DOCUMENTED_START - START_OF_DAY) / 1000
     return [
         activity("START", start, num_questions=10, **of_session),
-        activity("RESPOND", start + 60, responses=[response(i, attempted=i != unattempted) for i in items], **of_session),
+        activity(
+            "RESPOND", start + 60, responses=[response(i, attempted=i != unattempted) for i in items], **of_session
+        ),
         activity(
             "SUBMIT",
             start + 500,
