@@ -256,7 +256,8 @@ class Derivation:
         if activity.num_questions is not None:
             session.num_questions = int(activity.num_questions // 1)
         if activity.metadata:
-            session.metadata = {**session.metadata, **activity.metadata}
+            # Sorted: copies of one activity may differ in the order of a map, the bytes of a document may not.
+            session.metadata = dict(sorted({**session.metadata, **activity.metadata}.items()))
         for response in activity.responses:
             _merge_response(session, response)
         if activity.subscores:
@@ -413,13 +414,17 @@ def _subscore(session: Session, definition: SubscoreDefinition) -> dict[str, Any
     }
 
 
-def _leaving_order(record: Record) -> tuple[int, int, str, str, str]:
+def _leaving_order(record: Record) -> tuple[int, int, str, bool, str, bool, str]:
+    organisation, lrs_id = record.organisation, record.lrs_id
     return (
         record.timestamp,
         record.place,
         record.message["session_id"],
-        record.organisation or "",
-        record.lrs_id or "",
+        # None and "" are two tenants.
+        organisation is not None,
+        organisation or "",
+        lrs_id is not None,
+        lrs_id or "",
     )
 
 
