@@ -121,10 +121,7 @@ class _Session:
         activity, before = seen[-1], self.status(seen[:-1])
         status = self.status(seen)
         score = [("score", self.score(seen))] if self.known(seen) else []
-        if not self.differs(score):
-            changed = []
-        else:
-            changed = score
+        changed = score if self.differs(score) else []
         match activity.action:
             case "START" if activity.state == "initial":
                 if any(starts(a) for a in seen[:-1]):
