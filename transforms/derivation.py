@@ -36,6 +36,7 @@ _RANK = {
     "DISCARD": 5,
 }
 _OTHER = 2
+_LARGEST_LONG = 2**63 - 1
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
@@ -258,11 +259,12 @@ class Derivation:
         elif session.activity_id != activity.activity_id:
             self.counts.activity_id_disagreements += 1
         if activity.session_duration is not None:
-            session.session_duration = int(activity.session_duration // 1)
+            session.session_duration = _floored(activity.session_duration)
         if activity.num_questions is not None:
-            session.num_questions = int(activity.num_questions // 1)
+            session.num_questions = _floored(activity.num_questions)
         if activity.metadata:
-            session.metadata = {**session.metadata, **activity.metadata}
+            # Sorted: copies of one activity may differ in the order of a map, the bytes of a document may not.
+            session.metadata = dict(sorted({**session.metadata, **activity.metadata}.items()))
         for response in activity.responses:
             _merge_response(session, response)
         if activity.subscores:
@@ -295,6 +297,11 @@ def _order_by_rank(activity: Activity) -> tuple[int, str]:
 
 def _order_by_seq(activity: Activity) -> tuple[int, tuple[int, str]]:
     return activity.seq or 0, _order_by_rank(activity)
+
+
+def _floored(value: Number) -> int:
+    """`value` without its fraction; the nearest one of 64 bits where it does not fit the long of the schemas."""
+    return max(-_LARGEST_LONG, min(_LARGEST_LONG, int(value // 1)))
 
 
 def _merge_response(session: Session, response: Response) -> None:
@@ -419,13 +426,17 @@ def _subscore(session: Session, definition: SubscoreDefinition) -> dict[str, Any
     }
 
 
-def _leaving_order(record: Record) -> tuple[int, int, str, str, str]:
+def _leaving_order(record: Record) -> tuple[int, int, str, bool, str, bool, str]:
+    organisation, lrs_id = record.organisation, record.lrs_id
     return (
         record.timestamp,
         record.place,
         record.message["session_id"],
-        record.organisation or "",
-        record.lrs_id or "",
+        # None and "" are two tenants.
+        organisation is not None,
+        organisation or "",
+        lrs_id is not None,
+        lrs_id or "",
     )
 
 

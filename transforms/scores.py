@@ -9,6 +9,8 @@ from schemas.activity import Number
 # Wide enough for any two doubles to be added without rounding.
 _EXACT = Context(prec=800, Emax=10_000, Emin=-10_000)
 _LARGEST_PRINTED_INTEGER = 2**63
+# From here on a double's value need not be its shortest decimal: 1e23 is 99999999999999991611392.
+_EVERY_INTEGER_IS_A_DOUBLE = 2**53
 
 
 def exact_sum(values: Iterable[Number | None]) -> Number | None:
@@ -25,7 +27,7 @@ def exact_sum(values: Iterable[Number | None]) -> Number | None:
         found = True
         if isinstance(value, int):
             whole += value
-        elif value.is_integer():
+        elif value.is_integer() and abs(value) <= _EVERY_INTEGER_IS_A_DOUBLE:
             whole += int(value)
         else:
             fractional = _EXACT.add(fractional or Decimal(), Decimal(repr(value)))
