@@ -40,10 +40,7 @@ def build(pipeline: beam.Pipeline, plan: Plan) -> None:
     """Add the whole job to `pipeline`."""
     job = plan.job
     statements = StatementBuilder(job.actor_home_page, 60 if job.session_duration_unit == "minutes" else 1)
-    if job.redrive:
-        parts = _redrive(pipeline, plan, statements)
-    else:
-        parts = _run(pipeline, plan, statements)
+    parts = _redrive(pipeline, plan, statements) if job.redrive else _run(pipeline, plan, statements)
     _ = (
         parts
         | "All summaries" >> beam.Flatten()
@@ -84,16 +81,33 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
 
 
 def _redrive(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> list[PCollection[Summary]]:
-    ...
+    """What was given up in earlier runs, instead of what is in the input."""
+    job = plan.job
+    if plan.source is None or plan.deliver is None or plan.deliver.history is None:
+        raise ValueError("a redrive needs forwarders and the history of an output")
+    dead = pipeline | "Read dead letters" >> ReadDeadLetters(
+        plan.deliver.history,
+        plan.source,
+        statements,
+        plan.progress,
+        restricted_to=job.only_forwarders,
+        kinds=job.kinds,
+        since=job.since,
+        until=job.until,
+    )
+    return [dead.summaries, _end(dead.matches, plan, plan.source, statements)]
 
 
 def _end(
     matches: PCollection[list[Match]], plan: Plan, source: ForwarderSource, statements: StatementBuilder
 ) -> PCollection[Summary]:
     """A dry run is the same graph with another end."""
+    summaries: PCollection[Summary]
     if plan.deliver is None:
-        return matches | "Count" >> CountMatches(statements)
-    return matches | "Deliver" >> DeliverMatches(source, statements, plan.deliver, plan.progress)
+        summaries = matches | "Count" >> CountMatches(source, statements)
+    else:
+        summaries = matches | "Deliver" >> DeliverMatches(source, statements, plan.deliver, plan.progress)
+    return summaries
 
 
 def _derive_settings(job: Job) -> DeriveSettings:

@@ -56,8 +56,8 @@ class DeliverOptions:
     settings: DeliverySettings
 
 
-@dataclass
-class DeliverMatches(beam.PTransform):
+@dataclass(eq=False)
+class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summary]]):
     """PCollection[list[Match]] -> PCollection[Summary]: the books of what was delivered.
 
     A user's matches come in their order, in one bundle. Nothing is emitted before everything in the bundle is settled.
@@ -72,9 +72,9 @@ class DeliverMatches(beam.PTransform):
         super().__init__()
 
     def expand(self, matches: PCollection[list[Match]]) -> PCollection[Summary]:
-        return matches | "Send" >> beam.ParDo(
-            _Send(self.forwarders, self.statements, self.options, self.progress)
-        ).with_output_types(Summary)
+        send = beam.ParDo(_Send(self.forwarders, self.statements, self.options, self.progress))
+        books: PCollection[Summary] = matches | "Send" >> send.with_output_types(Summary)
+        return books
 
 
 class _Send(beam.DoFn):
@@ -120,6 +120,7 @@ class _Sender:
         progress: Progress,
     ) -> None:
         self._statements = statements
+        self._forwarders = {forwarder.id: forwarder for forwarder in forwarders}
         self._streams = {
             forwarder.id
             for forwarder in forwarders
@@ -152,17 +153,17 @@ class _Sender:
             payload = _Payloads(match, self._statements)
             hops = _hops(match.record)
             hashed_key = partition_key(match.record.user_id) != match.record.user_id
-            for forwarder in match.forwarders:
-                account = self._books.account(forwarder.id)
+            for forwarder_id in match.forwarders:
+                account = self._books.account(forwarder_id)
                 account.matched += 1
-                if match.record.id in delivered.get(forwarder.id, _NOTHING):
+                if match.record.id in delivered.get(forwarder_id, _NOTHING):
                     account.already_delivered += 1
                 else:
-                    items.append(payload.item(forwarder, hops))
-                    account.hashed_keys += hashed_key and forwarder.id in self._streams
-            for forwarder in match.undecided:
-                self._books.account(forwarder.id).matched += 1
-                undecided.append(Settlement(payload.item(forwarder, hops), _UNDECIDED))
+                    items.append(payload.item(self._forwarders[forwarder_id], hops))
+                    account.hashed_keys += hashed_key and forwarder_id in self._streams
+            for forwarder_id in match.undecided:
+                self._books.account(forwarder_id).matched += 1
+                undecided.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _UNDECIDED))
         if undecided:
             self._settle(undecided)
         if items and not self._stopped:
@@ -220,10 +221,13 @@ class _Payloads:
     def __init__(self, match: Match, statements: StatementBuilder) -> None:
         self._record = match.record
         self._statement = match.statement
+        self._stored = match.stored
         self._statements = statements
         self._encoded: dict[str, bytes] = {}
 
     def item(self, forwarder: Forwarder, hops: int) -> Item:
+        if self._stored is not None:
+            return Item(forwarder.id, self._record, self._stored.payload, self._stored.kind, hops)
         payload = self._encoded.get(forwarder.payload)
         if payload is None:
             payload = encode_payload(self._record, forwarder.payload, self._built)
@@ -247,5 +251,3 @@ def _batch_sink(forwarder: Forwarder, limits: Mapping[str, StreamLimits]) -> Bat
     if forwarder.target.service == "firehose":
         return FirehoseSink(forwarder.target)
     return KinesisSink(forwarder.target, limits.get(forwarder.id))
-
-

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 from apache_beam.transforms.window import GlobalWindow
+from apache_beam.typehints.decorators import no_annotations
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import KINDS, Activity, Kind, Record
@@ -49,8 +50,8 @@ class Derived(NamedTuple):
     summaries: PCollection[Summary]
 
 
-@dataclass
-class DeriveRecords(beam.PTransform):
+@dataclass(eq=False)
+class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
     """PCollection[tuple[int, bytes]] (bucket of users, shard) -> Derived.
 
     read: one `Summary` of all that was read. Nothing is derived when it holds more rejects than
@@ -64,6 +65,8 @@ class DeriveRecords(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
+    # Beam takes an output of several PCollections for one type, and warns.
+    @no_annotations  # type: ignore[untyped-decorator]
     def expand(self, shards: PCollection[tuple[int, bytes]]) -> Derived:
         folded = (
             shards
@@ -74,7 +77,9 @@ class DeriveRecords(beam.PTransform):
             )
         )
         shared = (
-            folded[_SESSIONS] | "Group sessions" >> beam.GroupByKey() | "Find shared sessions" >> beam.Map(_count_shared)
+            folded[_SESSIONS]
+            | "Group sessions" >> beam.GroupByKey()
+            | "Find shared sessions" >> beam.Map(_count_shared)
         )
         summaries = (folded[_SUMMARY], shared) | "Derivation summaries" >> beam.Flatten()
         return Derived(folded["records"], summaries)
@@ -117,7 +122,7 @@ class _FoldUsers(beam.DoFn):
         if block:
             yield self._counted(block)
 
-    def finish_bundle(self) -> Iterator[TaggedOutput]:
+    def finish_bundle(self) -> Iterator[Any]:
         self._summary.derivation.add(self._derivation.counts)
         yield TaggedOutput(_SUMMARY, _at_end(self._summary))
         for group, sessions in enumerate(self._sessions):

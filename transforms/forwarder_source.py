@@ -1,4 +1,4 @@
-"""Where forwarder documents lie, and how launcher and workers read them. Only this, no document, is in the job graph."""
+"""Where forwarder documents lie, and how launcher and workers read them. No document is in the job graph."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace

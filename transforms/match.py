@@ -9,25 +9,34 @@ from apache_beam.pvalue import PCollection
 
 from schemas import Record
 from transforms.forwarder_source import ForwarderSource
-from transforms.forwarders import Forwarder
-from transforms.query import ForwarderIndex
+from transforms.forwarders import Forwarder, Payload
+from transforms.query import ForwarderIndex, compile_query
 from transforms.statement import StatementBuilder, query_document
 
 
-class Match(NamedTuple):
-    """A record and the forwarders it is due to; `undecided`: a query gave up on it (mongo-query.md section 7).
+class Stored(NamedTuple):
+    """A payload as it was sent before."""
 
-    `statement` is there when matching had to build it.
+    payload: bytes
+    kind: Payload
+
+
+class Match(NamedTuple):
+    """A record and the ids of the forwarders it is due to; `undecided`: a query gave up (mongo-query.md section 7).
+
+    Ids, because Beam encodes elements, if only to measure them, and a forwarder holds secrets.
+    `statement` is there when matching had to build it; `stored` when what is sent is a dead letter's payload.
     """
 
     record: Record
     statement: dict[str, Any] | None
-    forwarders: tuple[Forwarder, ...]
-    undecided: tuple[Forwarder, ...]
+    forwarders: tuple[str, ...]
+    undecided: tuple[str, ...]
+    stored: Stored | None = None
 
 
-@dataclass
-class MatchForwarders(beam.PTransform):
+@dataclass(eq=False)
+class MatchForwarders(beam.PTransform[PCollection[list[Record]], PCollection[list[Match]]]):
     """PCollection[list[Record]] -> PCollection[list[Match]]: only records that are due to someone, in their order.
 
     forwarders: where each worker loads the documents from; they do not travel in the graph.
@@ -40,9 +49,9 @@ class MatchForwarders(beam.PTransform):
         super().__init__()
 
     def expand(self, records: PCollection[list[Record]]) -> PCollection[list[Match]]:
-        return records | "Match queries" >> beam.ParDo(_MatchBlock(self.forwarders, self.statements)).with_output_types(
-            list[Match]
-        )
+        matching = beam.ParDo(_MatchBlock(self.forwarders, self.statements)).with_output_types(list[Match])
+        matches: PCollection[list[Match]] = records | "Match queries" >> matching
+        return matches
 
 
 class Matcher:
@@ -50,7 +59,10 @@ class Matcher:
 
     def __init__(self, forwarders: Iterable[Forwarder], statements: StatementBuilder) -> None:
         self._index: ForwarderIndex[Forwarder] = ForwarderIndex(forwarders)
-        self._statement = statements.statement if "statement" in self._index.fields else None
+        wants_statement = any(
+            "statement" in compile_query(forwarder.query).fields for forwarder in self._index.forwarders
+        )
+        self._statement = statements.statement if wants_statement else None
 
     def match(self, record: Record) -> Match | None:
         """Who the record is due to; None if no one."""
@@ -58,7 +70,11 @@ class Matcher:
         found = self._index.matching(query_document(record, statement))
         if not found.matched and not found.undecided:
             return None
-        return Match(record, statement, found.matched, found.undecided)
+        return Match(record, statement, _ids(found.matched), _ids(found.undecided))
+
+
+def _ids(forwarders: tuple[Forwarder, ...]) -> tuple[str, ...]:
+    return tuple([forwarder.id for forwarder in forwarders])
 
 
 class _MatchBlock(beam.DoFn):

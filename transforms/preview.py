@@ -17,36 +17,43 @@ from transforms.statement import StatementBuilder, encode_payload, query_documen
 from transforms.summary import Sample, Summary
 
 
-@dataclass
-class CountMatches(beam.PTransform):
+@dataclass(eq=False)
+class CountMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summary]]):
     """PCollection[list[Match]] -> PCollection[Summary]: matched by forwarder, with one sample payload for each.
 
     Resolves no reference and opens no connection.
     """
 
+    forwarders: ForwarderSource
     statements: StatementBuilder
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def expand(self, matches: PCollection[list[Match]]) -> PCollection[Summary]:
-        return matches | "Count" >> beam.ParDo(_CountMatches(self.statements)).with_output_types(Summary)
+        counting = beam.ParDo(_CountMatches(self.forwarders, self.statements)).with_output_types(Summary)
+        counted: PCollection[Summary] = matches | "Count" >> counting
+        return counted
 
 
 class _CountMatches(beam.DoFn):
-    def __init__(self, statements: StatementBuilder) -> None:
+    def __init__(self, forwarders: ForwarderSource, statements: StatementBuilder) -> None:
+        self._source = forwarders
         self._statements = statements
+
+    def setup(self) -> None:
+        self._forwarders = {forwarder.id: forwarder for forwarder in self._source.load()}
 
     def start_bundle(self) -> None:
         self._summary = Summary()
 
     def process(self, matches: list[Match]) -> None:
         for match in matches:
-            for forwarder in match.forwarders:
-                self._summary.books.account(forwarder.id).matched += 1
-                self._sample(forwarder, match.record)
-            for forwarder in match.undecided:
-                self._summary.keep(forwarder.id, "undecided")
+            for forwarder_id in match.forwarders:
+                self._summary.books.account(forwarder_id).matched += 1
+                self._sample(self._forwarders[forwarder_id], match.record)
+            for forwarder_id in match.undecided:
+                self._summary.keep(forwarder_id, "undecided")
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         yield WindowedValue(self._summary, GlobalWindow().max_timestamp(), (GlobalWindow(),))
@@ -58,8 +65,8 @@ class _CountMatches(beam.DoFn):
             self._summary.samples[forwarder.id] = Sample(record.timestamp, record.id, payload)
 
 
-@dataclass
-class ExplainRecord(beam.PTransform):
+@dataclass(eq=False)
+class ExplainRecord(beam.PTransform[PCollection[list[Record]], PCollection[Summary]]):
     """PCollection[list[Record]] -> PCollection[Summary]: for the record `id`, what decided for each forwarder."""
 
     id: str
@@ -70,9 +77,9 @@ class ExplainRecord(beam.PTransform):
         super().__init__()
 
     def expand(self, records: PCollection[list[Record]]) -> PCollection[Summary]:
-        return records | "Explain" >> beam.ParDo(
-            _ExplainRecord(self.id, self.forwarders, self.statements)
-        ).with_output_types(Summary)
+        explaining = beam.ParDo(_ExplainRecord(self.id, self.forwarders, self.statements)).with_output_types(Summary)
+        explained: PCollection[Summary] = records | "Explain" >> explaining
+        return explained
 
 
 class _ExplainRecord(beam.DoFn):

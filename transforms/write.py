@@ -9,17 +9,20 @@ import msgspec
 import pyarrow as pa
 from apache_beam.coders import BytesCoder
 from apache_beam.io import WriteToAvro, WriteToParquetBatched, WriteToText
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection
 
 from schemas import KINDS, Kind, Record, Reject, avro_schema
 from schemas.arrow import arrow_schema
 from schemas.record import encode_record, parquet_row, record_row
+from transforms.summary import Summary
 
 RecordFormat = Literal["jsonl", "avro", "parquet"]
 
 
-@dataclass
-class WriteRecords(beam.PTransform):
+@dataclass(eq=False)
+class WriteRecords(beam.PTransform[PCollection[list[Record]], None]):
     """PCollection[list[Record]] -> files `<directory>/<kind>-*.<format>`, one row or line a record.
 
     The message's own fields come first, in the documented order, then the record's envelope (`schemas/*.avsc`).
@@ -59,8 +62,8 @@ def _of_kind(block: list[Record], kind: Kind, record_format: RecordFormat) -> It
         yield pa.Table.from_pylist([parquet_row(record) for record in records], schema=arrow_schema(kind))
 
 
-@dataclass
-class WriteRejects(beam.PTransform):
+@dataclass(eq=False)
+class WriteRejects(beam.PTransform[PCollection[Reject], None]):
     """PCollection[Reject] -> Avro files `<prefix>-*.avro` (schemas/reject.avsc)."""
 
     prefix: str
@@ -74,3 +77,27 @@ class WriteRejects(beam.PTransform):
             | "Reject rows" >> beam.Map(msgspec.structs.asdict)
             | "Write rejects" >> WriteToAvro(self.prefix, avro_schema("reject"), file_name_suffix=".avro")
         )
+
+
+@dataclass(eq=False)
+class WriteSummary(beam.PTransform[PCollection[Summary], None]):
+    """PCollection[Summary] of one element -> `path`, as JSON: how the launcher learns what the workers counted."""
+
+    path: str
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, summary: PCollection[Summary]) -> None:
+        _ = summary | "Write summary" >> beam.Map(_write_summary, self.path)
+
+
+def _write_summary(summary: Summary, path: str) -> None:
+    with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        file.write(msgspec.json.encode(summary))
+
+
+def read_summary(path: str) -> Summary:
+    """What `WriteSummary` wrote to `path`."""
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        return msgspec.json.decode(file.read(), type=Summary)

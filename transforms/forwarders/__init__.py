@@ -5,6 +5,7 @@ loaded = load_forwarders(documents, Rules(compile_query))      # where the job i
 ready = resolve(loaded.forwarders, references)                 # on each worker, never in a dry run
 """
 
+from schemas.delivery import Payload
 from transforms.forwarders.documents import Document, Documents, documents_from, read_documents
 from transforms.forwarders.model import (
     AuthType,
@@ -13,7 +14,6 @@ from transforms.forwarders.model import (
     Forwarders,
     HttpTarget,
     KinesisTarget,
-    Payload,
     Service,
 )
 from transforms.forwarders.resolution import Resolution, resolve

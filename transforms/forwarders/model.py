@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from schemas.delivery import Payload
 from transforms.secrets import Secret
 
-Payload = Literal["statement", "record", "document"]
 AuthType = Literal["no auth", "token", "basic auth"]
 Service = Literal["streams", "firehose"]
 

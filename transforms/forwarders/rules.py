@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from schemas.delivery import Payload
 from transforms.forwarders import fields
 from transforms.forwarders.documents import Document, Documents, JsonObject, loads_strictly
 from transforms.forwarders.model import (
@@ -18,7 +19,6 @@ from transforms.forwarders.model import (
     Forwarders,
     HttpTarget,
     KinesisTarget,
-    Payload,
     Service,
 )
 from transforms.secrets import References, Secret, is_redacted, is_reference

@@ -90,9 +90,7 @@ def _assemble(node: Node) -> Match:
     if _weight(node) <= MAX_WEIGHT:
         writer = _Writer()
         expression = writer.node(node)
-        source = (
-            f"def make({', '.join(writer.names)}):\n def match(d):\n  return {expression}\n return match\n"
-        )
+        source = f"def make({', '.join(writer.names)}):\n def match(d):\n  return {expression}\n return match\n"
         part: Match = _factory(source)(*writer.constants)
         return part
     if isinstance(node, Field):
@@ -195,8 +193,7 @@ class _Writer:
             otherwise = self.constant(walker.at(position))
             is_object = f"type({value}) is {self._type(dict)}"
             closing = (
-                f" if {is_object} else {when_missing} if {variable} is None else {otherwise}({variable}))"
-                + closing
+                f" if {is_object} else {when_missing} if {variable} is None else {otherwise}({variable}))" + closing
             )
             opened += "("
             parent = variable

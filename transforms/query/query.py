@@ -59,9 +59,7 @@ class Query:
         """All dotted paths the query can look at, those inside `$elemMatch` with the path of the array before
         them.
         """
-        return frozenset(
-            ".".join(part.replace(".", "&46;") for part in path) for path in _paths(self.node, ())
-        )
+        return frozenset(".".join(part.replace(".", "&46;") for part in path) for path in _paths(self.node, ()))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return compile_query, (self._source,)
