@@ -10,7 +10,23 @@ import datetime as dt
 from decimal import Decimal
 from typing import Any, Final
 
-from transforms.query.nodes import And, ElemMatch, Equal, Field, In, Node, Or, Path
+from transforms.query.nodes import (
+    And,
+    Bits,
+    ElemMatch,
+    Equal,
+    Field,
+    Found,
+    In,
+    Mod,
+    Node,
+    Or,
+    Order,
+    Path,
+    Size,
+    Test,
+    Type,
+)
 from transforms.query.values import ObjectId, as_utc, is_nan
 from transforms.query.walk import as_index
 
@@ -118,3 +134,34 @@ def _of_any(node: Or) -> list[Alternative]:
         if len(result) > MAX_ALTERNATIVES or {} in result:
             return ANYTHING
     return result
+
+
+def necessary_fields(node: Node) -> tuple[Field, ...]:
+    """Fields each of which must hold for the node to hold."""
+    if isinstance(node, Field):
+        return (node,)
+    if isinstance(node, And):
+        return tuple(field for child in node.children for field in necessary_fields(child))
+    return ()
+
+
+def comparable(value: Any) -> tuple[str, Any] | None:
+    """The kind of a value and a form in which values of that kind compare, for those an order is looked up
+    of.
+    """
+    if isinstance(value, str):
+        return "string", value
+    if isinstance(value, dt.datetime):
+        return "date", as_utc(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or is_nan(value):
+        return None
+    return "number", value
+
+
+def needs_value(test: Test) -> bool:
+    """Whether a test is false of null and of a missing field."""
+    if isinstance(test, Order):
+        return test.value is not None
+    if isinstance(test, Type):
+        return "null" not in test.names
+    return isinstance(test, Found | Mod | Bits | Size | ElemMatch)
