@@ -12,20 +12,15 @@ from typing import Any, Final
 
 from transforms.query.nodes import (
     And,
-    Bits,
     ElemMatch,
     Equal,
     Field,
-    Found,
     In,
-    Mod,
     Node,
     Or,
     Order,
     Path,
-    Size,
     Test,
-    Type,
 )
 from transforms.query.values import ObjectId, as_utc, is_nan
 from transforms.query.walk import as_index
@@ -158,10 +153,8 @@ def comparable(value: Any) -> tuple[str, Any] | None:
     return "number", value
 
 
-def needs_value(test: Test) -> bool:
-    """Whether a test is false of null and of a missing field."""
-    if isinstance(test, Order):
+def needs_element(test: Test) -> bool:
+    """Whether a test is false where there is no element: only null equals a missing field."""
+    if isinstance(test, Order | Equal):
         return test.value is not None
-    if isinstance(test, Type):
-        return "null" not in test.names
-    return isinstance(test, Found | Mod | Bits | Size | ElemMatch)
+    return not (isinstance(test, In) and None in test.values)

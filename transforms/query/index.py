@@ -49,19 +49,29 @@ class Matching(tuple[F, ...]):
 class Group(Generic[F]):
     """Forwarders of one scope and one query: one evaluation for all of them."""
 
-    __slots__ = ("lrs_id", "members", "organisation", "query", "result", "scoped", "truth")
+    __slots__ = ("lrs_id", "members", "organisation", "query", "result", "truth")
 
     def __init__(self, query: Query, organisation: str | None, lrs_id: str | None) -> None:
         self.query = query
         self.organisation = organisation
         self.lrs_id = lrs_id
-        self.scoped = organisation is not None or lrs_id is not None
         self.members: list[tuple[int, F]] = []
-        self.truth: Callable[[Any], bool | None] = self._first_truth
         self.result: Matching[F] = Matching()
+        # Whether scope and query match; None when undecided.
+        self.truth: Callable[[Any], bool | None] = self._first_truth
 
     def _first_truth(self, document: Any) -> bool | None:
-        self.truth = self.query.compiled()
+        of_query = self.query.compiled()
+        organisation, lrs_id = self.organisation, self.lrs_id
+
+        def of_both(document: Any) -> bool | None:
+            if organisation is not None and document.get("organisation") != organisation:
+                return False
+            if lrs_id is not None and document.get("lrs_id") != lrs_id:
+                return False
+            return of_query(document)
+
+        self.truth = of_query if organisation is None and lrs_id is None else of_both
         return self.truth(document)
 
 
@@ -106,8 +116,6 @@ class ForwarderIndex(Generic[F]):
         matched: list[Group[F]] = []
         undecided: list[Group[F]] = []
         for group in candidates:
-            if group.scoped and not _in_scope(group, document):
-                continue
             truth = group.truth(document)
             if truth:
                 matched.append(group)
@@ -144,13 +152,6 @@ class ForwarderIndex(Generic[F]):
 
 
 _NOTHING: Final[Matching[Any]] = Matching()
-
-
-def _in_scope(group: Group[Any], document: Mapping[str, Any]) -> bool:
-    organisation, lrs_id = group.organisation, group.lrs_id
-    if organisation is not None and document.get("organisation") != organisation:
-        return False
-    return lrs_id is None or document.get("lrs_id") == lrs_id
 
 
 def _in_order(groups: list[Group[F]]) -> tuple[F, ...]:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from transforms.query.access import Alternative, comparable, key_of, needs_value
+from transforms.query.access import Alternative, comparable, key_of, needs_element
+from transforms.query.errors import UndecidedError
 from transforms.query.nodes import Field, Found, Order, Path
 from transforms.query.query import Query
-from transforms.query.regex import required_prefix
+from transforms.query.regex import Search, required_prefix
 from transforms.query.values import MISSING
 from transforms.query.walk import expand
 
@@ -121,24 +122,35 @@ class Verify(Generic[G]):
 class Choice(Generic[G]):
     """Entries by the key that an element at a path must have."""
 
-    __slots__ = ("parts", "read")
+    __slots__ = ("beyond", "found", "read")
 
     def __init__(self, path: Path, parts: dict[Any, tuple[Lookup[G], ...]]) -> None:
         self.read = reader(path)
-        self.parts = parts
+        # What only needs verifying lies one step nearer: with ten thousand keys every step is a cache miss.
+        self.found: dict[Any, tuple[G, ...]] = {}
+        self.beyond: dict[Any, tuple[Lookup[G], ...]] = {}
+        for key, part in parts.items():
+            first = part[0]
+            if len(part) == 1 and isinstance(first, Verify):
+                self.found[key] = first.found
+            else:
+                self.beyond[key] = part
 
     def collect(self, document: Document, into: list[G]) -> None:
         value = self.read(document)
+        if value is None:
+            return
         if type(value) is str:
-            part = self.parts.get(value)
-            if part is not None:
-                for lookup in part:
+            into += self.found.get(value, ())
+            if self.beyond:
+                for lookup in self.beyond.get(value, ()):
                     lookup.collect(document, into)
-        elif value is not None:
-            elements = value if type(value) is Several else (value,)
-            for key in {key_of(element) for element in elements}:
-                for lookup in self.parts.get(key, ()):
-                    lookup.collect(document, into)
+            return
+        elements = value if type(value) is Several else (value,)
+        for key in {key_of(element) for element in elements}:
+            into += self.found.get(key, ())
+            for lookup in self.beyond.get(key, ()):
+                lookup.collect(document, into)
 
 
 class Prefixes(Generic[G]):
@@ -210,19 +222,45 @@ class Gate(Generic[G]):
                 lookup.collect(document, into)
 
 
-class Presence(Generic[G]):
-    """Entries that need some value other than null at a path."""
+class Searches(Generic[G]):
+    """Entries by a pattern that must be found in a string at a path: it is read once for all."""
 
-    __slots__ = ("beyond", "read")
+    __slots__ = ("pairs", "read")
 
-    def __init__(self, path: Path, beyond: tuple[Lookup[G], ...]) -> None:
+    def __init__(self, path: Path, pairs: list[tuple[Search, G]]) -> None:
         self.read = reader(path)
-        self.beyond = beyond
+        self.pairs = pairs
 
     def collect(self, document: Document, into: list[G]) -> None:
-        if self.read(document) is not None:
-            for lookup in self.beyond:
-                lookup.collect(document, into)
+        value = self.read(document)
+        if type(value) is str:
+            for search, found in self.pairs:
+                try:
+                    if search(value):
+                        into.append(found)
+                except UndecidedError:
+                    into.append(found)
+        elif value is not None:
+            into += [found for _, found in self.pairs]
+
+
+class Names(Generic[G]):
+    """Entries by the name of a field that an object at a path must have."""
+
+    __slots__ = ("everything", "found", "read")
+
+    def __init__(self, path: Path, found: dict[str, list[G]]) -> None:
+        self.read = reader(path) if path else None
+        self.found = found
+        self.everything = [entry for entries in found.values() for entry in entries]
+
+    def collect(self, document: Document, into: list[G]) -> None:
+        value = document if self.read is None else self.read(document)
+        if type(value) is dict:
+            for name in value.keys() & self.found.keys():
+                into += self.found[name]
+        elif value is not None:
+            into += self.everything
 
 
 def build(entries: list[Entry[G]], nesting: int = 0) -> tuple[Lookup[G], ...]:
@@ -236,7 +274,8 @@ def build(entries: list[Entry[G]], nesting: int = 0) -> tuple[Lookup[G], ...]:
         rest = _by_prefix(rest, lookups)
         rest = _by_range(rest, lookups)
         rest = _by_shared_field(rest, nesting, lookups)
-        rest = _by_presence(rest, lookups)
+        rest = _by_search(rest, lookups)
+        rest = _by_name(rest, lookups)
     if rest:
         lookups.append(_verify(rest))
     return tuple(lookups)
@@ -326,13 +365,26 @@ def _by_shared_field(entries: list[Entry[G]], nesting: int, lookups: list[Lookup
     return rest
 
 
-def _by_presence(entries: list[Entry[G]], lookups: list[Lookup[G]]) -> list[Entry[G]]:
-    def present(field: Field) -> tuple[Path, None] | None:
-        return (field.path, None) if needs_value(field.test) else None
+def _by_search(entries: list[Entry[G]], lookups: list[Lookup[G]]) -> list[Entry[G]]:
+    def pattern(field: Field) -> tuple[Path, Search] | None:
+        return (field.path, field.test.search) if isinstance(field.test, Found) else None
 
-    chosen, rest = _most_shared(entries, present, _FEW)
+    chosen, rest = _most_shared(entries, pattern, _FEW)
     for path, members in chosen.items():
-        lookups.append(Presence(path, (_verify(entry for entry, _ in members),)))
+        lookups.append(Searches(path, [(search, entry.found) for entry, search in members]))
+    return rest
+
+
+def _by_name(entries: list[Entry[G]], lookups: list[Lookup[G]]) -> list[Entry[G]]:
+    def parent(field: Field) -> tuple[Path, str] | None:
+        return (field.path[:-1], field.path[-1]) if needs_element(field.test) else None
+
+    chosen, rest = _most_shared(entries, parent, _FEW)
+    for path, members in chosen.items():
+        found: dict[str, list[G]] = {}
+        for entry, name in members:
+            found.setdefault(name, []).append(entry.found)
+        lookups.append(Names(path, found))
     return rest
 
 
