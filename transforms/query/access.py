@@ -10,7 +10,18 @@ import datetime as dt
 from decimal import Decimal
 from typing import Any, Final
 
-from transforms.query.nodes import And, ElemMatch, Equal, Field, In, Node, Or, Path
+from transforms.query.nodes import (
+    And,
+    ElemMatch,
+    Equal,
+    Field,
+    In,
+    Node,
+    Or,
+    Order,
+    Path,
+    Test,
+)
 from transforms.query.values import ObjectId, as_utc, is_nan
 from transforms.query.walk import as_index
 
@@ -118,3 +129,32 @@ def _of_any(node: Or) -> list[Alternative]:
         if len(result) > MAX_ALTERNATIVES or {} in result:
             return ANYTHING
     return result
+
+
+def necessary_fields(node: Node) -> tuple[Field, ...]:
+    """Fields each of which must hold for the node to hold."""
+    if isinstance(node, Field):
+        return (node,)
+    if isinstance(node, And):
+        return tuple(field for child in node.children for field in necessary_fields(child))
+    return ()
+
+
+def comparable(value: Any) -> tuple[str, Any] | None:
+    """The kind of a value and a form in which values of that kind compare, for those an order is looked up
+    of.
+    """
+    if isinstance(value, str):
+        return "string", value
+    if isinstance(value, dt.datetime):
+        return "date", as_utc(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or is_nan(value):
+        return None
+    return "number", value
+
+
+def needs_element(test: Test) -> bool:
+    """Whether a test is false where there is no element: only null equals a missing field."""
+    if isinstance(test, Order | Equal):
+        return test.value is not None
+    return not (isinstance(test, In) and None in test.values)

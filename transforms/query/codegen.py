@@ -1,8 +1,8 @@
 """A query as one Python function: an expression over local variables, its constants passed in as arguments.
 
-No text of a query ever becomes source: names and literals are parameters `c0, c1, ...` of a factory, so
-queries of one shape share one compiled factory (compiling a source costs 130-430 us). Only generated names
-are interpolated.
+No text of a query ever becomes source: field names are parameters `s0, s1, ...` and operands `c0, c1, ...`
+of the functions around it, so queries of one shape share one compiled source (compiling one costs 130-430
+us). Only generated names are interpolated.
 
 The function is two-valued. When a regular expression hits its limit it hands over to `fallback`, which
 knows three values.
@@ -56,9 +56,6 @@ _PYTHON_TYPES: Final[dict[frozenset[str], frozenset[type]]] = {
 _SYMBOLS: Final = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _UNDECIDED: Final = (UndecidedError, RecursionError, ArithmeticError, AttributeError)
 
-Factory = Callable[..., Any]
-
-
 Truth = Callable[[Any], bool | None]
 
 
@@ -75,13 +72,11 @@ def compile_node(node: Node, fallback: Truth) -> Truth:
 
         return guarded
     writer = _Writer()
-    expression = writer.node(node)
-    source = (
-        f"def make({', '.join(['fallback', 'undecided', *writer.names])}):\n"
-        f" def match(d):\n  try:\n   return {expression}\n  except undecided:\n   return fallback(d)\n"
-        f" return match\n"
+    body = (
+        f"   try:\n    return {writer.node(node)}\n   except {writer.shared(_UNDECIDED)}:\n"
+        f"    return {writer.constant(fallback)}(d)\n"
     )
-    whole: Truth = _factory(source)(fallback, _UNDECIDED, *writer.constants)
+    whole: Truth = writer.function(body)
     return whole
 
 
@@ -89,9 +84,7 @@ def _assemble(node: Node) -> Match:
     """The function of a node of any size; it may raise what `_UNDECIDED` names."""
     if _weight(node) <= MAX_WEIGHT:
         writer = _Writer()
-        expression = writer.node(node)
-        source = f"def make({', '.join(writer.names)}):\n def match(d):\n  return {expression}\n return match\n"
-        part: Match = _factory(source)(*writer.constants)
+        part: Match = writer.function(f"   return {writer.node(node)}\n")
         return part
     if isinstance(node, Field):
         walker = Walker(node.path, element_test(node.test, _assemble), not takes_whole_arrays(node.test))
@@ -131,11 +124,23 @@ def _weight(node: Node) -> int:
 
 
 @functools.lru_cache(maxsize=4096)
-def _factory(source: str) -> Factory:
+def _shape(source: str) -> Callable[..., Any]:
     namespace: dict[str, Any] = {"__builtins__": {"type": type, "len": len}}
-    exec(compile(source, "<query>", "exec"), namespace)  # noqa: S102
-    factory: Factory = namespace["make"]
-    return factory
+    exec(compile(source, "<query>", "exec"), namespace)  # noqa: S102 - only names generated below are in it
+    shape: Callable[..., Any] = namespace["shape"]
+    return shape
+
+
+@functools.lru_cache(maxsize=4096)
+def _maker(source: str, shared: tuple[Any, ...]) -> Callable[..., Any]:
+    """The maker for one shape over the same fields, so that thousands of such queries share these constants
+    too.
+
+    Each constant of a function lives in a cell of its own; with ten thousand functions the processor's
+    cache holds only what they share.
+    """
+    maker: Callable[..., Any] = _shape(source)(*shared)
+    return maker
 
 
 class _Writer:
@@ -147,21 +152,28 @@ class _Writer:
     """
 
     def __init__(self) -> None:
-        self.names: list[str] = []
-        self.constants: list[Any] = []
-        self._by_key: dict[Any, str] = {}
+        self._own: list[Any] = []
+        self._shared: dict[Any, str] = {}
         self._variables = 0
         self.known: dict[Path, str] = {(): "d"}
 
-    def constant(self, value: Any, key: Any = None) -> str:
-        if key is not None and key in self._by_key:
-            return self._by_key[key]
-        name = f"c{len(self.names)}"
-        self.names.append(name)
-        self.constants.append(value)
-        if key is not None:
-            self._by_key[key] = name
-        return name
+    def constant(self, value: Any) -> str:
+        """The name of a constant of this query: an operand, or a function that knows one."""
+        self._own.append(value)
+        return f"c{len(self._own) - 1}"
+
+    def shared(self, value: Any) -> str:
+        """The name of a constant that queries over the same fields share; names, types and sets of types."""
+        return self._shared.setdefault(value, f"s{len(self._shared)}")
+
+    def function(self, body: str) -> Any:
+        """The function of this body, its constants bound."""
+        own = ", ".join(f"c{number}" for number in range(len(self._own)))
+        source = (
+            f"def shape({', '.join(self._shared.values())}):\n"
+            f" def make({own}):\n  def match(d):\n{body}  return match\n return make\n"
+        )
+        return _maker(source, tuple(self._shared))(*self._own)
 
     def node(self, node: Node) -> str:
         if isinstance(node, Field):
@@ -191,16 +203,14 @@ class _Writer:
         for position in range(1, len(path)):
             variable, value = self._value(parent, path[:position])
             otherwise = self.constant(walker.at(position))
-            is_object = f"type({value}) is {self._type(dict)}"
+            is_object = f"type({value}) is {self.shared(dict)}"
             closing = (
-                f" if {is_object} else {when_missing} if {variable} is None else {otherwise}({variable}))" + closing
+                f" if {is_object} else {when_missing} if {variable} is None else {otherwise}({variable}))"
+                + closing
             )
             opened += "("
             parent = variable
         return opened + self._leaf(parent, path, test, walker) + closing
-
-    def _type(self, python_type: type) -> str:
-        return self.constant(python_type, ("type", python_type))
 
     def _value(self, parent: str, path: Path) -> tuple[str, str]:
         """The variable of the value at a path, and the expression of that value where it stands."""
@@ -211,17 +221,17 @@ class _Writer:
         variable = f"v{self._variables}"
         # The known ones are shared by reference with no one: `node` copies before it restores.
         self.known = {**self.known, path: variable}
-        name = self.constant(path[-1], ("name", path[-1]))
+        name = self.shared(path[-1])
         return variable, f"({variable} := {parent}.get({name}))"
 
     def _leaf(self, parent: str, path: Path, test: Test, walker: Walker) -> str:
-        name = self.constant(path[-1], ("name", path[-1]))
+        name = self.shared(path[-1])
         if isinstance(test, Exists):
             return f"({name} in {parent})"
         fast = self._fast_leaf(parent, path, test, walker)
         if fast is not None:
             return fast
-        missing = self.constant(MISSING, ("missing",))
+        missing = self.shared(MISSING)
         return f"{self.constant(walker.end())}({parent}.get({name}, {missing}))"
 
     def _fast_leaf(self, parent: str, path: Path, test: Test, walker: Walker) -> str | None:
@@ -234,26 +244,26 @@ class _Writer:
             _, value = self._value(parent, path)
             variable = self.known[path]
             length = self.constant(test.length)
-            return f"(type({value}) is {self._type(list)} and len({variable}) == {length})"
+            return f"(type({value}) is {self.shared(list)} and len({variable}) == {length})"
         if isinstance(test, ElemMatch):
             _, value = self._value(parent, path)
             variable = self.known[path]
-            return f"(type({value}) is {self._type(list)} and {self.constant(walker.end())}({variable}))"
+            return f"(type({value}) is {self.shared(list)} and {self.constant(walker.end())}({variable}))"
         own: str | None = None
         others = _ATOMS_AND_DATES
         if isinstance(test, Found):
-            own = f"{self.constant(test.search)}({{v}}) if type({{e}}) is {self._type(str)}"
+            own = f"{self.constant(test.search)}({{v}}) if type({{e}}) is {self.shared(str)}"
         elif isinstance(test, Order):
             own, others = self._order(test)
         elif isinstance(test, In) and not test.patterns and test.values:
             own = self._members(test)
         elif isinstance(test, Type) and test.names in _PYTHON_TYPES:
-            own = f"True if type({{e}}) in {self.constant(_PYTHON_TYPES[test.names])}"
+            own = f"True if type({{e}}) in {self.shared(_PYTHON_TYPES[test.names])}"
         if own is None:
             return None
         _, value = self._value(parent, path)
         variable = self.known[path]
-        atoms = self.constant(others, ("atoms", len(others)))
+        atoms = self.shared(others)
         general = f"{self.constant(walker.end())}({variable})"
         return f"({own.format(v=variable, e=value)} else type({variable}) not in {atoms} and {general})"
 
@@ -264,7 +274,7 @@ class _Writer:
             return None
         _, value = self._value(parent, path)
         variable = self.known[path]
-        is_list = f"type({variable}) is {self._type(list)}"
+        is_list = f"type({variable}) is {self.shared(list)}"
         if operand is None:
             return f"({value} is None or {is_list} and None in {variable})"
         constant = self.constant(operand)
@@ -281,7 +291,7 @@ class _Writer:
         if isinstance(operand, bool) or is_nan(operand):
             return None, _ATOMS
         if isinstance(operand, int | float):
-            number, fraction = self._type(int), self._type(float)
+            number, fraction = self.shared(int), self.shared(float)
             constant = self.constant(operand)
             return (
                 f"{{v}} {symbol} {constant} if type({{e}}) is {number} or type({{v}}) is {fraction}",
@@ -289,12 +299,12 @@ class _Writer:
             )
         if isinstance(operand, str):
             return (
-                f"{{v}} {symbol} {self.constant(operand)} if type({{e}}) is {self._type(str)}",
+                f"{{v}} {symbol} {self.constant(operand)} if type({{e}}) is {self.shared(str)}",
                 _ATOMS_AND_DATES,
             )
         if isinstance(operand, dt.datetime):
-            utc = self.constant(dt.UTC, ("utc",))
-            date = self._type(dt.datetime)
+            utc = self.shared(dt.UTC)
+            date = self.shared(dt.datetime)
             return (
                 f"{{v}} {symbol} {self.constant(operand)} if type({{e}}) is {date} and {{v}}.tzinfo is {utc}",
                 _ATOMS,
@@ -303,10 +313,10 @@ class _Writer:
 
     def _members(self, test: In) -> str | None:
         if all(isinstance(value, str) for value in test.values):
-            return f"{{v}} in {self.constant(frozenset(test.values))} if type({{e}}) is {self._type(str)}"
+            return f"{{v}} in {self.constant(frozenset(test.values))} if type({{e}}) is {self.shared(str)}"
         numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in test.values)
         if numbers and not any(is_nan(value) for value in test.values):
-            number, fraction = self._type(int), self._type(float)
+            number, fraction = self.shared(int), self.shared(float)
             constant = self.constant(frozenset(test.values))
             return f"{{v}} in {constant} if type({{e}}) is {number} or type({{v}}) is {fraction}"
         return None

@@ -1,15 +1,17 @@
-"""Ten thousand forwarders at the price of ten: which of them a document matches."""
+"""Ten thousand forwarders at the price of ten: which of them a document matches.
+
+Forwarders of one scope and one query are one group. The groups stand in a tree of lookups (`lookups.py`)
+that gives the few a document could match; each of those is verified with its scope and its whole query.
+"""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from transforms.query.access import Alternative, alternatives, key_of
+from transforms.query.access import Alternative, alternatives, necessary_fields
 from transforms.query.errors import QueryError
-from transforms.query.nodes import Path
+from transforms.query.lookups import Entry, Lookup, build
 from transforms.query.query import Query, compile_query
-from transforms.query.walk import expand
 
 
 class Forwarder(Protocol):
@@ -44,93 +46,102 @@ class Matching(tuple[F, ...]):
         return self
 
 
-@dataclass(slots=True, eq=False)
-class _Group(Generic[F]):
+class Group(Generic[F]):
     """Forwarders of one scope and one query: one evaluation for all of them."""
 
-    query: Query
-    organisation: str | None
-    lrs_id: str | None
-    members: list[tuple[int, F]]
-    # Known to be found more than once: it has several alternatives.
-    several: bool = False
+    __slots__ = ("lrs_id", "members", "organisation", "query", "result", "truth")
+
+    def __init__(self, query: Query, organisation: str | None, lrs_id: str | None) -> None:
+        self.query = query
+        self.organisation = organisation
+        self.lrs_id = lrs_id
+        self.members: list[tuple[int, F]] = []
+        self.result: Matching[F] = Matching()
+        # Whether scope and query match; None when undecided.
+        self.truth: Callable[[Any], bool | None] = self._first_truth
+
+    def _first_truth(self, document: Any) -> bool | None:
+        of_query = self.query.compiled()
+        organisation, lrs_id = self.organisation, self.lrs_id
+
+        def of_both(document: Any) -> bool | None:
+            if organisation is not None and document.get("organisation") != organisation:
+                return False
+            if lrs_id is not None and document.get("lrs_id") != lrs_id:
+                return False
+            return of_query(document)
+
+        self.truth = of_query if organisation is None and lrs_id is None else of_both
+        return self.truth(document)
 
 
-class _Switch(Generic[F]):
-    """A choice by the keys a document has at a path."""
-
-    __slots__ = ("children", "path", "rest")
-
-    def __init__(self, path: Path, children: "dict[Any, _Tree[F]]", rest: "_Tree[F] | None") -> None:
-        self.path = path
-        self.children = children
-        self.rest = rest
-
-
-_Tree = _Switch[F] | list[_Group[F]]
-_Entry = tuple[Alternative, _Group[F]]
-
-# A choice costs about as much as verifying two queries.
-_LEAF_SIZE: Final = 2
+# Combinations of groups that were seen to match together, with the tuple of their forwarders; records of
+# one kind keep asking for the same few. Bounded by the forwarders in all of them.
+_REMEMBERED_FORWARDERS: Final = 200_000
 
 
 class ForwarderIndex(Generic[F]):
     """The forwarders of a job, by what a document must hold for their scope and query to match.
 
     Raises QueryError, naming the forwarder, when a query cannot be used. Pickles as its forwarders and is
-    rebuilt. Source: spec/forwarders.md, section 1, spec/mongo-query.md.
+    rebuilt. Source: spec/forwarders.md, section 1, and spec/mongo-query.md.
     """
 
     def __init__(self, forwarders: Iterable[F]) -> None:
         self.forwarders: tuple[F, ...] = tuple(forwarders)
-        self._groups = _group(self.forwarders)
-        entries: list[_Entry[F]] = []
-        for group in self._groups:
+        groups = _group(self.forwarders)
+        entries: list[Entry[Group[F]]] = []
+        for group in groups:
+            group.result = Matching(forwarder for _, forwarder in group.members)
             found = alternatives(group.query.node)
-            group.several = len(found) > 1
             scope: Alternative = {}
             if group.organisation is not None:
                 scope[("organisation",)] = group.organisation
             if group.lrs_id is not None:
                 scope[("lrs_id",)] = group.lrs_id
-            entries.extend(({**alternative, **scope}, group) for alternative in found)
-        self._tree = _build(entries)
+            fields = necessary_fields(group.query.node)
+            entries.extend(Entry(group, {**alternative, **scope}, fields) for alternative in found)
+        self._lookups: tuple[Lookup[Group[F]], ...] = build(entries)
+        self._remembered: dict[tuple[int, ...], Matching[F]] = {}
+        self._room = _REMEMBERED_FORWARDERS
 
     def matching(self, document: Mapping[str, Any]) -> Matching[F]:
-        """The forwarders whose scope and query match the document, in their given order. Never raises."""
-        matched: list[tuple[int, F]] = []
-        undecided: list[tuple[int, F]] = []
-        organisation, lrs_id = document.get("organisation"), document.get("lrs_id")
-        seen: set[int] = set()
-        stack = [self._tree]
-        while stack:
-            tree = stack.pop()
-            if isinstance(tree, _Switch):
-                if tree.rest is not None:
-                    stack.append(tree.rest)
-                keys = {key_of(element) for element in expand(document, tree.path, leaf=True)}
-                for key in keys:
-                    child = tree.children.get(key)
-                    if child is not None:
-                        stack.append(child)
-                continue
-            for group in tree:
-                if group.organisation is not None and group.organisation != organisation:
-                    continue
-                if group.lrs_id is not None and group.lrs_id != lrs_id:
-                    continue
-                if group.several:
-                    if id(group) in seen:
-                        continue
-                    seen.add(id(group))
-                truth = group.query.compiled()(document)
-                if truth:
-                    matched.extend(group.members)
-                elif truth is None:
-                    undecided.extend(group.members)
-        result = Matching(_in_order(matched))
+        """The forwarders whose scope and query match the document, in their given order. Never raises.
+
+        `.undecided` of the result holds those of which nobody can say.
+        """
+        candidates: list[Group[F]] = []
+        for lookup in self._lookups:
+            lookup.collect(document, candidates)
+        matched: list[Group[F]] = []
+        undecided: list[Group[F]] = []
+        for group in candidates:
+            truth = group.truth(document)
+            if truth:
+                matched.append(group)
+            elif truth is None:
+                undecided.append(group)
         if undecided:
+            result = Matching(_in_order(matched))
             result.undecided = _in_order(undecided)
+            return result
+        if len(matched) == 1:
+            return matched[0].result
+        return self._together(matched) if matched else _NOTHING
+
+    def _together(self, matched: list[Group[F]]) -> Matching[F]:
+        """The forwarders of several groups, in order; one with several alternatives may have been found
+        twice.
+        """
+        key = tuple(map(id, matched))
+        result = self._remembered.get(key)
+        if result is None:
+            result = Matching(_in_order(matched))
+            self._room -= len(result) + len(key)
+            if self._room < 0:
+                self._remembered.clear()
+                self._room = _REMEMBERED_FORWARDERS
+            self._remembered[key] = result
         return result
 
     def __len__(self) -> int:
@@ -140,17 +151,17 @@ class ForwarderIndex(Generic[F]):
         return ForwarderIndex, (self.forwarders,)
 
 
-def _in_order(members: list[tuple[int, F]]) -> tuple[F, ...]:
-    return tuple(forwarder for _, forwarder in sorted(members, key=_position))
+_NOTHING: Final[Matching[Any]] = Matching()
 
 
-def _position(member: tuple[int, Any]) -> int:
-    return member[0]
+def _in_order(groups: list[Group[F]]) -> tuple[F, ...]:
+    members = {position: forwarder for group in groups for position, forwarder in group.members}
+    return tuple(members[position] for position in sorted(members))
 
 
-def _group(forwarders: Iterable[F]) -> list[_Group[F]]:
+def _group(forwarders: Iterable[F]) -> list[Group[F]]:
     queries: dict[Any, Query] = {}
-    groups: dict[Any, _Group[F]] = {}
+    groups: dict[Any, Group[F]] = {}
     for position, forwarder in enumerate(forwarders):
         text = _text(forwarder.query)
         key = text if text is not None else position
@@ -159,15 +170,15 @@ def _group(forwarders: Iterable[F]) -> list[_Group[F]]:
             try:
                 query = compile_query(forwarder.query)
             except QueryError as error:
+                message = f"forwarder {forwarder.id}: {error.message}"
                 raise QueryError(
-                    f"forwarder {forwarder.id}: {error.message}",
-                    operator=error.operator, where=error.where, allowed=error.allowed,
-                ) from None  # fmt: skip
+                    message, operator=error.operator, where=error.where, allowed=error.allowed
+                ) from None
             queries[key] = query
-        scope = (forwarder.organisation, forwarder.lrs_id)
-        group = groups.get((scope, key))
+        organisation, lrs_id = forwarder.organisation, forwarder.lrs_id
+        group = groups.get((organisation, lrs_id, key))
         if group is None:
-            group = groups[scope, key] = _Group(query, *scope, [])
+            group = groups[organisation, lrs_id, key] = Group(query, organisation, lrs_id)
         group.members.append((position, forwarder))
     return list(groups.values())
 
@@ -180,39 +191,3 @@ def _text(query: str | Mapping[str, Any] | None) -> str | None:
         return json.dumps(query)
     except (TypeError, ValueError, RecursionError):
         return None
-
-
-def _build(entries: list[_Entry[F]]) -> _Tree[F]:
-    """The tree over entries: the path that parts them best is looked up first, what does not speak of it
-    stands beside.
-    """
-    path = _best_path(entries) if len(entries) > _LEAF_SIZE else None
-    if path is None:
-        return list({id(group): group for _, group in entries}.values())
-    parted: dict[Any, list[_Entry[F]]] = {}
-    rest: list[_Entry[F]] = []
-    for alternative, group in entries:
-        if path in alternative:
-            remaining = {other: key for other, key in alternative.items() if other != path}
-            parted.setdefault(alternative[path], []).append((remaining, group))
-        else:
-            rest.append((alternative, group))
-    children = {key: _build(part) for key, part in parted.items()}
-    return _Switch(path, children, _build(rest) if rest else None)
-
-
-def _best_path(entries: list[_Entry[F]]) -> Path | None:
-    """The path that spares the most evaluations, if a document's key is any one of those asked for."""
-    sizes: dict[Path, dict[Any, int]] = {}
-    for alternative, _ in entries:
-        for path, key in alternative.items():
-            keys = sizes.setdefault(path, {})
-            keys[key] = keys.get(key, 0) + 1
-    best: Path | None = None
-    most = float(_LEAF_SIZE)
-    for path, keys in sizes.items():
-        count = sum(keys.values())
-        spared = count - sum(size * size for size in keys.values()) / count
-        if spared > most:
-            best, most = path, spared
-    return best

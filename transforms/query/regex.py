@@ -158,6 +158,36 @@ def _literal_search(pattern: str, options: str) -> Search | None:
     return lambda subject: text in subject
 
 
+def required_prefix(pattern: str, options: str) -> str:
+    """A text that every string begins with in which the pattern is found; "" where none is known."""
+    if not pattern.startswith("^") or set(options) - set("us") or _has_other_branch(pattern):
+        return ""
+    run = _PLAIN.match(pattern, 1)
+    if run is None:
+        return ""
+    text = run.group()
+    if pattern[run.end() : run.end() + 1] in ("?", "*", "+", "{"):
+        # The quantifier is about the last character only.
+        text = text[:-2] if text[-2:-1] == "\\" else text[:-1]
+    return _ESCAPE.sub(r"\1", text)
+
+
+def _has_other_branch(pattern: str) -> bool:
+    """Whether `^` may not stand before all of the pattern: there is, or could be, a `|` outside of all
+    groups.
+    """
+    if "|" not in pattern:
+        return False
+    if any(sign in pattern for sign in ("[", "\\Q", "(?#", "(*")):
+        return True
+    depth = 0
+    for sign in _ESCAPE.sub("", pattern):
+        depth += {"(": 1, ")": -1}.get(sign, 0)
+        if sign == "|" and depth == 0:
+            return True
+    return False
+
+
 def _ends(text: str, anchored: bool) -> Search:
     before_newline = text + "\n"
     if anchored:
