@@ -54,6 +54,10 @@ _AMBIGUOUS = frozenset((502, 504))
 # a header's value, and hiding it would leave nothing of the body; nobody's secret is that short.
 _SHORTEST_SCRUBBED = 4
 
+# Any number of 1xx answers with their headers, then the status line of the answer proper.
+_ANSWER = re.compile(rb"(?:HTTP/1\.[01] 1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n)*HTTP/1\.[01] (\d{3})\b[^\n]*\n")
+_HEAD_KEPT = 4 * 1024
+
 _DELIVERED = {status: Outcome(Verdict.DELIVERED, status=status) for status in range(200, 300)}
 _TOO_MANY_HOPS = Outcome(Verdict.GIVE_UP, "too_many_hops", spends_attempt=False)
 
@@ -75,22 +79,31 @@ class _Exchange:
     @property
     def is_stale(self) -> bool:
         """The connection had served before, and was closed without a byte of an answer to this request."""
-        return self.reused and self.connection is not None and not self.connection.answered
+        return self.reused and self.connection is not None and not self.connection.head
 
 
 _exchange: ContextVar[_Exchange] = ContextVar("_exchange")
 
 
 class _Connection(ResponseHandler):
-    """aiohttp's protocol of one connection, which also remembers whether a byte of an answer came."""
+    """aiohttp's protocol of one connection, which also keeps how the answer to the present request begins."""
 
     served = False
-    answered = False
+    head = b""
 
     def data_received(self, data: bytes) -> None:
-        if data:
-            self.answered = True
+        if len(self.head) < _HEAD_KEPT:
+            self.head += data[: _HEAD_KEPT - len(self.head)]
         super().data_received(data)
+
+    def status(self) -> int | None:
+        """The status of an answer that aiohttp could not read.
+
+        It drops a good one too when it cannot read what came with it: a body after 204, more bytes than Content-Length
+        says, headers beyond its limits. The receiver has spoken all the same, and to ask again would duplicate.
+        """
+        match = _ANSWER.match(self.head)
+        return int(match[1]) if match else None
 
 
 def _new_connection(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
@@ -122,7 +135,7 @@ class _Connector(aiohttp.TCPConnector):
         exchange.connection = protocol
         exchange.reused = protocol.served
         protocol.served = True
-        protocol.answered = False
+        protocol.head = b""
         return connection
 
     @staticmethod
@@ -233,13 +246,13 @@ class AiohttpSink:
             return await self._post(item, exchange)
         except Exception as error:
             if not (exchange.is_stale and isinstance(error, aiohttp.ClientConnectionError) and not _timed_out(error)):
-                return self._failed(error, exchange)
+                return self._failed(item, error, exchange)
         # The receiver had closed the connection, most likely before the request reached it. Likely is not sure.
         exchange = _Exchange(fresh=True)
         try:
             outcome = await self._post(item, exchange)
         except Exception as error:
-            outcome = self._failed(error, exchange)
+            outcome = self._failed(item, error, exchange)
         return replace(outcome, ambiguous=True)
 
     async def _post(self, item: Item, exchange: _Exchange) -> Outcome:
@@ -292,7 +305,11 @@ class AiohttpSink:
         text = self._scrubber.scrub(body.decode("utf-8", "replace"), cut=not complete)
         return text.encode()[:RESPONSE_KEPT].decode("utf-8", "ignore")
 
-    def _failed(self, error: Exception, exchange: _Exchange) -> Outcome:
+    def _failed(self, item: Item, error: Exception, exchange: _Exchange) -> Outcome:
+        if isinstance(error, aiohttp.ClientResponseError) and exchange.connection is not None:
+            status = exchange.connection.status()
+            if status is not None:
+                return _DELIVERED.get(status) or self._judged(item, status, {}, None)
         outcome, detail = classify(error, connected=exchange.connection is not None)
         if outcome.reason not in self._told:
             # Once per kind of failure: the receipts have every one of them.
@@ -390,7 +407,7 @@ def classify(error: Exception, *, connected: bool) -> tuple[Outcome, str]:
     elif isinstance(error, ConnectionError | OSError | aiohttp.ClientConnectionError):
         reason, detail = "reset", _why(error)
     elif isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
-        reason, detail = "bad_response", "what came is not an HTTP response, or its headers are too large"
+        reason, detail = "bad_response", "what came is not an HTTP response"
     else:
         # Not foreseen: the record still ends in the dead letters at worst. The text may hold the url, the type cannot.
         reason, detail = "internal_error", type(error).__name__
