@@ -109,19 +109,26 @@ def scripted(
 
 
 class FaultServer:
-    """Serves on 127.0.0.1 (`port`) until the context ends. `tls` makes it HTTPS.
+    """Serves on `host` (`port`) until the context ends. `tls` makes it HTTPS.
 
-    `cut_tls`: read the client's first bytes of the handshake and go. `log` grows in the order of arrival.
+    `handshake`: what to do instead at the first byte of a client's TLS handshake: go, or answer in clear. `log` grows
+    in the order of arrival.
     """
 
     def __init__(
-        self, script: Script | None = None, *, tls: ssl.SSLContext | None = None, cut_tls: bool = False
+        self,
+        script: Script | None = None,
+        *,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+        handshake: Literal["cut", "clear"] | None = None,
     ) -> None:
+        self._host = host
         self.log: list[Arrival] = []
         self.connections = 0
         self._script = script or scripted()
         self._tls = tls
-        self._cut_tls = cut_tls
+        self._handshake = handshake
         self._attempts: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -130,7 +137,7 @@ class FaultServer:
         self._released = asyncio.Event()
         self._arrived = asyncio.Condition()
         self._server = await asyncio.start_server(
-            self._accept, "127.0.0.1", 0, ssl=None if self._cut_tls else self._tls, limit=1 << 20
+            self._accept, self._host, 0, ssl=None if self._handshake else self._tls, limit=1 << 20
         )
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
@@ -157,8 +164,11 @@ class FaultServer:
             self._tasks.add(task)
         self.connections += 1
         try:
-            if self._cut_tls:
+            if self._handshake:
                 await reader.read(1)
+                if self._handshake == "clear":
+                    writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                    await writer.drain()
             else:
                 await self._serve(reader, writer, self.connections)
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.CancelledError):

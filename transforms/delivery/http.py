@@ -30,7 +30,7 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
-from transforms.delivery.addresses import AddressGuard, AddressRefusedError
+from transforms.delivery.addresses import AddressGuard, AddressInfo, AddressRefusedError
 from transforms.delivery.model import Item, Outcome, Verdict
 from transforms.delivery.signatures import Signer
 from transforms.forwarders import Fault, Forwarder, HttpTarget
@@ -59,6 +59,7 @@ _ANSWER = re.compile(rb"(?:HTTP/1\.[01] 1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)
 _HEAD_KEPT = 4 * 1024
 
 _DELIVERED = {status: Outcome(Verdict.DELIVERED, status=status) for status in range(200, 300)}
+_ADDRESS_REFUSED = Outcome(Verdict.GIVE_UP, "address_refused")
 _TOO_MANY_HOPS = Outcome(Verdict.GIVE_UP, "too_many_hops", spends_attempt=False)
 
 GetAddrInfo = Callable[..., list[tuple[Any, ...]]]
@@ -75,6 +76,8 @@ class _Exchange:
     fresh: bool = False
     connection: "_Connection | None" = None
     reused: bool = False
+    dialled: bool = False
+    refused: AddressRefusedError | None = None
 
     @property
     def is_stale(self) -> bool:
@@ -213,7 +216,7 @@ class AiohttpSink:
         connector = _Connector(
             limit=self._target.concurrency,
             resolver=resolver,
-            socket_factory=self._guard.socket,
+            socket_factory=self._socket,
             ssl=tls_context(self._target),
         )
         self._session = aiohttp.ClientSession(
@@ -229,6 +232,17 @@ class AiohttpSink:
             max_field_size=8190,
         )
         self._resolver = resolver
+
+    def _socket(self, info: AddressInfo) -> socket.socket:
+        """A socket for an address about to be dialled; the exchange learns whether any might be."""
+        exchange = _exchange.get()
+        try:
+            made = self._guard.socket(info)
+        except AddressRefusedError as error:
+            exchange.refused = error
+            raise
+        exchange.dialled = True
+        return made
 
     async def close(self) -> None:
         """Closes every connection. Requests in flight are to be over, or cancelled."""
@@ -310,7 +324,11 @@ class AiohttpSink:
             status = exchange.connection.status()
             if status is not None:
                 return _DELIVERED.get(status) or self._judged(item, status, {}, None)
-        outcome, detail = classify(error, connected=exchange.connection is not None)
+        if exchange.refused is not None and not exchange.dialled:
+            # Were one of several addresses dialled, in vain, another attempt may get through.
+            outcome, detail = _ADDRESS_REFUSED, f"{exchange.refused}; --allow_network permits a network"
+        else:
+            outcome, detail = classify(error, connected=exchange.connection is not None)
         if outcome.reason not in self._told:
             # Once per kind of failure: the receipts have every one of them.
             self._told.add(outcome.reason)
@@ -389,8 +407,8 @@ def classify(error: Exception, *, connected: bool) -> tuple[Outcome, str]:
     names of errors only.
     """
     cause = getattr(error, "os_error", None) or error.__cause__
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(cause, AddressRefusedError):
-        return Outcome(Verdict.GIVE_UP, "address_refused"), f"{cause.address}: {cause.why}; --allow_network permits it"
+    if isinstance(error, aiohttp.InvalidURL):
+        return _ADDRESS_REFUSED, "the host is a number, but no address in its usual form"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         verify_message = getattr(error.certificate_error, "verify_message", "")
         return Outcome(Verdict.GIVE_UP, "tls", failure=True, opens_breaker=True), str(verify_message)
