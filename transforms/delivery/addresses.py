@@ -70,16 +70,10 @@ _NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
 
 
 class AddressRefusedError(OSError):
-    """The address about to be dialled is in a refused range. Its text is always the same, on purpose.
-
-    When a host has several addresses and all fail alike, the first error comes through as it is; an address in the
-    text would make them differ, and what comes through then is an OSError that no longer tells why.
-    """
+    """The address about to be dialled is in a refused range."""
 
     def __init__(self, address: str, why: str) -> None:
-        super().__init__("the address is refused")
-        self.address = address
-        self.why = why
+        super().__init__(f"{address} is refused: {why}")
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:

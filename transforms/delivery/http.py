@@ -30,7 +30,7 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
-from transforms.delivery.addresses import AddressGuard, AddressRefusedError
+from transforms.delivery.addresses import AddressGuard, AddressInfo, AddressRefusedError
 from transforms.delivery.model import Item, Outcome, Verdict
 from transforms.delivery.signatures import Signer
 from transforms.forwarders import Fault, Forwarder, HttpTarget
@@ -54,7 +54,12 @@ _AMBIGUOUS = frozenset((502, 504))
 # a header's value, and hiding it would leave nothing of the body; nobody's secret is that short.
 _SHORTEST_SCRUBBED = 4
 
+# Any number of 1xx answers with their headers, then the status line of the answer proper.
+_ANSWER = re.compile(rb"(?:HTTP/1\.[01] 1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n)*HTTP/1\.[01] (\d{3})\b[^\n]*\n")
+_HEAD_KEPT = 4 * 1024
+
 _DELIVERED = {status: Outcome(Verdict.DELIVERED, status=status) for status in range(200, 300)}
+_ADDRESS_REFUSED = Outcome(Verdict.GIVE_UP, "address_refused")
 _TOO_MANY_HOPS = Outcome(Verdict.GIVE_UP, "too_many_hops", spends_attempt=False)
 
 GetAddrInfo = Callable[..., list[tuple[Any, ...]]]
@@ -71,26 +76,37 @@ class _Exchange:
     fresh: bool = False
     connection: "_Connection | None" = None
     reused: bool = False
+    dialled: bool = False
+    refused: AddressRefusedError | None = None
 
     @property
     def is_stale(self) -> bool:
         """The connection had served before, and was closed without a byte of an answer to this request."""
-        return self.reused and self.connection is not None and not self.connection.answered
+        return self.reused and self.connection is not None and not self.connection.head
 
 
 _exchange: ContextVar[_Exchange] = ContextVar("_exchange")
 
 
 class _Connection(ResponseHandler):
-    """aiohttp's protocol of one connection, which also remembers whether a byte of an answer came."""
+    """aiohttp's protocol of one connection, which also keeps how the answer to the present request begins."""
 
     served = False
-    answered = False
+    head = b""
 
     def data_received(self, data: bytes) -> None:
-        if data:
-            self.answered = True
+        if len(self.head) < _HEAD_KEPT:
+            self.head += data[: _HEAD_KEPT - len(self.head)]
         super().data_received(data)
+
+    def status(self) -> int | None:
+        """The status of an answer that aiohttp could not read.
+
+        It drops a good one too when it cannot read what came with it: a body after 204, more bytes than Content-Length
+        says, headers beyond its limits. The receiver has spoken all the same, and to ask again would duplicate.
+        """
+        match = _ANSWER.match(self.head)
+        return int(match[1]) if match else None
 
 
 def _new_connection(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
@@ -122,7 +138,7 @@ class _Connector(aiohttp.TCPConnector):
         exchange.connection = protocol
         exchange.reused = protocol.served
         protocol.served = True
-        protocol.answered = False
+        protocol.head = b""
         return connection
 
     @staticmethod
@@ -200,7 +216,7 @@ class AiohttpSink:
         connector = _Connector(
             limit=self._target.concurrency,
             resolver=resolver,
-            socket_factory=self._guard.socket,
+            socket_factory=self._socket,
             ssl=tls_context(self._target),
         )
         self._session = aiohttp.ClientSession(
@@ -216,6 +232,17 @@ class AiohttpSink:
             max_field_size=8190,
         )
         self._resolver = resolver
+
+    def _socket(self, info: AddressInfo) -> socket.socket:
+        """A socket for an address about to be dialled; the exchange learns whether any might be."""
+        exchange = _exchange.get()
+        try:
+            made = self._guard.socket(info)
+        except AddressRefusedError as error:
+            exchange.refused = error
+            raise
+        exchange.dialled = True
+        return made
 
     async def close(self) -> None:
         """Closes every connection. Requests in flight are to be over, or cancelled."""
@@ -233,13 +260,13 @@ class AiohttpSink:
             return await self._post(item, exchange)
         except Exception as error:
             if not (exchange.is_stale and isinstance(error, aiohttp.ClientConnectionError) and not _timed_out(error)):
-                return self._failed(error, exchange)
+                return self._failed(item, error, exchange)
         # The receiver had closed the connection, most likely before the request reached it. Likely is not sure.
         exchange = _Exchange(fresh=True)
         try:
             outcome = await self._post(item, exchange)
         except Exception as error:
-            outcome = self._failed(error, exchange)
+            outcome = self._failed(item, error, exchange)
         return replace(outcome, ambiguous=True)
 
     async def _post(self, item: Item, exchange: _Exchange) -> Outcome:
@@ -292,8 +319,16 @@ class AiohttpSink:
         text = self._scrubber.scrub(body.decode("utf-8", "replace"), cut=not complete)
         return text.encode()[:RESPONSE_KEPT].decode("utf-8", "ignore")
 
-    def _failed(self, error: Exception, exchange: _Exchange) -> Outcome:
-        outcome, detail = classify(error, connected=exchange.connection is not None)
+    def _failed(self, item: Item, error: Exception, exchange: _Exchange) -> Outcome:
+        if isinstance(error, aiohttp.ClientResponseError) and exchange.connection is not None:
+            status = exchange.connection.status()
+            if status is not None:
+                return _DELIVERED.get(status) or self._judged(item, status, {}, None)
+        if exchange.refused is not None and not exchange.dialled:
+            # Were one of several addresses dialled, in vain, another attempt may get through.
+            outcome, detail = _ADDRESS_REFUSED, f"{exchange.refused}; --allow_network permits a network"
+        else:
+            outcome, detail = classify(error, connected=exchange.connection is not None)
         if outcome.reason not in self._told:
             # Once per kind of failure: the receipts have every one of them.
             self._told.add(outcome.reason)
@@ -372,8 +407,8 @@ def classify(error: Exception, *, connected: bool) -> tuple[Outcome, str]:
     names of errors only.
     """
     cause = getattr(error, "os_error", None) or error.__cause__
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(cause, AddressRefusedError):
-        return Outcome(Verdict.GIVE_UP, "address_refused"), f"{cause.address}: {cause.why}; --allow_network permits it"
+    if isinstance(error, aiohttp.InvalidURL):
+        return _ADDRESS_REFUSED, "the host is a number, but no address in its usual form"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         verify_message = getattr(error.certificate_error, "verify_message", "")
         return Outcome(Verdict.GIVE_UP, "tls", failure=True, opens_breaker=True), str(verify_message)
@@ -390,7 +425,7 @@ def classify(error: Exception, *, connected: bool) -> tuple[Outcome, str]:
     elif isinstance(error, ConnectionError | OSError | aiohttp.ClientConnectionError):
         reason, detail = "reset", _why(error)
     elif isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
-        reason, detail = "bad_response", "what came is not an HTTP response, or its headers are too large"
+        reason, detail = "bad_response", "what came is not an HTTP response"
     else:
         # Not foreseen: the record still ends in the dead letters at worst. The text may hold the url, the type cannot.
         reason, detail = "internal_error", type(error).__name__

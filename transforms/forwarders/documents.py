@@ -19,6 +19,9 @@ class Document:
     content: JsonObject = field(repr=False)
     duplicates: tuple[str, ...] = ()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a forwarder document holds secrets and does not pickle: read it on the worker instead")
+
 
 @dataclass(frozen=True, slots=True)
 class Documents:
