@@ -322,8 +322,8 @@ class _ArrayReader:
         """The element that starts here; Broken if it is too long; None, and nothing consumed, if there is none."""
         try:
             end = self._scan(self._text, self._at)[1]
-            # Short of a closing bracket or quote, an element may go on in the next chunk.
-            whole = end < len(self._text) or self._text[end - 1] in '}]"'
+            # A number may go on in the next chunk: "-0" and ".5".
+            whole = self._text[end - 1] in '}]"' or self._text[end : end + 1] in (",", "]", " ", "\t", "\r", "\n")
         except (ValueError, RecursionError):
             whole = False
         if not whole:
