@@ -107,6 +107,7 @@ _ALLOWED = {
     "metadata": "a map of string to string, number, boolean or null",
 }
 _FIELDS = _Wire.__struct_fields__
+_COMPOUND = frozenset({"responses", "subscores", "item_tags", "metadata"})
 _NESTED = {
     "responses": Response.__struct_fields__,
     "subscores": SubscoreDefinition.__struct_fields__,
@@ -135,15 +136,21 @@ class ActivityDecoder:
     def decode_row(self, row: Mapping[str, Any]) -> Activity:
         """The activity in `row`: the fields of an Avro record or a Parquet row. Raises ActivityError.
 
-        Beside JSON's types it may hold datetimes (without a zone: UTC), decimals, and UTF-8 as bytes.
+        Beside JSON's types it may hold datetimes (without a zone: UTC), decimals, UTF-8 as bytes, and lists and maps as
+        JSON text: Parquet has no column for maps of mixed values.
         """
+        if not isinstance(row, Mapping):
+            raise ActivityError(f"a record is needed, not {type(row).__name__}")
         fields = {}
         for name in _FIELDS:
             if name in row:
                 try:
-                    fields[name] = _plain(row[name])
+                    value = _plain(row[name])
+                    fields[name] = orjson.loads(value) if name in _COMPOUND and isinstance(value, str) else value
                 except UnicodeError:
                     raise ActivityError(f"{name}: not valid UTF-8") from None
+                except orjson.JSONDecodeError as error:
+                    raise ActivityError(f"{name}: {_syntax_reason(error, b'')}") from None
                 except _NotFiniteError:
                     raise ActivityError(f"{name}: NaN and Infinity are not numbers here") from None
         return self._stamped(_input(_fitted(fields)))
@@ -300,6 +307,7 @@ def _fitted(fields: dict[str, Any]) -> _Wire:
         known["item_tags"] = {
             item: [_only(Tag.__struct_fields__, tag) for tag in tags] if isinstance(tags, list) else tags
             for item, tags in known["item_tags"].items()
+            if tags is not None
         }
     if isinstance(known.get("metadata"), dict):
         known["metadata"] = {name: _number(value) for name, value in known["metadata"].items()}

@@ -1,6 +1,6 @@
 """Files cut into blocks of lines, elements or rows, in bounded memory.
 
-What cannot be read becomes `Broken`; nothing here raises for what a file holds. Positions are those of `reject.avsc`.
+What a file holds that cannot be read becomes `Broken`, and never an exception. Positions are those of `reject.avsc`.
 """
 
 import bz2
@@ -9,10 +9,14 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
-from typing import Any, Literal, Protocol, get_args
+from typing import IO, Any, Literal, Protocol, cast, get_args
 
+import fastavro
+import pyarrow as pa
+import pyarrow.parquet as pq
 import zstandard
 
+from schemas import Activity
 from schemas.reject import CONTENT_LIMIT
 from transforms.activity import BOM, MAX_LINE, TOO_LONG
 
@@ -46,11 +50,11 @@ class Block:
 
     start: int
     items: Sequence[Any]
-    are_lines: bool = False
+    kind: Literal["lines", "elements", "rows"]
 
     def positions(self) -> Sequence[int]:
         """Where each item lies, as a reject names it. Lines were split on newlines only, so their lengths tell."""
-        if not self.are_lines:
+        if self.kind != "lines":
             return range(self.start, self.start + len(self.items))
         return list(accumulate((len(line) + 1 for line in self.items), initial=self.start))
 
@@ -154,7 +158,7 @@ def json_lines(chunks: Iterator[bytes], start: int = 0, end: int | None = None) 
         while True:
             stop = _last_newline(rest, offset, end)
             if stop is not None:
-                yield Block(offset, rest[:stop].split(b"\n"), are_lines=True)
+                yield Block(offset, rest[:stop].split(b"\n"), kind="lines")
                 offset, rest = offset + stop + 1, rest[stop + 1 :]
                 if end is not None and offset >= end:
                     return
@@ -173,7 +177,7 @@ def json_lines(chunks: Iterator[bytes], start: int = 0, end: int | None = None) 
         yield Broken(offset, str(cut), rest[:CONTENT_LIMIT], len(rest))
         return
     if rest:
-        yield Block(offset, [rest], are_lines=True)
+        yield Block(offset, [rest], kind="lines")
 
 
 def _last_newline(text: bytes, offset: int, end: int | None) -> int | None:
@@ -213,18 +217,24 @@ def lines_or_elements(chunks: Iterator[bytes]) -> Iterator[Block | Broken]:
     try:
         for chunk in chunks:
             head += chunk
+            if BOM.startswith(head):
+                continue
             first = head.removeprefix(BOM).lstrip(_BLANK)[:1]
-            if first:
-                rest = chain([head], chunks)
-                yield from array_elements(rest) if first == b"[" else json_lines(rest)
+            if first == b"[":
+                yield from array_elements(chain([head.removeprefix(BOM)], chunks))
                 return
-            head = head[-len(BOM) :] if len(head) > CHUNK else head
+            if first or len(head) > CHUNK:
+                yield from json_lines(chain([head], chunks))
+                return
     except CutShortError as cut:
         yield Broken(0, str(cut), head[:CONTENT_LIMIT], len(head))
 
 
 def array_elements(chunks: Iterator[bytes]) -> Iterator[Block | Broken]:
-    """Blocks of the elements of a JSON array, each as it is spelled. What follows a syntax error is one Broken."""
+    """Blocks of the elements of a JSON array, each as it is spelled. What follows a syntax error is one Broken.
+
+    `chunks` begin with the opening bracket, or with white space before it.
+    """
     return _ArrayReader(chunks).blocks()
 
 
@@ -243,12 +253,11 @@ class _ArrayReader:
         self._at = 0
         self._index = 0
         self._cut = "the array is not closed"
+        self._ended = False
+        self._damaged = False
 
     def blocks(self) -> Iterator[Block | Broken]:
         self._next_mark()
-        if self._text.startswith(BOM.decode("latin-1")):
-            self._at = len(BOM)
-            self._next_mark()
         self._at += 1  # the opening bracket
         first = 0
         items: list[bytes] = []
@@ -260,11 +269,13 @@ class _ArrayReader:
                 items.append(element)
                 size += len(element)
             if items and (not isinstance(element, bytes) or size >= CHUNK):
-                yield Block(first, items)
+                yield Block(first, items, kind="elements")
                 first, items, size = self._index, [], 0
             if isinstance(element, Broken):
                 yield element
                 first = self._index
+                if self._ended:
+                    return
             if element is None:
                 break
             mark = self._next_mark()
@@ -273,27 +284,25 @@ class _ArrayReader:
             self._at += 1
             self._next_mark()
         if items:
-            yield Block(first, items)
+            yield Block(first, items, kind="elements")
         if mark != "]":
-            yield self._rest("a syntax error" if self._at < len(self._text) else self._cut)
+            yield self._rest(self._cut if self._ended else "a syntax error")
             return
         self._at += 1
         if self._next_mark():
             yield self._rest("more follows the array")
-        elif self._cut_short:
+        elif self._damaged:
             yield self._rest(self._cut)
-
-    @property
-    def _cut_short(self) -> bool:
-        return self._cut != "the array is not closed"
 
     def _more(self) -> bool:
         try:
             chunk = next(self._chunks, b"")
         except CutShortError as cut:
             self._cut = str(cut)
+            self._ended = self._damaged = True
             self._chunks = iter(())
             return False
+        self._ended = not chunk
         self._text = self._text[self._at :] + chunk.decode("latin-1")
         self._at = 0
         return bool(chunk)
@@ -313,8 +322,8 @@ class _ArrayReader:
         """The element that starts here; Broken if it is too long; None, and nothing consumed, if there is none."""
         try:
             end = self._scan(self._text, self._at)[1]
-            # Short of a closing bracket or quote, an element may go on in the next chunk.
-            whole = end < len(self._text) or self._text[end - 1] in '}]"'
+            # A number may go on in the next chunk: "-0" and ".5".
+            whole = self._text[end - 1] in '}]"' or self._text[end : end + 1] in (",", "]", " ", "\t", "\r", "\n")
         except (ValueError, RecursionError):
             whole = False
         if not whole:
@@ -343,10 +352,9 @@ class _ArrayReader:
                 self._at = len(self._text)
             looked = len(self._text) - self._at
             if not self._more():
-                if not seen:
-                    return None
-                end = len(self._text)
-                break
+                if seen:
+                    return Broken(self._index, self._cut, head.encode("latin-1"), seen + len(self._text) - self._at)
+                return None
         length = seen + end - self._at
         if length > MAX_LINE:
             head = head or self._text[self._at : self._at + CONTENT_LIMIT]
@@ -412,12 +420,122 @@ class _ElementEnd:
 
 def avro_rows(chunks: Iterator[bytes]) -> Iterator[Block | Broken]:
     """A block of dicts for every block of an Avro file; a damaged block and all that follows is one Broken."""
-    raise NotImplementedError
+    stream = _Stream(chunks)
+    index = 0
+    try:
+        # Invalid UTF-8 spoils a record, not its block: the decoder finds and refuses what escaped.
+        reader = fastavro.block_reader(cast(IO[bytes], stream), handle_unicode_errors="surrogateescape")
+        stream.mark()
+        end = stream.tell()
+        for block in reader:
+            rows, damage = _avro_block(block)
+            if rows:
+                yield Block(index, rows, kind="rows")
+                index += len(rows)
+            if damage:
+                raise damage
+            stream.mark()
+            end = block.offset + block.size
+        if stream.tell() != end:
+            raise EOFError("the file is cut short")
+    except Exception as error:  # fastavro raises whatever the damage leads to
+        stream.drain()
+        reason = str(error) or "the file is cut short"
+        yield Broken(index, f"not readable as Avro: {reason[:200]}", bytes(stream.head), stream.marked)
+
+
+def _avro_block(block: Iterable[Any]) -> tuple[list[Any], Exception | None]:
+    """The records of a block as far as they can be read, and what stopped it."""
+    rows: list[Any] = []
+    try:
+        rows.extend(block)
+    except Exception as error:
+        return rows, error
+    return rows, None
+
+
+class _Stream:
+    """Chunks as a file that can only be read on, and that knows what was read of it since `mark`."""
+
+    # Far above what any writer makes; a damaged length must not fill the memory.
+    _LONGEST_READ = 256 * 1024 * 1024
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._chunk = b""
+        self._at = 0
+        self._position = 0
+        self.mark()
+
+    def mark(self) -> None:
+        self.head = bytearray()
+        """The first 64 KiB read since the mark."""
+        self.marked = 0
+        """Bytes read since the mark."""
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        if size > self._LONGEST_READ:
+            raise ValueError(f"a block of {size} bytes")
+        content = self._chunk[self._at : self._at + size]
+        self._at += len(content)
+        while len(content) < size:
+            self._chunk, self._at = next(self._chunks, b""), 0
+            if not self._chunk:
+                break
+            more = self._chunk[: size - len(content)]
+            self._at = len(more)
+            content += more
+        self._position += len(content)
+        self.marked += len(content)
+        if len(self.head) < CONTENT_LIMIT:
+            self.head += content[: CONTENT_LIMIT - len(self.head)]
+        return content
+
+    def drain(self) -> None:
+        """Read to the end, or as far as can be."""
+        try:
+            while self.read(CHUNK):
+                pass
+        except CutShortError:
+            return
 
 
 def parquet_rows(file: File) -> Iterator[Block | Broken]:
-    """Blocks of dicts from a Parquet file."""
-    raise NotImplementedError
+    """Blocks of dicts from a Parquet file, of the columns that activity has."""
+    index = 0
+    try:
+        parquet = pq.ParquetFile(file, buffer_size=CHUNK, pre_buffer=False)
+        columns = [name for name in parquet.schema_arrow.names if name in Activity.__struct_fields__]
+        for batch in parquet.iter_batches(batch_size=2048, columns=columns):
+            yield from _parquet_batch(index, _whole_milliseconds(batch))
+            index += batch.num_rows
+    except (pa.ArrowException, OSError, EOFError) as error:
+        yield Broken(index, f"not readable as Parquet: {str(error)[:200]}", b"", 0)
+
+
+def _parquet_batch(index: int, batch: Any) -> Iterator[Block | Broken]:
+    try:
+        yield Block(index, batch.to_pylist(maps_as_pydicts="lossy"), kind="rows")
+    except UnicodeDecodeError:
+        if batch.num_rows == 1:
+            yield Broken(index, "not valid UTF-8", b"", 0)
+            return
+        half = batch.num_rows // 2
+        yield from _parquet_batch(index, batch.slice(0, half))
+        yield from _parquet_batch(index + half, batch.slice(half))
+
+
+def _whole_milliseconds(batch: Any) -> Any:
+    """`batch` with `occurred_at` as epoch milliseconds if it is a timestamp: Python has none of nanoseconds."""
+    at = batch.schema.get_field_index("occurred_at")
+    if at < 0 or not pa.types.is_timestamp(batch.schema.field(at).type):
+        return batch
+    moments = batch.column(at)
+    whole = moments.cast(pa.timestamp("ms", moments.type.tz), safe=False).cast(pa.int64())
+    return batch.set_column(at, "occurred_at", whole)
 
 
 def _inflated(chunks: Iterable[bytes], compression: Compression) -> Iterator[bytes]:

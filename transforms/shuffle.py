@@ -4,10 +4,11 @@ Bytes, because the garbage collector does not look at them and they are small; a
 an element for each activity, because the engine's cost is per element (beam-notes.md section 2).
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from zlib import crc32
 
 import msgspec
@@ -32,6 +33,8 @@ class Decoder(Protocol):
     """What `ActivityDecoder` and `xapi.StatementDecoder` have in common."""
 
     def admit(self, line: bytes, /) -> tuple[str, bytes]: ...
+
+    def admit_row(self, row: Mapping[str, Any], /) -> tuple[str, bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +92,13 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, shards: Shards) 
         return ReadCounts(rejected=1), [Reject(file, block.position, block.reason, block.content, block.length)]
     refused: list[tuple[int, str]] = []
     blank = 0
-    admit = decoder.admit
+    admit = decoder.admit_row if block.kind == "rows" else decoder.admit
     add = shards.add
     for index, item in enumerate(block.items):
         try:
             user_id, line = admit(item)
         except ActivityError as error:
-            if block.are_lines and not item.removeprefix(BOM).strip():
+            if block.kind == "lines" and not item.removeprefix(BOM).strip():
                 blank += 1
             else:
                 refused.append((index, str(error)))
@@ -107,9 +110,16 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, shards: Shards) 
     positions = block.positions()
     rejects = []
     for index, reason in refused:
-        content = block.items[index]
+        content = _content(block.items[index])
         rejects.append(Reject(file, positions[index], reason, content[:CONTENT_LIMIT], len(content)))
     return ReadCounts(accepted=accepted, rejected=len(refused), blank=blank), rejects
+
+
+def _content(item: object) -> bytes:
+    """An item as a reject shows it: a row as JSON."""
+    if isinstance(item, bytes):
+        return item
+    return json.dumps(item, default=str, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def users_of(blobs: Iterable[bytes], pass_size: int = _PASS_SIZE) -> Iterator[tuple[str, list[Activity]]]:

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -66,6 +66,10 @@ class StatementDecoder:
         """
         activity = self.decode(line)
         return activity.user_id, encode(activity)
+
+    def admit_row(self, row: Mapping[str, Any]) -> tuple[str, bytes]:
+        """Statements come as JSON only: Avro and Parquet are refused when the job starts."""
+        raise ActivityError("xAPI statements are read from JSON")
 
 
 def resolve_session(activities: Iterable[Activity]) -> list[Activity]:
