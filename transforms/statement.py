@@ -1,8 +1,10 @@
 """What a forwarder's query sees and what it is sent: query document and xAPI statement (records.md section 4)."""
 
+import re
 from collections.abc import Callable
+from ipaddress import IPv6Address
 from typing import Any, assert_never
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from uuid import UUID, uuid5
 
 import orjson
@@ -24,6 +26,19 @@ _VERBS = {
     "score": ("http://adlnet.gov/expapi/verbs/scored", "scored"),
 }
 _ASSESSMENT = "http://adlnet.gov/expapi/activities/assessment"
+
+_BEYOND_ASCII = "\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef" + "".join(
+    f"{chr(plane << 16)}-{chr((plane << 16) + 0xFFFD)}" for plane in range(1, 15)
+)
+_PRIVATE = "\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd"
+_PLAIN = rf"A-Za-z0-9\-._~!$&'()*+,;={_BEYOND_ASCII}"
+_PCT = "%[0-9A-Fa-f]{2}"
+_PATH = rf"(?:[{_PLAIN}:@/]|{_PCT})"
+_HOST = rf"(?:(?:[{_PLAIN}:]|{_PCT})*@)?(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?:[{_PLAIN}]|{_PCT})+)(?::[0-9]*)?"
+_IRI = re.compile(
+    rf"[A-Za-z][A-Za-z0-9+.\-]*:(?://{_HOST}(?:/{_PATH}*)?|///{_PATH}*|(?!//){_PATH}+)"
+    rf"(?:\?(?:[{_PLAIN}:@/?{_PRIVATE}]|{_PCT})*)?(?:\#(?:[{_PLAIN}:@/?]|{_PCT})*)?"
+)
 
 
 class StatementBuilder:
@@ -124,14 +139,14 @@ def _uuid(text: str) -> str | None:
 
 
 def is_absolute_iri(text: str) -> bool:
-    """True for what xAPI takes as an activity id: a scheme, then something that is not blank or a bare path."""
-    if any(character.isspace() or character in '<>"{}|\\^`' for character in text):
+    """True for what xAPI takes as an activity id: an IRI of RFC 3987 with a scheme and something after it."""
+    iri = _IRI.fullmatch(text)
+    if iri is None:
         return False
     try:
-        parts = urlsplit(text)
+        return iri["ipv6"] is None or bool(IPv6Address(iri["ipv6"]))
     except ValueError:
         return False
-    return bool(parts.scheme) and bool(parts.netloc if text[len(parts.scheme) :].startswith("://") else parts.path)
 
 
 def query_document(record: Record, statement: dict[str, Any] | None = None) -> dict[str, Any]:
