@@ -3,6 +3,7 @@
 The machinery is `transforms.delivery`; here it meets Beam.
 """
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from transforms.summary import Summary
 HOPS = "forward_hops"
 """The metadata key under which a record says how many forwarders it has been through (X-Forward-Hops)."""
 
+_LOG = logging.getLogger(__name__)
 _WATCH = 0.2
 _NOTHING: frozenset[str] = frozenset()
 
@@ -206,6 +208,7 @@ class _Sender:
     def _watch(self) -> None:
         while not self._closing.wait(_WATCH):
             if self._progress.stopping():
+                _LOG.info("taking no more records; what is in flight has %g s to end", self._settings.grace)
                 self._deliveries.stop(self._settings.grace)
                 return
 
