@@ -227,6 +227,7 @@ class AwsFake:
         self.calls: Counter[str] = Counter()
         self.call_sizes: list[int] = []
         self.content_types: set[str] = set()
+        self.before_put: Callable[[], None] = lambda: None
         self._streams: dict[tuple[str, str, str], Stream] = {}
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -289,6 +290,7 @@ class AwsFake:
             refusal = _limits_broken(stream, entries)
             if refusal:
                 return _error(400, "InvalidArgumentException", refusal)
+            self.before_put()
             word = self.faults.next()
             self.call_sizes.append(len(entries))
             status, answer, cut = self._put(stream, operation, entries, word)
