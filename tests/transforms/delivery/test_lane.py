@@ -183,6 +183,18 @@ def test_a_user_with_very_many_records_does_not_fill_the_window():
     assert simulation.most_held <= 60
 
 
+def test_a_parked_user_s_new_records_go_behind_the_parked_ones():
+    made = Lane("f", 3, DeliverySettings(user_items=8), spool=MemorySpool(), parking=MemoryParking(chunk=1))
+    made.submit([item("hot", number) for number in range(13)])
+    sent = []
+    for number in range(13, 27):
+        taken = made.take(0.0, 0)
+        sent += [each.record.place for each in taken]
+        made.release(made.finish(taken, [DELIVERED], 0.0))
+        made.submit([item("hot", number)])
+    assert sent == list(range(14))
+
+
 def test_users_whose_record_was_given_up_are_blocked_if_asked():
     simulation = Simulation(
         DeliverySettings(on_failure="block_user"), scripts={"user-0/1": ["refused"], "user-1/0": ["too_big"]}
