@@ -371,7 +371,6 @@ def tls_context(target: HttpTarget) -> ssl.SSLContext | bool:
         context = ssl.create_default_context(cafile=target.ca_file)
     except (OSError, ValueError) as error:
         raise SinkError(f"configuration.caFile {target.ca_file} does not load: {_why(error)}") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     if target.client_certificate:
         try:
