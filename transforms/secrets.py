@@ -98,9 +98,8 @@ class References:
             if not _ENV_NAME.fullmatch(name):
                 return "is not a reference of the form env:NAME"
             if not name.startswith(self.env_prefix):
-                return (
-                    f"refers to the variable {name}, which does not start with {self.env_prefix} (--secret_env_prefix)"
-                )
+                # The name is not repeated: it may be a password that happens to begin with env:.
+                return f"refers to a variable whose name does not start with {self.env_prefix} (--secret_env_prefix)"
             return None
         if scheme != "file" or not name or "\0" in name:
             return "is not a reference of the form env:NAME or file:PATH"

@@ -40,6 +40,7 @@ Fault = Literal[
     "informational",  # 100, 102 and 103 before the answer
     "endless_informational",  # 102 without end
     "extra_bytes",  # Content-Length says less than comes: `extra` follows the body
+    "late_extra",  # answered well; `extra` follows at release(), while nobody asks
     "huge_header",  # one header line of 1 MiB
     "many_headers",  # 10,000 header lines
     "garbage",  # not HTTP
@@ -183,21 +184,24 @@ class FaultServer:
         while True:
             arrival = await self._read(reader, connection)
             answer = self._script(arrival)
-            arrival.answer = answer
-            arrival.stored = 200 <= answer.status < 300 if answer.stored is None else answer.stored
-            async with self._arrived:
-                self.log.append(arrival)
-                self._arrived.notify_all()
+            await self._note(arrival, answer)
             if not await self._meet(answer, reader, writer):
                 return
             if answer.fault in ("close_on_next", "reset_on_next", "cut_on_next"):
-                await self._read(reader, connection)
+                await self._note(await self._read(reader, connection), Answer(fault="close", stored=False))
                 if answer.fault == "reset_on_next":
                     _reset(writer)
                 elif answer.fault == "cut_on_next":
                     writer.write(b"H")
                     await writer.drain()
                 return
+
+    async def _note(self, arrival: Arrival, answer: Answer) -> None:
+        arrival.answer = answer
+        arrival.stored = 200 <= answer.status < 300 if answer.stored is None else answer.stored
+        async with self._arrived:
+            self.log.append(arrival)
+            self._arrived.notify_all()
 
     async def _read(self, reader: asyncio.StreamReader, connection: int) -> Arrival:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -274,7 +278,10 @@ class FaultServer:
         else:
             writer.write(full + body + (answer.extra if fault == "extra_bytes" else b""))
         await writer.drain()
-        if fault == "reset_body":
+        if fault == "late_extra":
+            await self._released.wait()
+            writer.write(answer.extra)
+        elif fault == "reset_body":
             _reset(writer)
         return fault not in ("cut_body", "reset_body", "close_after")
 

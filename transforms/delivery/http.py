@@ -10,6 +10,7 @@ import base64
 import errno
 import functools
 import logging
+import os
 import re
 import socket
 import ssl
@@ -370,7 +371,6 @@ def tls_context(target: HttpTarget) -> ssl.SSLContext | bool:
         context = ssl.create_default_context(cafile=target.ca_file)
     except (OSError, ValueError) as error:
         raise SinkError(f"configuration.caFile {target.ca_file} does not load: {_why(error)}") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     if target.client_certificate:
         try:
@@ -447,10 +447,17 @@ def _connect_reason(cause: object) -> str:
 
 
 def _why(error: object) -> str:
-    """The name or number of an operating system's or OpenSSL's error: words that hold nothing of the request."""
+    """What an operating system's or OpenSSL's error is, in the system's own words.
+
+    Never the error's own text: aiohttp puts the url into the `strerror` of some.
+    """
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason
-    return getattr(error, "strerror", None) or type(error).__name__
+    if isinstance(error, socket.gaierror) and error.strerror:
+        return error.strerror
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return type(error).__name__
 
 
 def retry_after(value: str | None, now: float) -> float | None:
@@ -482,6 +489,10 @@ async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
             data += chunk
     except (aiohttp.ClientError, OSError, TimeoutError):
         pass
+    except BaseException:
+        # Cancelled. A response that is left open is logged when it goes, with its url.
+        response.close()
+        raise
     response.close()
     return bytes(data[:RESPONSE_READ]), False
 

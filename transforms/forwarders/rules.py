@@ -245,7 +245,7 @@ class _Check:
     def _url(self, value: object) -> fields.Url | None:
         name = "configuration.url"
         if value is None:
-            if self.active:
+            if self.active and not self._faulty("configuration"):
                 self.fault(name, "is absent: an active HTTP forwarder needs it")
             return None
         if not isinstance(value, str):
@@ -340,7 +340,7 @@ class _Check:
         service = cast(Service, self._choice(options, "kinesisOptions.service", SERVICES) or "firehose")
         stream = self._text(options, "kinesisOptions.streamName")
         if not stream:
-            if self.active and not self._faulty("kinesisOptions.streamName"):
+            if self.active and not (self._faulty("kinesisOptions.streamName") or self._faulty("kinesisOptions")):
                 self.fault("kinesisOptions.streamName", "is absent: an active Kinesis forwarder needs it")
         elif not _STREAM_NAME.fullmatch(stream):
             self.fault("kinesisOptions.streamName", "is not a stream's name: 1 to 128 of A-Z a-z 0-9 _ . -")

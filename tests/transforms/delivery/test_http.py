@@ -5,12 +5,13 @@ import base64
 import socket
 from dataclasses import replace
 from email.utils import formatdate
+from random import Random
 from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from tests.laboratory.http_fault_server import Answer, FaultServer, in_thread, scripted
+from tests.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread, scripted
 from tests.transforms.delivery.sending import LOCAL, item, load, opened, outcomes, run
 from transforms.delivery.http import RESPONSE_KEPT, AiohttpSink, preflight, retry_after
 from transforms.delivery.model import Outcome, Verdict
@@ -315,16 +316,18 @@ class TestConnection:
         assert [arrival.key for arrival in server.log] == ["id-1", "id-2"]
         assert server.connections == 2
 
-    def test_bytes_that_came_unasked_are_nobodys_answer(self) -> None:
+    @pytest.mark.parametrize("fault", ["extra_bytes", "late_extra"])
+    def test_bytes_that_came_unasked_are_nobodys_answer(self, fault: Any) -> None:
         extra = b"HTTP/1.1 400 Smuggled\r\nContent-Length: 0\r\n\r\n"
 
         async def talk(sink: AiohttpSink, server: FaultServer) -> None:
             assert (await sink.send(item())).status == 200
-            for _ in range(3):
+            server.release()
+            for _ in range(50):  # until it has come in on the idle connection
                 await asyncio.sleep(0)
             assert (await sink.send(item("id-2"))).status == 201
 
-        script = scripted(by_key={"id-1": [Answer(fault="extra_bytes", extra=extra)], "id-2": [201]})
+        script = scripted(by_key={"id-1": [Answer(fault=fault, extra=extra)], "id-2": [201]})
         assert run(talk, script).connections == 2
 
     def test_many_at_once_are_bounded_by_the_concurrency(self) -> None:
@@ -357,6 +360,52 @@ class TestConnection:
             assert await sink.send(item()) == Outcome(RETRY, "internal_error", failure=True)
 
         run(talk)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_the_sink_says_is_what_the_receiver_has(seed: int) -> None:
+    """Faults at random, eight requests at a time: the log of the receiver bears out every outcome."""
+    random = Random(seed)  # noqa: S311
+    statuses = [200, 201, 204, 400, 429, 500, 503]
+    faults = ["reset", "close", "cut_headers", "reset_headers", "cut_body", "reset_body", "garbage", "informational"]
+    faults += ["extra_bytes", "close_after", "close_on_next", "reset_on_next", "cut_on_next", "huge_header"]
+    faults += ["none"] * 4
+    no_answer = ("reset", "close", "cut_headers", "reset_headers", "garbage")
+
+    def script(_: Arrival) -> Answer:
+        fault: Any = random.choice(faults)
+        stored = random.random() < 0.5 if fault in no_answer else None
+        return Answer(random.choice(statuses), fault=fault, stored=stored, extra=b"junk")
+
+    found: dict[str, list[Outcome]] = {}
+
+    async def talk(sink: AiohttpSink, server: FaultServer) -> None:
+        async def one_lane(lane: int) -> None:
+            for n in range(25):
+                key = f"{lane}-{n}"
+                found[key] = [await sink.send(item(key))]
+                while found[key][-1].verdict is RETRY and len(found[key]) < 4:
+                    found[key].append(await sink.send(item(key)))
+
+        await asyncio.gather(*map(one_lane, range(8)))
+
+    server = run(talk, script)
+    ambiguous = 0
+    for key, tried in found.items():
+        arrivals = [arrival for arrival in server.log if arrival.key == key]
+        stored = sum(arrival.stored for arrival in arrivals)
+        # An unambiguous outcome is one arrival, and it was kept exactly if the outcome says so.
+        unambiguous = [outcome for outcome in tried if not outcome.ambiguous]
+        delivered = any(outcome.verdict is DELIVERED for outcome in tried)
+        assert stored >= delivered
+        if len(unambiguous) == len(tried):
+            assert len(arrivals) == len(tried)
+            assert stored == delivered
+        ambiguous += len(tried) - len(unambiguous)
+        # A resend within an attempt is the only request beyond one an attempt.
+        assert len(arrivals) <= len(tried) + sum(outcome.ambiguous for outcome in tried)
+    assert 0 < ambiguous < len(server.log) / 2
+    assert len(found) == 200
 
 
 class TestPreflight:
