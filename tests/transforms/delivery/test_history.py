@@ -38,7 +38,7 @@ def has(found: History, forwarder: str, name: str, user: str = "u-1") -> bool:
 def test_without_receipts_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
     output = tmp_path / "out"
     index = index_history(str(output), "now", dead_letters=True)
-    assert index == HistoryIndex(str(output), "")
+    assert index == HistoryIndex(str(output), ".history/now")
     assert not output.exists()
     found = History(index)
     assert all(found.bucket(bucket) == {} for bucket in range(BUCKETS))
