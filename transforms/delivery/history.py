@@ -17,8 +17,7 @@ from typing import Any, BinaryIO
 import fastavro
 import msgspec
 
-from schemas import KINDS, DeadLetter, avro_schema
-from schemas.record import decode_record
+from schemas import KINDS, DeadLetter, Kind, avro_schema
 from transforms.buckets import BUCKETS, bucket_of
 from transforms.delivery.container import Block, Reader, TornError, plain
 from transforms.delivery.journal import DEAD_LETTERS, PART, RECEIPTS
@@ -195,25 +194,40 @@ _RECEIPT_SCHEMA = avro_schema("receipt")
 _PLAIN = {"receipt": plain(_RECEIPT_SCHEMA), "dead_letter": plain(avro_schema("dead_letter"))}
 
 
-def _blocks(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Block]]:
-    """A part's blocks, each with the schema it was written with."""
+def _read(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Iterator[Block]]]:
+    """The schema of a part, and its blocks: one pair, or none of a file cut short in its header."""
     with storage.open(name) as stream:
         try:
             reader = Reader(stream, f"{storage.root}/{name}")
-            for block in reader:
-                yield reader.header.schema, block
         except TornError as torn:
-            # Only where files are not written in one step: the kill came during the upload.
-            logger.warning("%s/%s is %s; what came before is used", storage.root, name, torn)
+            _warn(storage, name, torn)
+            return
+        yield reader.header.schema, _whole_blocks(storage, name, reader)
 
 
-def _rows(schema: dict[str, Any], block: Block, shape: str) -> Iterator[dict[str, Any]]:
-    """The rows of a block as `shape` has them now, whatever version of the schema they were written with."""
-    written, wanted, stream = plain(schema), _PLAIN[shape], io.BytesIO(block.data)
-    for _ in range(block.count):
-        row = fastavro.schemaless_reader(stream, written, wanted)
-        assert isinstance(row, dict)  # noqa: S101 - both schemas are records
-        yield row
+def _whole_blocks(storage: Storage, name: str, reader: Reader) -> Iterator[Block]:
+    try:
+        yield from reader
+    except TornError as torn:
+        _warn(storage, name, torn)
+
+
+def _warn(storage: Storage, name: str, torn: TornError) -> None:
+    """Only where files are not written in one step: the kill came during the upload."""
+    logger.warning("%s/%s is %s; what came before is used", storage.root, name, torn)
+
+
+def _rows(schema: dict[str, Any], blocks: Iterable[Block], shape: str) -> Iterator[dict[str, Any]]:
+    """The rows of blocks as `shape` has them now, whatever version of the schema they were written with."""
+    written, wanted = plain(schema), _PLAIN[shape]
+    if written == wanted:
+        wanted = None  # fastavro need not match the two: half the time
+    for block in blocks:
+        stream = io.BytesIO(block.data)
+        for _ in range(block.count):
+            row = fastavro.schemaless_reader(stream, written, wanted)
+            assert isinstance(row, dict)  # noqa: S101 - both schemas are records
+            yield row
 
 
 _Take = Callable[[bytes, bytes, bytes, bool, int], None]
@@ -306,11 +320,12 @@ def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> tu
     """All receipts into bucket files, in the order of the parts. Gives the forwarders' ids by number, and the rows."""
     partition = _Partition(scratch)
     for name in parts:
-        for schema, block in _blocks(storage, name):
+        for schema, blocks in _read(storage, name):
             if schema == _RECEIPT_SCHEMA:
-                read_receipts(block.data, block.count, partition.add)
+                for block in blocks:
+                    read_receipts(block.data, block.count, partition.add)
                 continue
-            for row in _rows(schema, block, "receipt"):
+            for row in _rows(schema, blocks, "receipt"):
                 ids = (row["forwarder_id"].encode(), row["id"].encode(), row["user_id"].encode())
                 partition.add(*ids, row["outcome"] == "delivered", row["settled_at"])
     partition.spill()
@@ -339,15 +354,25 @@ def _resolve(scratch: Path, bucket: int, forwarders: list[str]) -> dict[str, lis
 
 # --- dead letters, by bucket
 
-_Place = tuple[str, int, int, str, int, str, str]
+
+class _Place(msgspec.Struct, frozen=True, gc=False):
+    """Of a dead letter's record: by user, and for each in the order in which records leave (records.md section 2).
+
+    Read from the record's line; its `timestamp` is a text of fixed width, which sorts as the time does.
+    """
+
+    user_id: str
+    timestamp: str
+    place: int
+    session_id: str
+    kind: Kind
+    id: str
+
+    def key(self) -> tuple[str, str, int, str, int, str]:
+        return (self.user_id, self.timestamp, self.place, self.session_id, KINDS.index(self.kind), self.id)
 
 
-def _place(letter: DeadLetter) -> _Place:
-    """By user, and for each in the order in which records leave (records.md section 2)."""
-    record = decode_record(letter.record)
-    session = record.message.get("session_id", "")
-    rank = KINDS.index(record.kind)
-    return (record.user_id, record.timestamp, record.place, session, rank, record.id, letter.forwarder_id)
+_decode_place = msgspec.json.Decoder(_Place).decode
 
 
 def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -> int:
@@ -364,15 +389,15 @@ def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -
                 letters.clear()
 
     for name in parts:
-        for schema, block in _blocks(storage, name):
-            for row in _rows(schema, block, "dead_letter"):
+        for schema, blocks in _read(storage, name):
+            for row in _rows(schema, blocks, "dead_letter"):
                 frame = _encode(msgspec.convert(row, DeadLetter))
                 waiting[bucket_of(row["user_id"])].append(frame)
-                size += len(frame)
                 total += 1
-            if size >= _SPILL_BYTES:
-                spill()
-                size = 0
+                size += len(frame)
+                if size >= _SPILL_BYTES:
+                    spill()
+                    size = 0
     spill()
     return total
 
@@ -391,8 +416,8 @@ def _undelivered(scratch: Path, bucket: int, delivered: dict[str, list[str]]) ->
                 continue
             known = latest.get((letter.forwarder_id, letter.id))
             if known is None or letter.settled_at >= known[0]:
-                latest[letter.forwarder_id, letter.id] = (letter.settled_at, offset, _place(letter))
-        for _, offset, _ in sorted(latest.values(), key=lambda found: found[2]):
+                latest[letter.forwarder_id, letter.id] = (letter.settled_at, offset, _decode_place(letter.record))
+        for _, offset, _ in sorted(latest.values(), key=lambda found: found[2].key()):
             yield _frame_at(stream, offset)
 
 

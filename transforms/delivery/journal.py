@@ -41,7 +41,7 @@ PART_BYTES = 32 * 1024 * 1024
 """A journal of this size becomes a part."""
 
 BLOCK_BYTES = 4 * 1024 * 1024
-"""An Avro block takes no further row beyond this, so that readers need little memory."""
+"""An Avro block is no larger, so that readers need little memory."""
 
 FLUSH_AFTER = 0.4
 """Seconds from a part's first receipt to the start of its upload. The specification allows 1 until it is there."""
@@ -168,29 +168,28 @@ class Encoder:
         )
 
 
-class Rows:
-    """Encoded rows, gathered into Avro blocks of a bounded size."""
+Blocks = list[tuple[int, bytes]]
+"""Avro blocks that are not framed yet: how many rows, and the rows."""
 
-    def __init__(self) -> None:
-        self.blocks: list[tuple[int, bytes]] = []
-        self._rows: list[bytes] = []
-        self._size = 0
 
-    def add(self, row: bytes) -> None:
-        self._rows.append(row)
-        self._size += len(row)
-        if self._size >= BLOCK_BYTES:
-            self.seal()
-
-    def seal(self) -> "Rows":
-        if self._rows:
-            self.blocks.append((len(self._rows), b"".join(self._rows)))
-            self._rows, self._size = [], 0
-        return self
+def in_blocks(rows: Sequence[bytes]) -> Blocks:
+    """Encoded rows as blocks of at most BLOCK_BYTES, but for a row that is larger alone."""
+    if sum(map(len, rows)) <= BLOCK_BYTES:
+        return [(len(rows), b"".join(rows))] if rows else []
+    blocks: Blocks = []
+    gathered: list[bytes] = []
+    size = 0
+    for row in rows:
+        if gathered and size + len(row) > BLOCK_BYTES:
+            blocks.append((len(gathered), b"".join(gathered)))
+            gathered, size = [], 0
+        gathered.append(row)
+        size += len(row)
+    return [*blocks, (len(gathered), b"".join(gathered))]
 
 
 class _Writer(Protocol):
-    def write(self, dead_letters: Rows, receipts: Rows) -> None: ...
+    def write(self, dead_letters: Blocks, receipts: Blocks) -> None: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
 
@@ -238,12 +237,9 @@ class Journal:
         settled_at = self._latest = max(self._clock(), self._latest)
         encoder = self._encoder
         encoder.forget()
-        dead_letters, receipts = Rows(), Rows()
-        for settlement in settlements:
-            if not settlement.delivered:
-                dead_letters.add(encoder.dead_letter(settlement, settled_at))
-            receipts.add(encoder.receipt(settlement, settled_at))
-        self._writer.write(dead_letters.seal(), receipts.seal())
+        receipts = [encoder.receipt(settlement, settled_at) for settlement in settlements]
+        dead_letters = [encoder.dead_letter(each, settled_at) for each in settlements if not each.delivered]
+        self._writer.write(in_blocks(dead_letters), in_blocks(receipts))
 
     def flush(self) -> None:
         """Returns when all that was settled is durable: call it before a bundle is committed. JournalError as above."""
@@ -268,8 +264,8 @@ class _LocalLog:
         self._sync = b""
         self._size = 0
 
-    def write(self, rows: Rows) -> None:
-        for count, data in rows.blocks:
+    def write(self, blocks: Blocks) -> None:
+        for count, data in blocks:
             descriptor = self._begin() if self._descriptor is None else self._descriptor
             self._append(descriptor, block(count, data, self._sync))
             if self._size >= self._part_bytes:
@@ -340,7 +336,7 @@ class _LocalWriter:
         self._closed = False
         _local_writers.add(self)
 
-    def write(self, dead_letters: Rows, receipts: Rows) -> None:
+    def write(self, dead_letters: Blocks, receipts: Blocks) -> None:
         with self._lock:
             if self._closed:
                 raise JournalError("the journal is closed")
@@ -384,8 +380,8 @@ class _ObjectWriter:
         self._part_bytes = part_bytes
         self._flush_after = flush_after
         self._changed = threading.Condition()
-        self._dead_letters: list[tuple[int, bytes]] = []
-        self._receipts: list[tuple[int, bytes]] = []
+        self._dead_letters: Blocks = []
+        self._receipts: Blocks = []
         self._size = 0
         self._due = 0.0
         self._hurry = False
@@ -395,7 +391,7 @@ class _ObjectWriter:
         self._thread: threading.Thread | None = None
         self._number = 0
 
-    def write(self, dead_letters: Rows, receipts: Rows) -> None:
+    def write(self, dead_letters: Blocks, receipts: Blocks) -> None:
         with self._changed:
             if self._closed:
                 raise JournalError("the journal is closed")
@@ -407,9 +403,9 @@ class _ObjectWriter:
                 self._thread.start()
             if not self._size:
                 self._due = time.monotonic() + self._flush_after
-            self._dead_letters += dead_letters.blocks
-            self._receipts += receipts.blocks
-            self._size += sum(len(data) for rows in (dead_letters, receipts) for _, data in rows.blocks)
+            self._dead_letters += dead_letters
+            self._receipts += receipts
+            self._size += sum(len(data) for _, data in (*dead_letters, *receipts))
             self._changed.notify_all()
 
     def flush(self) -> None:
@@ -469,7 +465,7 @@ class _ObjectWriter:
             return self._closed
         return self._closed or self._hurry or self._size >= self._part_bytes or time.monotonic() >= self._due
 
-    def _upload(self, directory: str, schema: str, blocks: list[tuple[int, bytes]]) -> None:
+    def _upload(self, directory: str, schema: str, blocks: Blocks) -> None:
         if not blocks:
             return
         sync = os.urandom(SYNC_SIZE)

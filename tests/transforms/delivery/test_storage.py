@@ -192,6 +192,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
+    # Beam makes a session for every call, and each reads botocore's models anew.
+    session = boto3.session.Session()
+    monkeypatch.setattr(boto3.session, "Session", lambda: session)
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket="books", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         FileSystems.set_options(PipelineOptions(["--s3_region_name=eu-west-1"]))
