@@ -192,6 +192,7 @@ class _Writer(Protocol):
     def write(self, dead_letters: Blocks, receipts: Blocks) -> None: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
+    def forsake(self) -> None: ...
 
 
 class Journal:
@@ -225,6 +226,7 @@ class Journal:
             self._writer = _LocalWriter(storage.path, stem, part_bytes)
         else:
             self._writer = _ObjectWriter(storage, stem, part_bytes, flush_after)
+        _open.add(self)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Writes a receipt for each, and before those a dead letter for each that was given up. From any thread.
@@ -248,6 +250,31 @@ class Journal:
     def close(self) -> None:
         """Turns what is open into parts. Once is enough, twice does no harm; `settle` is refused from here on."""
         self._writer.close()
+
+    def forsake(self) -> None:
+        """In a forked child: lets go of the files without touching them, and refuses `settle`. They are the parent's,
+        and so are their locks, which would otherwise outlive it."""
+        self._writer.forsake()
+
+
+_open: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+def close_journals() -> None:
+    """Closes every journal of this process that is still open: for a run that failed or was stopped, before `recover`.
+
+    Beam does not tear its DoFns down when a step has failed. Raises JournalError like `Journal.close`.
+    """
+    for journal in list(_open):
+        journal.close()
+
+
+def _forsake_in_child() -> None:
+    for journal in list(_open):
+        journal.forsake()
+
+
+os.register_at_fork(after_in_child=_forsake_in_child)
 
 
 class _LocalLog:
@@ -334,7 +361,6 @@ class _LocalWriter:
         self._dead_letters = _LocalLog(root / DEAD_LETTERS, stem, "dead_letter", part_bytes)
         self._receipts = _LocalLog(root / RECEIPTS, stem, "receipt", part_bytes)
         self._closed = False
-        _local_writers.add(self)
 
     def write(self, dead_letters: Blocks, receipts: Blocks) -> None:
         with self._lock:
@@ -353,22 +379,10 @@ class _LocalWriter:
             self._receipts.roll()
 
     def forsake(self) -> None:
-        """Closes the files and leaves them as they are: they are another process's."""
+        self._lock = threading.Lock()  # another thread of the parent may have held it
         self._closed = True
         self._dead_letters.forsake()
         self._receipts.forsake()
-
-
-_local_writers: weakref.WeakSet[_LocalWriter] = weakref.WeakSet()
-
-
-def _forsake_in_child() -> None:
-    """A forked child shares the journals and their locks: it must neither write them nor keep them locked."""
-    for writer in list(_local_writers):
-        writer.forsake()
-
-
-os.register_at_fork(after_in_child=_forsake_in_child)
 
 
 class _ObjectWriter:
@@ -424,6 +438,11 @@ class _ObjectWriter:
             self._thread.join()
         with self._changed:
             self._check()
+
+    def forsake(self) -> None:
+        self._changed = threading.Condition()  # another thread of the parent may have held it
+        self._closed = True
+        self._thread = None
 
     def _check(self) -> None:
         if self._error is not None:

@@ -1,6 +1,7 @@
 """The journal and the history where files cannot grow: in memory with faults, and on S3 as Beam and moto have it."""
 
 import io
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -180,6 +181,22 @@ def test_threads_settle_and_flush_at_once() -> None:
         thread.join(20)
     journal.close()
     assert len(ids(store, "receipts")) == len(set(ids(store, "receipts"))) == 200
+
+
+def test_a_forked_child_is_refused_and_does_not_wait_for_threads_it_does_not_have() -> None:
+    store = MemoryStore()
+    journal = Journal(store, "run", "w", flush_after=60)
+    journal.settle([delivered("1")])
+    child = os.fork()
+    if child == 0:
+        try:
+            journal.settle([delivered("2")])
+        except JournalError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    journal.close()
+    assert ids(store, "receipts") == [a_record("1").id]
 
 
 # --- storages
