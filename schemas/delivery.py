@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 SettledAs = Literal["delivered", "dead_lettered"]
+Payload = Literal["statement", "record", "document"]
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -35,6 +36,6 @@ class DeadLetter(Receipt, frozen=True, gc=False, kw_only=True):
     reason: str
     response: str | None = None
     payload: bytes | None = None
-    payload_kind: str
+    payload_kind: Payload
     record: bytes
     hops: int = 0

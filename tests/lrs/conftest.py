@@ -1,0 +1,3 @@
+from tests.lrs.server import lrs
+
+__all__ = ["lrs"]
