@@ -68,7 +68,7 @@ class OutputLock:
     gives epoch seconds: leases compare it between machines, whose clocks must agree within a few seconds.
     """
 
-    def __init__(self, output: str, *, clock: Callable[[], float] = time.time, lease: float = LEASE) -> None:
+    def __init__(self, output: str | Storage, *, clock: Callable[[], float] = time.time, lease: float = LEASE) -> None:
         storage = storage_at(output)
         self._lock: _Lock
         if isinstance(storage, LocalStorage):

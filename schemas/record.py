@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -59,7 +60,14 @@ _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 def timestamp_text(timestamp: int) -> str:
     """Epoch ms as RFC 3339 with ms and Z: `2020-02-17T15:03:23.000Z`."""
-    return (_EPOCH + timedelta(milliseconds=timestamp)).isoformat(timespec="milliseconds")[:23] + "Z"
+    minutes, rest = divmod(timestamp, 60_000)
+    return f"{_minute_text(minutes)}{rest // 1000:02}.{rest % 1000:03}Z"
+
+
+@lru_cache(maxsize=4096)
+def _minute_text(minutes: int) -> str:
+    """Minutes since the epoch as `2020-02-17T15:03:`: a quarter of the cost, since records come by time."""
+    return (_EPOCH + timedelta(minutes=minutes)).isoformat()[:17]
 
 
 def _timestamp_of(text: str) -> int:
@@ -94,10 +102,10 @@ def decode_record(line: bytes) -> Record:
 
     Raises ValueError (msgspec's errors are ValueErrors too) when it is no such line.
     """
-    fields = _decode_line(line)
-    envelope = _decode_envelope(_joined({name: raw for name, raw in fields.items() if name in _ENVELOPE}))
+    envelope = _decode_envelope(line)
     # The message is cut out of the line, not encoded anew: 1.0 stays 1.0, and an escape stays as it was written.
-    body = _joined({name: raw for name, raw in fields.items() if name not in _ENVELOPE})
+    fields = [(name, raw) for name, raw in _decode_line(line).items() if name not in _ENVELOPE]
+    body = b"{%b}" % b",".join(b'"%b":%b' % (name.encode(), bytes(raw)) for name, raw in fields)
     message = _decode_message(body)
     user_id = message.get("user_id")
     if not isinstance(user_id, str):
@@ -115,10 +123,6 @@ def decode_record(line: bytes) -> Record:
         body,
         envelope.metadata,
     )
-
-
-def _joined(fields: dict[str, msgspec.Raw]) -> bytes:
-    return b"{%b}" % b",".join(b'"%b":%b' % (name.encode(), bytes(raw)) for name, raw in fields.items())
 
 
 def record_row(record: Record) -> dict[str, Any]:

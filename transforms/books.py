@@ -171,7 +171,9 @@ class Books(msgspec.Struct):
 
     def to_json(self) -> bytes:
         """Compact, and the same bytes for equal books."""
-        return msgspec.json.encode(self, order="sorted")
+        plain = msgspec.to_builtins(self, str_keys=True)
+        plain["seen"] = sorted(self.seen, key=_in_order)
+        return msgspec.json.encode(plain, order="sorted")
 
     @staticmethod
     def from_json(data: bytes) -> "Books":

@@ -10,15 +10,14 @@ import io
 import logging
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import fastavro
 import msgspec
 
-from schemas import KINDS, DeadLetter, avro_schema
-from schemas.record import decode_record
+from schemas import KINDS, DeadLetter, Kind, avro_schema
 from transforms.buckets import BUCKETS, bucket_of
 from transforms.delivery.container import Block, Reader, TornError, plain
 from transforms.delivery.journal import DEAD_LETTERS, PART, RECEIPTS
@@ -56,14 +55,17 @@ _decode_rows = msgspec.msgpack.Decoder(list[_Row]).decode
 class HistoryIndex(msgspec.Struct, frozen=True):
     """Where an index is, and how much went into it. Small, and may be pickled: this is what workers are given.
 
-    `receipts` and `dead_letters` count rows read, before the latest of each (forwarder, id) is taken. An empty `name`
-    means that nothing was ever settled.
+    `receipts` and `dead_letters` count rows read, before the latest of each (forwarder, id) is taken. `delivered_at`
+    and `letters_at` are where each bucket begins in the index's two files, and where the last one ends; empty when
+    there is no such file, so when nothing was ever settled.
     """
 
     output: str
     name: str
     receipts: int = 0
     dead_letters: int = 0
+    delivered_at: tuple[int, ...] = ()
+    letters_at: tuple[int, ...] = ()
 
 
 def index_history(output: str, run_id: str, *, dead_letters: bool = False) -> HistoryIndex:
@@ -74,32 +76,32 @@ def index_history(output: str, run_id: str, *, dead_letters: bool = False) -> Hi
     that were killed. NotAContainerError: a file in `receipts/` or `dead_letters/` is not one of this job's.
     """
     storage = storage_at(output)
-    storage.remove(INDEX)
-    receipts = [f"{RECEIPTS}/{name}" for name in storage.list(RECEIPTS) if name.endswith(PART)]
-    letters = [f"{DEAD_LETTERS}/{name}" for name in storage.list(DEAD_LETTERS) if name.endswith(PART)]
-    if not (receipts or (dead_letters and letters)):
-        return HistoryIndex(output, "")
+    storage.remove_all(INDEX)
     name = f"{INDEX}/{run_id}"
-    # Next to the parts, where there is room for such amounts; for a remote output, wherever TMPDIR says.
-    beside = None
-    if isinstance(storage, LocalStorage):
-        beside = storage.path / INDEX
-        beside.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=beside) as scratch:
-        forwarders, rows = _partition_receipts(storage, receipts, Path(scratch))
-        count = _partition_dead_letters(storage, letters, Path(scratch)) if dead_letters else 0
-        for bucket in range(BUCKETS):
-            delivered = _resolve(Path(scratch), bucket, forwarders)
-            if delivered:
-                storage.write(f"{name}/{_receipts_file(bucket)}", [_encode(delivered)])
-            if dead_letters:
-                _write_dead_letters(storage, f"{name}/{_dead_letters_file(bucket)}", Path(scratch), bucket, delivered)
-    return HistoryIndex(output, name, rows, count)
+    receipts = _parts(storage, RECEIPTS)
+    letters = _parts(storage, DEAD_LETTERS) if dead_letters else []
+    if not receipts and not letters:
+        return HistoryIndex(output, name)
+    with tempfile.TemporaryDirectory(dir=_scratch_beside(storage)) as directory:
+        scratch = Path(directory)
+        forwarders, receipt_rows = _partition_receipts(storage, receipts, scratch)
+        letter_rows = _partition_dead_letters(storage, letters, scratch)
+        delivered_at = _write_buckets(
+            storage, f"{name}/{_DELIVERED}", lambda bucket: [_encode(_resolve(scratch, bucket, forwarders))]
+        )
+        letters_at: tuple[int, ...] = ()
+        if letter_rows:
+            letters_at = _write_buckets(
+                storage,
+                f"{name}/{_DEAD_LETTERS}",
+                lambda bucket: _undelivered(scratch, bucket, _resolve(scratch, bucket, forwarders)),
+            )
+    return HistoryIndex(output, name, receipt_rows, letter_rows, delivered_at, letters_at)
 
 
 def remove_index(index: HistoryIndex) -> None:
     """Call it when the run has ended and still holds the lock."""
-    storage_at(index.output).remove(INDEX)
+    storage_at(index.output).remove_all(INDEX)
 
 
 class History:
@@ -108,7 +110,6 @@ class History:
     def __init__(self, index: HistoryIndex) -> None:
         self._index = index
         self._storage = storage_at(index.output)
-        self._files: frozenset[str] = frozenset(self._storage.list(index.name) if index.name else ())
         self._loaded: dict[int, Delivered] = {}
 
     def bucket(self, bucket: int) -> Delivered:
@@ -117,19 +118,20 @@ class History:
         Look it up once for a bucket, `.get(forwarder_id, frozenset())` once for a forwarder, and `record.id in` that
         for each record. A record is only ever found in its own user's bucket.
         """
+        if not self._index.delivered_at:
+            return _NOTHING
         found = self._loaded.get(bucket)
         if found is None:
-            found = self._load(bucket)
+            found = _decode_delivered(self._read(_DELIVERED, self._index.delivered_at, bucket))
             while len(self._loaded) > 1:
                 del self._loaded[next(iter(self._loaded))]
             self._loaded[bucket] = found
         return found
 
-    def _load(self, bucket: int) -> Delivered:
-        if _receipts_file(bucket) not in self._files:
-            return {}
-        with self._storage.open(f"{self._index.name}/{_receipts_file(bucket)}") as stream:
-            return _decode_delivered(stream.read())
+    def _read(self, file: str, offsets: tuple[int, ...], bucket: int) -> bytes:
+        with self._storage.open(f"{self._index.name}/{file}") as stream:
+            stream.seek(offsets[bucket])
+            return stream.read(offsets[bucket + 1] - offsets[bucket])
 
     def dead_letters(self, bucket: int) -> Iterator[DeadLetter]:
         """What a redrive has to send for the users of `bucket`, one at a time, from an index made with `dead_letters`.
@@ -137,10 +139,12 @@ class History:
         The latest dead letter of each (forwarder, id) that was not delivered since, by user, and for each user in the
         order of the records: timestamp, place, session, then event, status, score (records.md section 2).
         """
-        if _dead_letters_file(bucket) not in self._files:
+        offsets = self._index.letters_at
+        if not offsets or offsets[bucket] == offsets[bucket + 1]:
             return
-        with self._storage.open(f"{self._index.name}/{_dead_letters_file(bucket)}") as stream:
-            for _, frame in _frames(stream):
+        with self._storage.open(f"{self._index.name}/{_DEAD_LETTERS}") as stream:
+            stream.seek(offsets[bucket])
+            for _, frame in _frames(stream, offsets[bucket], offsets[bucket + 1]):
                 yield _decode_dead_letter(frame)
 
     def undelivered_dead_letters(self) -> Iterator[DeadLetter]:
@@ -149,12 +153,38 @@ class History:
             yield from self.dead_letters(bucket)
 
 
-def _receipts_file(bucket: int) -> str:
-    return f"delivered-{bucket:02}.msgpack"
+_DELIVERED = "delivered"
+_DEAD_LETTERS = "dead_letters"
+_NOTHING: Delivered = {}
 
 
-def _dead_letters_file(bucket: int) -> str:
-    return f"dead_letters-{bucket:02}.msgpack"
+def _parts(storage: Storage, directory: str) -> list[str]:
+    return [f"{directory}/{name}" for name in storage.list(directory) if name.endswith(PART)]
+
+
+def _scratch_beside(storage: Storage) -> Path | None:
+    """Next to the parts, where there is room for such amounts; for a remote output, wherever TMPDIR says."""
+    if not isinstance(storage, LocalStorage):
+        return None
+    beside = storage.path / INDEX
+    beside.mkdir(parents=True, exist_ok=True)
+    return beside
+
+
+def _write_buckets(storage: Storage, name: str, pieces_of: Callable[[int], Iterable[bytes]]) -> tuple[int, ...]:
+    """One file of all buckets, one after the other (a store charges, and waits, by the file). Gives their offsets."""
+    offsets = [0]
+
+    def pieces() -> Iterator[bytes]:
+        end = 0
+        for bucket in range(BUCKETS):
+            for piece in pieces_of(bucket):
+                yield piece
+                end += len(piece)
+            offsets.append(end)
+
+    storage.write(name, pieces())
+    return tuple(offsets)
 
 
 # --- reading parts
@@ -164,25 +194,40 @@ _RECEIPT_SCHEMA = avro_schema("receipt")
 _PLAIN = {"receipt": plain(_RECEIPT_SCHEMA), "dead_letter": plain(avro_schema("dead_letter"))}
 
 
-def _blocks(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Block]]:
-    """A part's blocks, each with the schema it was written with."""
+def _read(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Iterator[Block]]]:
+    """The schema of a part, and its blocks: one pair, or none of a file cut short in its header."""
     with storage.open(name) as stream:
         try:
             reader = Reader(stream, f"{storage.root}/{name}")
-            for block in reader:
-                yield reader.header.schema, block
         except TornError as torn:
-            # Only where files are not written in one step: the kill came during the upload.
-            logger.warning("%s/%s is %s; what came before is used", storage.root, name, torn)
+            _warn(storage, name, torn)
+            return
+        yield reader.header.schema, _whole_blocks(storage, name, reader)
 
 
-def _rows(schema: dict[str, Any], block: Block, shape: str) -> Iterator[dict[str, Any]]:
-    """The rows of a block as `shape` has them now, whatever version of the schema they were written with."""
-    written, wanted, stream = plain(schema), _PLAIN[shape], io.BytesIO(block.data)
-    for _ in range(block.count):
-        row = fastavro.schemaless_reader(stream, written, wanted)
-        assert isinstance(row, dict)  # noqa: S101 - both schemas are records
-        yield row
+def _whole_blocks(storage: Storage, name: str, reader: Reader) -> Iterator[Block]:
+    try:
+        yield from reader
+    except TornError as torn:
+        _warn(storage, name, torn)
+
+
+def _warn(storage: Storage, name: str, torn: TornError) -> None:
+    """Only where files are not written in one step: the kill came during the upload."""
+    logger.warning("%s/%s is %s; what came before is used", storage.root, name, torn)
+
+
+def _rows(schema: dict[str, Any], blocks: Iterable[Block], shape: str) -> Iterator[dict[str, Any]]:
+    """The rows of blocks as `shape` has them now, whatever version of the schema they were written with."""
+    written, wanted = plain(schema), _PLAIN[shape]
+    if written == wanted:
+        wanted = None  # fastavro need not match the two: half the time
+    for block in blocks:
+        stream = io.BytesIO(block.data)
+        for _ in range(block.count):
+            row = fastavro.schemaless_reader(stream, written, wanted)
+            assert isinstance(row, dict)  # noqa: S101 - both schemas are records
+            yield row
 
 
 _Take = Callable[[bytes, bytes, bytes, bool, int], None]
@@ -275,11 +320,12 @@ def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> tu
     """All receipts into bucket files, in the order of the parts. Gives the forwarders' ids by number, and the rows."""
     partition = _Partition(scratch)
     for name in parts:
-        for schema, block in _blocks(storage, name):
+        for schema, blocks in _read(storage, name):
             if schema == _RECEIPT_SCHEMA:
-                read_receipts(block.data, block.count, partition.add)
+                for block in blocks:
+                    read_receipts(block.data, block.count, partition.add)
                 continue
-            for row in _rows(schema, block, "receipt"):
+            for row in _rows(schema, blocks, "receipt"):
                 ids = (row["forwarder_id"].encode(), row["id"].encode(), row["user_id"].encode())
                 partition.add(*ids, row["outcome"] == "delivered", row["settled_at"])
     partition.spill()
@@ -299,7 +345,6 @@ def _resolve(scratch: Path, bucket: int, forwarders: list[str]) -> dict[str, lis
                 known = latest.get(key)
                 if known is None or row.settled_at >= known.settled_at:
                     latest[key] = row
-    spilled.unlink()
     delivered: dict[str, list[str]] = {}
     for row in latest.values():
         if row.delivered:
@@ -309,15 +354,25 @@ def _resolve(scratch: Path, bucket: int, forwarders: list[str]) -> dict[str, lis
 
 # --- dead letters, by bucket
 
-_Place = tuple[str, int, int, str, int, str, str]
+
+class _Place(msgspec.Struct, frozen=True, gc=False):
+    """Of a dead letter's record: by user, and for each in the order in which records leave (records.md section 2).
+
+    Read from the record's line; its `timestamp` is a text of fixed width, which sorts as the time does.
+    """
+
+    user_id: str
+    timestamp: str
+    place: int
+    session_id: str
+    kind: Kind
+    id: str
+
+    def key(self) -> tuple[str, str, int, str, int, str]:
+        return (self.user_id, self.timestamp, self.place, self.session_id, KINDS.index(self.kind), self.id)
 
 
-def _place(letter: DeadLetter) -> _Place:
-    """By user, and for each in the order in which records leave (records.md section 2)."""
-    record = decode_record(letter.record)
-    session = record.message.get("session_id", "")
-    rank = KINDS.index(record.kind)
-    return (record.user_id, record.timestamp, record.place, session, rank, record.id, letter.forwarder_id)
+_decode_place = msgspec.json.Decoder(_Place).decode
 
 
 def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -> int:
@@ -334,23 +389,21 @@ def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -
                 letters.clear()
 
     for name in parts:
-        for schema, block in _blocks(storage, name):
-            for row in _rows(schema, block, "dead_letter"):
+        for schema, blocks in _read(storage, name):
+            for row in _rows(schema, blocks, "dead_letter"):
                 frame = _encode(msgspec.convert(row, DeadLetter))
                 waiting[bucket_of(row["user_id"])].append(frame)
-                size += len(frame)
                 total += 1
-            if size >= _SPILL_BYTES:
-                spill()
-                size = 0
+                size += len(frame)
+                if size >= _SPILL_BYTES:
+                    spill()
+                    size = 0
     spill()
     return total
 
 
-def _write_dead_letters(
-    storage: Storage, name: str, scratch: Path, bucket: int, delivered: dict[str, list[str]]
-) -> None:
-    """The latest dead letter of each key that is not delivered, in order. Keeps keys in memory, not payloads."""
+def _undelivered(scratch: Path, bucket: int, delivered: dict[str, list[str]]) -> Iterator[bytes]:
+    """The latest dead letter of each key that is not delivered, in order, as frames. Keeps no payloads in memory."""
     spilled = _bucket_file(scratch, "dead_letters", bucket)
     if not spilled.exists():
         return
@@ -363,11 +416,9 @@ def _write_dead_letters(
                 continue
             known = latest.get((letter.forwarder_id, letter.id))
             if known is None or letter.settled_at >= known[0]:
-                latest[letter.forwarder_id, letter.id] = (letter.settled_at, offset, _place(letter))
-        in_order = sorted(latest.values(), key=lambda found: found[2])
-        if in_order:
-            storage.write(name, (_frame_at(stream, offset) for _, offset, _ in in_order))
-    spilled.unlink()
+                latest[letter.forwarder_id, letter.id] = (letter.settled_at, offset, _decode_place(letter.record))
+        for _, offset, _ in sorted(latest.values(), key=lambda found: found[2].key()):
+            yield _frame_at(stream, offset)
 
 
 # --- files of frames: a length in four bytes, then that many bytes
@@ -382,10 +433,9 @@ def _write_frame(stream: BinaryIO, data: bytes) -> None:
     stream.write(data)
 
 
-def _frames(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Each frame with its offset."""
-    offset = 0
-    while head := stream.read(_FRAME.size):
+def _frames(stream: BinaryIO, offset: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Each frame with its offset, from where the stream is, at `offset`, to `end` or the end of the stream."""
+    while offset != end and (head := stream.read(_FRAME.size)):
         (size,) = _FRAME.unpack(head)
         yield offset, stream.read(size)
         offset += _FRAME.size + size

@@ -41,10 +41,10 @@ PART_BYTES = 32 * 1024 * 1024
 """A journal of this size becomes a part."""
 
 BLOCK_BYTES = 4 * 1024 * 1024
-"""An Avro block takes no further row beyond this, so that readers need little memory."""
+"""An Avro block is no larger, so that readers need little memory."""
 
-FLUSH_AFTER = 0.5
-"""Seconds from a part's first receipt to the start of its upload: half of what the specification allows."""
+FLUSH_AFTER = 0.4
+"""Seconds from a part's first receipt to the start of its upload. The specification allows 1 until it is there."""
 
 UPLOAD_RETRIES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds to wait before each further try of an upload that failed; Beam's own retries come on top."""
@@ -168,31 +168,31 @@ class Encoder:
         )
 
 
-class Rows:
-    """Encoded rows, gathered into Avro blocks of a bounded size."""
+Blocks = list[tuple[int, bytes]]
+"""Avro blocks that are not framed yet: how many rows, and the rows."""
 
-    def __init__(self) -> None:
-        self.blocks: list[tuple[int, bytes]] = []
-        self._rows: list[bytes] = []
-        self._size = 0
 
-    def add(self, row: bytes) -> None:
-        self._rows.append(row)
-        self._size += len(row)
-        if self._size >= BLOCK_BYTES:
-            self.seal()
-
-    def seal(self) -> "Rows":
-        if self._rows:
-            self.blocks.append((len(self._rows), b"".join(self._rows)))
-            self._rows, self._size = [], 0
-        return self
+def in_blocks(rows: Sequence[bytes]) -> Blocks:
+    """Encoded rows as blocks of at most BLOCK_BYTES, but for a row that is larger alone."""
+    if sum(map(len, rows)) <= BLOCK_BYTES:
+        return [(len(rows), b"".join(rows))] if rows else []
+    blocks: Blocks = []
+    gathered: list[bytes] = []
+    size = 0
+    for row in rows:
+        if gathered and size + len(row) > BLOCK_BYTES:
+            blocks.append((len(gathered), b"".join(gathered)))
+            gathered, size = [], 0
+        gathered.append(row)
+        size += len(row)
+    return [*blocks, (len(gathered), b"".join(gathered))]
 
 
 class _Writer(Protocol):
-    def write(self, dead_letters: Rows, receipts: Rows) -> None: ...
+    def write(self, dead_letters: Blocks, receipts: Blocks) -> None: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
+    def forsake(self) -> None: ...
 
 
 class Journal:
@@ -205,7 +205,7 @@ class Journal:
 
     def __init__(
         self,
-        output: str,
+        output: str | Storage,
         run_id: str,
         worker: str,
         *,
@@ -226,6 +226,7 @@ class Journal:
             self._writer = _LocalWriter(storage.path, stem, part_bytes)
         else:
             self._writer = _ObjectWriter(storage, stem, part_bytes, flush_after)
+        _open.add(self)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Writes a receipt for each, and before those a dead letter for each that was given up. From any thread.
@@ -238,12 +239,9 @@ class Journal:
         settled_at = self._latest = max(self._clock(), self._latest)
         encoder = self._encoder
         encoder.forget()
-        dead_letters, receipts = Rows(), Rows()
-        for settlement in settlements:
-            if not settlement.delivered:
-                dead_letters.add(encoder.dead_letter(settlement, settled_at))
-            receipts.add(encoder.receipt(settlement, settled_at))
-        self._writer.write(dead_letters.seal(), receipts.seal())
+        receipts = [encoder.receipt(settlement, settled_at) for settlement in settlements]
+        dead_letters = [encoder.dead_letter(each, settled_at) for each in settlements if not each.delivered]
+        self._writer.write(in_blocks(dead_letters), in_blocks(receipts))
 
     def flush(self) -> None:
         """Returns when all that was settled is durable: call it before a bundle is committed. JournalError as above."""
@@ -252,6 +250,31 @@ class Journal:
     def close(self) -> None:
         """Turns what is open into parts. Once is enough, twice does no harm; `settle` is refused from here on."""
         self._writer.close()
+
+    def forsake(self) -> None:
+        """In a forked child: lets go of the files without touching them, and refuses `settle`. They are the parent's,
+        and so are their locks, which would otherwise outlive it."""
+        self._writer.forsake()
+
+
+_open: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+def close_journals() -> None:
+    """Closes every journal of this process that is still open: for a run that failed or was stopped, before `recover`.
+
+    Beam does not tear its DoFns down when a step has failed. Raises JournalError like `Journal.close`.
+    """
+    for journal in list(_open):
+        journal.close()
+
+
+def _forsake_in_child() -> None:
+    for journal in list(_open):
+        journal.forsake()
+
+
+os.register_at_fork(after_in_child=_forsake_in_child)
 
 
 class _LocalLog:
@@ -268,8 +291,8 @@ class _LocalLog:
         self._sync = b""
         self._size = 0
 
-    def write(self, rows: Rows) -> None:
-        for count, data in rows.blocks:
+    def write(self, blocks: Blocks) -> None:
+        for count, data in blocks:
             descriptor = self._begin() if self._descriptor is None else self._descriptor
             self._append(descriptor, block(count, data, self._sync))
             if self._size >= self._part_bytes:
@@ -338,9 +361,8 @@ class _LocalWriter:
         self._dead_letters = _LocalLog(root / DEAD_LETTERS, stem, "dead_letter", part_bytes)
         self._receipts = _LocalLog(root / RECEIPTS, stem, "receipt", part_bytes)
         self._closed = False
-        _local_writers.add(self)
 
-    def write(self, dead_letters: Rows, receipts: Rows) -> None:
+    def write(self, dead_letters: Blocks, receipts: Blocks) -> None:
         with self._lock:
             if self._closed:
                 raise JournalError("the journal is closed")
@@ -357,22 +379,10 @@ class _LocalWriter:
             self._receipts.roll()
 
     def forsake(self) -> None:
-        """Closes the files and leaves them as they are: they are another process's."""
+        self._lock = threading.Lock()  # another thread of the parent may have held it
         self._closed = True
         self._dead_letters.forsake()
         self._receipts.forsake()
-
-
-_local_writers: weakref.WeakSet[_LocalWriter] = weakref.WeakSet()
-
-
-def _forsake_in_child() -> None:
-    """A forked child shares the journals and their locks: it must neither write them nor keep them locked."""
-    for writer in list(_local_writers):
-        writer.forsake()
-
-
-os.register_at_fork(after_in_child=_forsake_in_child)
 
 
 class _ObjectWriter:
@@ -384,8 +394,8 @@ class _ObjectWriter:
         self._part_bytes = part_bytes
         self._flush_after = flush_after
         self._changed = threading.Condition()
-        self._dead_letters: list[tuple[int, bytes]] = []
-        self._receipts: list[tuple[int, bytes]] = []
+        self._dead_letters: Blocks = []
+        self._receipts: Blocks = []
         self._size = 0
         self._due = 0.0
         self._hurry = False
@@ -395,7 +405,7 @@ class _ObjectWriter:
         self._thread: threading.Thread | None = None
         self._number = 0
 
-    def write(self, dead_letters: Rows, receipts: Rows) -> None:
+    def write(self, dead_letters: Blocks, receipts: Blocks) -> None:
         with self._changed:
             if self._closed:
                 raise JournalError("the journal is closed")
@@ -407,9 +417,9 @@ class _ObjectWriter:
                 self._thread.start()
             if not self._size:
                 self._due = time.monotonic() + self._flush_after
-            self._dead_letters += dead_letters.blocks
-            self._receipts += receipts.blocks
-            self._size += sum(len(data) for rows in (dead_letters, receipts) for _, data in rows.blocks)
+            self._dead_letters += dead_letters
+            self._receipts += receipts
+            self._size += sum(len(data) for _, data in (*dead_letters, *receipts))
             self._changed.notify_all()
 
     def flush(self) -> None:
@@ -428,6 +438,11 @@ class _ObjectWriter:
             self._thread.join()
         with self._changed:
             self._check()
+
+    def forsake(self) -> None:
+        self._changed = threading.Condition()  # another thread of the parent may have held it
+        self._closed = True
+        self._thread = None
 
     def _check(self) -> None:
         if self._error is not None:
@@ -469,7 +484,7 @@ class _ObjectWriter:
             return self._closed
         return self._closed or self._hurry or self._size >= self._part_bytes or time.monotonic() >= self._due
 
-    def _upload(self, directory: str, schema: str, blocks: list[tuple[int, bytes]]) -> None:
+    def _upload(self, directory: str, schema: str, blocks: Blocks) -> None:
         if not blocks:
             return
         sync = os.urandom(SYNC_SIZE)

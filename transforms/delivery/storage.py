@@ -6,7 +6,7 @@ The only module of the sending side that touches Beam, and only when the output 
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -27,11 +27,15 @@ class Storage(Protocol):
         ...
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
-        """The whole of a new file, from pieces that need not be in memory together."""
+        """The whole of a new file, from pieces that need not be in memory together. Not an empty one: S3 refuses it."""
         ...
 
     def remove(self, name: str) -> None:
-        """A file, or a directory and all in it; nothing happens if it is not there."""
+        """A file; nothing happens if it is not there."""
+        ...
+
+    def remove_all(self, directory: str) -> None:
+        """A directory and all in it; nothing happens if it is not there."""
         ...
 
 
@@ -45,8 +49,13 @@ def local_path(output: str) -> Path | None:
     return None
 
 
-def storage_at(output: str) -> Storage:
-    """The storage whose root is `output`: a path, a file:// url, or a url of a file system registered with Beam."""
+def storage_at(output: str | Storage) -> Storage:
+    """The storage whose root is `output`: a path, a file:// url, or a url of a file system registered with Beam.
+
+    A storage is taken as it is: a test's, or one that stores elsewhere.
+    """
+    if not isinstance(output, str):
+        return output
     path = local_path(output)
     return BeamStorage(output) if path is None else LocalStorage(path)
 
@@ -77,17 +86,18 @@ class LocalStorage:
         unfinished.replace(target)
 
     def remove(self, name: str) -> None:
-        target = self.path / name
-        if target.is_dir():
-            shutil.rmtree(target)
-        else:
-            target.unlink(missing_ok=True)
+        (self.path / name).unlink(missing_ok=True)
+
+    def remove_all(self, directory: str) -> None:
+        if (self.path / directory).exists():
+            shutil.rmtree(self.path / directory)
 
 
 class BeamStorage:
-    """A directory on a Beam file system.
+    """A directory on a Beam file system, which must have been given its options (`FileSystems.set_options`).
 
-    Object stores show a file when it is complete; elsewhere a reader may meet one cut short, and must bear it.
+    Every call costs some 0.1 s on S3, since Beam makes a new client for each: so few files, and few calls. Object
+    stores show a file when it is complete; elsewhere a reader may meet one cut short, and must bear it.
     """
 
     def __init__(self, root: str) -> None:
@@ -111,9 +121,12 @@ class BeamStorage:
     def open(self, name: str) -> BinaryIO:
         files, _ = _beam()
         url = self._url(name)
-        if not files.exists(url):
-            raise FileNotFoundError(url)
-        stream: BinaryIO = files.open(url, "application/octet-stream", compression_type="uncompressed")
+        try:
+            stream: BinaryIO = files.open(url, "application/octet-stream", compression_type="uncompressed")
+        except Exception as error:  # each file system has its own for what is not there
+            if files.exists(url):
+                raise
+            raise FileNotFoundError(url) from error
         return stream
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
@@ -123,12 +136,25 @@ class BeamStorage:
                 stream.write(piece)
 
     def remove(self, name: str) -> None:
-        files, _ = _beam()
-        url = self._url(name)
-        inside = [metadata.path for metadata in files.match([url + "/**"])[0].metadata_list]
-        whole = [*inside, url] if files.exists(url) else inside
-        if whole:
-            files.delete(whole)
+        self._delete([self._url(name)])
+
+    def remove_all(self, directory: str) -> None:
+        files, failed = _beam()
+        try:
+            matched = files.match([self._url(directory) + "/**"])[0].metadata_list
+        except failed:
+            return self._delete([self._url(directory)])
+        return self._delete([metadata.path for metadata in matched])
+
+    def _delete(self, urls: Sequence[str]) -> None:
+        files, failed = _beam()
+        if not urls:
+            return
+        try:
+            files.delete(list(urls))
+        except failed:
+            if any(files.exists(url) for url in urls):
+                raise
 
 
 def _beam() -> tuple[Any, type[Exception]]:

@@ -1,5 +1,6 @@
 import json
 import pickle
+import tracemalloc
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from schemas import DeadLetter, avro_schema
 from schemas.record import decode_record
 from tests.transforms.delivery.settled import a_record, delivered, given_up, read_parts
 from transforms.buckets import BUCKETS, bucket_of
+from transforms.delivery import history as history_module
 from transforms.delivery.container import Reader
 from transforms.delivery.history import History, HistoryIndex, index_history, read_receipts, remove_index
 from transforms.delivery.journal import Journal
@@ -38,7 +40,7 @@ def has(found: History, forwarder: str, name: str, user: str = "u-1") -> bool:
 def test_without_receipts_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
     output = tmp_path / "out"
     index = index_history(str(output), "now", dead_letters=True)
-    assert index == HistoryIndex(str(output), "")
+    assert index == HistoryIndex(str(output), ".history/now")
     assert not output.exists()
     found = History(index)
     assert all(found.bucket(bucket) == {} for bucket in range(BUCKETS))
@@ -134,6 +136,39 @@ def test_agrees_with_a_dict(tmp_path_factory: pytest.TempPathFactory, runs: list
         for (forwarder, name), reason in letters.items()
         if not latest[forwarder, name]
     }
+
+
+def test_what_does_not_fit_in_memory_is_spilled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_module, "_SPILL_ROWS", 7)
+    monkeypatch.setattr(history_module, "_SPILL_BYTES", 3000)
+    users = {str(number): f"u-{number % 5}" for number in range(100)}
+    settle(tmp_path, *[[given_up(name, user=user)] for name, user in users.items()])
+    again = [[delivered(name, user=user)] for name, user in users.items() if int(name) % 3]
+    settle(tmp_path, *again, run="run2", start=1_700_000_001_000)
+    found = history(tmp_path, dead_letters=True)
+    assert all(has(found, "f-1", name, user) == bool(int(name) % 3) for name, user in users.items())
+    assert {letter.id for letter in found.undelivered_dead_letters()} == {
+        a_record(name).id for name in users if int(name) % 3 == 0
+    }
+
+
+def test_indexing_takes_a_part_of_the_memory_that_all_receipts_would(tmp_path: Path) -> None:
+    count = 20_000
+    journal = Journal(str(tmp_path), "run", "w")
+    for start in range(0, count, 1000):
+        journal.settle([delivered(str(number), user=f"u-{number}") for number in range(start, start + 1000)])
+    journal.close()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(history_module, "_SPILL_ROWS", 1000)
+        tracemalloc.start()
+        index = index_history(str(tmp_path), "now")
+        found = History(index)
+        loaded = sum(len(ids) for bucket in range(BUCKETS) for ids in found.bucket(bucket).values())
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert loaded == index.receipts == count
+    # A set of all the ids is over 140 bytes each: 2.8 MB. The file being read has a buffer of 1 MB.
+    assert peak < 2_000_000, peak
 
 
 # --- dead letters

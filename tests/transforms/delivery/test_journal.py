@@ -21,7 +21,15 @@ from schemas import DeadLetter, Receipt, avro_schema
 from schemas.record import encode_record
 from tests.transforms.delivery.settled import a_record, as_typed, delivered, given_up, read_part, read_parts
 from transforms.delivery import journal as journal_module
-from transforms.delivery.journal import Encoder, Journal, JournalError, new_run_id, new_worker_name, recover
+from transforms.delivery.journal import (
+    Encoder,
+    Journal,
+    JournalError,
+    close_journals,
+    new_run_id,
+    new_worker_name,
+    recover,
+)
 from transforms.delivery.model import Item, Outcome, Settlement, Verdict
 
 # --- the encoder against fastavro
@@ -366,6 +374,24 @@ def test_a_journal_that_a_living_worker_writes_is_not_taken(tmp_path: Path) -> N
     assert len(read_parts(tmp_path / "receipts")) == 2
 
 
+def test_what_a_kill_left_before_it_was_a_journal_is_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / "receipts").mkdir()
+    (tmp_path / "receipts/run-w-000000.new").write_bytes(b"Obj")
+    assert recover(str(tmp_path)) == []
+    assert list((tmp_path / "receipts").iterdir()) == []
+
+
+def test_the_journals_of_a_run_that_failed_can_be_closed_together(tmp_path: Path) -> None:
+    journals = [Journal(str(tmp_path), "run", name) for name in ("a", "b")]
+    for number, journal in enumerate(journals):
+        journal.settle([delivered(str(number))])
+    close_journals()
+    assert recover(str(tmp_path), wait=0) == []
+    assert len(read_parts(tmp_path / "receipts")) == 2
+    with pytest.raises(JournalError, match="closed"):
+        journals[0].settle([delivered("2")])
+
+
 def test_a_forked_child_neither_writes_nor_holds_the_journal(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path), "run", "w")
     journal.settle([delivered("1")])
@@ -378,7 +404,7 @@ def test_a_forked_child_neither_writes_nor_holds_the_journal(tmp_path: Path) -> 
             os.read(gate_out, 1)
             os._exit(0)
         os._exit(1)
-    journal._writer.forsake()  # type: ignore[attr-defined] # as if this process were killed
+    journal.forsake()  # as if this process were killed
     assert recover(str(tmp_path), wait=0.1) == ["receipts/run-w-000000.avro"]
     os.write(gate_in, b"x")
     assert os.waitpid(child, 0)[1] == 0
