@@ -207,11 +207,12 @@ def canonical(activity: Activity) -> bytes:
     return _encode_sorted(numbers_alike(msgspec.to_builtins(activity)))
 
 
-def epoch_ms(text: str) -> int:
+def epoch_ms(text: str, field: str = "occurred_at") -> int:
     """Epoch milliseconds, truncated, of RFC 3339 with a zone or `YYYY-MM-DD HH:MM:SS` in UTC.
 
     RFC 3339 as records.md takes it: `+0000` as well as `+00:00`, any number of fraction digits, T and Z in either case
-    or a space for T, a leap second as the second after it. Raises ActivityError, also outside the years 2000 to 2100.
+    or a space for T, a leap second as the second after it. Raises ActivityError, which names `field`, also outside the
+    years 2000 to 2100.
     """
     spelled, leap = text, 0
     if spelled[16:19] == ":60":
@@ -221,14 +222,14 @@ def epoch_ms(text: str) -> int:
     try:
         moment = msgspec.convert(spelled, datetime)
     except msgspec.ValidationError:
-        _refuse_time(text)
+        _refuse_time(text, field)
     if moment.tzinfo is None and not (len(text) == 19 and text[10] == " "):
-        _refuse_time(text)
+        _refuse_time(text, field)
     milliseconds = _milliseconds(moment) + leap
     if leap and milliseconds // 1000 % 86_400:  # leap seconds end a day of UTC
-        _refuse_time(text)
+        _refuse_time(text, field)
     if not _FIRST_MS <= milliseconds <= _LAST_MS:
-        _refuse_time(text)
+        _refuse_time(text, field)
     return milliseconds
 
 
@@ -368,8 +369,8 @@ def _milliseconds(moment: datetime) -> int:
     return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
-def _refuse_time(text: str) -> NoReturn:
-    raise ActivityError(f"occurred_at: {text[:40]!r} is not allowed; allowed: {_TIME_FORMS}") from None
+def _refuse_time(text: str, field: str) -> NoReturn:
+    raise ActivityError(f"{field}: {text[:40]!r} is not allowed; allowed: {_TIME_FORMS}") from None
 
 
 def _syntax_reason(error: orjson.JSONDecodeError, line: bytes) -> str:

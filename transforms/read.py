@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, Protocol, get_args
 
 import apache_beam as beam
@@ -80,6 +81,8 @@ def match_files(patterns: Iterable[str]) -> list[InputFile]:
     for pattern, result in zip(asked, results, strict=True):
         if not result.metadata_list:
             raise InputError(f"--input {pattern} matches no file")
+        if Path(pattern).is_dir():
+            raise InputError(f"--input {pattern} is a directory; give {pattern.rstrip('/')}/*")
         for metadata in result.metadata_list:
             found[metadata.path] = InputFile(metadata.path, metadata.size_in_bytes)
     return [found[path] for path in sorted(found)]

@@ -39,9 +39,9 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReadCounts:
-    """A part of the input in numbers: add them up. `accepted + rejected` is what was read; `size` is input bytes read.
+    """A part of the input in numbers; they add up.
 
-    `unfinished` counts file ranges that were left because the job was told to stop.
+    `size` is bytes read of the files; `unfinished` counts file ranges left because the job was told to stop.
     """
 
     accepted: int = 0
@@ -49,6 +49,10 @@ class ReadCounts:
     blank: int = 0
     size: int = 0
     unfinished: int = 0
+
+    @property
+    def read(self) -> int:
+        return self.accepted + self.rejected
 
     def __add__(self, other: "ReadCounts") -> "ReadCounts":
         return ReadCounts(

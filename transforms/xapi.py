@@ -170,7 +170,7 @@ def _occurred_at(statement: dict[str, Any]) -> int:
             text = statement[name]
             if not isinstance(text, str):
                 raise ActivityError(f"{name}: not a string")
-            return epoch_ms(text)
+            return epoch_ms(text, name)
     raise ActivityError("timestamp: missing, and stored too")
 
 
