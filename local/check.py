@@ -70,11 +70,8 @@ class Finding:
 
 def read_lines(directory: Path) -> list[Line]:
     """The derived records under `directory`, each user's in the order they are to leave (records.md section 2)."""
-    lines = [
-        json.loads(line)
-        for file in sorted(directory.rglob("*.jsonl"))
-        for line in file.read_text(encoding="utf-8").splitlines()
-    ]
+    files = sorted(directory.rglob("*.jsonl"))
+    lines = [json.loads(line) for file in files for line in file.read_bytes().split(b"\n") if line]
     lines.sort(key=lambda line: (line["timestamp"], line["place"], line["session_id"], _KINDS.index(line["kind"])))
     return lines
 
