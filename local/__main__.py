@@ -20,12 +20,14 @@ from local.check import (
     check_data_stream,
     check_delivery_stream,
     check_http,
+    count_receipts,
     faults_met,
     read_lines,
     table,
 )
 from local.endpoint import Endpoint, EndpointError, aws_endpoint
 from local.examples import (
+    CONTRACT_EXAMPLE,
     CONTRACT_ORGANISATION,
     EXAMPLES,
     Credentials,
@@ -78,12 +80,19 @@ def run(place: Path, sessions: int, seed: int) -> int:
         aws.create_data_streams([stream for stream in map(data_stream, documents) if stream])
         aws.create_delivery_streams([stream for stream in map(delivery_stream, documents) if stream])
         print(f"HTTP: a receiver at http://{receiver.http} and https://{receiver.https}, which fails now and then")
+        print(
+            f"Forwarders: {len(documents)}; {CONTRACT_EXAMPLE} is the contract's own example, changed only in its url,"
+        )
+        print("    which names the receiver, and by a caFile that vouches for the receiver's certificate")
         make_sample(place / "in", sessions, seed)
         status = run_job(place, job_environment(endpoint, credentials))
         if status not in (0, 3):
             raise RunError(f"the job ended with status {status}; what it printed above says why")
         lines = read_lines(place / "out" / "records")
         findings = [look(*pair, lines, aws, receiver) for pair in zip(EXAMPLES, documents, strict=True)]
+        receipts = count_receipts(place / "out" / "receipts")
+        for finding in findings:
+            finding.receipts = receipts[finding.id]
         failures = faults_met(
             attempt for example in EXAMPLES if example.http_path for attempt in receiver.attempts(example.http_path)
         )

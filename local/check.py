@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import fastavro
 
 from local.examples import Example, Json, Line, Payload
 from local.receiver import RETRY_AFTER, Attempt, Fault
@@ -48,12 +50,16 @@ class Arrival:
 
 @dataclass
 class Finding:
-    """What became of what one forwarder was due. `resent`: came again for a good reason; not a fault."""
+    """What became of what one forwarder, `id`, was due.
 
-    name: str
+    resent: came again for a good reason; not a fault. receipts: how many deliveries the job has written receipts for.
+    """
+
+    id: str
     payload: Payload
     due: int = 0
     arrived: int = 0
+    receipts: int = 0
     missing: int = 0
     unexpected: int = 0
     out_of_order: int | None = None
@@ -62,10 +68,15 @@ class Finding:
     remarks: list[str] = field(default_factory=list)
 
     @property
-    def as_due(self) -> bool:
+    def arrived_as_due(self) -> bool:
         """True when all that was due came, once and in order, and nothing else did."""
         wrong = self.missing or self.unexpected or self.out_of_order or self.duplicates or self.remarks
         return self.due > 0 and not wrong
+
+    @property
+    def as_due(self) -> bool:
+        """The same, and the job's receipts say so."""
+        return self.arrived_as_due and self.receipts == self.due
 
 
 def read_lines(directory: Path) -> list[Line]:
@@ -76,17 +87,27 @@ def read_lines(directory: Path) -> list[Line]:
     return lines
 
 
+def count_receipts(directory: Path) -> Counter[str]:
+    """For each forwarder, how many records the receipts under `directory` say were delivered."""
+    delivered: Counter[str] = Counter()
+    for part in sorted(directory.glob("*.avro")):
+        with part.open("rb") as file:
+            for receipt in cast(Iterable[Json], fastavro.reader(file)):
+                delivered[receipt["forwarder_id"]] += receipt["outcome"] == "delivered"
+    return delivered
+
+
 def due_to(example: Example, lines: Iterable[Line]) -> list[Due]:
     """What the forwarder is due of `lines`, in their order."""
     return [_due(example, line) for line in lines if example.due(line)]
 
 
-def compare(name: str, payload: Payload, due: Sequence[Due], arrivals: Sequence[Arrival], *, ordered: bool) -> Finding:
+def compare(example: Example, due: Sequence[Due], arrivals: Sequence[Arrival], *, ordered: bool) -> Finding:
     """Holds arrivals, in the order they came, against what was due.
 
     ordered: also whether the first arrivals of each user's messages are in order.
     """
-    finding = Finding(name, payload, due=len(due), arrived=len(arrivals))
+    finding = Finding(example.id, example.payload, due=len(due), arrived=len(arrivals))
     places: defaultdict[str, list[int]] = defaultdict(list)
     for place, one in enumerate(due):
         places[one.content].append(place)
@@ -123,7 +144,7 @@ def check_http(example: Example, lines: Iterable[Line], attempts: Sequence[Attem
         for attempt in attempts
         if attempt.taken
     ]
-    finding = compare(example.name, example.payload, due, arrivals, ordered=True)
+    finding = compare(example, due, arrivals, ordered=True)
     refused = Counter(attempt.status for attempt in attempts if attempt.fault is None and not attempt.taken)
     finding.remarks += [f"{count} requests answered {status}" for status, count in refused.items()]
     finding.remarks += _header_faults(example, attempts)
@@ -136,7 +157,7 @@ def check_http(example: Example, lines: Iterable[Line], attempts: Sequence[Attem
 def check_data_stream(example: Example, lines: Iterable[Line], records: Sequence[StreamRecord]) -> Finding:
     """What the data stream has: order per user too, and that the partition key is the user's id."""
     arrivals = [Arrival(_content(example.payload, record.data)) for record in records]
-    finding = compare(example.name, example.payload, due_to(example, lines), arrivals, ordered=True)
+    finding = compare(example, due_to(example, lines), arrivals, ordered=True)
     strays = sum(record.partition_key != _user_id(record.data) for record in records)
     if strays:
         finding.remarks.append(f"{strays} records have a partition key that is not their user_id")
@@ -146,17 +167,29 @@ def check_data_stream(example: Example, lines: Iterable[Line], records: Sequence
 def check_delivery_stream(example: Example, lines: Iterable[Line], records: Iterable[bytes]) -> Finding:
     """What the delivery stream wrote to the bucket. Firehose keeps no order."""
     arrivals = [Arrival(_content(example.payload, record)) for record in records]
-    return compare(example.name, example.payload, due_to(example, lines), arrivals, ordered=False)
+    return compare(example, due_to(example, lines), arrivals, ordered=False)
 
 
 def table(findings: Sequence[Finding]) -> str:
     """The findings as a table for the terminal; remarks stand below it."""
-    heads = ("forwarder", "payload", "due", "arrived", "missing", "extra", "order", "double", "resent", "verdict")
+    heads = (
+        "forwarder",
+        "payload",
+        "due",
+        "arrived",
+        "missing",
+        "extra",
+        "order",
+        "double",
+        "resent",
+        "receipts",
+        "verdict",
+    )
     rows = [heads, *(_row(finding) for finding in findings)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     text = ["  ".join(_cell(row[column], widths[column], column) for column in range(len(heads))) for row in rows]
     text.insert(1, "  ".join("-" * width for width in widths))
-    text += [f"{finding.name}: {remark}" for finding in findings for remark in finding.remarks]
+    text += [f"{finding.id}: {remark}" for finding in findings for remark in finding.remarks]
     return "\n".join(line.rstrip() for line in text)
 
 
@@ -164,18 +197,19 @@ def _row(finding: Finding) -> tuple[str, ...]:
     order = "-" if finding.out_of_order is None else f"{finding.out_of_order:,}"
     counts = (finding.due, finding.arrived, finding.missing, finding.unexpected)
     return (
-        finding.name,
+        finding.id,
         finding.payload,
         *(f"{count:,}" for count in counts),
         order,
         f"{finding.duplicates:,}",
         f"{finding.resent:,}",
+        f"{finding.receipts:,}",
         "as due" if finding.as_due else "nothing was due" if not finding.due else "NOT AS DUE",
     )
 
 
 def _cell(text: str, width: int, column: int) -> str:
-    return text.rjust(width) if 2 <= column <= 8 else text.ljust(width)
+    return text.rjust(width) if 2 <= column <= 9 else text.ljust(width)
 
 
 def _late(places: Sequence[int]) -> int:

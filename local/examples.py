@@ -14,19 +14,21 @@ Line = Json
 """A derived record as `--write_records jsonl` writes it."""
 
 DOCUMENTS = Path(__file__).parent / "forwarders"
+CONTRACT_EXAMPLE = "59c8d14b0d82b3864a450604"
+"""The contract's own example document, word for word; `_contract_example` says what is changed for a run."""
 CONTRACT_ORGANISATION = "59c209c4ad95fd50960c0362"
 
 
 @dataclass(frozen=True)
 class Example:
-    """One forwarder document, `forwarders/<name>.json`.
+    """One forwarder document, `forwarders/<id>.json`.
 
     due: whether a record is due to it: the document's query and scope said again, apart from the job's own reading.
     http_path: what the receiver sees of the url; None: it goes to Kinesis.
     headers: what every request must carry beside what all requests carry.
     """
 
-    name: str
+    id: str
     payload: Payload
     due: Callable[[Line], bool]
     http_path: str | None = None
@@ -34,10 +36,8 @@ class Example:
 
 
 EXAMPLES = (
-    # The contract's own document. Two changes, made by `_contract_example`: example.org cannot be reached from here, so
-    # the url names the receiver; and its certificate is one that only caFile vouches for.
     Example(
-        "contract-example",
+        CONTRACT_EXAMPLE,
         "statement",
         lambda line: line["organisation"] == CONTRACT_ORGANISATION,
         http_path="/endpoint",
@@ -46,7 +46,12 @@ EXAMPLES = (
     Example(
         "scores-by-token",
         "record",
-        lambda line: line["kind"] == "score" and line["score"] is not None and line["score"] >= 5,
+        lambda line: (
+            line["organisation"] == "district-7"
+            and line["kind"] == "score"
+            and line["score"] is not None
+            and line["score"] >= 5
+        ),
         http_path="/scores",
     ),
     Example(
@@ -62,7 +67,11 @@ EXAMPLES = (
     Example(
         "snapshots-to-a-data-stream",
         "document",
-        lambda line: line["kind"] in ("status", "score") and line["status"] == "Completed",
+        lambda line: (
+            line["kind"] in ("status", "score")
+            and line["status"] == "Completed"
+            and line["metadata"].get("device") in ("ipad", "chromebook")
+        ),
     ),
     Example(
         "completions-to-firehose",
@@ -105,8 +114,8 @@ class Places:
 
 def render(example: Example, places: Places) -> Json:
     """The example's document, ready for this run."""
-    document: Json = json.loads((DOCUMENTS / f"{example.name}.json").read_text())
-    if example.name == "contract-example":
+    document: Json = json.loads((DOCUMENTS / f"{example.id}.json").read_text())
+    if example.id == CONTRACT_EXAMPLE:
         return _contract_example(document, places)
     configuration = document["configuration"]
     if "url" in configuration:
@@ -137,6 +146,10 @@ def delivery_stream(document: Json) -> str | None:
 
 
 def _contract_example(document: Json, places: Places) -> Json:
-    """The contract's document pointed at the receiver: `url`, and the `caFile` that vouches for its certificate."""
+    """The contract's document with two changes, without which it could not be delivered on this machine.
+
+    Its url, example.org, is not ours to send to: the receiver's takes its place. Nobody but the run itself vouches for
+    the receiver's certificate: `caFile` is added.
+    """
     configuration = {**document["configuration"], "url": f"{places.https}/endpoint", "caFile": str(places.ca_file)}
     return {**document, "configuration": configuration}

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import pytest
 
 from local.check import (
@@ -14,13 +15,16 @@ from local.check import (
     check_delivery_stream,
     check_http,
     compare,
+    count_receipts,
     read_lines,
     table,
 )
 from local.examples import Example, Line
 from local.receiver import Attempt, Fault
 from local.stack import StreamRecord
+from schemas import avro_schema
 
+EVERYTHING = Example("x", "record", lambda line: True)
 DUE = [Due(content, user) for content, user in (("a1", "a"), ("b1", "b"), ("a2", "a"), ("a3", "a"))]
 ALL_HEADERS = {
     "Content-Type": "application/json",
@@ -33,10 +37,10 @@ ALL_HEADERS = {
 def found(*arrivals: str | Arrival) -> dict[str, int | None]:
     """The counts that are not nought, for arrivals held against DUE."""
     came = [Arrival(arrival) if isinstance(arrival, str) else arrival for arrival in arrivals]
-    finding = compare("x", "record", DUE, came, ordered=True)
+    finding = compare(EVERYTHING, DUE, came, ordered=True)
     names = ("missing", "unexpected", "out_of_order", "duplicates", "resent")
     counts = {name: getattr(finding, name) for name in names if getattr(finding, name)}
-    assert finding.as_due == (set(counts) <= {"resent"})
+    assert finding.arrived_as_due == (set(counts) <= {"resent"})
     return counts
 
 
@@ -68,17 +72,38 @@ def test_a_resend_of_what_could_not_be_known_to_have_arrived_is_no_fault() -> No
     assert found(lost, "a1", "a1", "b1", "a2", "a3") == {"resent": 1, "duplicates": 1}
 
 
+def test_receipts_that_do_not_agree() -> None:
+    finding = compare(EVERYTHING, DUE, [Arrival(one.content) for one in DUE], ordered=True)
+    finding.receipts = 3
+    assert finding.arrived_as_due
+    assert not finding.as_due
+    assert table([finding]).endswith("NOT AS DUE")
+    finding.receipts = 4
+    assert finding.as_due
+
+
+def test_receipts_are_counted_by_forwarder(tmp_path: Path) -> None:
+    receipt = {"id": "1", "user_id": "a", "kind": "event", "attempts": 1, "ambiguous": False}
+    receipt |= {"settled_at": 0, "run_id": "run"}
+    outcomes = [("x", "delivered"), ("x", "dead_lettered"), ("y", "delivered"), ("x", "delivered")]
+    rows = [{**receipt, "forwarder_id": forwarder, "outcome": outcome} for forwarder, outcome in outcomes]
+    for number, part in enumerate((rows[:1], rows[1:])):
+        with (tmp_path / f"{number}.avro").open("wb") as file:
+            fastavro.writer(file, avro_schema("receipt"), part)
+    assert count_receipts(tmp_path) == {"x": 2, "y": 1}
+
+
 def test_equal_messages_that_are_due_twice() -> None:
     due = [Due("same", "a"), Due("other", "a"), Due("same", "a")]
     in_order = [Arrival("same"), Arrival("other"), Arrival("same")]
-    assert compare("x", "record", due, in_order, ordered=True).as_due
-    assert compare("x", "record", due, in_order[:2], ordered=True).missing == 1
-    assert compare("x", "record", due, [*in_order, Arrival("same")], ordered=True).duplicates == 1
+    assert compare(EVERYTHING, due, in_order, ordered=True).arrived_as_due
+    assert compare(EVERYTHING, due, in_order[:2], ordered=True).missing == 1
+    assert compare(EVERYTHING, due, [*in_order, Arrival("same")], ordered=True).duplicates == 1
 
 
 def test_nothing_due_proves_nothing() -> None:
-    finding = compare("x", "record", [], [], ordered=True)
-    assert not finding.as_due
+    finding = compare(EVERYTHING, [], [], ordered=True)
+    assert not finding.arrived_as_due
     assert "nothing was due" in table([finding])
 
 
@@ -120,7 +145,6 @@ def document(line: Line) -> dict[str, Any]:
 
 
 LINES = [line(1), line(2), line(3, "ben")]
-EVERYTHING = Example("x", "record", lambda line: True)
 
 
 def stream_record(line: Line, key: str | None = None) -> StreamRecord:
@@ -128,9 +152,9 @@ def stream_record(line: Line, key: str | None = None) -> StreamRecord:
 
 
 def test_a_data_stream_with_all_of_it_and_with_the_wrong_partition_key() -> None:
-    assert check_data_stream(EVERYTHING, LINES, [stream_record(one) for one in LINES]).as_due
+    assert check_data_stream(EVERYTHING, LINES, [stream_record(one) for one in LINES]).arrived_as_due
     finding = check_data_stream(EVERYTHING, LINES, [stream_record(one, "constant") for one in LINES])
-    assert not finding.as_due
+    assert not finding.arrived_as_due
     assert finding.remarks == ["3 records have a partition key that is not their user_id"]
 
 
@@ -140,7 +164,7 @@ def test_a_delivery_stream_keeps_no_order_but_its_contents_count(
 ) -> None:
     example = Example("x", payload, lambda line: line["user_id"] == "ann")
     good = [json.dumps(make(one)).encode() for one in (LINES[1], LINES[0])]
-    assert check_delivery_stream(example, LINES, good).as_due
+    assert check_delivery_stream(example, LINES, good).arrived_as_due
     other = json.dumps({**make(LINES[0]), "timestamp": "2026-03-01T09:00:00.000Z"}).encode()
     finding = check_delivery_stream(example, LINES, [good[0], other, b"{", b"[]"])
     assert (finding.missing, finding.unexpected) == (1, 3)
@@ -170,7 +194,7 @@ def test_http_with_faults_that_were_dealt_with() -> None:
         attempt(LINES[1], status=200, fault=Fault.BODY_CUT),
     ]
     finding = check_http(EVERYTHING, LINES, attempts)
-    assert finding.as_due
+    assert finding.arrived_as_due
     assert (finding.arrived, finding.resent) == (4, 1)
 
 
@@ -187,7 +211,7 @@ def test_http_remarks_on_what_was_refused_and_how_it_was_asked() -> None:
         attempt(LINES[0], at=1.2),
     ]
     finding = check_http(example, LINES[:1], attempts)
-    assert not finding.as_due
+    assert not finding.arrived_as_due
     assert finding.remarks == [
         "1 requests answered 401",
         "3 requests: Test-Header-Key is None, not 'Test-Header-Value'",
