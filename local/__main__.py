@@ -119,9 +119,9 @@ def make_sample(directory: Path, sessions: int, seed: int) -> None:
 
 def run_job(place: Path, environment: dict[str, str]) -> int:
     """Runs the job on the sample, as a user would; returns its exit status."""
-    place = place.relative_to(ROOT)
+    here = os.path.relpath(place, ROOT)
     command = [sys.executable, "-m", "pipeline", "--runner=DirectRunner"]
-    command += ["--input", f"{place}/in/*.jsonl.gz", "--forwarders", f"{place}/forwarders", "--output", f"{place}/out"]
+    command += ["--input", f"{here}/in/*.jsonl.gz", "--forwarders", f"{here}/forwarders", "--output", f"{here}/out"]
     # The contract's example is for one organisation only, so the activity has to be of that one.
     command += ["--organisation", CONTRACT_ORGANISATION, "--write_records", "jsonl"]
     command += ["--allow_network", "127.0.0.0/8", "--max_backoff", "2", "--outage_budget", "30"]

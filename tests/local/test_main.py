@@ -85,3 +85,15 @@ def test_one_run_at_a_time(place: Path, capsys: pytest.CaptureFixture[str]) -> N
     with run_local._workspace(place):
         assert run_local.main([]) == 1
     assert "another run is using" in capsys.readouterr().err
+
+
+def test_a_small_run_with_the_real_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    monkeypatch.setattr(run_local, "aws_endpoint", lambda: aws_endpoint({}, port))
+    status = run_local.run(tmp_path, sessions=120, seed=7)
+    out, err = capfd.readouterr()
+    assert status == 0, out + err
+    assert out.count("  as due\n") == 6
+    assert not answers(f"http://127.0.0.1:{port}")
