@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from importlib import metadata
@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 from urllib.parse import unquote, unquote_plus
 
 import aiohttp
+import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
@@ -268,7 +269,7 @@ class AiohttpSink:
             outcome = await self._post(item, exchange)
         except Exception as error:
             outcome = self._failed(item, error, exchange)
-        return replace(outcome, ambiguous=True)
+        return msgspec.structs.replace(outcome, ambiguous=True)
 
     async def _post(self, item: Item, exchange: _Exchange) -> Outcome:
         if self._session is None:
