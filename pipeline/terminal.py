@@ -52,10 +52,10 @@ class ProgressLine:
     def _line(self) -> str:
         counts = self._progress.read()
         elapsed = time.monotonic() - self._start
-        read, derived, delivered = (counts.get(name, 0) for name in ("read", "derived", "delivered"))
-        done = _size(counts.get("bytes", 0))
+        read, derived, delivered = (counts.get(name, 0) for name in ("records", "derived", "delivered"))
+        done = _size(counts.get("size", 0))
         if self._total_bytes:
-            share = min(1.0, counts.get("bytes", 0) / self._total_bytes)
+            share = min(1.0, counts.get("size", 0) / self._total_bytes)
             done = f"{done} of {_size(self._total_bytes)} ({share:.0%})"
         return (
             f"read {read:,} ({done})  derived {derived:,}  delivered {delivered:,}  "

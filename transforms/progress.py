@@ -26,7 +26,7 @@ class Progress:
     directory: str
 
     def advance(self, **counts: int) -> None:
-        """Add to this process's counts (`bytes`, `read`, `derived`, `delivered`, ...)."""
+        """Add to this process's counts (`size` in bytes and `records` of the input, `derived`, `delivered`)."""
         now = time.monotonic()
         with _lock:
             mine = _counts.setdefault(self.directory, {})
