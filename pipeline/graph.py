@@ -69,8 +69,8 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
         read.rejects | "Rejects" >> WriteRejects(f"{job.output}/rejects/{plan.run_id}")
     derived = read.shards | "Derive" >> DeriveRecords(_derive_settings(job), all_read, plan.progress)
     parts = [all_read, derived.summaries]
-    if job.write_records is not None:
-        derived.records | "Records" >> WriteRecords(f"{job.output}/records", job.write_records, job.kinds)
+    if job.write_records is not None and job.output is not None:
+        derived.records | "Records" >> WriteRecords(job.output, job.write_records, job.kinds)
     if plan.source is not None:
         if job.explain is not None:
             parts.append(derived.records | "Explain" >> ExplainRecord(job.explain, plan.source, statements))

@@ -29,7 +29,7 @@ from transforms.delivery.storage import local_path, storage_at
 from transforms.progress import Progress
 from transforms.read import InputError, InputFile, match_files, ranges_of
 from transforms.summary import Summary
-from transforms.write import read_summary
+from transforms.write import read_summary, remove_records
 
 _LOG = logging.getLogger(__name__)
 _DIRECT_RUNNERS = ("directrunner", "direct", "fnapirunner", "fnapi")
@@ -66,6 +66,8 @@ def run(job: Job) -> int:
             stack.enter_context(OutputLock(job.output))
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="session-forwarder-")))
         history = _history(job, run_id, stack)
+        if job.output is not None and job.write_records is not None:
+            remove_records(job.output)
         plan = Plan(
             job=job,
             run_id=run_id,

@@ -1,5 +1,6 @@
 """Write derived records and rejects as files."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,19 +17,23 @@ from apache_beam.pvalue import PCollection
 from schemas import KINDS, Kind, Record, Reject, avro_schema
 from schemas.arrow import arrow_schema
 from schemas.record import encode_record, parquet_row, record_row
+from transforms.delivery.storage import storage_at
 from transforms.summary import Summary
 
 RecordFormat = Literal["jsonl", "avro", "parquet"]
 
+RECORDS = "records"
+_RECORD_FILE = re.compile(rf"({'|'.join(KINDS)})-\d{{5}}-of-\d{{5}}\.(jsonl|avro|parquet)")
+
 
 @dataclass(eq=False)
 class WriteRecords(beam.PTransform[PCollection[list[Record]], None]):
-    """PCollection[list[Record]] -> files `<directory>/<kind>-*.<format>`, one row or line a record.
+    """PCollection[list[Record]] -> files `<output>/records/<kind>-*.<format>`, one row or line a record.
 
     The message's own fields come first, in the documented order, then the record's envelope (`schemas/*.avsc`).
     """
 
-    directory: str
+    output: str
     record_format: RecordFormat
     kinds: tuple[Kind, ...] = KINDS
 
@@ -37,7 +42,7 @@ class WriteRecords(beam.PTransform[PCollection[list[Record]], None]):
 
     def expand(self, records: PCollection[list[Record]]) -> None:
         for kind in self.kinds:
-            prefix, suffix = f"{self.directory}/{kind}", f".{self.record_format}"
+            prefix, suffix = f"{self.output}/{RECORDS}/{kind}", f".{self.record_format}"
             rows = records | f"Only {kind}" >> beam.FlatMap(_of_kind, kind, self.record_format)
             write: beam.PTransform[Any, Any]
             if self.record_format == "jsonl":
@@ -60,6 +65,14 @@ def _of_kind(block: list[Record], kind: Kind, record_format: RecordFormat) -> It
         yield [record_row(record) for record in records]
     else:
         yield pa.Table.from_pylist([parquet_row(record) for record in records], schema=arrow_schema(kind))
+
+
+def remove_records(output: str) -> None:
+    """Remove what an earlier run's `WriteRecords` left: of that, other shards than this run's would stay."""
+    storage = storage_at(output)
+    for name in storage.list(RECORDS):
+        if _RECORD_FILE.fullmatch(name):
+            storage.remove(f"{RECORDS}/{name}")
 
 
 @dataclass(eq=False)
