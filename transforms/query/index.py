@@ -113,6 +113,8 @@ class ForwarderIndex(Generic[F]):
         candidates: list[Group[F]] = []
         for lookup in self._lookups:
             lookup.collect(document, candidates)
+        if not candidates:
+            return _NOTHING
         matched: list[Group[F]] = []
         undecided: list[Group[F]] = []
         for group in candidates:
