@@ -1,5 +1,7 @@
 """Regular expressions: MongoDB's meaning, bounded time, and undecided as a third value."""
 
+import itertools
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -222,6 +224,23 @@ def test_the_index_keeps_undecided_among_many_patterns() -> None:
 )
 def test_the_beginning_that_a_pattern_requires(pattern: str, options: str, prefix: str) -> None:
     assert required_prefix(pattern, options) == prefix
+
+
+@pytest.mark.parametrize(
+    ("pattern", "options"),
+    [("ab[cd]", ""), ("ab?[cd]", ""), ("a|b[cd]", ""), ("a(b|c)", ""), ("^a\\.[cd]", "m"), ("ab[cd]", "i"),
+     ("a b[cd]", "x"), ("a{0}[cd]", ""), ("a\\+*[cd]", ""), ("\\\\b*[cd]", "")],
+)  # fmt: skip
+def test_a_search_for_the_plain_part_first_changes_no_answer(pattern: str, options: str) -> None:
+    flags = re.ASCII
+    for letter in options:
+        flags |= {"i": re.IGNORECASE, "m": re.MULTILINE, "x": re.VERBOSE}[letter]
+    search = compile_search(pattern, options)
+    texts = [
+        "".join(letters) for length in range(4) for letters in itertools.product("abcA.+\\\n", repeat=length)
+    ]
+    for text in texts:
+        assert search(text) is (re.search(pattern, text, flags) is not None), (pattern, text)
 
 
 def test_a_required_beginning_is_really_required() -> None:
