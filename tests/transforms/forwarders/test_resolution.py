@@ -148,5 +148,5 @@ class TestOnTheWorker:
 
     def test_references_that_cannot_be_read_here(self) -> None:
         document = changed(HTTP, {"configuration.headers": '{"X-A": "env:FORWARDER_X1", "X-B": "env:FORWARDER_X2"}'})
-        with pytest.raises(ForwardersError, match="(?s)X-A refers to .*X-B refers to"):
+        with pytest.raises(ForwardersError, match=r"(?s)X-A refers to .*X-B refers to"):
             load_on_worker(read(document), rules(), load(document).digest, ["h"])
