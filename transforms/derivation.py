@@ -104,6 +104,8 @@ class Derivation:
     """Folds activity and collects the `Counts` of all it folded.
 
     duration_unit: of a `session_duration` that the player did not report.
+    resolve_session: applied to a session in its order before it is folded (xAPI's START-or-RESUME).
+    on_session: called with every session when it is folded.
     on_conflict: called with the two activities whose `record_id` is the same and whose contents are not.
     """
 
@@ -111,11 +113,13 @@ class Derivation:
         self,
         duration_unit: DurationUnit = "minutes",
         resolve_session: Callable[[list[Activity]], list[Activity]] | None = None,
+        on_session: Callable[[Session], None] | None = None,
         on_conflict: Callable[[Activity, Activity], None] | None = None,
     ) -> None:
         self.counts = Counts()
         self._seconds_per_unit = 60 if duration_unit == "minutes" else 1
         self._resolve_session = resolve_session
+        self._on_session = on_session
         self._on_conflict = on_conflict
 
     def user(self, activities: Iterable[Activity]) -> list[Record]:
@@ -146,6 +150,8 @@ class Derivation:
         records: list[Record] = []
         for place, activity in enumerate(ordered):
             self.fold(session, activity, place, records)
+        if self._on_session is not None:
+            self._on_session(session)
         return records
 
     def fold(self, session: Session, activity: Activity, place: int, records: list[Record]) -> None:
