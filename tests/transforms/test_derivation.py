@@ -464,6 +464,13 @@ def test_copies_that_differ_in_the_order_of_a_map_give_the_same_bytes() -> None:
     assert counted(one, other) == {"duplicates": 1}
 
 
+def test_a_number_spelled_in_two_ways_is_no_conflict() -> None:
+    one = activity("START", session_duration=1, metadata={"k": 2})
+    other = activity("START", session_duration=1.0, metadata={"k": 2.0})
+    assert counted(one, other) == {"duplicates": 1}
+    assert orjson.dumps(derive(one, other)[0].metadata) == orjson.dumps(derive(other, one)[0].metadata)
+
+
 def test_events_carry_their_own_activity_id_and_snapshots_the_first() -> None:
     records = derive(
         activity("START", 0, activity_id="first"),

@@ -67,7 +67,7 @@ def _activity(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Activity:
         responses=draw(st.lists(_response, max_size=2)),
         subscores=draw(st.lists(_definition, max_size=2)),
         item_tags=draw(st.dictionaries(_item, st.lists(_tag, max_size=2), max_size=2)),
-        metadata=draw(st.dictionaries(st.sampled_from(["k", "l", "m"]), st.sampled_from([None, True, 1, "v"]))),
+        metadata=draw(st.dictionaries(st.sampled_from(["k", "l", "m"]), st.sampled_from([None, True, 1, 1.0, "v"]))),
     )
 
 
