@@ -15,6 +15,7 @@ import orjson
 
 from schemas import Activity, Kind, Record, SubscoreDefinition, Tag
 from schemas.activity import Number, Response, Scalar
+from transforms.activity import canonical
 from transforms.clock import event_time, snapshot_time
 from transforms.scores import exact_sum
 
@@ -37,7 +38,7 @@ _RANK = {
 }
 _OTHER = 2
 _LARGEST_LONG = 2**63 - 1
-_canonical = msgspec.json.Encoder(order="deterministic").encode
+_spelling = msgspec.json.Encoder(order="deterministic").encode
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
@@ -242,7 +243,9 @@ class Derivation:
         return [same[0] if len(same) == 1 else self._one_of(same) for same in copies.values()]
 
     def _one_of(self, same: list[Activity]) -> Activity:
-        by_content = {_canonical(activity): activity for activity in same}
+        by_content: dict[bytes, Activity] = {}
+        for activity in sorted(same, key=_spelling):  # equal content may be spelled in two ways: 1 and 1.0
+            by_content.setdefault(canonical(activity), activity)
         contents = sorted(by_content, key=lambda content: (by_content[content].occurred_at, content))
         self.counts.duplicates += len(same) - 1
         self.counts.conflicting_duplicates += len(contents) - 1

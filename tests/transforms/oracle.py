@@ -56,7 +56,17 @@ def derive(activities: Sequence[Activity], minutes: bool = True) -> tuple[list[L
 
 
 def canonical(activity: Activity) -> bytes:
-    return msgspec.json.encode(activity, order="deterministic")
+    """Compact JSON, keys sorted, defaults left out; 1.0 and 1 are one number."""
+
+    def alike(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: alike(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [alike(inner) for inner in value]
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    plain = alike(msgspec.to_builtins(activity))
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
 
 
 def without_duplicates(activities: Sequence[Activity], counts: Counter[str]) -> list[Activity]:

@@ -297,6 +297,12 @@ def test_every_part_of_the_score_content_counts_as_a_change(content: dict[str, A
     assert caused_by(START, ANSWER, SUBMIT, activity("SCORE", 21, **content))[0] == ["score"]
 
 
+def test_tags_that_change_a_subscore_change_the_score_content() -> None:
+    submit = activity("SUBMIT", 20, subscores=[by_tags("d", ("t", "x"))])
+    tagged = activity("SCORE", 21, item_tags={"q1": tags(("t", "x"))})
+    assert caused_by(START, ANSWER, submit, tagged)[0] == ["score"]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -458,6 +464,13 @@ def test_copies_that_differ_in_the_order_of_a_map_give_the_same_bytes() -> None:
     assert counted(one, other) == {"duplicates": 1}
 
 
+def test_a_number_spelled_in_two_ways_is_no_conflict() -> None:
+    one = activity("START", session_duration=1, metadata={"k": 2})
+    other = activity("START", session_duration=1.0, metadata={"k": 2.0})
+    assert counted(one, other) == {"duplicates": 1}
+    assert orjson.dumps(derive(one, other)[0].metadata) == orjson.dumps(derive(other, one)[0].metadata)
+
+
 def test_events_carry_their_own_activity_id_and_snapshots_the_first() -> None:
     records = derive(
         activity("START", 0, activity_id="first"),
@@ -571,6 +584,19 @@ def test_a_subscore_by_tags_takes_items_that_carry_any_of_them_as_first_seen() -
     ]
 
 
+def test_an_item_is_seen_in_a_response_or_in_item_tags_in_which_references_are_in_order() -> None:
+    reading = tags(("skill", "reading"))
+    sent = score_of(
+        activity(
+            "RESPOND", 1, item_tags={"i9": reading, "i2": reading, "i1": reading}, responses=[response("i2", 1, 1)]
+        ),
+        activity("SUBMIT", 2, responses=[response("i0", 1, 1)], item_tags={"i0": reading}),
+        activity("SAVE", 3, subscores=[by_tags("d", ("skill", "reading"))]),
+    )
+    assert sent["subscores"][0]["items"] == ["i2", "i1", "i9", "i0"]
+    assert sent["subscores"][0]["num_questions"] == 2
+
+
 def test_two_subscores_of_one_id_are_both_there() -> None:
     given = [response("i1", 1, 1), response("i2", 2, 2)]
     sent = score_of(activity("SUBMIT", responses=given, subscores=[by_items("d", "i1"), by_items("d", "i2")]))
@@ -602,6 +628,7 @@ def test_a_snapshot_shows_the_start_known_at_its_place() -> None:
         ([SUBMIT], "00:00:20"),
         ([SUBMIT, activity("SUBMIT", 30)], "00:00:30"),
         ([SUBMIT, set_status("Completed", 40)], "00:00:20"),
+        ([SUBMIT, activity("SUBMIT", 30), set_status("Completed", 40)], "00:00:30"),
         ([set_status("Completed", 40)], "00:00:40"),
         ([set_status("Completed", 40), set_status("Completed", 50)], "00:00:50"),
         ([SUBMIT, set_status("Incomplete", 30), set_status("Completed", 40)], "00:00:40"),

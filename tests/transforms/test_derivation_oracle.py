@@ -6,14 +6,13 @@ from typing import Any
 
 import msgspec
 import orjson
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import Activity, Record, Response, SubscoreDefinition, Tag
 from tests.transforms import oracle
 from tests.transforms.build import START_OF_DAY, names
-from transforms.derivation import Counts, Derivation, Session, in_session_order
+from transforms.derivation import Counts, Derivation, DurationUnit, Session, in_session_order
 
 _tag = st.sampled_from([Tag("t", "x"), Tag("t", "y"), Tag("u", "x")])
 _item = st.sampled_from(["i1", "i2", "ï3"])
@@ -68,11 +67,12 @@ def _activity(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Activity:
         responses=draw(st.lists(_response, max_size=2)),
         subscores=draw(st.lists(_definition, max_size=2)),
         item_tags=draw(st.dictionaries(_item, st.lists(_tag, max_size=2), max_size=2)),
-        metadata=draw(st.dictionaries(st.sampled_from(["k", "l", "m"]), st.sampled_from([None, True, 1, "v"]))),
+        metadata=draw(st.dictionaries(st.sampled_from(["k", "l", "m"]), st.sampled_from([None, True, 1, 1.0, "v"]))),
     )
 
 
 _of_one_user = st.lists(_activity(), max_size=4) | st.lists(_activity(), min_size=6, max_size=14)
+_UNITS: tuple[DurationUnit, ...] = ("minutes", "seconds")
 _of_one_session = st.lists(_activity(), min_size=1, max_size=10).map(
     lambda some: [msgspec.structs.replace(a, session_id="s1", organisation=None, lrs_id=None) for a in some]
 )
@@ -106,25 +106,30 @@ def _in_conflict_only(counts: Counts) -> dict[str, int]:
     return {name: n for name, n in msgspec.to_builtins(counts).items() if name not in ("activities", "duplicates")}
 
 
-@pytest.mark.parametrize("unit", ["minutes", "seconds"])
-def test_the_derivation_agrees_with_the_slow_one(unit: Any) -> None:
-    @settings(max_examples=250, deadline=None)
+def test_the_derivation_agrees_with_the_slow_one() -> None:
+    reached: set[str] = set()
+
+    @settings(max_examples=200, deadline=None)
     @given(_of_one_user)
     def agrees(activities: list[Activity]) -> None:
-        derivation = Derivation(unit)
-        records = derivation.user(activities)
-        lines, counts = oracle.derive(activities, minutes=unit == "minutes")
-        assert _by_tenant([_line(record) for record in records]) == _by_tenant(lines)
-        counted = msgspec.to_builtins(derivation.counts)
-        assert counted.pop("activities") == len(activities)
-        assert counted.pop("sessions") == len({(a.organisation, a.lrs_id, a.session_id) for a in activities})
-        assert {name: n for name, n in counted.items() if n} == {name: n for name, n in counts.items() if n}
-        assert [orjson.dumps(record.message) for record in records] == [record.body for record in records]
+        for unit in _UNITS:
+            derivation = Derivation(unit)
+            records = derivation.user(activities)
+            lines, counts = oracle.derive(activities, minutes=unit == "minutes")
+            assert _by_tenant([_line(record) for record in records]) == _by_tenant(lines)
+            counted = msgspec.to_builtins(derivation.counts)
+            assert counted.pop("activities") == len(activities)
+            assert counted.pop("sessions") == len({(a.organisation, a.lrs_id, a.session_id) for a in activities})
+            assert {name: n for name, n in counted.items() if n} == {name: n for name, n in counts.items() if n}
+            assert [orjson.dumps(record.message) for record in records] == [record.body for record in records]
+            reached.update(names(records), (name for name, n in counts.items() if n))
 
     agrees()
+    every_record = {"session-started", "session-resumed", "session-completed", "status", "score"}
+    assert reached == every_record | set(Counts.__struct_fields__) - {"activities", "sessions"}, "too tame an input"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(_of_one_user, st.data())
 def test_shuffling_and_duplicating_change_no_record_and_no_conflict(activities: list[Activity], data: Any) -> None:
     one, other = Derivation(), Derivation()
@@ -144,7 +149,7 @@ def _with_other_key_order(activity: Activity) -> Activity:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_of_one_session)
 def test_what_comes_later_changes_nothing_that_was_derived_before(activities: list[Activity]) -> None:
     unique = list({activity.record_id: activity for activity in activities}.values())
@@ -158,7 +163,7 @@ def test_what_comes_later_changes_nothing_that_was_derived_before(activities: li
     assert until == len(ordered)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_of_one_session)
 def test_a_session_put_away_between_any_two_activities_goes_on_as_if_it_had_not_been(
     activities: list[Activity],
@@ -171,18 +176,3 @@ def test_a_session_put_away_between_any_two_activities_goes_on_as_if_it_had_not_
         Derivation().fold(session, activity, place, records)
         session = msgspec.json.decode(msgspec.json.encode(session), type=Session)
     assert _bytes(records) == _bytes(Derivation().session(ordered))
-
-
-def test_the_random_activity_reaches_every_kind_of_record() -> None:
-    reached: set[str] = set()
-
-    @settings(max_examples=200, deadline=None, derandomize=True, database=None)
-    @given(_of_one_user)
-    def look(activities: list[Activity]) -> None:
-        derivation = Derivation()
-        reached.update(names(derivation.user(activities)))
-        reached.update(name for name, n in msgspec.to_builtins(derivation.counts).items() if n)
-
-    look()
-    every = {"session-started", "session-resumed", "session-completed", "status", "score"}
-    assert reached == every | set(Counts.__struct_fields__)

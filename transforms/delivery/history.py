@@ -12,7 +12,7 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import fastavro
 import msgspec
@@ -20,7 +20,7 @@ import msgspec
 from schemas import KINDS, DeadLetter, Kind, avro_schema
 from transforms.buckets import BUCKETS, bucket_of
 from transforms.delivery.container import Block, Reader, TornError, plain
-from transforms.delivery.journal import DEAD_LETTERS, PART, RECEIPTS
+from transforms.delivery.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
 from transforms.delivery.storage import LocalStorage, Storage, storage_at
 
 logger = logging.getLogger(__name__)
@@ -82,20 +82,32 @@ def index_history(output: str, run_id: str, *, dead_letters: bool = False) -> Hi
     letters = _parts(storage, DEAD_LETTERS) if dead_letters else []
     if not receipts and not letters:
         return HistoryIndex(output, name)
-    with tempfile.TemporaryDirectory(dir=_scratch_beside(storage)) as directory:
-        scratch = Path(directory)
-        forwarders, receipt_rows = _partition_receipts(storage, receipts, scratch)
-        letter_rows = _partition_dead_letters(storage, letters, scratch)
-        delivered_at = _write_buckets(
-            storage, f"{name}/{_DELIVERED}", lambda bucket: [_encode(_resolve(scratch, bucket, forwarders))]
+    with tempfile.TemporaryDirectory(dir=_scratch_beside(storage)) as scratch:
+        return _write_index(output, storage, receipts, letters, Path(scratch), storage, name)
+
+
+def _write_index(
+    output: str,
+    source: Storage,
+    receipts: list[str],
+    letters: list[str],
+    scratch: Path,
+    target: Storage,
+    name: str,
+) -> HistoryIndex:
+    """The index of those parts of `source`, written in `target` under `name`; it is for `output`."""
+    forwarders, receipt_rows = _partition_receipts(source, receipts, scratch)
+    letter_rows = _partition_dead_letters(source, letters, scratch)
+    delivered_at = _write_buckets(
+        target, f"{name}/{_DELIVERED}", lambda bucket: [_encode(_resolve(scratch, bucket, forwarders))]
+    )
+    letters_at: tuple[int, ...] = ()
+    if letter_rows:
+        letters_at = _write_buckets(
+            target,
+            f"{name}/{_DEAD_LETTERS}",
+            lambda bucket: _undelivered(scratch, bucket, _resolve(scratch, bucket, forwarders)),
         )
-        letters_at: tuple[int, ...] = ()
-        if letter_rows:
-            letters_at = _write_buckets(
-                storage,
-                f"{name}/{_DEAD_LETTERS}",
-                lambda bucket: _undelivered(scratch, bucket, _resolve(scratch, bucket, forwarders)),
-            )
     return HistoryIndex(output, name, receipt_rows, letter_rows, delivered_at, letters_at)
 
 
@@ -105,12 +117,18 @@ def remove_index(index: HistoryIndex) -> None:
 
 
 class History:
-    """What earlier runs settled, as a worker asks for it. Made from the launcher's index; keeps two buckets loaded."""
+    """What earlier runs settled, as a worker asks for it. Made from the launcher's index; keeps two buckets loaded.
 
-    def __init__(self, index: HistoryIndex) -> None:
+    Give it the `run_id` of the present run where the engine may try a bundle again (Flink): then it also knows what
+    that run had delivered when this was made, so that a bundle tried again sends only what was in flight. Make it
+    when the worker starts; it costs a listing, and a pass over that run's receipts if there are any.
+    """
+
+    def __init__(self, index: HistoryIndex, run_id: str | None = None) -> None:
         self._index = index
         self._storage = storage_at(index.output)
         self._loaded: dict[int, Delivered] = {}
+        self._same_run = None if run_id is None else _SameRun.found(index.output, run_id)
 
     def bucket(self, bucket: int) -> Delivered:
         """Forwarder id to ids of delivered records, for the users whose `bucket_of` is `bucket`.
@@ -118,15 +136,25 @@ class History:
         Look it up once for a bucket, `.get(forwarder_id, frozenset())` once for a forwarder, and `record.id in` that
         for each record. A record is only ever found in its own user's bucket.
         """
-        if not self._index.delivered_at:
+        if not self._index.delivered_at and self._same_run is None:
             return _NOTHING
         found = self._loaded.get(bucket)
         if found is None:
-            found = _decode_delivered(self._read(_DELIVERED, self._index.delivered_at, bucket))
+            found = self._load(bucket)
             while len(self._loaded) > 1:
                 del self._loaded[next(iter(self._loaded))]
             self._loaded[bucket] = found
         return found
+
+    def _load(self, bucket: int) -> Delivered:
+        earlier: Delivered = _NOTHING
+        if self._index.delivered_at:
+            earlier = _decode_delivered(self._read(_DELIVERED, self._index.delivered_at, bucket))
+        if self._same_run is None:
+            return earlier
+        # No receipt of this run takes a delivery back: it sends nothing that was delivered before.
+        now = self._same_run.history.bucket(bucket)
+        return {each: earlier.get(each, frozenset()) | now.get(each, frozenset()) for each in {*earlier, *now}}
 
     def _read(self, file: str, offsets: tuple[int, ...], bucket: int) -> bytes:
         with self._storage.open(f"{self._index.name}/{file}") as stream:
@@ -151,6 +179,28 @@ class History:
         """`dead_letters` of every bucket in turn."""
         for bucket in range(BUCKETS):
             yield from self.dead_letters(bucket)
+
+
+class _SameRun:
+    """What workers of this very run have delivered, indexed on this machine's disk."""
+
+    def __init__(self, directory: tempfile.TemporaryDirectory[str], history: History) -> None:
+        self._directory = directory  # removed with this object
+        self.history = history
+
+    @classmethod
+    def found(cls, output: str, run_id: str) -> Self | None:
+        """None if they have delivered nothing. A journal that is being written, or was left by a kill, counts too."""
+        storage = storage_at(output)
+        names = [f"{RECEIPTS}/{name}" for name in storage.list(RECEIPTS) if name.startswith(run_id + "-")]
+        parts = [name for name in names if name.endswith((PART, JOURNAL))]
+        if not parts:
+            return None
+        directory = tempfile.TemporaryDirectory(prefix="session-forwarder-history-")
+        here = LocalStorage(Path(directory.name))
+        with tempfile.TemporaryDirectory(dir=directory.name) as scratch:
+            index = _write_index(here.root, storage, parts, [], Path(scratch), here, "same_run")
+        return cls(directory, History(index))
 
 
 _DELIVERED = "delivered"
@@ -196,7 +246,13 @@ _PLAIN = {"receipt": plain(_RECEIPT_SCHEMA), "dead_letter": plain(avro_schema("d
 
 def _read(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Iterator[Block]]]:
     """The schema of a part, and its blocks: one pair, or none of a file cut short in its header."""
-    with storage.open(name) as stream:
+    try:
+        stream = storage.open(name)
+    except FileNotFoundError:
+        if not name.endswith(JOURNAL):
+            raise
+        stream = storage.open(name.removesuffix(JOURNAL) + PART)  # become a part since it was listed
+    with stream:
         try:
             reader = Reader(stream, f"{storage.root}/{name}")
         except TornError as torn:
@@ -213,8 +269,9 @@ def _whole_blocks(storage: Storage, name: str, reader: Reader) -> Iterator[Block
 
 
 def _warn(storage: Storage, name: str, torn: TornError) -> None:
-    """Only where files are not written in one step: the kill came during the upload."""
-    logger.warning("%s/%s is %s; what came before is used", storage.root, name, torn)
+    """Expected of a journal. Of a part, only where files are not written in one step: a kill during the upload."""
+    level = logging.DEBUG if name.endswith(JOURNAL) else logging.WARNING
+    logger.log(level, "%s/%s is %s; what came before is used", storage.root, name, torn)
 
 
 def _rows(schema: dict[str, Any], blocks: Iterable[Block], shape: str) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,7 @@
 """Forwarder documents: Learning Locker's statement-forwarding documents, validated (forwarders.md section 1).
 
-documents = read_documents({"forwarders.json": data})
-loaded = load_forwarders(documents, Rules(compile_query))      # where the job is launched, and on each worker
-ready = resolve(loaded.forwarders, references)                 # on each worker, never in a dry run
+Where the job is launched: `load_forwarders(read_documents(files), rules)`. On each worker, and never in a dry run:
+`load_on_worker(read_documents(files), rules, digest, ids)`, with the digest and ids of what was launched.
 """
 
 from schemas.delivery import Payload
@@ -16,7 +15,7 @@ from transforms.forwarders.model import (
     KinesisTarget,
     Service,
 )
-from transforms.forwarders.resolution import Resolution, resolve
+from transforms.forwarders.resolution import ForwardersError, Resolution, load_on_worker, resolve
 from transforms.forwarders.rules import Checked, CompileQuery, Rules, check_document, load_forwarders
 
 __all__ = [
@@ -28,6 +27,7 @@ __all__ = [
     "Fault",
     "Forwarder",
     "Forwarders",
+    "ForwardersError",
     "HttpTarget",
     "KinesisTarget",
     "Payload",
@@ -37,6 +37,7 @@ __all__ = [
     "check_document",
     "documents_from",
     "load_forwarders",
+    "load_on_worker",
     "read_documents",
     "resolve",
 ]

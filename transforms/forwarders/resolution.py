@@ -1,11 +1,13 @@
 """On the worker: the references of forwarders become secrets (forwarders.md section 1)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from transforms.forwarders import fields
+from transforms.forwarders.documents import Documents
 from transforms.forwarders.model import Fault, Forwarder, HttpTarget, KinesisTarget
+from transforms.forwarders.rules import Rules, load_forwarders
 from transforms.secrets import References, Secret, SecretError, is_redacted, is_reference
 
 T = TypeVar("T")
@@ -36,6 +38,31 @@ def resolve(forwarders: Iterable[Forwarder], references: References) -> Resoluti
         else:
             resolved.append(replace(forwarder, target=done))
     return Resolution(tuple(resolved), tuple(faults))
+
+
+class ForwardersError(Exception):
+    """The forwarders of a run cannot be had on this worker. The text says why, and holds no secret."""
+
+
+def load_on_worker(documents: Documents, rules: Rules, digest: str, ids: Collection[str]) -> tuple[Forwarder, ...]:
+    """The forwarders `ids` of the documents with `digest`, ready to send with, in the order of the documents.
+
+    The job graph carries only where the documents are, their digest and the ids (section 1): each worker reads them
+    again. Raises ForwardersError if they are others by now, or if a reference cannot be read here.
+    """
+    if documents.digest != digest:
+        raise ForwardersError(
+            f"the forwarder documents are not those the job was launched with (digest {documents.digest[:12]}, "
+            f"not {digest[:12]}): they were edited since, or this worker reads another copy. Launch the job again"
+        )
+    chosen = [forwarder for forwarder in load_forwarders(documents, rules).forwarders if forwarder.id in ids]
+    missing = sorted(set(ids) - {forwarder.id for forwarder in chosen})
+    if missing:
+        raise ForwardersError(f"forwarders that are refused here and were not at launch: {', '.join(missing)}")
+    resolution = resolve(chosen, rules.references)
+    if resolution.faults:
+        raise ForwardersError("\n".join(map(str, resolution.faults)))
+    return resolution.forwarders
 
 
 class _Resolver:

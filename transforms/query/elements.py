@@ -66,7 +66,7 @@ def _elem_match(test: ElemMatch, holds: Match) -> Match:
         if not isinstance(element, list):
             return False
         for item in element:
-            fields = as_object(item)
+            fields = item if type(item) is dict else as_object(item)
             if fields is not None and holds(fields):
                 return True
         return False
@@ -77,7 +77,7 @@ def _elem_match(test: ElemMatch, holds: Match) -> Match:
 def _equal(test: Equal) -> Match:
     operand = test.value
     if isinstance(operand, str):
-        return lambda element: isinstance(element, str) and element == operand
+        return lambda element: bool(element == operand)
     return lambda element: equal(element, operand)
 
 

@@ -72,7 +72,10 @@ def compile_search(pattern: str, options: str) -> Search:
         bits |= _OPTION_BITS[letter]
     code = _compile(pattern, bits, _LIMITS[0][1])
     literal = _literal_search(pattern, options)
-    return literal if literal is not None else _engine_search(code, pattern, bits)
+    if literal is not None:
+        return literal
+    required = "" if set(options) & set("ix") else _required_text(pattern.removeprefix("^"))
+    return _engine_search(code, pattern, bits, required)
 
 
 def _compile(pattern: str, bits: int, steps: int) -> Any:
@@ -85,7 +88,7 @@ def _compile(pattern: str, bits: int, steps: int) -> Any:
         raise RegexError(f"Regular expression is invalid: {reason} (at offset {position})") from None
 
 
-def _engine_search(short_code: Any, pattern: str, bits: int) -> Search:
+def _engine_search(short_code: Any, pattern: str, bits: int, required: str) -> Search:
     match = _cy.match
     context = _CONTEXT
     short_limit = _LIMITS[0][0]
@@ -103,6 +106,9 @@ def _engine_search(short_code: Any, pattern: str, bits: int) -> Search:
 
     def search(text: str) -> bool:
         nonlocal ready
+        # Most strings hold no match, and this says so in a tenth of the time of a call to the engine.
+        if required not in text:
+            return False
         length = len(text)
         if length <= short_limit:
             if not ready:
@@ -160,10 +166,18 @@ def _literal_search(pattern: str, options: str) -> Search | None:
 
 def required_prefix(pattern: str, options: str) -> str:
     """A text that every string begins with in which the pattern is found; "" where none is known."""
-    if not pattern.startswith("^") or set(options) - set("us") or _has_other_branch(pattern):
+    if not pattern.startswith("^") or set(options) - set("us"):
         return ""
-    run = _PLAIN.match(pattern, 1)
-    if run is None:
+    return _required_text(pattern[1:])
+
+
+def _required_text(pattern: str) -> str:
+    """The plain text at the beginning of a pattern, if every match must begin with it; else "".
+
+    Not for the options `i` and `x`, which give plain text another meaning.
+    """
+    run = _PLAIN.match(pattern)
+    if run is None or _has_other_branch(pattern):
         return ""
     text = run.group()
     if pattern[run.end() : run.end() + 1] in ("?", "*", "+", "{"):

@@ -109,8 +109,19 @@ class Walker:
         return at_end
 
     def _last(self, name: str) -> Match:
-        end = self.end()
-        return lambda fields: end(fields.get(name, MISSING))
+        test = self.test
+        if not self.leaf:
+            return lambda fields: test(fields.get(name, MISSING))
+
+        def last(fields: Any) -> bool:
+            value = fields.get(name, MISSING)
+            if isinstance(value, list):
+                for item in value:
+                    if test(item):
+                        return True
+            return test(value)
+
+        return last
 
     def _step(self, name: str, inside: Match, in_array: Match) -> Match:
         when_missing = self.when_missing

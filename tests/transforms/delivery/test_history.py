@@ -19,6 +19,7 @@ from transforms.delivery.container import Reader
 from transforms.delivery.history import History, HistoryIndex, index_history, read_receipts, remove_index
 from transforms.delivery.journal import Journal
 from transforms.delivery.model import Settlement
+from transforms.delivery.storage import LocalStorage
 
 
 def settle(output: Path, *batches: list[Settlement], run: str = "run", start: int = 1_700_000_000_000) -> None:
@@ -95,6 +96,35 @@ def test_only_two_buckets_stay_loaded(tmp_path: Path) -> None:
         found.bucket(bucket)
         assert len(found._loaded) <= 2
     assert found.bucket(BUCKETS - 1) is found.bucket(BUCKETS - 1)
+
+
+def test_a_bundle_that_is_tried_again_knows_what_its_own_run_delivered(tmp_path: Path) -> None:
+    """Of parts, of the journal a killed worker left, and of one that is being written; beside what earlier runs did."""
+    settle(tmp_path, [delivered("1")], run="earlier")
+    index = index_history(str(tmp_path), "now")
+    assert History(index, "now")._same_run is None
+    settle(tmp_path, [delivered("2")], run="now")
+    journal = Journal(str(tmp_path), "now", "other")
+    journal.settle([delivered("3"), given_up("4"), delivered("5", "f-2")])
+    (left,) = (tmp_path / "receipts").glob("*.journal")
+    left.with_name("now-killed-000000.journal").write_bytes(left.read_bytes()[:-1])
+    (tmp_path / "receipts/now-just-000000.journal").write_bytes(b"")
+
+    found = History(index, "now")
+    assert [name for name in "12345" if has(found, "f-1", name)] == ["1", "2", "3"]
+    assert has(found, "f-2", "5")
+    assert [name for name in "12345" if has(History(index), "f-1", name)] == ["1"]
+    replay_all = History(HistoryIndex(str(tmp_path), ""), "now")
+    assert [name for name in "12345" if has(replay_all, "f-1", name)] == ["2", "3"]
+    journal.close()
+
+
+def test_a_journal_that_becomes_a_part_while_it_is_looked_for_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(tmp_path, [delivered("1")], run="now")
+    monkeypatch.setattr(LocalStorage, "list", lambda self, directory: ["now-w-000000.journal"])
+    assert has(History(HistoryIndex(str(tmp_path), ""), "now"), "f-1", "1")
 
 
 # --- against a plain dict

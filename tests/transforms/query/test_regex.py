@@ -1,5 +1,7 @@
 """Regular expressions: MongoDB's meaning, bounded time, and undecided as a third value."""
 
+import itertools
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -86,9 +88,7 @@ def test_patterns_are_searched_in_strings_only() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+$", r"(\w+\s?)+$", "^(([a-z])+.)+[A-Z]([a-z])+$"])
-@pytest.mark.parametrize(
-    "text", ["a" * 40 + "!", "a" * 5_000 + "!", "a" * 200_000 + "!", ("a" * 15 + "!") * 400]
-)
+@pytest.mark.parametrize("text", ["a" * 40 + "!", "a" * 5_000 + "!", "a" * 200_000 + "!", ("a" * 15 + "!") * 400])
 def test_a_hostile_pattern_is_cut_short(pattern: str, text: str) -> None:
     query = compile_query({"a": {"$regex": pattern}})
     start = time.process_time()
@@ -181,9 +181,7 @@ class Forwarder:
 def test_the_index_tells_undecided_from_no_match(copies: int) -> None:
     specifications = [HOSTILE, {"yes": 1}, {"$nor": [HOSTILE]}, {**HOSTILE, "yes": 2}, {"yes": 2}]
     forwarders = [
-        Forwarder(f"{number}-{copy}", query)
-        for copy in range(copies)
-        for number, query in enumerate(specifications)
+        Forwarder(f"{number}-{copy}", query) for copy in range(copies) for number, query in enumerate(specifications)
     ]
     result = ForwarderIndex(forwarders).matching(UNDECIDED)
     assert list(result) == [forwarder for forwarder in forwarders if forwarder.query == {"yes": 1}]
@@ -222,6 +220,23 @@ def test_the_index_keeps_undecided_among_many_patterns() -> None:
 )
 def test_the_beginning_that_a_pattern_requires(pattern: str, options: str, prefix: str) -> None:
     assert required_prefix(pattern, options) == prefix
+
+
+@pytest.mark.parametrize(
+    ("pattern", "options"),
+    [("ab[cd]", ""), ("ab?[cd]", ""), ("a|b[cd]", ""), ("a(b|c)", ""), ("^a\\.[cd]", "m"), ("ab[cd]", "i"),
+     ("a b[cd]", "x"), ("a{0}[cd]", ""), ("a\\+*[cd]", ""), ("\\\\b*[cd]", "")],
+)  # fmt: skip
+def test_a_search_for_the_plain_part_first_changes_no_answer(pattern: str, options: str) -> None:
+    flags = re.ASCII
+    for letter in options:
+        flags |= {"i": re.IGNORECASE, "m": re.MULTILINE, "x": re.VERBOSE}[letter]
+    search = compile_search(pattern, options)
+    texts = [
+        "".join(letters) for length in range(4) for letters in itertools.product("abcA.+\\\n", repeat=length)
+    ]
+    for text in texts:
+        assert search(text) is (re.search(pattern, text, flags) is not None), (pattern, text)
 
 
 def test_a_required_beginning_is_really_required() -> None:
