@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pipeline.options import Job, UsageError
 from transforms.delivery import aws, http
 from transforms.delivery.aws import StreamLimits
-from transforms.forwarder_source import ForwarderSource, ForwardersUnreadableError, read_forwarders, rules
+from transforms.forwarder_source import ForwarderSource, ForwardersUnreadableError, read_forwarders, launch_rules
 from transforms.forwarders import Forwarder, KinesisTarget, resolve
 from transforms.secrets import References
 
@@ -44,7 +44,7 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
     references = References(job.secret_env_prefix, job.secrets_dir)
     try:
         found = read_forwarders(
-            job.forwarders, rules(references, trusted=True, require_organisation=job.require_organisation)
+            job.forwarders, launch_rules(references, trusted=True, require_organisation=job.require_organisation)
         )
     except ForwardersUnreadableError as error:
         raise UsageError(str(error)) from None

@@ -1,12 +1,21 @@
 """Where forwarder documents lie, and how launcher and workers read them. No document is in the job graph."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.forwarders import Forwarder, Forwarders, Rules, load_forwarders, read_documents, resolve
+from transforms.forwarders import (
+    Documents,
+    Forwarder,
+    Forwarders,
+    Rules,
+    load_forwarders,
+    load_launched,
+    load_on_worker,
+    read_documents,
+)
 from transforms.query import compile_query
 from transforms.secrets import References
 
@@ -15,10 +24,6 @@ _SUFFIXES = (".json", ".jsonl", ".ndjson")
 
 class ForwardersUnreadableError(Exception):
     """The location holds no documents, or cannot be read. The text says which and why."""
-
-
-class ForwardersChangedError(RuntimeError):
-    """The documents on a worker are not those the job was launched with, or their secrets are not there."""
 
 
 @dataclass(frozen=True)
@@ -34,27 +39,17 @@ class ForwarderSource:
     ids: tuple[str, ...]
 
     def load(self) -> tuple[Forwarder, ...]:
-        """The forwarders, references unresolved. Raises ForwardersChangedError."""
-        # Queries were compiled where the job was launched, and the digest says that these are the same.
-        found = load_forwarders(read_documents(_files(self.location)), Rules(_leave_query, self.references))
-        if found.digest != self.digest:
-            raise ForwardersChangedError(
-                f"{self.location} is not what it was when the job was launched: run the job again"
-            )
-        by_id = {forwarder.id: forwarder for forwarder in found.forwarders}
-        return tuple(by_id[forwarder_id] for forwarder_id in self.ids)
+        """The forwarders, references unresolved. Raises ForwardersError."""
+        return load_launched(*self._launched())
 
     def resolve(self) -> tuple[Forwarder, ...]:
-        """The forwarders with their secrets, read from this machine. Raises ForwardersChangedError."""
-        resolution = resolve(self.load(), self.references)
-        if resolution.faults:
-            raise ForwardersChangedError("; ".join(str(fault) for fault in resolution.faults))
-        return resolution.forwarders
+        """The forwarders with their secrets, read from this machine. Raises ForwardersError."""
+        return load_on_worker(*self._launched())
 
-    def only(self, ids: Iterable[str]) -> "ForwarderSource":
-        """The same source, for those of `ids` that are in it."""
-        wanted = set(ids)
-        return replace(self, ids=tuple(forwarder_id for forwarder_id in self.ids if forwarder_id in wanted))
+    def _launched(self) -> tuple[Documents, Rules, str, tuple[str, ...]]:
+        # Queries were compiled where the job was launched, and the digest says that these are the same.
+        rules = Rules(_leave_query, self.references)
+        return read_documents(_files(self.location)), rules, self.digest, self.ids
 
 
 def read_forwarders(location: str, rules: Rules) -> Forwarders:
@@ -66,7 +61,7 @@ def _leave_query(query: object) -> None:
     """Stands in for `compile_query` where only the forwarders are wanted."""
 
 
-def rules(references: References, *, trusted: bool, require_organisation: bool) -> Rules:
+def launch_rules(references: References, *, trusted: bool, require_organisation: bool) -> Rules:
     """The rules of a launcher: queries are compiled, so that a bad one is a fault."""
     return Rules(compile_query, references, trusted, require_organisation)
 

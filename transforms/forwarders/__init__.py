@@ -15,7 +15,7 @@ from transforms.forwarders.model import (
     KinesisTarget,
     Service,
 )
-from transforms.forwarders.resolution import ForwardersError, Resolution, load_on_worker, resolve
+from transforms.forwarders.resolution import ForwardersError, Resolution, load_launched, load_on_worker, resolve
 from transforms.forwarders.rules import Checked, CompileQuery, Rules, check_document, load_forwarders
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "check_document",
     "documents_from",
     "load_forwarders",
+    "load_launched",
     "load_on_worker",
     "read_documents",
     "resolve",

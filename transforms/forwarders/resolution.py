@@ -44,11 +44,11 @@ class ForwardersError(Exception):
     """The forwarders of a run cannot be had on this worker. The text says why, and holds no secret."""
 
 
-def load_on_worker(documents: Documents, rules: Rules, digest: str, ids: Collection[str]) -> tuple[Forwarder, ...]:
-    """The forwarders `ids` of the documents with `digest`, ready to send with, in the order of the documents.
+def load_launched(documents: Documents, rules: Rules, digest: str, ids: Collection[str]) -> tuple[Forwarder, ...]:
+    """The forwarders `ids` of the documents with `digest`, references unresolved, in the order of the documents.
 
     The job graph carries only where the documents are, their digest and the ids (section 1): each worker reads them
-    again. Raises ForwardersError if they are others by now, or if a reference cannot be read here.
+    again. Raises ForwardersError if they are others by now.
     """
     if documents.digest != digest:
         raise ForwardersError(
@@ -59,7 +59,12 @@ def load_on_worker(documents: Documents, rules: Rules, digest: str, ids: Collect
     missing = sorted(set(ids) - {forwarder.id for forwarder in chosen})
     if missing:
         raise ForwardersError(f"forwarders that are refused here and were not at launch: {', '.join(missing)}")
-    resolution = resolve(chosen, rules.references)
+    return tuple(chosen)
+
+
+def load_on_worker(documents: Documents, rules: Rules, digest: str, ids: Collection[str]) -> tuple[Forwarder, ...]:
+    """What `load_launched` gives, ready to send with. Raises ForwardersError also for a reference it cannot read here."""
+    resolution = resolve(load_launched(documents, rules, digest, ids), rules.references)
     if resolution.faults:
         raise ForwardersError("\n".join(map(str, resolution.faults)))
     return resolution.forwarders
