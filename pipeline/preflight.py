@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pipeline.options import Job, UsageError
 from transforms.delivery import aws, http
 from transforms.delivery.aws import StreamLimits
-from transforms.forwarder_source import ForwarderSource, ForwardersUnreadableError, read_forwarders, launch_rules
+from transforms.forwarder_source import ForwarderSource, ForwardersUnreadableError, launch_rules, read_forwarders
 from transforms.forwarders import Forwarder, KinesisTarget, resolve
 from transforms.secrets import References
 

@@ -63,7 +63,7 @@ def load_launched(documents: Documents, rules: Rules, digest: str, ids: Collecti
 
 
 def load_on_worker(documents: Documents, rules: Rules, digest: str, ids: Collection[str]) -> tuple[Forwarder, ...]:
-    """What `load_launched` gives, ready to send with. Raises ForwardersError also for a reference it cannot read here."""
+    """What `load_launched` gives, ready to send with. ForwardersError also for a reference that cannot be read here."""
     resolution = resolve(load_launched(documents, rules, digest, ids), rules.references)
     if resolution.faults:
         raise ForwardersError("\n".join(map(str, resolution.faults)))
