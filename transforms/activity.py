@@ -106,6 +106,7 @@ _ALLOWED = {
     "seq": "an integer of 64 bits or null",
     "metadata": "a map of string to string, number, boolean or null",
 }
+_SPECIAL = frozenset({"START_OR_RESUME", "SET_STATUS"})
 _FIELDS = _Wire.__struct_fields__
 _COMPOUND = frozenset({"responses", "subscores", "item_tags", "metadata"})
 _NESTED = {
@@ -123,15 +124,19 @@ class ActivityDecoder:
 
     def decode(self, line: bytes) -> Activity:
         """The activity on `line`, a JSON object with or without a BOM before it. Raises ActivityError."""
-        return self._read(line)[0]
+        return self._stamped(_activity(_read(line)[0]))
 
     def admit(self, line: bytes) -> tuple[str, bytes]:
         """The user id of the activity on `line`, and that activity as `decode_admitted` reads it.
 
         This is `line` itself unless it has other fields, or lacks what is given to it. Raises ActivityError.
         """
-        activity, as_is = self._read(line)
-        return activity.user_id, line if as_is else encode(activity)
+        wire, strict = _read(line)
+        if strict and not self._lacking(wire):
+            if isinstance(wire.occurred_at, str):
+                epoch_ms(wire.occurred_at)
+            return wire.user_id, line
+        return wire.user_id, encode(self._stamped(_activity(wire)))
 
     def decode_row(self, row: Mapping[str, Any]) -> Activity:
         """The activity in `row`: the fields of an Avro record or a Parquet row. Raises ActivityError.
@@ -153,37 +158,28 @@ class ActivityDecoder:
                     raise ActivityError(f"{name}: {_syntax_reason(error, b'')}") from None
                 except _NotFiniteError:
                     raise ActivityError(f"{name}: NaN and Infinity are not numbers here") from None
-        return self._stamped(_input(_fitted(fields)))
+        wire = _fitted(fields)
+        _check_special(wire)
+        return self._stamped(_activity(wire))
 
     def admit_row(self, row: Mapping[str, Any]) -> tuple[str, bytes]:
         """As `admit`, of an Avro record or a Parquet row."""
         activity = self.decode_row(row)
         return activity.user_id, encode(activity)
 
-    def _read(self, line: bytes) -> tuple[Activity, bool]:
-        if len(line) > MAX_LINE:
-            raise ActivityError(TOO_LONG)
-        wire: _Wire
-        try:
-            wire = _decode_strict(line)
-            as_is = True
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            fields = parse_object(line)
-            as_is = False
-            try:
-                wire = _decode_open(line)
-            except (msgspec.DecodeError, RecursionError):
-                wire = _fitted(fields)
-        activity = _input(wire)
-        stamped = self._stamped(activity)
-        return stamped, as_is and stamped is activity
+    def _lacking(self, activity: "Activity | _Wire") -> bool:
+        return (self.organisation is not None and activity.organisation is None) or (
+            self.lrs_id is not None and activity.lrs_id is None
+        )
 
     def _stamped(self, activity: Activity) -> Activity:
-        if self.organisation is not None and activity.organisation is None:
-            activity = msgspec.structs.replace(activity, organisation=self.organisation)
-        if self.lrs_id is not None and activity.lrs_id is None:
-            activity = msgspec.structs.replace(activity, lrs_id=self.lrs_id)
-        return activity
+        if not self._lacking(activity):
+            return activity
+        return msgspec.structs.replace(
+            activity,
+            organisation=self.organisation if activity.organisation is None else activity.organisation,
+            lrs_id=self.lrs_id if activity.lrs_id is None else activity.lrs_id,
+        )
 
 
 def encode(activity: Activity) -> bytes:
@@ -258,15 +254,37 @@ def numbers_alike(value: Any) -> Any:
     return value
 
 
-def _input(wire: _Wire) -> Activity:
-    """The activity of `wire`, refused where only the job itself may say so or a field is missing for its action."""
+def _read(line: bytes) -> tuple[_Wire, bool]:
+    """What is on a line of input, checked but for the time, and whether it fits the strict shape as it is."""
+    if len(line) > MAX_LINE:
+        raise ActivityError(TOO_LONG)
+    try:
+        wire = _decode_strict(line)
+        strict = True
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        wire = _read_closely(line)
+        strict = False
+    if wire.action in _SPECIAL:
+        _check_special(wire)
+    return wire, strict
+
+
+def _read_closely(line: bytes) -> _Wire:
+    fields = parse_object(line)
+    try:
+        return _decode_open(line)
+    except (msgspec.DecodeError, RecursionError):
+        return _fitted(fields)
+
+
+def _check_special(wire: _Wire) -> None:
+    """Refuse what only the job itself may say, and a SET_STATUS that sets none."""
     if wire.action == "START_OR_RESUME":
         raise ActivityError(
             f"action: not allowed (Invalid enum value 'START_OR_RESUME'); allowed: {_ALLOWED['action']}"
         )
     if wire.action == "SET_STATUS" and wire.status is None:
         raise ActivityError(f"status: SET_STATUS needs one; allowed: {_ALLOWED['status']}")
-    return _activity(wire)
 
 
 def _activity(wire: _Wire) -> Activity:

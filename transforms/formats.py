@@ -24,7 +24,8 @@ FileFormat = Literal["jsonl", "json", "avro", "parquet"]
 Compression = Literal["gz", "bz2", "zst"]
 
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
-CHUNK = 1024 * 1024
+CHUNK = 256 * 1024
+"""Bytes read at a time. Twice as much takes twice the time: it no longer fits the processor's cache."""
 
 _EXTENSIONS: dict[str, FileFormat] = {
     "jsonl": "jsonl",
@@ -110,7 +111,7 @@ def blocks(
     start: int = 0,
     end: int | None = None,
 ) -> Iterator[Block | Broken]:
-    """The blocks of an open file, each of about a megabyte of input, and what could not be read.
+    """The blocks of an open file, each of about a quarter of a megabyte, and what could not be read.
 
     `start` and `end` cut out a byte range of plain JSON Lines: it owns the lines that start in it. The file must be
     seekable for that, and for Parquet.
@@ -126,7 +127,7 @@ def blocks(
 
 
 def file_chunks(file: File, start: int = 0) -> Iterator[bytes]:
-    """The bytes of `file` from `start` on, a megabyte at a time."""
+    """The bytes of `file` from `start` on, CHUNK at a time."""
     if start:
         file.seek(start)
     while chunk := file.read(CHUNK):
@@ -134,7 +135,7 @@ def file_chunks(file: File, start: int = 0) -> Iterator[bytes]:
 
 
 def decompressed(chunks: Iterable[bytes], compression: Compression | None) -> Iterator[bytes]:
-    """The content of `chunks`, about a megabyte at a time and never b"".
+    """The content of `chunks`, about CHUNK at a time and never b"".
 
     Raises CutShortError after the last readable byte of a damaged or incomplete stream.
     """

@@ -108,8 +108,8 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
     """Reads `files` as activity, or as xAPI statements; applied to the pipeline itself.
 
     `file_format` overrides what the extensions say; `organisation` and `lrs_id` are given to activity that carries
-    none. Both hooks are asked or told once a block (about a megabyte); once `stop` says so, no more is read. Raises
-    InputError at once for files that cannot be read in this way.
+    none. Both hooks are asked or told once a block (a quarter of a megabyte); once `stop` says so, no more is read.
+    Raises InputError at once for files that cannot be read in this way.
     """
 
     def __init__(

@@ -71,20 +71,16 @@ class Shards:
     """
 
     def __init__(self) -> None:
-        self._lines: defaultdict[str, list[bytes]] = defaultdict(list)
+        self.lines: defaultdict[str, list[bytes]] = defaultdict(list)
         self.size = 0
-        """Bytes gathered."""
-
-    def add(self, user_id: str, line: bytes) -> None:
-        self._lines[user_id].append(line)
-        self.size += len(line)
+        """Bytes gathered: whoever adds lines adds their sizes."""
 
     def take(self) -> list[tuple[int, bytes]]:
         """(bucket, blob) of everything gathered so far, which is then forgotten."""
         buckets: defaultdict[int, dict[str, list[bytes]]] = defaultdict(dict)
-        for user_id, lines in self._lines.items():
+        for user_id, lines in self.lines.items():
             buckets[bucket_of(user_id)][user_id] = lines
-        self._lines.clear()
+        self.lines.clear()
         self.size = 0
         compress = zstandard.ZstdCompressor(level=1).compress
         return [(bucket, compress(_encode(users))) for bucket, users in buckets.items()]
@@ -97,7 +93,8 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, shards: Shards) 
     refused: list[tuple[int, str]] = []
     blank = 0
     admit = decoder.admit_row if block.kind == "rows" else decoder.admit
-    add = shards.add
+    lines = shards.lines
+    size = 0
     for index, item in enumerate(block.items):
         try:
             user_id, line = admit(item)
@@ -107,7 +104,9 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, shards: Shards) 
             else:
                 refused.append((index, str(error)))
         else:
-            add(user_id, line)
+            lines[user_id].append(line)
+            size += len(line)
+    shards.size += size
     accepted = len(block.items) - len(refused) - blank
     if not refused:
         return ReadCounts(accepted=accepted, blank=blank), []

@@ -3,6 +3,7 @@
 import re
 import uuid
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ _LIFECYCLE: dict[str, Action] = {
     "terminated": "SAVE",
     "completed": "SUBMIT",
 }
+_SESSION_NAMES = frozenset({"session-id", "session_id", "sessionid"})
 _JUDGED = frozenset({"scored", "passed", "failed"})
 
 
@@ -159,7 +161,7 @@ def _session_id(statement: dict[str, Any]) -> str:
         return _text(registration, "context.registration")
     extensions = _part(context, "extensions", "context.extensions")
     for name in sorted(extensions):
-        if re.sub(r"[-_]", "", _last_segment(name)) == "sessionid" and extensions[name] is not None:
+        if _last_segment(name) in _SESSION_NAMES and extensions[name] is not None:
             return _text(extensions[name], f"context.extensions[{name}]")
     raise ActivityError("no session; allowed: context.registration or a session-id extension of the context")
 
@@ -183,6 +185,7 @@ def _is_interaction(thing: dict[str, Any]) -> bool:
     return definition.get("type") == _INTERACTION or "interactionType" in definition
 
 
+@lru_cache(maxsize=1024)  # a log knows a few dozen verbs and extensions
 def _last_segment(iri: str) -> str:
     return re.split(r"[/#]", iri.rstrip("/"))[-1].lower()
 

@@ -1,5 +1,7 @@
+import random
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -8,16 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.sample import sample_activities
 from schemas import Activity, Response, SubscoreDefinition, Tag
 from transforms.activity import (
     MAX_DEPTH,
     MAX_LINE,
     ActivityDecoder,
     ActivityError,
+    _decode_strict,
+    _fitted,
     canonical,
     decode_admitted,
     encode,
     epoch_ms,
+    parse_object,
 )
 
 LEAST: dict[str, Any] = {
@@ -402,3 +408,37 @@ def test_what_is_carried_holds_no_deep_nesting() -> None:
     """The decoder after the shuffle recurses on what it skips, and would run out of stack below a runner's frames."""
     carried = ActivityDecoder().admit(with_raw(b'"x":' + b"[" * 500 + b"]" * 500))[1]
     assert b"[" not in carried
+
+
+def test_the_quick_way_accepts_nothing_that_the_close_look_refuses() -> None:
+    """Damaged at random, a line that fits the strict shape must be fine JSON throughout, and mean the same."""
+    chance = random.Random(1)  # noqa: S311
+    lines = [orjson.dumps(activity) for activity in islice(sample_activities(20), 200)]
+    pieces = [
+        b'"',
+        b"\\",
+        b"\\ud800",
+        b"1e5",
+        b"1e400",
+        b"-",
+        b"null",
+        b"\xff",
+        b"\xc3\xa9",
+        b"[",
+        b"}",
+        b",",
+        b"9" * 320,
+        b".0",
+    ]
+    accepted = 0
+    for _ in range(4000):
+        damaged = bytearray(chance.choice(lines))
+        at = chance.randrange(len(damaged))
+        damaged[at : at + chance.randrange(3)] = chance.choice(pieces)
+        try:
+            quick = _decode_strict(damaged)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        accepted += 1
+        assert quick == _fitted(parse_object(bytes(damaged)))
+    assert accepted > 200

@@ -8,6 +8,7 @@ from typing import Any
 import apache_beam as beam
 import orjson
 import pytest
+from apache_beam.internal import pickler
 
 from pipeline.sample import broken_lines, sample_activities, write_sample
 from schemas import Reject
@@ -242,3 +243,13 @@ def test_damaged_files_do_not_end_the_run(tmp_path: Path, out: Path) -> None:
     assert len({reject.file for reject in rejects}) == 9
     assert activities.total() > 3 * 200
     assert set(activities) <= set(expected(20))
+
+
+def test_it_travels_to_other_processes(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    write(path, "jsonl", 5)
+    files = match_files([str(path)])
+    do = pickler.loads(pickler.dumps(ReadActivity(files, stop=Stop(9), progress=Heard()).read_range))
+    do.start_bundle()
+    counts = list(do.process(*ranges_of(files[0], "activity")))[-1].value
+    assert counts.accepted == expected(5).total()
