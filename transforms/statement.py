@@ -25,6 +25,8 @@ _VERBS = {
     "status": ("http://adlnet.gov/expapi/verbs/progressed", "progressed"),
     "score": ("http://adlnet.gov/expapi/verbs/scored", "scored"),
 }
+_LONGEST_DURATION = 10**12
+"""Seconds. A player may report anything; an LRS that reads durations into a type of its own refuses the absurd."""
 _ASSESSMENT = "http://adlnet.gov/expapi/activities/assessment"
 
 _BEYOND_ASCII = "\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef" + "".join(
@@ -87,16 +89,17 @@ class StatementBuilder:
         if record.kind == "event":
             return {"completion": True} if message["event"] == "session-completed" else {}
         if record.kind == "status":
-            return {
-                "completion": message["status"] == "Completed",
-                "duration": f"PT{message['session_duration'] * self._seconds_per_unit}S",
-                "extensions": {
-                    f"{EXTENSIONS}/num_attempted": message["num_attempted"],
-                    f"{EXTENSIONS}/num_questions": message["num_questions"],
-                },
+            result: dict[str, Any] = {"completion": message["status"] == "Completed"}
+            duration = message["session_duration"] * self._seconds_per_unit
+            if duration <= _LONGEST_DURATION:
+                result["duration"] = f"PT{duration}S"
+            result["extensions"] = {
+                f"{EXTENSIONS}/num_attempted": message["num_attempted"],
+                f"{EXTENSIONS}/num_questions": message["num_questions"],
             }
+            return result
         if record.kind == "score":
-            result: dict[str, Any] = {"extensions": {f"{EXTENSIONS}/subscores": message["subscores"]}}
+            result = {"extensions": {f"{EXTENSIONS}/subscores": message["subscores"]}}
             score = _score(message["score"], message["max_score"])
             if score:
                 result["score"] = score
