@@ -202,6 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     forward.add_argument(
         "--secret_env_prefix",
+        type=_not_empty,
         default="FORWARDER_",
         metavar="PREFIX",
         help="an env: reference in a forwarder must name a variable that starts so (default FORWARDER_)",
@@ -388,6 +389,12 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def _not_empty(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty: it would open the whole environment to the documents")
+    return text
 
 
 def _network(text: str) -> str:

@@ -141,7 +141,9 @@ class Report:
         return entry
 
     def as_text(self) -> str:
-        """What the terminal shows."""
+        """What the terminal shows. A run that failed has no counts to show: its workers did not hand them in."""
+        if self.state == "failed":
+            return self._verdict()
         summary, read = self.summary, self.summary.read
         lines = []
         if not self.job.redrive:

@@ -22,6 +22,7 @@ from pipeline.report import FAILED, USAGE, Report, State
 from pipeline.terminal import ProgressLine
 from transforms.deliver import DeliverOptions
 from transforms.delivery.aws import StreamLimits
+from transforms.delivery.container import NotAContainerError
 from transforms.delivery.history import HistoryIndex, index_history, remove_index
 from transforms.delivery.journal import JournalError, epoch_ms, new_run_id, recover
 from transforms.delivery.policy import DeliverySettings
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         for line in str(error).splitlines():
             _LOG.error("%s", line)
         return USAGE
-    except (OutputLockedError, JournalError) as error:
+    except (OutputLockedError, JournalError, NotAContainerError) as error:
         _LOG.error("%s", error)
         return FAILED
 
@@ -63,7 +64,7 @@ def run(job: Job) -> int:
         for warning in chosen.warnings:
             _LOG.warning("%s", warning)
         if job.output is not None:
-            stack.enter_context(OutputLock(job.output))
+            _lock(job.output, stack)
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="session-forwarder-")))
         history = _history(job, run_id, stack)
         if job.output is not None and job.write_records is not None:
@@ -105,6 +106,13 @@ def _input_files(job: Job) -> tuple[InputFile, ...]:
     except InputError as error:
         raise UsageError(str(error)) from None
     return tuple(files)
+
+
+def _lock(output: str, stack: ExitStack) -> None:
+    try:
+        stack.enter_context(OutputLock(output))
+    except OSError as error:
+        raise UsageError(f"--output {output} cannot be written: {error.strerror or error}") from None
 
 
 def _history(job: Job, run_id: str, stack: ExitStack) -> HistoryIndex | None:

@@ -53,10 +53,12 @@ class ProgressLine:
         counts = self._progress.read()
         elapsed = time.monotonic() - self._start
         read, derived, delivered = (counts.get(name, 0) for name in ("records", "derived", "delivered"))
-        done = _size(counts.get("size", 0))
+        size = counts.get("size", 0)
+        done = _size(size)
         if self._total_bytes:
-            share = min(1.0, counts.get("size", 0) / self._total_bytes)
-            done = f"{done} of {_size(self._total_bytes)} ({share:.0%})"
+            # Ranges of a file are read a little beyond their ends.
+            size = min(size, self._total_bytes)
+            done = f"{_size(size)} of {_size(self._total_bytes)} ({size / self._total_bytes:.0%})"
         return (
             f"read {read:,} ({done})  derived {derived:,}  delivered {delivered:,}  "
             f"{(delivered or derived or read) / elapsed:,.0f}/s  {elapsed:.0f} s"

@@ -21,6 +21,8 @@ from tests.pipeline.conftest import Receiver, Workshop
 from tests.shared import SHARED, needs_shared
 from tests.transforms.build import DOCUMENTED_EVENT, activity, response
 from transforms.activity import encode
+from transforms.delivery.http import AiohttpSink
+from transforms.delivery.model import Item, Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPLETED = json.dumps({"statement.verb.id": "http://adlnet.gov/expapi/verbs/completed"})
@@ -389,6 +391,41 @@ def test_two_runs_do_not_share_an_output(
         assert workshop.run() == 1
     assert "in use by another run" in caplog.text
     assert workshop.run() == 0
+
+
+def test_an_output_that_is_no_directory_is_a_usage_error(
+    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    workshop.write_activity(sessions(1))
+    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.output.write_text("in the way")
+    assert workshop.run() == 2
+    assert f"--output {workshop.output} cannot be written" in caplog.text
+    assert receiver.log == []
+
+
+def test_a_bug_kills_the_run_and_what_was_delivered_is_known_to_the_next(
+    workshop: Workshop, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    workshop.write_activity(sessions(30))
+    workshop.write_forwarders(http_forwarder(receiver))
+    send = AiohttpSink.send
+
+    async def fails_in_the_end(sink: AiohttpSink, item: Item) -> Outcome:
+        if len(receiver.log) >= 50:
+            raise ZeroDivisionError("a bug")
+        return await send(sink, item)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(AiohttpSink, "send", fails_in_the_end)
+        assert workshop.run() == 1
+    assert workshop.report()["state"] == "failed"
+    assert "ZeroDivisionError" in caplog.text
+    known = len(workshop.avro("receipts"))
+    assert known >= 50
+    assert workshop.run() == 0
+    assert workshop.account("http")["already_delivered"] == known
+    assert {key for _, key in receiver.stored()} == {receipt["id"] for receipt in workshop.avro("receipts")}
 
 
 def derived_lines(workshop: Workshop, *arguments: str) -> list[str]:

@@ -67,6 +67,7 @@ def test_what_beam_knows_goes_to_beam_untouched() -> None:
         ([*USUAL, "--max_reject_ratio=2"], "between 0 and 1"),
         ([*USUAL, "--max_backoff=0"], "positive"),
         ([*USUAL, "--allow_network=localhost"], "10.0.0.0/8"),
+        ([*USUAL, "--secret_env_prefix="], "must not be empty"),
         ([*USUAL, "--since=yesterday"], "not a time"),
         ([*USUAL, "--since=2026-01-01T00:00:00"], "time zone"),
         ([*USUAL, "--since=2026-01-01", "--until=2026-01-01"], "--since must be before --until"),
