@@ -1,10 +1,11 @@
-"""The query engine beside other libraries, and the index beside brute force, in one run.
+"""The query engine beside other libraries, and the index beside brute force, in one run:
 
-python -m benchmarks.query [--json PATH] [--node_modules DIR] [--quick]
+    python -m benchmarks.query [--json PATH] [--node_modules DIR] [--quick]
 
-Needs nothing but the project; mongomock, mongoquery and montydb (PyPI), sift and mingo (npm, under Node)
-are measured where they are installed, and named where they are not. Every figure is the least of several
-rounds, the rounds of all candidates interleaved, so that a busy moment of the machine strikes all of them.
+Needs nothing but the project; mongomock, mongoquery and montydb (PyPI), sift and mingo (npm, under Node) are
+measured where they are installed, and named where they are not. Every figure is CPU time (Node: wall clock)
+and the least of several rounds, the rounds of all candidates interleaved, so that a busy machine strikes them
+alike.
 """
 
 import argparse

@@ -101,6 +101,7 @@ class ForwarderIndex(Generic[F]):
                 scope[("lrs_id",)] = group.lrs_id
             fields = necessary_fields(group.query.node)
             entries.extend(Entry(group, {**alternative, **scope}, fields) for alternative in found)
+        self._fields = frozenset(name for group in groups for name in group.query.fields)
         self._lookups: tuple[Lookup[Group[F]], ...] = build(entries)
         self._remembered: dict[tuple[int, ...], Matching[F]] = {}
         self._room = _REMEMBERED_FORWARDERS
@@ -145,6 +146,11 @@ class ForwarderIndex(Generic[F]):
                 self._room = _REMEMBERED_FORWARDERS
             self._remembered[key] = result
         return result
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of the top-level fields that some query can look at; others need not be built."""
+        return self._fields
 
     def __len__(self) -> int:
         return len(self.forwarders)

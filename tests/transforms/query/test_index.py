@@ -55,6 +55,13 @@ def test_a_scope_is_one_value_not_an_element_of_an_array() -> None:
     assert ids(index.matching({"organisation": ["o3"]})) == []
 
 
+def test_the_fields_that_some_query_looks_at() -> None:
+    index = ForwarderIndex(
+        [Forwarder("1", {"kind": 1}, "o1"), Forwarder("2", {"a.b": {"$ne": 1}}), Forwarder("3")]
+    )
+    assert index.fields == {"kind", "a"}
+
+
 def test_no_forwarders_match_nothing() -> None:
     assert ids(ForwarderIndex[Forwarder]([]).matching({"a": 1})) == []
 

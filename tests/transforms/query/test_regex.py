@@ -154,12 +154,11 @@ def test_undecided_is_a_third_value(query: Any, expected: Outcome) -> None:
     ],
 )
 def test_an_element_that_surely_matches_decides(elements: list[str], expected: Outcome) -> None:
-    # The same pattern is not run again after its limit, so the sure element is found by another clause.
-    query = compile_query({"$or": [{"x": {"$regex": "^aa$"}}, {"x": {"$elemMatch": {"$regex": "(a+)+$"}}}]})
-    assert query.evaluate({"x": elements}) is expected
+    assert compile_query({"x": {"$regex": "(a+)+$"}}).evaluate({"x": elements}) is expected
+    assert compile_query({"x": {"$elemMatch": {"$regex": "(a+)+$"}}}).evaluate({"x": elements}) is expected
 
 
-def test_a_hostile_array_costs_one_limit() -> None:
+def test_a_hostile_array_costs_few_limits() -> None:
     query = compile_query(HOSTILE)
     document = {"bad": ["a" * 3_000 + "!"] * 3_000}
     start = time.process_time()
