@@ -1,5 +1,4 @@
-"""Three-valued evaluation, clause by clause: the answer where a regular expression hit its limit, and
-explanations.
+"""Three-valued evaluation, clause by clause: explanations, and the answer where a pattern hit its limit.
 
 Slower than the compiled function and independent of it; both follow spec/mongo-query.md, sections 3 to 6.
 """
@@ -28,15 +27,13 @@ from transforms.query.regex import Search
 from transforms.query.values import MISSING, show
 from transforms.query.walk import expand
 
-# A search that hit its limit this often on one document is not run on it again: a hostile pattern must not cost
-# a limit for every element of an array. Not once, since another element may match surely.
+# A search that hit its limit this often on one document is not run on it again: a hostile pattern must not
+# cost a limit for every element of an array. Not once, since another element may match surely.
 MAX_LIMITS_HIT: Final = 4
 
 
 class Outcome(enum.Enum):
-    """What a query says of a document. UNDECIDED: a regular expression hit its limit and the answer hangs on
-    it.
-    """
+    """What a query says of a document; UNDECIDED: a pattern hit its limit, and the answer hangs on it."""
 
     MATCH = "match"
     NO_MATCH = "no match"

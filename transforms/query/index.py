@@ -31,8 +31,7 @@ F = TypeVar("F", bound=Forwarder)
 
 
 class Matching(tuple[F, ...]):
-    """The forwarders that match a document, in their given order; `undecided` are those of which nobody can
-    say.
+    """The forwarders that match a document, in their given order; `undecided`: nobody can tell.
 
     Undecided: a regular expression of the forwarder's query hit its limit, and the answer hangs on it
     (spec/mongo-query.md, section 7). Such a record belongs in the dead letters of that forwarder.
@@ -133,9 +132,7 @@ class ForwarderIndex(Generic[F]):
         return self._together(matched) if matched else _NOTHING
 
     def _together(self, matched: list[Group[F]]) -> Matching[F]:
-        """The forwarders of several groups, in order; one with several alternatives may have been found
-        twice.
-        """
+        """The forwarders of several groups, in order; one of several alternatives may stand there twice."""
         key = tuple(map(id, matched))
         result = self._remembered.get(key)
         if result is None:
