@@ -166,6 +166,27 @@ def test_a_hostile_array_costs_few_limits() -> None:
     assert time.process_time() - start < 0.5
 
 
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("(?:x|y|z)*" * 1_500, Outcome.MATCH),
+        # The JIT refuses this one.
+        (".*" * 8_000, Outcome.MATCH),
+        ("(a|b)?" * 2_000, Outcome.MATCH),
+        ("(.+)+" * 800, Outcome.NO_MATCH),
+        ("(?=a)" * 3_000, Outcome.MATCH),
+    ],
+    ids=lambda value: value[:8] if isinstance(value, str) else value.name,
+)
+def test_a_huge_pattern_is_searched_in_bounded_time(pattern: str, expected: Outcome) -> None:
+    start = time.process_time()
+    query = compile_query({"a": {"$regex": pattern}})
+    assert query.evaluate({"a": "a" * 30}) is expected
+    for text in ("a" * 3_000 + "!", "ab" * 20_000):
+        query.evaluate({"a": text})
+    assert time.process_time() - start < 2.0
+
+
 def test_a_lone_surrogate_is_undecided() -> None:
     assert compile_query({"a": {"$regex": "a|b"}}).evaluate({"a": "\ud800"}) is Outcome.UNDECIDED
 
