@@ -215,6 +215,13 @@ def test_the_index_tells_undecided_from_no_match(copies: int) -> None:
     ]
 
 
+def test_the_index_keeps_undecided_behind_a_field_that_many_share() -> None:
+    forwarders = [Forwarder(str(n), {**HOSTILE, "yes": {"$ne": n}}) for n in range(9)]
+    result = ForwarderIndex(forwarders).matching(UNDECIDED)
+    assert list(result) == []
+    assert [forwarder.id for forwarder in result.undecided] == ["0", *"2345678"]
+
+
 def test_the_index_keeps_undecided_among_many_patterns() -> None:
     forwarders = [Forwarder(str(n), {"bad": {"$regex": f"(a+)+{n}?$"}}) for n in range(9)]
     result = ForwarderIndex(forwarders).matching(UNDECIDED)
