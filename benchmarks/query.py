@@ -238,7 +238,9 @@ def measure_matching(rounds: int, node_modules: Path | None) -> dict[str, Any]:
     for _ in range(rounds):
         for name, matches in candidates.items():
             for number, match in enumerate(matches):
-                times[name][number] = min(times[name][number], timed(match, found) * 1e6 / len(found))
+                # Twice: the first brings the documents back into the processor's cache.
+                seconds = min(timed(match, found), timed(match, found))
+                times[name][number] = min(times[name][number], seconds * 1e6 / len(found))
     differing = {
         name: sum(
             bool(match(one)) is not ours[number](one) for number, match in enumerate(matches) for one in found
