@@ -1,10 +1,10 @@
-"""Where the shared material lies; tests that read it are skipped visibly when it is absent."""
+"""Where the material that is not part of the project lies, for the tests that read it."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-SHARED: Path = Path(os.environ.get("SHARED_DIR", Path(__file__).resolve().parents[1] / ".." / "shared"))
+SHARED = Path(os.environ.get("SHARED_DIR", Path(__file__).resolve().parent.parent.parent / "shared"))
 
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no shared material at {SHARED}")
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} is absent")

@@ -72,6 +72,15 @@ def test_forwarders_of_one_query_stand_in_their_given_order_among_others() -> No
     assert ids(index.matching({"a": 1})) == [str(number) for number in range(30) if number % 3 == 1]
 
 
+@pytest.mark.parametrize(
+    "operand", [None, {"$in": [None, [1]]}, {"$gte": None}, {"$exists": False}, {"$not": {"$gt": 1}}]
+)
+def test_what_holds_of_a_missing_field_is_not_looked_up_by_its_name(operand: Any) -> None:
+    index = ForwarderIndex([Forwarder(str(number), {f"m.k{number}": operand}) for number in range(9)])
+    for document in ({}, {"m": {}}, {"m": None}, {"m": {"other": 1}}, {"m": [{}]}):
+        assert len(index.matching(document)) == 9
+
+
 def test_a_forwarder_is_given_once_however_many_alternatives_hold() -> None:
     index = ForwarderIndex(
         [Forwarder(str(number), {"a": {"$in": [number, number + 1]}}) for number in range(9)]
