@@ -204,8 +204,7 @@ class _Writer:
             otherwise = self.constant(walker.at(position))
             is_object = f"type({value}) is {self.shared(dict)}"
             closing = (
-                f" if {is_object} else {when_missing} if {variable} is None else {otherwise}({variable}))"
-                + closing
+                f" if {is_object} else {when_missing} if {variable} is None else {otherwise}({variable}))" + closing
             )
             opened += "("
             parent = variable

@@ -176,9 +176,7 @@ def _group(forwarders: Iterable[F]) -> list[Group[F]]:
                 query = compile_query(forwarder.query)
             except QueryError as error:
                 message = f"forwarder {forwarder.id}: {error.message}"
-                raise QueryError(
-                    message, operator=error.operator, where=error.where, allowed=error.allowed
-                ) from None
+                raise QueryError(message, operator=error.operator, where=error.where, allowed=error.allowed) from None
             queries[key] = query
         organisation, lrs_id = forwarder.organisation, forwarder.lrs_id
         group = groups.get((organisation, lrs_id, key))

@@ -203,9 +203,7 @@ def _query(members: dict[str, Any], prefix: Path, where: Where | None) -> Node:
         elif name.startswith("$"):
             if name == "$expr" and prefix:
                 _refuse("$expr can only be applied to the top-level document", name, here)
-            _refuse(
-                _KNOWN_BUT_REFUSED.get(name, f"unknown top level operator: {name}"), name, here, TOP_LEVEL
-            )
+            _refuse(_KNOWN_BUT_REFUSED.get(name, f"unknown top level operator: {name}"), name, here, TOP_LEVEL)
         else:
             nodes.append(_field(name, value, prefix, here))
     return nodes[0] if len(nodes) == 1 else And(tuple(nodes))
@@ -323,9 +321,7 @@ def _equal(operator: str, argument: Any, context: _Context, where: Where) -> Nod
 
 def _not_equal(operator: str, argument: Any, context: _Context, where: Where) -> Node:
     if isinstance(argument, Regex):
-        _refuse(
-            "Can't have regex as arg to $ne.", operator, where, "any value but a regular expression; see $not"
-        )
+        _refuse("Can't have regex as arg to $ne.", operator, where, "any value but a regular expression; see $not")
     return context.negated(operator, context.equality(operator, argument, where), argument)
 
 
@@ -385,9 +381,7 @@ def _type(operator: str, argument: Any, context: _Context, where: Where) -> Node
             if code not in _TYPE_ALIASES:
                 _refuse(f"Unknown type name alias: {code}", operator, where, ", ".join(sorted(_TYPE_ALIASES)))
         elif isinstance(code, bool) or not isinstance(code, int | float | Decimal):
-            _refuse(
-                "type must be represented as a number or a string", operator, where, "an alias or a number"
-            )
+            _refuse("type must be represented as a number or a string", operator, where, "an alias or a number")
         else:
             whole = whole_int64(code)
             if whole != code or whole not in _TYPE_CODES:
@@ -400,14 +394,10 @@ def _type(operator: str, argument: Any, context: _Context, where: Where) -> Node
 def _size(operator: str, argument: Any, context: _Context, where: Where) -> Node:
     allowed = "a whole number from 0 to 2147483647"
     if isinstance(argument, bool) or not isinstance(argument, int | float | Decimal):
-        _refuse(
-            f"Failed to parse $size. Expected a number in: $size: {show(argument)}", operator, where, allowed
-        )
+        _refuse(f"Failed to parse $size. Expected a number in: $size: {show(argument)}", operator, where, allowed)
     whole = whole_int64(argument)
     if whole is None or whole != argument or whole > INT32_MAX:
-        _refuse(
-            f"Failed to parse $size. Expected an integer: $size: {show(argument)}", operator, where, allowed
-        )
+        _refuse(f"Failed to parse $size. Expected an integer: $size: {show(argument)}", operator, where, allowed)
     if whole < 0:
         message = f"Failed to parse $size. Expected a non-negative number in: $size: {show(argument)}"
         _refuse(message, operator, where, allowed)
@@ -503,9 +493,7 @@ def _all(operator: str, argument: Any, context: _Context, where: Where) -> Node:
         here = Where(where, f"[{index}]")
         if with_elem_match:
             if not _begins_with_elem_match(member) or len(member) != 1:
-                _refuse(
-                    "$all/$elemMatch has to be consistent", operator, here, "only $elemMatch objects, or none"
-                )
+                _refuse("$all/$elemMatch has to be consistent", operator, here, "only $elemMatch objects, or none")
             nodes.append(_elem_match("$elemMatch", member["$elemMatch"], context, Where(here, "$elemMatch")))
         elif isinstance(member, Regex):
             nodes.append(context.leaf(operator, _found(member, operator, here), member))

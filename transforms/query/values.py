@@ -223,9 +223,7 @@ def _show(value: object, room: int) -> str:
     if isinstance(value, str):
         # An escape is at most six characters; what is cut here could not have been shown.
         cut = value[:room]
-        return (
-            '"' + cut.replace("\\", "\\\\").replace('"', '\\"') + ('"' if len(cut) == len(value) else "...")
-        )
+        return '"' + cut.replace("\\", "\\\\").replace('"', '\\"') + ('"' if len(cut) == len(value) else "...")
     if isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX:
         return "an integer beyond 64 bits"
     if isinstance(value, dt.datetime):

@@ -120,9 +120,7 @@ def predicate(parts: list[str], op: str, arg: Any, ops: dict[str, Any], doc: Any
         return some(doc, parts, True, lambda e: leaves(e, int(arg[0]), int(arg[1])))
     if op == "$regex":
         flags = re.IGNORECASE if "i" in ops.get("$options", "") else 0
-        return some(
-            doc, parts, True, lambda e: isinstance(e, str) and re.search(arg, e, flags | re.ASCII) is not None
-        )
+        return some(doc, parts, True, lambda e: isinstance(e, str) and re.search(arg, e, flags | re.ASCII) is not None)
     if op == "$all":
         return len(arg) > 0 and all(all_member(parts, member, doc) for member in arg)
     if op == "$elemMatch":
@@ -240,9 +238,7 @@ def has_type(e: Any, t: Any) -> bool:
     elif canonical(e) == 10:
         own = "int" if -(2**31) <= e < 2**31 else "long"
     else:
-        own = {5: "null", 15: "string", 20: "object", 25: "array", 40: "bool", 45: "date"}.get(
-            canonical(e), ""
-        )
+        own = {5: "null", 15: "string", 20: "object", 25: "array", 40: "bool", 45: "date"}.get(canonical(e), "")
     return own == wanted
 
 

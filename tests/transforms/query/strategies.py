@@ -66,9 +66,7 @@ TYPES = st.sampled_from(
         18,
     ]
 )
-PATTERNS = st.sampled_from(
-    ["a", "^a", "b$", "^ab$", "^a.*", "[ab]c?", "^(a|x)", "^ab?c", "a|z", "^abc|^x", "B", ""]
-)
+PATTERNS = st.sampled_from(["a", "^a", "b$", "^ab$", "^a.*", "[ab]c?", "^(a|x)", "^ab?c", "a|z", "^abc|^x", "B", ""])
 MASKS = st.integers(0, 15) | st.lists(st.sampled_from([0, 1, 2, 5, 63, 70]), max_size=3)
 
 

@@ -149,9 +149,7 @@ def test_the_index_gives_what_brute_force_gives(
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    st.lists(st.dictionaries(PATHS, operators(1), min_size=1, max_size=2), min_size=6, max_size=12), DOCUMENTS
-)
+@given(st.lists(st.dictionaries(PATHS, operators(1), min_size=1, max_size=2), min_size=6, max_size=12), DOCUMENTS)
 def test_the_index_gives_what_brute_force_gives_for_operators(specifications: Any, document: Any) -> None:
     forwarders = [Forwarder(str(number), None, None, query) for number, query in enumerate(specifications)]
     expected = [forwarder for forwarder in forwarders if oracle.matches(forwarder.query, document)]

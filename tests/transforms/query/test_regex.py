@@ -88,9 +88,7 @@ def test_patterns_are_searched_in_strings_only() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+$", r"(\w+\s?)+$", "^(([a-z])+.)+[A-Z]([a-z])+$"])
-@pytest.mark.parametrize(
-    "text", ["a" * 40 + "!", "a" * 5_000 + "!", "a" * 200_000 + "!", ("a" * 15 + "!") * 400]
-)
+@pytest.mark.parametrize("text", ["a" * 40 + "!", "a" * 5_000 + "!", "a" * 200_000 + "!", ("a" * 15 + "!") * 400])
 def test_a_hostile_pattern_is_cut_short(pattern: str, text: str) -> None:
     query = compile_query({"a": {"$regex": pattern}})
     start = time.process_time()
@@ -203,9 +201,7 @@ class Forwarder:
 def test_the_index_tells_undecided_from_no_match(copies: int) -> None:
     specifications = [HOSTILE, {"yes": 1}, {"$nor": [HOSTILE]}, {**HOSTILE, "yes": 2}, {"yes": 2}]
     forwarders = [
-        Forwarder(f"{number}-{copy}", query)
-        for copy in range(copies)
-        for number, query in enumerate(specifications)
+        Forwarder(f"{number}-{copy}", query) for copy in range(copies) for number, query in enumerate(specifications)
     ]
     result = ForwarderIndex(forwarders).matching(UNDECIDED)
     assert list(result) == [forwarder for forwarder in forwarders if forwarder.query == {"yes": 1}]
