@@ -141,9 +141,7 @@ def necessary_fields(node: Node) -> tuple[Field, ...]:
 
 
 def comparable(value: Any) -> tuple[str, Any] | None:
-    """The kind of a value and a form in which values of that kind compare, for those an order is looked up
-    of.
-    """
+    """The kind of a value and a form that compares within it; None where no order is looked up."""
     if isinstance(value, str):
         return "string", value
     if isinstance(value, dt.datetime):

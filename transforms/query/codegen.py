@@ -133,8 +133,7 @@ def _shape(source: str) -> Callable[..., Any]:
 
 @functools.lru_cache(maxsize=4096)
 def _maker(source: str, shared: tuple[Any, ...]) -> Callable[..., Any]:
-    """The maker for one shape over the same fields, so that thousands of such queries share these constants
-    too.
+    """The maker of functions of one shape over the same fields, which share these constants.
 
     Each constant of a function lives in a cell of its own; with ten thousand functions the processor's
     cache holds only what they share.
@@ -234,9 +233,7 @@ class _Writer:
         return f"{self.constant(walker.end())}({parent}.get({name}, {missing}))"
 
     def _fast_leaf(self, parent: str, path: Path, test: Test, walker: Walker) -> str | None:
-        """The expression for the commonest tests; each is also right for arrays and rare types, by the
-        general test.
-        """
+        """The expression for the commonest tests; arrays and rare types are put to the general test in it."""
         if isinstance(test, Equal):
             return self._equal(parent, path, test.value, walker)
         if isinstance(test, Size):

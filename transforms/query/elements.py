@@ -48,9 +48,7 @@ def element_test(test: Test, match_of: Callable[[Node], Match]) -> Match:
 
 
 def as_object(item: Any) -> dict[str, Any] | None:
-    """An item of an array as `$elemMatch` sees it: an object, an array by its indexes, or None for anything
-    else.
-    """
+    """An item of an array as `$elemMatch` sees it: an object, an array as one, or None for anything else."""
     if isinstance(item, dict):
         return item
     if isinstance(item, list):

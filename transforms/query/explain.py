@@ -1,5 +1,4 @@
-"""Three-valued evaluation, clause by clause: the answer where a regular expression hit its limit, and
-explanations.
+"""Three-valued evaluation, clause by clause: explanations, and the answer where a pattern hit its limit.
 
 Slower than the compiled function and independent of it; both follow spec/mongo-query.md, sections 3 to 6.
 """
@@ -7,7 +6,7 @@ Slower than the compiled function and independent of it; both follow spec/mongo-
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from transforms.query.elements import as_object, element_test
 from transforms.query.errors import UndecidedError
@@ -28,11 +27,13 @@ from transforms.query.regex import Search
 from transforms.query.values import MISSING, show
 from transforms.query.walk import expand
 
+# A search that hit its limit this often on one document is not run on it again: a hostile pattern must not
+# cost a limit for every element of an array. Not once, since another element may match surely.
+MAX_LIMITS_HIT: Final = 4
+
 
 class Outcome(enum.Enum):
-    """What a query says of a document. UNDECIDED: a regular expression hit its limit and the answer hangs on
-    it.
-    """
+    """What a query says of a document; UNDECIDED: a pattern hit its limit, and the answer hangs on it."""
 
     MATCH = "match"
     NO_MATCH = "no match"
@@ -80,9 +81,8 @@ class Evaluation:
     """One evaluation of one document."""
 
     tests: dict[Test, Match]
-    # A search that hit its limit once is not run again on this document: a hostile pattern costs one limit a
-    # record, not one for every element of an array.
-    spent: set[Search] = field(default_factory=set)
+    # How often each search hit its limit on this document.
+    spent: dict[Search, int] = field(default_factory=dict)
 
     def judge(self, node: Node, document: Any) -> Verdict:
         """The truth of a node for a document or an item of `$elemMatch`."""
@@ -147,12 +147,12 @@ class Evaluation:
         return None if undecided else False
 
     def _search(self, search: Search, text: str) -> bool | None:
-        if search in self.spent:
+        if self.spent.get(search, 0) >= MAX_LIMITS_HIT:
             return None
         try:
             return search(text)
         except UndecidedError:
-            self.spent.add(search)
+            self.spent[search] = self.spent.get(search, 0) + 1
             return None
 
 

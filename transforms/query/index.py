@@ -31,8 +31,7 @@ F = TypeVar("F", bound=Forwarder)
 
 
 class Matching(tuple[F, ...]):
-    """The forwarders that match a document, in their given order; `undecided` are those of which nobody can
-    say.
+    """The forwarders that match a document, in their given order; `undecided`: nobody can tell.
 
     Undecided: a regular expression of the forwarder's query hit its limit, and the answer hangs on it
     (spec/mongo-query.md, section 7). Such a record belongs in the dead letters of that forwarder.
@@ -101,6 +100,7 @@ class ForwarderIndex(Generic[F]):
                 scope[("lrs_id",)] = group.lrs_id
             fields = necessary_fields(group.query.node)
             entries.extend(Entry(group, {**alternative, **scope}, fields) for alternative in found)
+        self._fields = frozenset(name for group in groups for name in group.query.fields)
         self._lookups: tuple[Lookup[Group[F]], ...] = build(entries)
         self._remembered: dict[tuple[int, ...], Matching[F]] = {}
         self._room = _REMEMBERED_FORWARDERS
@@ -132,9 +132,7 @@ class ForwarderIndex(Generic[F]):
         return self._together(matched) if matched else _NOTHING
 
     def _together(self, matched: list[Group[F]]) -> Matching[F]:
-        """The forwarders of several groups, in order; one with several alternatives may have been found
-        twice.
-        """
+        """The forwarders of several groups, in order; one of several alternatives may stand there twice."""
         key = tuple(map(id, matched))
         result = self._remembered.get(key)
         if result is None:
@@ -145,6 +143,11 @@ class ForwarderIndex(Generic[F]):
                 self._room = _REMEMBERED_FORWARDERS
             self._remembered[key] = result
         return result
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of the top-level fields that some query can look at; others need not be built."""
+        return self._fields
 
     def __len__(self) -> int:
         return len(self.forwarders)

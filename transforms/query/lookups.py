@@ -19,7 +19,6 @@ from transforms.query.values import MISSING
 from transforms.query.walk import expand
 
 G = TypeVar("G")
-G_contra = TypeVar("G_contra", contravariant=True)
 Document = Mapping[str, Any]
 
 
@@ -32,9 +31,7 @@ class Lookup(Protocol[G]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry(Generic[G]):
-    """Something to find, and what a document must hold: one alternative, and fields that are needed whichever
-    it is.
-    """
+    """Something to find, and what a document must hold for it: one alternative, and all fields."""
 
     found: G
     alternative: Alternative
@@ -64,6 +61,10 @@ def reader(path: Path) -> Reader:
     def several(document: Document) -> Several:
         return Several(element for element in expand(document, path, leaf=True) if element is not MISSING)
 
+    def read_top(document: Any) -> Any:
+        value = document.get(last)
+        return several(document) if isinstance(value, list) else value
+
     def read(document: Any) -> Any:
         value = document
         for name in first:
@@ -71,40 +72,9 @@ def reader(path: Path) -> Reader:
             if type(value) is not dict:
                 return None if value is None else several(document)
         value = value.get(last)
-        return several(document) if type(value) is list else value
+        return several(document) if isinstance(value, list) else value
 
-    if len(path) == 1:
-
-        def read_top(document: Any) -> Any:
-            value = document.get(last)
-            return several(document) if type(value) is list else value
-
-        return read_top
-    if len(path) == 2:
-        outer = first[0]
-
-        def read_second(document: Any) -> Any:
-            value = document.get(outer)
-            if type(value) is not dict:
-                return None if value is None else several(document)
-            value = value.get(last)
-            return several(document) if type(value) is list else value
-
-        return read_second
-    if len(path) == 3:
-        outermost, outer = first
-
-        def read_third(document: Any) -> Any:
-            value = document.get(outermost)
-            if type(value) is dict:
-                value = value.get(outer)
-                if type(value) is dict:
-                    value = value.get(last)
-                    return several(document) if type(value) is list else value
-            return None if value is None else several(document)
-
-        return read_third
-    return read
+    return read if first else read_top
 
 
 class Verify(Generic[G]):
@@ -264,9 +234,7 @@ class Names(Generic[G]):
 
 
 def build(entries: list[Entry[G]], nesting: int = 0) -> tuple[Lookup[G], ...]:
-    """The lookups for these entries: equality first, since it leaves the fewest, then what the rest has in
-    common.
-    """
+    """The lookups for these entries: equality first, which leaves the fewest, then what the rest shares."""
     lookups: list[Lookup[G]] = []
     rest = entries
     if len(entries) > _FEW and nesting < _MAX_NESTING:

@@ -228,9 +228,7 @@ def _logical(name: str, value: Any, prefix: Path, where: Where) -> Node:
 
 
 def split_path(name: str) -> Path:
-    """The components of a dotted path; `&46;` in one stands for a dot of the record's own key (LL's
-    additions).
-    """
+    """The components of a dotted path; `&46;` in one is a dot of the record's own key (LL's additions)."""
     return tuple(part.replace("&46;", ".") for part in name.split("."))
 
 

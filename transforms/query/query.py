@@ -1,7 +1,7 @@
 """A compiled query."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from transforms.query.codegen import compile_node
 from transforms.query.explain import OUTCOMES, Evaluation, Explanation, Outcome, Verdict, explanation_of
@@ -24,10 +24,9 @@ class Query:
         self._tests: dict[Test, Match] = {}
 
     def matches(self, document: Any) -> bool:
-        """Whether the query surely matches: True for MATCH, False for NO_MATCH and for UNDECIDED. Never
-        raises.
+        """Whether the query surely matches: True for MATCH, False for NO_MATCH and for UNDECIDED.
 
-        A caller that must not lose an undecided record asks `evaluate` when this says False.
+        Never raises. A caller that must not lose an undecided record asks `evaluate` when this says False.
         """
         return (self._compiled or self.compiled())(document) is True
 
@@ -47,7 +46,10 @@ class Query:
 
     def explain(self, document: Any) -> Explanation:
         """The outcome, the clause that decided it and what the document holds there. Never raises."""
-        return explanation_of(self._judge(document))
+        try:
+            return explanation_of(self._judge(document))
+        except RecursionError:
+            return explanation_of(_EXHAUSTED)
 
     @property
     def fields(self) -> frozenset[str]:
@@ -56,10 +58,10 @@ class Query:
 
     @property
     def paths(self) -> frozenset[str]:
-        """All dotted paths the query can look at, those inside `$elemMatch` with the path of the array before
-        them.
-        """
-        return frozenset(".".join(part.replace(".", "&46;") for part in path) for path in _paths(self.node, ()))
+        """All dotted paths the query can look at; inside `$elemMatch`, with the array's path before them."""
+        return frozenset(
+            ".".join(part.replace(".", "&46;") for part in path) for path in _paths(self.node, ())
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return compile_query, (self._source,)
@@ -75,7 +77,10 @@ class Query:
             return Evaluation(self._tests).judge(self.node, document)
         except RecursionError:
             # The caller's own stack was nearly used up: no answer is better than a wrong one.
-            return Verdict(None, "the stack is exhausted")
+            return _EXHAUSTED
+
+
+_EXHAUSTED: Final = Verdict(None, "the stack is exhausted")
 
 
 def compile_query(query: str | Mapping[str, Any] | None) -> Query:

@@ -88,6 +88,14 @@ def _compile(pattern: str, bits: int, steps: int) -> Any:
         raise RegexError(f"Regular expression is invalid: {reason} (at offset {position})") from None
 
 
+def _compile_to_machine_code(code: Any) -> None:
+    try:
+        _cy.jit_compile(code)
+    except _cy.LibraryError:
+        # Too large for the JIT, or of a kind it does not know: the search runs without.
+        return
+
+
 def _engine_search(short_code: Any, pattern: str, bits: int, required: str) -> Search:
     match = _cy.match
     context = _CONTEXT
@@ -100,7 +108,7 @@ def _engine_search(short_code: Any, pattern: str, bits: int, required: str) -> S
             if most is None or length <= most:
                 if steps not in codes:
                     codes[steps] = _compile(pattern, bits, steps)
-                    _cy.jit_compile(codes[steps])
+                    _compile_to_machine_code(codes[steps])
                 return codes[steps]
         raise AssertionError("the last limit has no length")
 
@@ -113,7 +121,7 @@ def _engine_search(short_code: Any, pattern: str, bits: int, required: str) -> S
         if length <= short_limit:
             if not ready:
                 # Most forwarders of a large set never meet a record that reaches their pattern.
-                _cy.jit_compile(short_code)
+                _compile_to_machine_code(short_code)
                 ready = True
             code = short_code
         else:

@@ -55,6 +55,13 @@ def test_a_scope_is_one_value_not_an_element_of_an_array() -> None:
     assert ids(index.matching({"organisation": ["o3"]})) == []
 
 
+def test_the_fields_that_some_query_looks_at() -> None:
+    index = ForwarderIndex(
+        [Forwarder("1", {"kind": 1}, "o1"), Forwarder("2", {"a.b": {"$ne": 1}}), Forwarder("3")]
+    )
+    assert index.fields == {"kind", "a"}
+
+
 def test_no_forwarders_match_nothing() -> None:
     assert ids(ForwarderIndex[Forwarder]([]).matching({"a": 1})) == []
 
@@ -63,6 +70,15 @@ def test_forwarders_of_one_query_stand_in_their_given_order_among_others() -> No
     index = ForwarderIndex([Forwarder(str(number), {"a": number % 3 % 2}) for number in range(30)])
     assert ids(index.matching({"a": [0, 1]})) == [str(number) for number in range(30)]
     assert ids(index.matching({"a": 1})) == [str(number) for number in range(30) if number % 3 == 1]
+
+
+@pytest.mark.parametrize(
+    "operand", [None, {"$in": [None, [1]]}, {"$gte": None}, {"$exists": False}, {"$not": {"$gt": 1}}]
+)
+def test_what_holds_of_a_missing_field_is_not_looked_up_by_its_name(operand: Any) -> None:
+    index = ForwarderIndex([Forwarder(str(number), {f"m.k{number}": operand}) for number in range(9)])
+    for document in ({}, {"m": {}}, {"m": None}, {"m": {"other": 1}}, {"m": [{}]}):
+        assert len(index.matching(document)) == 9
 
 
 def test_a_forwarder_is_given_once_however_many_alternatives_hold() -> None:

@@ -231,6 +231,50 @@ def test_one_array_level_is_seen_per_component() -> None:
     assert not matches({"a.-1": 1}, {"a": [1]})
 
 
+@pytest.mark.parametrize(
+    ("dividend", "divisor", "remainder", "expected"),
+    [
+        (7, 4, 3, True),
+        (-7, 4, -3, True),
+        (-7, 4, 1, False),
+        (7, -4, 3, True),
+        (-7, -4, -3, True),
+        (7.9, 4, 3, True),
+        (-7.9, 4.5, -3.5, True),
+        (True, 1, 0, False),
+        ("4", 4, 0, False),
+        (float("inf"), 4, 0, False),
+        (1e300, 4, 0, False),
+        (-(2**63), -1, 0, True),
+    ],
+)
+def test_a_remainder_has_the_sign_of_the_dividend(
+    dividend: Any, divisor: float, remainder: float, expected: bool
+) -> None:
+    assert matches({"a": {"$mod": [divisor, remainder]}}, {"a": dividend}) is expected
+
+
+@pytest.mark.parametrize(
+    ("operator", "mask", "element", "expected"),
+    [
+        ("$bitsAllSet", 5, 7, True),
+        ("$bitsAllSet", [0, 63, 200], -1, True),
+        ("$bitsAllSet", [200], 2**62, False),
+        ("$bitsAllClear", 5, 10, True),
+        ("$bitsAnySet", 5, 10, False),
+        ("$bitsAnyClear", 5, 4, True),
+        ("$bitsAnySet", [64], -(2**63), True),
+        ("$bitsAllSet", 1, True, False),
+        ("$bitsAllSet", 1, 1.0, True),
+        ("$bitsAllSet", 1, 1.5, False),
+        ("$bitsAllClear", 1, 2**63, False),
+        ("$bitsAllSet", 0, 5, True),
+    ],
+)
+def test_bits_are_those_of_twos_complement(operator: str, mask: Any, element: Any, expected: bool) -> None:
+    assert matches({"a": {operator: mask}}, {"a": element}) is expected
+
+
 def test_all_never_matches_for_an_empty_list() -> None:
     assert not matches({"a": {"$all": []}}, {"a": []})
     assert matches({"a": {"$all": [1]}}, {"a": 1})

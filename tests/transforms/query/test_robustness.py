@@ -109,6 +109,16 @@ def test_queries_at_the_limit_of_one_expression(count: int) -> None:
     assert not query.matches({f"f{number}": 1 for number in range(count - 1)})
 
 
+@pytest.mark.parametrize("operator", ["$or", "$nor", "$and"])
+def test_a_value_is_read_where_the_part_before_was_cut_short(operator: str) -> None:
+    query = compile_query({operator: [{"x": 1, "a.b": 2}, {"y": 1}], "a.c": 3, "a.b": {"$ne": 9}})
+    for x in (0, 1):
+        for y in (0, 1):
+            document = {"x": x, "y": y, "a": {"c": 3, "b": 2}}
+            held = {"$or": x == 1 or y == 1, "$nor": not (x == 1 or y == 1), "$and": x == 1 and y == 1}
+            assert query.matches(document) is held[operator]
+
+
 def test_a_long_path_is_answered() -> None:
     names = ["a"] * 80
     value: Any = 7
