@@ -1,7 +1,6 @@
 """The words the sending side shares: what is to be sent, what became of an attempt, how it was settled."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -35,8 +34,7 @@ class Verdict(Enum):
     GIVE_UP = "give_up"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one attempt at one item (forwarders.md sections 2 and 3).
 
     `reason` is a word of the dead-letter taxonomy (`http_400`, `timeout`, `tls`, `address_refused`, `oversize`,
@@ -44,6 +42,8 @@ class Outcome:
     is false for throttling on Kinesis and for the one free resend on a stale connection. `failure` says that it
     counts towards opening the forwarder's breaker, `opens_breaker` that it opens it at once (a bad certificate).
     `retry_after` is in seconds. `response` is bounded and scrubbed.
+
+    A Struct, like Settlement, because one is made per record: a frozen dataclass of 12 fields costs ten times as much.
     """
 
     verdict: Verdict
@@ -59,8 +59,7 @@ class Outcome:
     sequence_number: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True, gc=False):
     """The end of an item: delivered, or given up and due in the dead letters with `outcome.reason`."""
 
     item: Item
@@ -84,10 +83,19 @@ class HttpSink(Protocol):
 
 
 class BatchSink(Protocol):
-    """Sends many items a call (PutRecords, PutRecordBatch); called from the lane's own threads."""
+    """Sends many items a call (PutRecords, PutRecordBatch); called from the lane's own threads, several at a time.
+
+    A call is asked for at most `max_items` whose `size`s add up to at most `max_bytes` (one bigger item comes alone),
+    and at most `calls_in_flight` run at a time; all three are read before each call, so they may change. `send`
+    returns one outcome per item, in order; what it raises is a bug. `remarks` counts what a report should mention.
+    """
 
     max_items: int
     max_bytes: int
+    calls_in_flight: int
+
+    @property
+    def remarks(self) -> Mapping[str, int]: ...
 
     def open(self) -> None: ...
     def size(self, item: Item) -> int: ...

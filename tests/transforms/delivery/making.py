@@ -1,0 +1,58 @@
+"""Forwarders, records and items for the tests of the sending side."""
+
+from schemas import Record
+from transforms.delivery.model import Item
+from transforms.forwarders import Forwarder, HttpTarget, KinesisTarget
+from transforms.secrets import Secret
+
+SECRET_KEY = "wJalrXUtnFEMI/do-not-show"
+
+
+def record(user: str, number: int, body: bytes | None = None) -> Record:
+    return Record(
+        id=f"{user}/{number}",
+        kind="event",
+        organisation=None,
+        lrs_id=None,
+        user_id=user,
+        timestamp=1_600_000_000_000 + number,
+        record_id=str(number),
+        place=number,
+        message={"user_id": user, "number": number},
+        body=body or b'{"user_id":"%b","number":%d}' % (user.encode(), number),
+        metadata={},
+    )
+
+
+def item(user: str, number: int, forwarder_id: str = "f", payload: bytes | None = None) -> Item:
+    made = record(user, number)
+    return Item(forwarder_id, made, payload if payload is not None else made.body, "record")
+
+
+def items(users: int, each: int, forwarder_id: str = "f") -> list[Item]:
+    """Round by round, so that records of one user are far apart."""
+    return [item(f"user-{user}", number, forwarder_id) for number in range(each) for user in range(users)]
+
+
+def number_of(record_id: str) -> tuple[str, int]:
+    user, _, number = record_id.rpartition("/")
+    return user, int(number)
+
+
+def http_forwarder(id_: str = "f", max_retries: int = 3, concurrency: int = 16) -> Forwarder:
+    target = HttpTarget(Secret("http://example.org"), "example.org", concurrency=concurrency)
+    return Forwarder(id_, None, None, None, "statement", max_retries, target)
+
+
+def aws_forwarder(
+    id_: str = "f",
+    service: str = "streams",
+    stream_name: str = "stream",
+    region: str | None = "us-east-1",
+    max_retries: int = 10,
+) -> Forwarder:
+    assert service in ("streams", "firehose")
+    target = KinesisTarget(
+        "streams" if service == "streams" else "firehose", stream_name, region, "AKIDEXAMPLE", Secret(SECRET_KEY)
+    )
+    return Forwarder(id_, None, None, None, "record", max_retries, target)

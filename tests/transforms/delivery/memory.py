@@ -1,0 +1,43 @@
+"""The lane's spool and parking in memory: what the ones on disk must behave like."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from transforms.delivery.model import Item
+
+
+class MemorySpool:
+    def __init__(self, chunk: int = 3) -> None:
+        self._items: deque[Item] = deque()
+        self._chunk = chunk
+
+    def append(self, items: Sequence[Item]) -> None:
+        self._items.extend(items)
+
+    def take(self) -> list[Item]:
+        return [self._items.popleft() for _ in range(min(self._chunk, len(self._items)))]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+class MemoryParking:
+    def __init__(self, chunk: int = 2) -> None:
+        self._users: dict[str, deque[Item]] = {}
+        self._chunk = chunk
+
+    def put(self, user_id: str, item: Item) -> None:
+        self._users.setdefault(user_id, deque()).append(item)
+
+    def take(self, user_id: str) -> list[Item]:
+        queue = self._users[user_id]
+        items = [queue.popleft() for _ in range(min(self._chunk, len(queue)))]
+        if not queue:
+            del self._users[user_id]
+        return items
+
+    def __contains__(self, user_id: object) -> bool:
+        return user_id in self._users
+
+    def __len__(self) -> int:
+        return sum(map(len, self._users.values()))

@@ -1,0 +1,186 @@
+"""A lane driven through simulated time against a scripted receiver, every rule checked as it goes."""
+
+import random
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+
+from tests.transforms.delivery.making import number_of
+from tests.transforms.delivery.memory import MemoryParking, MemorySpool
+from transforms.delivery.lane import ITEM_OVERHEAD, Lane
+from transforms.delivery.model import Item, Outcome, Settlement, Verdict
+from transforms.delivery.policy import DeliverySettings
+
+DELIVERED = Outcome(Verdict.DELIVERED, status=200)
+FAILED = Outcome(Verdict.RETRY, "http_500", 500, failure=True)
+LOST = Outcome(Verdict.RETRY, "timeout", ambiguous=True, failure=True)
+THROTTLED = Outcome(Verdict.RETRY, "throttled", spends_attempt=False)
+REFUSED = Outcome(Verdict.GIVE_UP, "http_400", 400)
+TOO_BIG = Outcome(Verdict.GIVE_UP, "oversize")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the sender is told, and whether the receiver has the record."""
+
+    outcome: Outcome
+    stored: bool
+
+
+ANSWERS = {
+    "delivered": Answer(DELIVERED, True),
+    "failed": Answer(FAILED, False),
+    "lost_stored": Answer(LOST, True),
+    "lost": Answer(LOST, False),
+    "throttled": Answer(THROTTLED, False),
+    "refused": Answer(REFUSED, False),
+    "too_big": Answer(TOO_BIG, False),
+}
+
+
+@dataclass
+class Simulation:
+    """`scripts`: record id -> its answers, attempt by attempt; then, and for all others, `finally_`."""
+
+    settings: DeliverySettings
+    max_retries: int = 3
+    scripts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    finally_: Callable[[float, Item], str] = lambda now, item: "delivered"
+    calls_in_flight: int = 2
+    max_items: int = 3
+    call_seconds: float = 0.01
+    seed: int = 0
+    spool_chunk: int = 3
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)  # noqa: S311
+        self.now = 0.0
+        self.lane = Lane(
+            "f",
+            self.max_retries,
+            self.settings,
+            spool=MemorySpool(self.spool_chunk),
+            parking=MemoryParking(max(1, self.settings.user_items // 2)),
+            random=self.random.random,
+        )
+        self.arrivals: list[str] = []
+        self.sent: Counter[str] = Counter()
+        self.log: defaultdict[str, list[Outcome]] = defaultdict(list)
+        self.settled: dict[str, Settlement] = {}
+        self.submitted: list[Item] = []
+        self._due: dict[str, deque[str]] = defaultdict(deque)
+        self._in_flight: list[tuple[float, int, list[Item]]] = []
+        self._calls = 0
+        self.most_held = 0
+        self.biggest = 0
+
+    def submit(self, items: Iterable[Item]) -> None:
+        chunk = list(items)
+        for item in chunk:
+            self._due[item.record.user_id].append(item.record.id)
+            self.biggest = max(self.biggest, len(item.payload))
+        self.submitted += chunk
+        self.lane.submit(chunk)
+        self._check_memory()
+
+    def step(self) -> bool:
+        """One thing that happens: a call sent, ended or settled without; False when there is nothing to wait for."""
+        ended = self.lane.ended(self.now)
+        if ended:
+            self._settle(ended)
+            return True
+        if len(self._in_flight) < self.calls_in_flight:
+            batch = self.lane.take(self.now, round(self.now * 1000), self.max_items)
+            if batch:
+                self._send(batch)
+                return True
+        wakes = [self._in_flight[0][0]] if self._in_flight else []
+        wake_at = self.lane.wake_at()
+        if wake_at is not None and wake_at > self.now:
+            wakes.append(wake_at)
+        if not wakes:
+            assert wake_at is None, "something is ready, and the lane does not give it"
+            return False
+        self.now = max(self.now, min(wakes))
+        if self._in_flight and self._in_flight[0][0] <= self.now:
+            self._answer(heappop(self._in_flight)[2])
+        return True
+
+    def run(self) -> None:
+        while self.step():
+            pass
+
+    def _send(self, batch: list[Item]) -> None:
+        assert len(batch) <= self.max_items
+        for item in batch:
+            assert self._due[item.record.user_id][0] == item.record.id, "sent before its predecessor was settled"
+        users = [item.record.user_id for _, _, items in self._in_flight for item in items]
+        users += [item.record.user_id for item in batch]
+        assert len(users) == len(set(users)), "two records of a user are under way"
+        self._calls += 1
+        ends = self.now + self.call_seconds * (0.5 + self.random.random())
+        heappush(self._in_flight, (ends, self._calls, batch))
+
+    def _answer(self, batch: list[Item]) -> None:
+        outcomes = []
+        for item in batch:
+            id_ = item.record.id
+            script = self.scripts.get(id_, ())
+            word = script[self.sent[id_]] if self.sent[id_] < len(script) else self.finally_(self.now, item)
+            answer = ANSWERS[word]
+            self.sent[id_] += 1
+            self.log[id_].append(answer.outcome)
+            if answer.stored:
+                self.arrivals.append(id_)
+            outcomes.append(answer.outcome)
+        self._settle(self.lane.finish(batch, outcomes, self.now))
+
+    def _settle(self, settlements: list[Settlement]) -> None:
+        for settlement in settlements:
+            id_ = settlement.item.record.id
+            assert id_ not in self.settled, "settled twice"
+            self.settled[id_] = settlement
+            assert self._due[settlement.item.record.user_id].popleft() == id_
+        self.lane.release(settlements)
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        self.most_held = max(self.most_held, self.lane.held)
+        settings = self.settings
+        # The window, a spool chunk beyond it, and a share for each user in it.
+        limit = settings.window_items + self.spool_chunk
+        assert self.lane.held <= limit + min(len(self._due), limit) * settings.user_items
+        assert self.lane.held_bytes <= self.lane.held * (self.biggest + ITEM_OVERHEAD)
+
+    def check(self) -> None:
+        """Nothing lost, order kept, attempts bounded, duplicates explained, books equal."""
+        assert len(self.settled) == len(self.submitted)
+        assert self.lane.pending == 0
+        assert self.lane.held == self.lane.held_bytes == self.lane.spooled == 0
+        arrived = set(self.arrivals)
+        for id_, settlement in self.settled.items():
+            spent = sum(outcome.spends_attempt for outcome in self.log[id_])
+            assert settlement.item.attempts == spent <= self.max_retries + 1
+            assert settlement.item.ambiguous == any(outcome.ambiguous for outcome in self.log[id_])
+            assert id_ in arrived or not settlement.delivered
+            assert (settlement.item.first_attempt is None) == (not self.log[id_])
+        first: dict[str, int] = {}
+        for at, id_ in enumerate(self.arrivals):
+            first.setdefault(id_, at)
+        last_of_user: dict[str, int] = {}
+        for id_, _ in sorted(first.items(), key=lambda pair: pair[1]):
+            user, number = number_of(id_)
+            if not self.settled[id_].delivered and self.settled[id_].item.ambiguous:
+                continue
+            assert number > last_of_user.get(user, -1), "a user's records arrived out of order"
+            last_of_user[user] = number
+        for id_, times in Counter(self.arrivals).items():
+            assert times == 1 or any(outcome.ambiguous for outcome in self.log[id_]), "a duplicate without a cause"
+        counted = Counter(settlement.delivered for settlement in self.settled.values())
+        assert (self.lane.delivered, self.lane.dead_lettered) == (counted[True], counted[False])
+
+    def reasons(self) -> Counter[str]:
+        return Counter(
+            "delivered" if settlement.delivered else settlement.outcome.reason for settlement in self.settled.values()
+        )

@@ -1,0 +1,402 @@
+import asyncio
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.laboratory.checker import check
+from tests.transforms.delivery.making import aws_forwarder, http_forwarder, item, items
+from transforms.delivery.engine import Deliveries, DeliveriesStoppedError
+from transforms.delivery.model import BatchSink, HttpSink, Item, Outcome, Settlement, Verdict
+from transforms.delivery.policy import DeliverySettings
+from transforms.forwarders import Forwarder
+
+DELIVERED = Outcome(Verdict.DELIVERED, status=200)
+FAILED = Outcome(Verdict.RETRY, "http_500", 500, failure=True)
+REFUSED = Outcome(Verdict.GIVE_UP, "http_400", 400)
+LOST = Outcome(Verdict.RETRY, "timeout", ambiguous=True, failure=True)
+
+FAST = DeliverySettings(max_backoff=0.005, outage_budget=20.0, window_items=400, user_items=8, linger=0.002)
+
+Script = Callable[[Item, int], Outcome]
+"""The outcome of an item's nth attempt."""
+
+
+def always(outcome: Outcome) -> Script:
+    return lambda item, attempt: outcome
+
+
+class ScriptedHttp:
+    """Answers at once, or once `gate` is opened."""
+
+    def __init__(self, script: Script, gate: threading.Event | None = None) -> None:
+        self.script = script
+        self.gate = gate
+        self.arrivals: list[str] = []
+        self.attempts: Counter[str] = Counter()
+        self.in_flight = self.most_in_flight = 0
+        self.opened = self.closed = 0
+
+    async def open(self) -> None:
+        self.opened += 1
+
+    async def close(self) -> None:
+        self.closed += 1
+
+    async def send(self, item: Item) -> Outcome:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        await asyncio.sleep(0)
+        while self.gate is not None and not self.gate.is_set():
+            await asyncio.sleep(0.001)
+        self.in_flight -= 1
+        self.attempts[item.record.id] += 1
+        outcome = self.script(item, self.attempts[item.record.id])
+        if outcome.verdict is Verdict.DELIVERED or outcome.ambiguous:
+            self.arrivals.append(item.record.id)
+        return outcome
+
+
+class ScriptedBatch:
+    def __init__(self, script: Script, gate: threading.Event | None = None, calls_in_flight: int = 4) -> None:
+        self.script = script
+        self.gate = gate
+        self.max_items = 500
+        self.max_bytes = 1 << 20
+        self.calls_in_flight = calls_in_flight
+        self.remarks = {"remarkable": 1}
+        self.arrivals: list[str] = []
+        self.attempts: Counter[str] = Counter()
+        self.calls: list[int] = []
+        self.opened = self.closed = 0
+
+    def open(self) -> None:
+        self.opened += 1
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def size(self, item: Item) -> int:
+        return len(item.payload)
+
+    def send(self, items: Sequence[Item]) -> list[Outcome]:
+        self.calls.append(len(items))
+        if self.gate is not None:
+            self.gate.wait()
+        outcomes = []
+        for sent in items:
+            self.attempts[sent.record.id] += 1
+            outcome = self.script(sent, self.attempts[sent.record.id])
+            if outcome.verdict is Verdict.DELIVERED:
+                self.arrivals.append(sent.record.id)
+            outcomes.append(outcome)
+        return outcomes
+
+
+@contextmanager
+def deliveries(
+    sinks: dict[str, ScriptedHttp | ScriptedBatch], settings: DeliverySettings = FAST, max_retries: int = 3
+) -> Iterator[tuple[Deliveries, list[Settlement]]]:
+    forwarders = [
+        http_forwarder(id_, max_retries)
+        if isinstance(sink, ScriptedHttp)
+        else aws_forwarder(id_, max_retries=max_retries)
+        for id_, sink in sinks.items()
+    ]
+    settled: list[Settlement] = []
+
+    def http_sink(forwarder: Forwarder) -> HttpSink:
+        sink = sinks[forwarder.id]
+        assert isinstance(sink, ScriptedHttp)
+        return sink
+
+    def batch_sink(forwarder: Forwarder) -> BatchSink:
+        sink = sinks[forwarder.id]
+        assert isinstance(sink, ScriptedBatch)
+        return sink
+
+    before = threading.active_count()
+    engine = Deliveries(forwarders, settled.extend, settings, http_sink=http_sink, batch_sink=batch_sink)
+    try:
+        yield engine, settled
+    finally:
+        engine.close()
+    assert threading.active_count() == before, "a thread was left behind"
+
+
+def judge(
+    due: list[Item], sink: ScriptedHttp | ScriptedBatch, settled: list[Settlement], forwarder_id: str = "f"
+) -> None:
+    mine = [settlement for settlement in settled if settlement.item.forwarder_id == forwarder_id]
+    check(
+        [(each.record.user_id, each.record.id) for each in due],
+        sink.arrivals,
+        mine,
+        {id_: True for id_, times in sink.attempts.items() if times > 1},
+    ).assert_clean()
+
+
+@pytest.mark.parametrize("kind", [ScriptedHttp, ScriptedBatch])
+@pytest.mark.parametrize(
+    ("script", "attempts", "delivered"),
+    [([FAILED, FAILED, DELIVERED], 3, 2000), ([REFUSED], 1, 0), ([DELIVERED], 1, 2000)],
+)
+def test_fifty_users_of_forty_records(
+    kind: type[ScriptedHttp] | type[ScriptedBatch], script: list[Outcome], attempts: int, delivered: int
+):
+    sink = kind(lambda item, attempt: script[attempt - 1])
+    due = items(50, 40)
+    with deliveries({"f": sink}) as (engine, settled):
+        for start in range(0, len(due), 300):
+            engine.submit(due[start : start + 300])
+        engine.drain()
+        counts = engine.counts()["f"]
+    judge(due, sink, settled)
+    assert set(sink.attempts.values()) == {attempts}
+    assert (counts.matched, counts.delivered, counts.dead_lettered) == (2000, delivered, 2000 - delivered)
+    assert (counts.pending, counts.spooled, counts.attempts) == (0, 0, attempts * 2000)
+    assert sink.opened == sink.closed == 1
+    assert {settlement.item.attempts for settlement in settled} == {attempts}
+    if delivered:
+        assert counts.latency_p50 is not None
+        assert counts.latency_p99 is not None
+        assert 0 < counts.latency_p50 <= counts.latency_p99 < 5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_faults_on_every_protocol_at_once(seed: int):
+    chance = random.Random(seed)  # noqa: S311
+
+    def script(item: Item, attempt: int) -> Outcome:
+        return chance.choices([DELIVERED, FAILED, LOST, REFUSED], [6, 2, 1, 1])[0]
+
+    sinks: dict[str, ScriptedHttp | ScriptedBatch] = {"h": ScriptedHttp(script), "b": ScriptedBatch(script)}
+    due = {id_: items(30, 20, id_) for id_ in sinks}
+    with deliveries(sinks) as (engine, settled):
+        for pair in zip(due["h"], due["b"], strict=True):
+            engine.submit(pair)
+        engine.drain()
+    for id_, sink in sinks.items():
+        judge(due[id_], sink, settled, id_)
+        assert max(sink.attempts.values()) <= 4
+
+
+def test_requests_in_flight_are_at_most_the_forwarder_s_concurrency():
+    sink = ScriptedHttp(always(DELIVERED))
+    with deliveries({"f": sink}) as (engine, _):
+        engine.submit(items(100, 3))
+        engine.drain()
+    assert sink.most_in_flight == 16
+
+
+def test_a_forwarder_that_stands_still_holds_up_no_other(tmp_path: Path):
+    gate = threading.Event()
+    sinks: dict[str, ScriptedHttp | ScriptedBatch] = {
+        "still-http": ScriptedHttp(always(DELIVERED), gate),
+        "still-batch": ScriptedBatch(always(DELIVERED), gate),
+        "fine-http": ScriptedHttp(always(DELIVERED)),
+        "fine-batch": ScriptedBatch(always(DELIVERED)),
+    }
+    settings = DeliverySettings(window_items=100, user_items=8, spool_dir=str(tmp_path), linger=0.002)
+    due = {id_: items(40, 50, id_) for id_ in sinks}
+    with deliveries(sinks, settings) as (engine, settled):
+        for number in range(0, 2000, 50):
+            engine.submit([each for mine in due.values() for each in mine[number : number + 50]])
+        await_counts(engine, {"fine-http": 2000, "fine-batch": 2000})
+        counts = engine.counts()
+        assert counts["still-http"].delivered == counts["still-batch"].delivered == 0
+        assert counts["still-http"].spooled >= 1900
+        assert list(tmp_path.rglob("*-spool-*")), "the rest waits on disk"
+        gate.set()
+        engine.drain()
+    for id_, sink in sinks.items():
+        judge(due[id_], sink, settled, id_)
+    assert not list(tmp_path.iterdir()), "and the disk is clean afterwards"
+
+
+def await_counts(engine: Deliveries, delivered: dict[str, int], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        counts = engine.counts()
+        if all(id_ in counts and counts[id_].delivered >= number for id_, number in delivered.items()):
+            return
+        assert time.monotonic() < deadline, counts
+        time.sleep(0.002)
+
+
+def test_a_dead_forwarder_ends_as_unavailable_within_its_budget():
+    sinks: dict[str, ScriptedHttp | ScriptedBatch] = {
+        "http": ScriptedHttp(always(FAILED)),
+        "batch": ScriptedBatch(always(FAILED)),
+    }
+    settings = DeliverySettings(max_backoff=0.02, outage_budget=0.3)
+    began = time.monotonic()
+    with deliveries(sinks, settings, max_retries=10_000) as (engine, settled):
+        engine.submit(items(100, 20, "http") + items(100, 20, "batch"))
+        engine.drain()
+        assert all(counts.unavailable for counts in engine.counts().values())
+    assert time.monotonic() - began < 3
+    assert Counter(settlement.outcome.reason for settlement in settled) == {"unavailable": 4000}
+
+
+def test_the_next_record_is_sent_after_settle_has_returned():
+    sinks: dict[str, ScriptedHttp | ScriptedBatch] = {
+        "h": ScriptedHttp(always(DELIVERED)),
+        "b": ScriptedBatch(always(DELIVERED)),
+    }
+    durable: set[tuple[str, str]] = set()
+
+    def settle(settlements: Sequence[Settlement]) -> None:
+        durable.update((each.item.forwarder_id, each.item.record.id) for each in settlements)
+
+    def script(item: Item, attempt: int) -> Outcome:
+        user, number = item.record.user_id, item.record.place
+        assert number == 0 or (item.forwarder_id, f"{user}/{number - 1}") in durable
+        return DELIVERED
+
+    for sink in sinks.values():
+        sink.script = script
+    engine = Deliveries(
+        [http_forwarder("h"), aws_forwarder("b")],
+        settle,
+        FAST,
+        http_sink=lambda forwarder: sinks[forwarder.id],  # type: ignore[arg-type,return-value]
+        batch_sink=lambda forwarder: sinks[forwarder.id],  # type: ignore[arg-type,return-value]
+    )
+    engine.submit(items(20, 20, "h") + items(20, 20, "b"))
+    engine.drain()
+    engine.close()
+    assert len(durable) == 800
+
+
+@pytest.mark.parametrize("kind", [ScriptedHttp, ScriptedBatch])
+@pytest.mark.parametrize("where", ["send", "settle", "open"])
+def test_a_bug_surfaces_and_nothing_hangs(kind: type[ScriptedHttp] | type[ScriptedBatch], where: str):
+    def bug(*_: object) -> Outcome:
+        raise ZeroDivisionError("a bug")
+
+    sink = kind(bug if where == "send" else always(DELIVERED))
+    if where == "open" and isinstance(sink, ScriptedHttp):
+
+        async def cannot() -> None:
+            bug()
+
+        sink.open = cannot  # type: ignore[method-assign]
+    elif where == "open":
+        sink.open = bug  # type: ignore[assignment,method-assign]
+    engine = Deliveries(
+        [http_forwarder() if kind is ScriptedHttp else aws_forwarder()],
+        bug if where == "settle" else lambda settlements: None,  # type: ignore[arg-type]
+        FAST,
+        http_sink=lambda forwarder: sink,  # type: ignore[arg-type,return-value]
+        batch_sink=lambda forwarder: sink,  # type: ignore[arg-type,return-value]
+    )
+    engine.submit(items(10, 10))
+    with pytest.raises(ZeroDivisionError):
+        engine.drain()
+    with pytest.raises(ZeroDivisionError):
+        engine.submit(items(1, 1))
+    engine.close()
+
+
+@pytest.mark.parametrize("kind", [ScriptedHttp, ScriptedBatch])
+def test_stop_finishes_what_is_in_flight_and_leaves_the_rest(kind: type[ScriptedHttp] | type[ScriptedBatch]):
+    gate = threading.Event()
+    sink = kind(always(DELIVERED), gate)
+    with deliveries({"f": sink}) as (engine, settled):
+        engine.submit(items(10, 10))
+        while not (sink.in_flight if isinstance(sink, ScriptedHttp) else sink.calls):
+            time.sleep(0.001)
+        threading.Timer(0.05, gate.set).start()
+        pending = engine.stop(10.0)
+        assert pending == {"f": 100 - len(settled)}
+        assert len(settled) == len(sink.arrivals) == 10, "one of each user was in flight"
+        with pytest.raises(DeliveriesStoppedError):
+            engine.submit(items(1, 1))
+        with pytest.raises(DeliveriesStoppedError):
+            engine.drain()
+        assert engine.stop() == pending
+
+
+@pytest.mark.parametrize("kind", [ScriptedHttp, ScriptedBatch])
+def test_what_ends_after_the_grace_is_pending(kind: type[ScriptedHttp] | type[ScriptedBatch]):
+    gate = threading.Event()
+    sink = kind(always(DELIVERED), gate)
+    forwarder = http_forwarder() if kind is ScriptedHttp else aws_forwarder()
+    settled: list[Settlement] = []
+    engine = Deliveries(
+        [forwarder],
+        settled.extend,
+        FAST,
+        http_sink=lambda forwarder: sink,  # type: ignore[arg-type,return-value]
+        batch_sink=lambda forwarder: sink,  # type: ignore[arg-type,return-value]
+    )
+    engine.submit(items(5, 2))
+    assert engine.stop(0.02) == {"f": 10}
+    gate.set()
+    engine.close()
+    assert engine.pending() == {"f": 10}
+    assert not settled
+
+
+def test_drain_is_ended_by_a_stop_from_another_thread():
+    gate = threading.Event()
+    with deliveries({"f": ScriptedHttp(always(DELIVERED), gate)}) as (engine, _):
+        engine.submit(items(5, 5))
+        threading.Timer(0.05, engine.stop, [0.0]).start()
+        with pytest.raises(DeliveriesStoppedError):
+            engine.drain()
+
+
+def test_submitting_goes_on_after_a_drain_and_from_many_threads():
+    sinks: dict[str, ScriptedHttp | ScriptedBatch] = {
+        "h": ScriptedHttp(always(DELIVERED)),
+        "b": ScriptedBatch(always(DELIVERED)),
+    }
+    due = {id_: items(16, 30, id_) for id_ in sinks}
+    with deliveries(sinks) as (engine, settled):
+
+        def submit(part: int) -> None:
+            for mine in due.values():
+                engine.submit([each for each in mine if int(each.record.user_id.split("-")[1]) % 4 == part])
+
+        for _ in range(2):
+            threads = [threading.Thread(target=submit, args=(part,)) for part in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            engine.drain()
+            for id_, sink in sinks.items():
+                judge(due[id_], sink, settled, id_)
+                sink.arrivals.clear()
+                sink.attempts.clear()
+            settled.clear()
+
+
+def test_part_filled_calls_wait_for_more_while_records_come_in():
+    sink = ScriptedBatch(always(DELIVERED))
+    with deliveries({"f": sink}, DeliverySettings(linger=0.05)) as (engine, _):
+        for each in items(2000, 1):
+            engine.submit([each])
+        engine.drain()
+    assert len(sink.calls) < 40, sink.calls
+
+
+def test_nothing_is_started_for_a_forwarder_without_records():
+    with deliveries({"f": ScriptedHttp(always(DELIVERED)), "b": ScriptedBatch(always(DELIVERED))}) as (engine, _):
+        before = threading.active_count()
+        engine.submit([])
+        engine.drain()
+        assert threading.active_count() == before
+        assert engine.counts() == {}
+
+
+def test_a_forwarder_nobody_knows_is_an_error():
+    with deliveries({}) as (engine, _), pytest.raises(KeyError):
+        engine.submit([item("user", 0, "stranger")])

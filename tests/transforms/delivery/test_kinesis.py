@@ -1,0 +1,277 @@
+import hashlib
+import socket
+from collections import Counter
+
+import boto3
+import pytest
+
+from tests.laboratory.aws_fake import AwsFake, Word
+from tests.laboratory.delivering import FAST, deliver, judge
+from tests.transforms.delivery.making import SECRET_KEY, aws_forwarder, item, items
+from transforms.delivery import aws
+from transforms.delivery.aws import StreamLimits
+from transforms.delivery.kinesis import HASHED_KEYS, KinesisSink, partition_key
+from transforms.delivery.model import Item, Outcome, Verdict
+from transforms.delivery.policy import DeliverySettings
+from transforms.forwarders import Forwarder, KinesisTarget
+
+
+def target(forwarder: Forwarder) -> KinesisTarget:
+    assert isinstance(forwarder.target, KinesisTarget)
+    return forwarder.target
+
+
+def send(items: list[Item], limits: StreamLimits | None = None) -> list[Outcome]:
+    sink = KinesisSink(target(aws_forwarder()), limits)
+    sink.open()
+    try:
+        return sink.send(items)
+    finally:
+        sink.close()
+
+
+def test_delivers_every_record_with_its_shard_and_sequence_number(fake: AwsFake):
+    stream = fake.add_stream("stream", shards=4)
+    due = items(60, 5)
+    settled, counts = deliver(aws_forwarder(), due)
+    findings = judge(due, stream, settled, counts)
+    findings.assert_clean()
+    assert not findings.duplicated
+    shards = {stored.partition_key: stored.shard for stored in stream.stored}
+    assert len(set(shards.values())) == 4
+    for settlement in settled:
+        assert settlement.outcome.shard == shards[settlement.item.record.user_id]
+        assert settlement.outcome.sequence_number
+    assert fake.content_types == {"application/x-amz-json-1.1"}
+    assert counts.bytes == sum(len(each.payload) for each in due)
+
+
+FAULTS: list[Word] = [
+    "throttle_some",
+    "internal_stored",
+    "internal_not_stored",
+    "lying_count",
+    "call_throttled",
+    "call_500_stored",
+    "call_500_not_stored",
+    "call_503",
+    "expired_token",
+    "answer_lost",
+    "cut_before_storing",
+    "garbage",
+    "slow",
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_alone(fake: AwsFake, fault: Word):
+    stream = fake.add_stream("stream", shards=2)
+    fake.faults.script += [fault, "ok", fault, fault]
+    due = items(50, 8)
+    settled, counts = deliver(aws_forwarder(), due)
+    judge(due, stream, settled, counts).assert_clean()
+    assert counts.delivered == len(due)
+    assert fake.faults.injected[fault] == 3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_all_faults_together_while_shards_split_and_merge(fake: AwsFake, seed: int):
+    stream = fake.add_stream("stream", shards=2)
+    fake.faults.seed = seed
+    fake.faults.__post_init__()
+    fake.faults.rates = dict.fromkeys(FAULTS, 0.05)
+    fake.faults.delay = 0.01
+    due = items(200, 20)
+    reshards = iter(
+        [
+            lambda: stream.split("shardId-000000000000"),
+            lambda: stream.split("shardId-000000000001"),
+            lambda: stream.merge("shardId-000000000002", "shardId-000000000003"),
+        ]
+    )
+
+    def reshard() -> None:
+        if fake.calls["PutRecords"] % 5 == 0:
+            next(reshards, lambda: None)()
+
+    fake.before_put = reshard
+    settled, counts = deliver(aws_forwarder(), due)
+    findings = judge(due, stream, settled, counts)
+    findings.assert_clean()
+    assert counts.delivered >= len(due) - len(findings.exempt) - 20
+    assert len(stream.shards) == 7
+    assert sum(fake.faults.injected.values()) > 5
+
+
+def test_a_stream_at_a_third_of_the_capacity_that_is_needed(fake: AwsFake):
+    # A tenth of a shard's real rate, so that the bucket empties often and the test is short.
+    stream = fake.add_stream("stream", shards=1, records_per_second=1000.0)
+    due = items(500, 6)
+    settled, counts = deliver(aws_forwarder(max_retries=0), due, DeliverySettings(linger=0.002))
+    findings = judge(due, stream, settled, counts)
+    findings.assert_clean()
+    assert not findings.duplicated
+    assert counts.delivered == len(due), "throttling spends no attempt"
+    assert counts.attempts < 4 * len(due), "and is paced"
+
+
+def test_at_most_one_record_of_a_user_in_a_call(fake: AwsFake, monkeypatch: pytest.MonkeyPatch):
+    fake.add_stream("stream")
+    seen: list[list[str]] = []
+    original = KinesisSink.send
+
+    def spying(self: KinesisSink, sent: list[Item]) -> list[Outcome]:
+        seen.append([each.record.user_id for each in sent])
+        return original(self, sent)
+
+    monkeypatch.setattr(KinesisSink, "send", spying)
+    deliver(aws_forwarder(), items(20, 20))
+    assert all(len(users) == len(set(users)) for users in seen)
+
+
+def test_a_call_stays_within_records_and_bytes(fake: AwsFake):
+    stream = fake.add_stream("stream", shards=8, bytes_per_second=1e9)
+    deliver(aws_forwarder(), items(1200, 1))
+    assert max(fake.call_sizes) == 500
+    fake.call_sizes.clear()
+    stream.stored.clear()
+    big = [item(f"user-{number}", 0, payload=b"x" * 1_000_000) for number in range(12)]
+    _, counts = deliver(aws_forwarder(), big)
+    assert counts.delivered == 12
+    assert max(fake.call_sizes) == 5
+
+
+def test_an_oversize_record_is_given_up_whole_and_alone(fake: AwsFake):
+    stream = fake.add_stream("stream", bytes_per_second=1e9)
+    edge = 1024 * 1024 - len("edge")
+    sent = [
+        item("edge", 0, payload=b"x" * edge),
+        item("over", 0, payload=b"x" * (edge + 1)),
+        item("small", 0),
+    ]
+    outcomes = send(sent)
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.DELIVERED, Verdict.GIVE_UP, Verdict.DELIVERED]
+    assert outcomes[1].reason == "oversize"
+    assert [stored.partition_key for stored in stream.stored] == ["edge", "small"]
+    assert [outcome.reason for outcome in send(sent[1:2])] == ["oversize"]
+
+
+def test_a_stream_for_bigger_records_takes_them(fake: AwsFake):
+    stream = fake.add_stream("stream", bytes_per_second=1e9)
+    stream.max_record_kib = 4096
+    limits = StreamLimits.for_record_size(4096)
+    sent = [item(f"user-{number}", 0, payload=b"x" * 3_000_000) for number in range(3)]
+    assert [outcome.verdict for outcome in send(sent, limits)] == [Verdict.DELIVERED] * 3
+
+
+def test_the_record_that_makes_a_call_invalid_is_found_and_the_others_are_delivered(fake: AwsFake):
+    stream = fake.add_stream("stream", bytes_per_second=1e9)
+    sent = items(9, 1)
+    sent[6] = item("user-6", 0, payload=b"x" * 2_000_000)
+    # The service's limit is smaller than the one the job was told.
+    outcomes = send(sent, StreamLimits.for_record_size(10_240))
+    assert [outcome.reason for outcome in outcomes] == [""] * 6 + ["invalid_record"] + [""] * 2
+    assert len(stream.stored) == 8
+
+
+@pytest.mark.parametrize(
+    ("user", "hashed"),
+    [("x" * 256, False), ("x" * 257, True), ("😀" * 128, False), ("😀" * 129, True), ("é" * 256, False)],
+)
+def test_partition_keys_longer_than_256_utf_16_units_are_hashed(fake: AwsFake, user: str, hashed: bool):
+    stream = fake.add_stream("stream")
+    expected = hashlib.sha256(user.encode()).hexdigest() if hashed else user
+    assert partition_key(user) == expected
+    due = [item(user, number) for number in range(3)]
+    _, counts = deliver(aws_forwarder(), due)
+    assert {stored.partition_key for stored in stream.stored} == {expected}
+    assert counts.remarks == ({HASHED_KEYS: 3} if hashed else {})
+
+
+def test_order_is_kept_through_a_throttled_middle(fake: AwsFake):
+    stream = fake.add_stream("stream", shards=1, records_per_second=400.0)
+    fake.faults.rates = {"throttle_some": 0.5}
+    due = items(40, 25)
+    settled, counts = deliver(aws_forwarder(), due)
+    judge(due, stream, settled, counts).assert_clean()
+    for user in {each.record.user_id for each in due}:
+        mine = [stored.data for stored in stream.stored if stored.partition_key == user]
+        assert mine == [each.payload for each in due if each.record.user_id == user]
+
+
+def test_credentials_that_expire_for_a_while_cost_no_attempts(fake: AwsFake):
+    stream = fake.add_stream("stream")
+    fake.faults.script += ["expired_token"] * 6
+    due = items(10, 3)
+    settled, counts = deliver(aws_forwarder(max_retries=0), due)
+    judge(due, stream, settled, counts).assert_clean()
+    assert counts.delivered == 30
+    assert {settlement.item.attempts for settlement in settled} == {1}
+
+
+def test_a_stream_that_is_deleted_ends_as_unavailable(fake: AwsFake):
+    settings = DeliverySettings(max_backoff=0.02, outage_budget=0.3, linger=0.002)
+    settled, counts = deliver(aws_forwarder(), items(20, 3), settings)
+    assert Counter(settlement.outcome.reason for settlement in settled) == {"unavailable": 60}
+    assert settled[0].outcome.response == "the receiver's last failure: stream_not_found"
+    assert counts.unavailable
+
+
+def test_a_refused_connection_is_not_ambiguous_and_an_unanswered_one_is(monkeypatch: pytest.MonkeyPatch):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        (refused,) = send(items(1, 1))
+        assert (refused.reason, refused.ambiguous, refused.failure) == ("connection", False, True)
+        nobody.listen()
+        monkeypatch.setattr(aws, "READ_TIMEOUT", 0.05)
+        (silent,) = send(items(1, 1))
+        assert (silent.reason, silent.ambiguous, silent.failure) == ("timeout", True, True)
+
+
+def test_boto3_itself_never_repeats_a_call(fake: AwsFake):
+    fake.add_stream("stream")
+    for word in ("call_500_not_stored", "answer_lost", "call_throttled"):
+        fake.calls.clear()
+        fake.faults.script.append(word)
+        send(items(1, 1))
+        assert fake.calls["PutRecords"] == 1
+
+
+def test_without_the_fast_encoding_the_calls_are_the_same(fake: AwsFake, monkeypatch: pytest.MonkeyPatch):
+    stream = fake.add_stream("stream")
+    due = [item("ü😀\u2028", 0, payload=bytes(range(256))), *items(5, 1)]
+    fake.faults.script += ["ok", "throttle_some"]
+    fast = send(due) + send(due)
+    with_c = [(stored.partition_key, stored.data) for stored in stream.stored]
+    stream.stored.clear()
+    fake.faults.__post_init__()
+    fake.faults.script += ["ok", "throttle_some"]
+    monkeypatch.setattr("transforms.delivery.kinesis.encode_in_c", lambda *_: None)
+    assert send(due) + send(due) == fast
+    assert [(stored.partition_key, stored.data) for stored in stream.stored] == with_c
+
+
+def test_moto_gets_the_same_records(moto: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
+    client = boto3.client(
+        "kinesis", region_name="us-east-1", aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key=SECRET_KEY
+    )
+    client.create_stream(StreamName="stream", ShardCount=2)
+    client.get_waiter("stream_exists").wait(StreamName="stream", WaiterConfig={"Delay": 1})
+    due = items(30, 4)
+    settled, counts = deliver(aws_forwarder(), due, FAST)
+    assert counts.delivered == 120
+    stored = []
+    for shard in client.list_shards(StreamName="stream")["Shards"]:
+        iterator = client.get_shard_iterator(
+            StreamName="stream", ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        for record in client.get_records(ShardIterator=iterator)["Records"]:
+            stored.append((record["PartitionKey"], record["Data"], shard["ShardId"], record["SequenceNumber"]))
+    assert len(stored) == 120
+    for user in {each.record.user_id for each in due}:
+        mine = [data for key, data, _, _ in stored if key == user]
+        assert mine == [each.payload for each in due if each.record.user_id == user]
+    said = {(s.item.record.user_id, s.item.payload, s.outcome.shard, s.outcome.sequence_number) for s in settled}
+    assert said == set(stored)

@@ -1,0 +1,288 @@
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tests.transforms.delivery.making import item, items
+from tests.transforms.delivery.memory import MemoryParking, MemorySpool
+from tests.transforms.delivery.simulation import (
+    ANSWERS,
+    DELIVERED,
+    FAILED,
+    REFUSED,
+    THROTTLED,
+    TOO_BIG,
+    Simulation,
+)
+from transforms.delivery.lane import ITEM_OVERHEAD, Lane
+from transforms.delivery.model import Outcome, Verdict
+from transforms.delivery.policy import BreakerState, DeliverySettings
+
+
+def lane(max_retries: int = 3, random=lambda: 1.0, **settings: object) -> Lane:
+    made = DeliverySettings(**settings)  # type: ignore[arg-type]
+    return Lane("f", max_retries, made, spool=MemorySpool(), parking=MemoryParking(), random=random)
+
+
+@st.composite
+def simulations(draw: st.DrawFn) -> tuple[Simulation, list[int]]:
+    """Any schedule of faults, any small window, and the users of the records in the order they come in."""
+    users = draw(st.lists(st.integers(0, draw(st.integers(0, 5))), min_size=1, max_size=40))
+    answers = st.sampled_from(sorted(ANSWERS))
+    scripts = {}
+    counts: dict[int, int] = {}
+    for user in users:
+        number = counts[user] = counts.get(user, -1) + 1
+        scripts[f"user-{user}/{number}"] = draw(st.lists(answers, max_size=5))
+    settings = DeliverySettings(
+        max_backoff=draw(st.sampled_from([0.0, 0.3, 60.0])),
+        outage_budget=draw(st.sampled_from([0.05, 5.0, 300.0])),
+        on_failure=draw(st.sampled_from(["continue", "block_user"])),
+        window_items=draw(st.integers(1, 12)),
+        window_bytes=draw(st.sampled_from([1, 4 * ITEM_OVERHEAD, 1 << 20])),
+        user_items=draw(st.integers(1, 4)),
+    )
+    simulation = Simulation(
+        settings,
+        max_retries=draw(st.integers(0, 4)),
+        scripts=scripts,
+        calls_in_flight=draw(st.integers(1, 4)),
+        max_items=draw(st.integers(1, 5)),
+        seed=draw(st.integers(0, 1 << 16)),
+        spool_chunk=draw(st.integers(1, 4)),
+    )
+    return simulation, users
+
+
+@given(simulations(), st.lists(st.integers(1, 10), max_size=10))
+@hypothesis_settings(max_examples=600, deadline=None)
+def test_any_schedule_of_faults_keeps_order_and_loses_nothing(drawn: tuple[Simulation, list[int]], chunks: list[int]):
+    simulation, users = drawn
+    counts: dict[int, int] = {}
+    due = []
+    for user in users:
+        counts[user] = counts.get(user, -1) + 1
+        due.append(item(f"user-{user}", counts[user]))
+    for chunk in [*chunks, len(due)]:
+        simulation.submit(due[:chunk])
+        due = due[chunk:]
+        for _ in range(chunk):
+            simulation.step()
+    simulation.run()
+    simulation.check()
+    if simulation.settings.on_failure == "block_user":
+        for user in counts:
+            fates = [simulation.settled[f"user-{user}/{number}"] for number in range(counts[user] + 1)]
+            assert all(before.delivered or not after.delivered for before, after in pairwise(fates))
+
+
+@pytest.mark.parametrize(
+    ("script", "reasons"),
+    [
+        (["failed", "failed", "delivered"], {"delivered": 2000}),
+        (["refused"], {"http_400": 2000}),
+        (["failed"] * 4, {"http_500": 2000}),
+        (["throttled"] * 9 + ["delivered"], {"delivered": 2000}),
+        (["lost_stored", "lost", "delivered"], {"delivered": 2000}),
+    ],
+)
+def test_fifty_users_of_forty_records(script: list[str], reasons: dict[str, int]):
+    due = items(50, 40)
+    settings = DeliverySettings(window_items=500, user_items=8, outage_budget=1e9)
+    simulation = Simulation(
+        settings, scripts={each.record.id: script for each in due}, max_items=16, calls_in_flight=4, spool_chunk=100
+    )
+    simulation.submit(due)
+    simulation.run()
+    simulation.check()
+    assert simulation.reasons() == reasons
+    assert simulation.most_held <= 600
+    assert set(simulation.sent.values()) == {len(script)}
+
+
+def test_a_dead_forwarder_costs_a_bounded_time_and_few_attempts():
+    settings = DeliverySettings(window_items=100)
+    simulation = Simulation(settings, max_retries=10, finally_=lambda now, item: "failed", max_items=1)
+    simulation.submit(items(200, 10))
+    simulation.run()
+    simulation.check()
+    assert 300 <= simulation.now <= 361
+    assert simulation.reasons()["unavailable"] >= 1990
+    assert sum(simulation.sent.values()) < 40
+    unavailable = simulation.settled["user-150/9"].outcome
+    assert (unavailable.status, unavailable.response) == (500, "the receiver's last failure: http_500")
+
+
+def test_a_forwarder_that_only_throttles_costs_the_outage_budget():
+    simulation = Simulation(DeliverySettings(window_items=100), finally_=lambda now, item: "throttled")
+    simulation.submit(items(100, 5))
+    simulation.run()
+    simulation.check()
+    assert simulation.reasons() == {"unavailable": 500}
+    assert simulation.now <= 361
+    assert all(settlement.item.attempts == 0 for settlement in simulation.settled.values())
+
+
+def test_one_record_throttled_for_ever_does_not_wait_for_ever():
+    simulation = Simulation(
+        DeliverySettings(), finally_=lambda now, it: "throttled" if it.record.user_id == "user-0" else "delivered"
+    )
+    simulation.submit(items(1, 1))
+    for number in range(2000):
+        simulation.submit([item("steady", number)])
+        simulation.now += 0.5
+        for _ in range(4):
+            simulation.step()
+    simulation.run()
+    simulation.check()
+    assert simulation.reasons() == {"delivered": 2000, "throttled": 1}
+
+
+def test_what_comes_after_an_outage_is_given_up_at_once_until_a_probe_gets_through():
+    back_at = 1000.0
+    simulation = Simulation(
+        DeliverySettings(), max_retries=10, finally_=lambda now, item: "failed" if now < back_at else "delivered"
+    )
+    simulation.submit(items(20, 1))
+    simulation.run()
+    assert simulation.lane.abandoned
+    ended = simulation.now
+    simulation.submit([item("late", number) for number in range(5)])
+    simulation.run()
+    assert simulation.now - ended <= 60
+    simulation.now = 2000.0
+    simulation.submit([item("later", number) for number in range(5)])
+    simulation.run()
+    simulation.check()
+    assert all(simulation.settled[f"later/{number}"].delivered for number in range(5))
+    assert not simulation.lane.abandoned
+
+
+def test_an_idle_hour_is_no_outage():
+    simulation = Simulation(DeliverySettings(), max_retries=0, finally_=lambda now, item: "failed")
+    for number in range(8):
+        simulation.submit([item("user", number)])
+        simulation.run()
+        simulation.now += 3600
+    simulation.check()
+    assert simulation.reasons() == {"http_500": 8}
+
+
+def test_a_user_with_very_many_records_does_not_fill_the_window():
+    simulation = Simulation(DeliverySettings(window_items=50, user_items=8), max_items=50, spool_chunk=10)
+    simulation.submit([item("hot", number) for number in range(1000)])
+    simulation.submit(items(20, 3))
+    for _ in range(12):
+        simulation.step()
+    settled_users = {settlement.item.record.user_id for settlement in simulation.settled.values()}
+    assert len(settled_users) == 21, "the others did not wait for the hot user"
+    simulation.run()
+    simulation.check()
+    assert simulation.most_held <= 60
+
+
+def test_a_parked_user_s_new_records_go_behind_the_parked_ones():
+    made = Lane("f", 3, DeliverySettings(user_items=8), spool=MemorySpool(), parking=MemoryParking(chunk=1))
+    made.submit([item("hot", number) for number in range(13)])
+    sent = []
+    for number in range(13, 27):
+        taken = made.take(0.0, 0)
+        sent += [each.record.place for each in taken]
+        made.release(made.finish(taken, [DELIVERED], 0.0))
+        made.submit([item("hot", number)])
+    assert sent == list(range(14))
+
+
+def test_users_whose_record_was_given_up_are_blocked_if_asked():
+    simulation = Simulation(
+        DeliverySettings(on_failure="block_user"), scripts={"user-0/1": ["refused"], "user-1/0": ["too_big"]}
+    )
+    simulation.submit(items(3, 4))
+    simulation.run()
+    simulation.submit([item("user-0", 4)])
+    simulation.run()
+    simulation.check()
+    assert simulation.reasons() == {"delivered": 5, "http_400": 1, "oversize": 1, "blocked_by_earlier": 6}
+    assert simulation.settled["user-0/0"].delivered
+
+
+def test_retry_after_is_waited_for_and_others_go_on():
+    made = lane()
+    made.submit([item("slow", 0), item("fast", 0)])
+    slow, fast = made.take(0.0, 0, 2)
+    throttled = Outcome(Verdict.RETRY, "http_429", 429, retry_after=30.0)
+    made.release(made.finish([slow, fast], [throttled, DELIVERED], 0.0))
+    assert made.wake_at() == 30.0
+    made.submit([item("fast", 1)])
+    assert [each.record.id for each in made.take(0.0, 0, 2)] == ["fast/1"]
+    assert [each.record.id for each in made.take(30.0, 0, 2)] == ["slow/0"]
+
+
+def test_a_record_is_not_sent_before_its_predecessor_is_durable():
+    made = lane()
+    made.submit([item("user", 0), item("user", 1)])
+    settlements = made.finish(made.take(0.0, 0), [DELIVERED], 0.0)
+    assert made.take(0.0, 0) == []
+    made.release(settlements)
+    assert [each.record.id for each in made.take(0.0, 0)] == ["user/1"]
+
+
+def test_a_call_is_bounded_by_bytes_and_a_bigger_item_comes_alone():
+    made = lane()
+    made.submit([item(user, 0, payload=b"x" * size) for user, size in [("a", 60), ("b", 40), ("c", 200), ("d", 1)]])
+    taken = [[each.record.user_id for each in made.take(0.0, 0, 10, 100)] for _ in range(3)]
+    assert taken == [["a", "b"], ["c"], ["d"]]
+
+
+def test_attempts_and_times_travel_with_the_item():
+    made = lane()
+    made.submit([item("user", 0)])
+    (first,) = made.take(0.0, 1000)
+    assert made.finish([first], [FAILED], 0.0) == []
+    (second,) = made.take(10.0, 11_000)
+    (settlement,) = made.finish([second], [DELIVERED], 10.0)
+    assert (settlement.item.attempts, settlement.item.first_attempt, settlement.item.last_attempt) == (2, 1000, 11_000)
+
+
+def test_an_open_breaker_probes_with_one_record_of_a_call():
+    made = lane()
+    made.submit(items(20, 1))
+    bad = Outcome(Verdict.RETRY, "tls", spends_attempt=False, failure=True, opens_breaker=True)
+    batch = made.take(0.0, 0, 10)
+    made.finish(batch, [bad] * 10, 0.0)
+    assert made.take(0.4, 0, 10) == []
+    assert made.wake_at() == 0.5
+    assert len(made.take(0.5, 0, 10)) == 1
+    assert made.breaker.state is BreakerState.HALF_OPEN
+
+
+def test_what_a_sink_refuses_by_itself_says_nothing_of_the_receiver():
+    made = lane(max_retries=0)
+    made.submit(items(30, 1))
+    for _ in range(10):
+        made.release(made.finish(made.take(0.0, 0), [FAILED], 0.0))
+        if made.breaker.state is BreakerState.CLOSED:
+            made.release(made.finish(made.take(0.0, 0), [TOO_BIG], 0.0))
+    assert made.breaker.state is BreakerState.OPEN, "an oversize record in between is no success"
+    made.release(made.finish(made.take(0.5, 0), [TOO_BIG], 0.5))
+    assert made.breaker.allows(0.5), "and no probe"
+    made.release(made.finish(made.take(0.5, 0), [REFUSED], 0.5))
+    assert made.breaker.state is BreakerState.CLOSED
+
+
+def test_throttled_records_spend_no_attempt():
+    made = lane(max_retries=0, random=lambda: 0.0)
+    made.submit([item("user", 0)])
+    for _ in range(20):
+        assert made.finish(made.take(0.0, 0), [THROTTLED], 0.0) == []
+    (settlement,) = made.finish(made.take(0.0, 0), [DELIVERED], 0.0)
+    assert settlement.item.attempts == 1
+
+
+def test_a_sink_with_too_few_outcomes_is_a_bug():
+    made = lane()
+    made.submit(items(2, 1))
+    with pytest.raises(ValueError, match="zip"):
+        made.finish(made.take(0.0, 0, 2), [DELIVERED], 0.0)

@@ -1,0 +1,133 @@
+"""PutRecordBatch to an Amazon Data Firehose delivery stream (forwarders.md section 3; limits: the service's quotas)."""
+
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+from transforms.delivery import aws
+from transforms.delivery.aws_wire import PutRecordBatchAnswer, PutRecordBatchEntry, encode_in_c
+from transforms.delivery.model import Item, Outcome, Verdict
+from transforms.forwarders import KinesisTarget
+
+if TYPE_CHECKING:
+    from mypy_boto3_firehose.client import FirehoseClient
+    from mypy_boto3_firehose.type_defs import RecordTypeDef
+
+MAX_RECORDS = 500
+"""Records a PutRecordBatch call takes."""
+
+MAX_REQUEST_BYTES = 4 * aws.MIB
+"""Bytes it takes. Counted here in base64, as it is sent, because the service does not say which it means."""
+
+MAX_RECORD_BYTES = 1000 * aws.KIB
+"""Bytes of a record before base64, its newline included."""
+
+CALLS_IN_FLIGHT = 4
+PUT_RECORD_CALLS_IN_FLIGHT = 16
+"""With one record a call, more calls must be under way to get anywhere."""
+
+FALLBACK = "put_record_fallback"
+
+
+class FirehoseSink:
+    """A BatchSink for one delivery stream. `open` raises botocore's errors if the client cannot be made at all.
+
+    The policy Learning Locker documents allows `firehose:PutRecord` alone. When PutRecordBatch is denied, the sink goes
+    on with PutRecord: from then on `max_items` is 1, and `remarks` says so.
+    """
+
+    def __init__(self, target: KinesisTarget) -> None:
+        self._target = target
+        self._client: FirehoseClient | None = None
+        self._remarks: Counter[str] = Counter()
+        self._remarking = threading.Lock()
+        self._singly = False
+        self.max_items = MAX_RECORDS
+        self.max_bytes = MAX_REQUEST_BYTES
+        self.calls_in_flight = CALLS_IN_FLIGHT
+
+    @property
+    def remarks(self) -> Mapping[str, int]:
+        return self._remarks
+
+    def open(self) -> None:
+        self._client = aws.firehose_client(self._target, aws.sending_config(PUT_RECORD_CALLS_IN_FLIGHT))
+        encode_in_c(self._client, "PutRecordBatch", PutRecordBatchAnswer)
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def size(self, item: Item) -> int:
+        return (len(item.payload) + 1 + 2) // 3 * 4
+
+    def send(self, items: Sequence[Item]) -> list[Outcome]:
+        """One PutRecordBatch call, or PutRecord calls; one outcome per item. What is too big is given up, never cut."""
+        limit = MAX_RECORD_BYTES - 1
+        if any(len(item.payload) > limit for item in items):
+            fitting = iter(self._put([item for item in items if len(item.payload) <= limit]))
+            return [next(fitting) if len(item.payload) <= limit else aws.oversize(limit) for item in items]
+        return self._put(items)
+
+    def _put(self, items: Sequence[Item]) -> list[Outcome]:
+        if not items:
+            return []
+        return [self._put_record(item) for item in items] if self._singly else self._put_record_batch(items)
+
+    def _put_record_batch(self, items: Sequence[Item]) -> list[Outcome]:
+        # The service joins records as they are: the newline is what keeps them apart in the object it writes.
+        records: list[RecordTypeDef] = [{"Data": item.payload + b"\n"} for item in items]
+        try:
+            answer = self._opened().put_record_batch(DeliveryStreamName=self._target.stream_name, Records=records)
+        except Exception as error:
+            outcome = _throttled_if_unavailable(aws.call_outcome(error))
+            if outcome.reason == "access_denied":
+                return self._fall_back(items)
+            if aws.is_about_one(outcome, items):
+                return aws.each_half(self._put, items)
+            return [outcome] * len(items)
+        entries = cast("list[PutRecordBatchEntry]", answer.get("RequestResponses", []))
+        if len(entries) != len(items):
+            return [aws.unreadable_answer()] * len(items)
+        return [_outcome(entry) for entry in entries]
+
+    def _fall_back(self, items: Sequence[Item]) -> list[Outcome]:
+        with self._remarking:
+            self._singly = True
+            self._remarks[FALLBACK] = 1
+            self.max_items = 1
+            self.calls_in_flight = PUT_RECORD_CALLS_IN_FLIGHT
+        # Not sent here one by one: handed back, many calls can be under way. None of them was stored or spent anything.
+        return [Outcome(Verdict.RETRY, FALLBACK, spends_attempt=False)] * len(items)
+
+    def _put_record(self, item: Item) -> Outcome:
+        try:
+            answer = self._opened().put_record(
+                DeliveryStreamName=self._target.stream_name, Record={"Data": item.payload + b"\n"}
+            )
+        except Exception as error:
+            return _throttled_if_unavailable(aws.call_outcome(error))
+        return _outcome({"RecordId": answer.get("RecordId")})
+
+    def _opened(self) -> "FirehoseClient":
+        if self._client is None:
+            raise RuntimeError("the sink is not open")
+        return self._client
+
+
+def _throttled_if_unavailable(outcome: Outcome) -> Outcome:
+    """Firehose's ServiceUnavailableException means that the delivery stream's throughput limits are exceeded."""
+    if outcome.reason == "aws_service_unavailable":
+        return Outcome(Verdict.RETRY, "throttled", outcome.status, outcome.response, spends_attempt=False)
+    return outcome
+
+
+def _outcome(entry: PutRecordBatchEntry) -> Outcome:
+    code = entry.get("ErrorCode")
+    if code:
+        return aws.entry_outcome(code, entry.get("ErrorMessage"))
+    if not entry.get("RecordId"):
+        return aws.unreadable_answer()
+    return Outcome(Verdict.DELIVERED)

@@ -1,0 +1,119 @@
+"""PutRecords to a Kinesis data stream (forwarders.md section 3; limits: the service's documentation of PutRecords)."""
+
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+from transforms.delivery import aws
+from transforms.delivery.aws_wire import PutRecordsAnswer, PutRecordsEntry, encode_in_c
+from transforms.delivery.model import Item, Outcome, Verdict
+from transforms.forwarders import KinesisTarget
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis.client import KinesisClient
+    from mypy_boto3_kinesis.type_defs import PutRecordsRequestEntryTypeDef
+
+MAX_RECORDS = 500
+"""Records a PutRecords call takes."""
+
+MAX_KEY_UNITS = 256
+"""UTF-16 units a partition key may have."""
+
+CALLS_IN_FLIGHT = 4
+
+HASHED_KEYS = "hashed_partition_keys"
+
+
+def partition_key(user_id: str) -> str:
+    """The user id, so that a user's records are in one shard, in order; if it is too long, its SHA-256 as hex."""
+    # A character is one or two units, so that most ids need no counting.
+    if len(user_id) <= MAX_KEY_UNITS // 2 or len(user_id.encode("utf-16-le")) <= 2 * MAX_KEY_UNITS:
+        return user_id
+    return hashlib.sha256(user_id.encode()).hexdigest()
+
+
+class KinesisSink:
+    """A BatchSink for one data stream. `open` raises botocore's errors if the client cannot be made at all."""
+
+    def __init__(self, target: KinesisTarget, limits: aws.StreamLimits | None = None) -> None:
+        self._target = target
+        self._limits = limits or aws.StreamLimits()
+        self._client: KinesisClient | None = None
+        self._remarks: Counter[str] = Counter()
+        self._remarking = threading.Lock()
+        self.max_items = MAX_RECORDS
+        self.max_bytes = self._limits.request_bytes
+        self.calls_in_flight = CALLS_IN_FLIGHT
+
+    @property
+    def remarks(self) -> Mapping[str, int]:
+        return self._remarks
+
+    def open(self) -> None:
+        self._client = aws.kinesis_client(self._target, aws.sending_config(CALLS_IN_FLIGHT))
+        encode_in_c(self._client, "PutRecords", PutRecordsAnswer)
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def size(self, item: Item) -> int:
+        """Bytes that count against both limits: data and partition key."""
+        user = item.record.user_id
+        key_bytes = len(user) if user.isascii() and len(user) <= MAX_KEY_UNITS else len(partition_key(user).encode())
+        return len(item.payload) + key_bytes
+
+    def send(self, items: Sequence[Item]) -> list[Outcome]:
+        """One PutRecords call; one outcome per item. An item the stream's limit forbids is given up, never cut."""
+        limit = self._limits.record_bytes
+        if any(self.size(item) > limit for item in items):
+            fitting = iter(self._put([item for item in items if self.size(item) <= limit]))
+            return [next(fitting) if self.size(item) <= limit else aws.oversize(limit) for item in items]
+        return self._put(items)
+
+    def _put(self, items: Sequence[Item]) -> list[Outcome]:
+        if not items:
+            return []
+        if self._client is None:
+            raise RuntimeError("the sink is not open")
+        records: list[PutRecordsRequestEntryTypeDef] = [
+            {"Data": item.payload, "PartitionKey": partition_key(item.record.user_id)} for item in items
+        ]
+        try:
+            answer = self._client.put_records(StreamName=self._target.stream_name, Records=records)
+        except Exception as error:
+            outcome = aws.call_outcome(error)
+            if aws.is_about_one(outcome, items):
+                return aws.each_half(self._put, items)
+            return [outcome] * len(items)
+        entries = cast("list[PutRecordsEntry]", answer.get("Records", []))
+        if len(entries) != len(items):
+            return [aws.unreadable_answer()] * len(items)
+        # By each record's own ErrorCode: FailedRecordCount is a summary, and a wrong one would lose records.
+        outcomes = [_outcome(entry) for entry in entries]
+        self._count_hashed_keys(items, outcomes)
+        return outcomes
+
+    def _count_hashed_keys(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
+        hashed = sum(
+            len(item.record.user_id) > MAX_KEY_UNITS // 2
+            and outcome.verdict is Verdict.DELIVERED
+            and partition_key(item.record.user_id) != item.record.user_id
+            for item, outcome in zip(items, outcomes, strict=True)
+        )
+        if hashed:
+            with self._remarking:
+                self._remarks[HASHED_KEYS] += hashed
+
+
+def _outcome(entry: PutRecordsEntry) -> Outcome:
+    code = entry.get("ErrorCode")
+    if code:
+        return aws.entry_outcome(code, entry.get("ErrorMessage"))
+    number = entry.get("SequenceNumber")
+    if not number:
+        return aws.unreadable_answer()
+    return Outcome(Verdict.DELIVERED, shard=entry.get("ShardId"), sequence_number=number)

@@ -1,0 +1,25 @@
+"""Which sink a Kinesis forwarder is served by."""
+
+from collections.abc import Mapping
+
+from transforms.delivery.aws import StreamLimits
+from transforms.delivery.engine import BatchSinkFactory
+from transforms.delivery.firehose import FirehoseSink
+from transforms.delivery.kinesis import KinesisSink
+from transforms.delivery.model import BatchSink
+from transforms.forwarders import Forwarder, KinesisTarget
+
+
+def batch_sinks(limits: Mapping[str, StreamLimits] | None = None) -> BatchSinkFactory:
+    """A factory of AWS sinks for `Deliveries`; `limits` are those of `preflight`, by forwarder id."""
+    known = limits or {}
+
+    def batch_sink(forwarder: Forwarder) -> BatchSink:
+        target = forwarder.target
+        if not isinstance(target, KinesisTarget):
+            raise TypeError(f"{forwarder.id} is not a Kinesis forwarder")
+        if target.service == "firehose":
+            return FirehoseSink(target)
+        return KinesisSink(target, known.get(forwarder.id))
+
+    return batch_sink
