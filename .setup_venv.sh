@@ -8,6 +8,7 @@ if [ ! -f "$stamp" ] || [ setup.py -nt "$stamp" ] || [ constraints.txt -nt "$sta
         echo "Python 3.11 or newer is needed; set PYTHON to one." >&2
         exit 1
     }
+    echo "Setting up $VENV (once; a few minutes) ..." >&2
     [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
     "$VENV/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$1]"
     touch "$stamp"

@@ -1,6 +1,6 @@
 from setuptools import find_packages, setup
 
-AWS_LOCAL = ["moto[server]>=5.1", "localstack-client>=2.10"]
+LOCAL = ["moto[server]>=5.1", "localstack-client>=2.10", "trustme>=1.2"]
 
 setup(
     name="session-forwarder",
@@ -23,16 +23,15 @@ setup(
     extras_require={
         "aws": ["apache-beam[aws]>=2.77"],
         "gcp": ["apache-beam[gcp]>=2.77"],
-        "local": AWS_LOCAL,
+        "local": LOCAL,
         "test": [
-            *AWS_LOCAL,
+            *LOCAL,
             "boto3-stubs[firehose,kinesis,s3]>=1.40",
             "hypothesis>=6.100",
             "mypy>=1.15",
             "pytest>=8",
             "ruff>=0.11",
             "standardwebhooks>=1.0",
-            "trustme>=1.2",
         ],
     },
     entry_points={"console_scripts": ["session-forwarder=pipeline.__main__:console"]},

@@ -1,11 +1,13 @@
 """Raw session activity: `session_activity.avsc` as types."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-Number = int | float
-Scalar = str | bool | int | float | None
+# As in Avro: an integer of 64 bits, or a double.
+Long = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Number = Long | float
+Scalar = str | bool | Long | float | None
 
 Action = Literal[
     "START",
@@ -26,12 +28,12 @@ Action = Literal[
 State = Literal["initial", "resume", "review", "preview"]
 
 
-class Tag(msgspec.Struct, frozen=True, gc=False):
+class Tag(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     type: str
     name: str
 
 
-class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """The learner's answer to one question. None means 'says nothing about it'."""
 
     response_id: str
@@ -40,10 +42,10 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     automarkable: bool | None = None
     score: Number | None = None
     max_score: Number | None = None
-    revision: int | None = None
+    revision: Long | None = None
 
 
-class SubscoreDefinition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class SubscoreDefinition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """A group of items, by reference (`items`) or by tag (`tags`)."""
 
     id: str
@@ -67,7 +69,7 @@ class Activity(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     organisation: str | None = None
     lrs_id: str | None = None
     state: State = "initial"
-    seq: int | None = None
+    seq: Long | None = None
     session_duration: Number | None = None
     num_questions: Number | None = None
     status: str | None = None

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 SettledAs = Literal["delivered", "dead_lettered"]
+Payload = Literal["statement", "record", "document"]
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -29,11 +30,12 @@ class Receipt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class DeadLetter(Receipt, frozen=True, gc=False, kw_only=True):
     """A receipt's fields, why the record was given up, and all that a redrive needs.
 
-    `record` is the record as `--write_records jsonl` writes it.
+    `record` is the record as `--write_records jsonl` writes it; `hops` how many forwarders it had come through.
     """
 
     reason: str
     response: str | None = None
     payload: bytes | None = None
-    payload_kind: str
+    payload_kind: Payload
     record: bytes
+    hops: int = 0

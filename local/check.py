@@ -1,0 +1,303 @@
+"""Whether what arrived is what was due.
+
+Due is worked out from the records the job wrote (`--write_records jsonl`) and the examples' conditions in plain Python:
+no receipt, no query engine and no payload encoder of the job has a say in it.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import fastavro
+
+from local.examples import Example, Json, Line, Payload
+from local.receiver import RETRY_AFTER, Attempt, Fault
+from local.stack import StreamRecord
+
+_ENVELOPE = ("id", "kind", "organisation", "lrs_id", "timestamp", "record_id", "place", "metadata")
+_KINDS = ("event", "status", "score")
+_VERBS = {
+    "session-started": "initialized",
+    "session-resumed": "resumed",
+    "session-completed": "completed",
+    "status": "progressed",
+    "score": "scored",
+}
+_VERB = "http://adlnet.gov/expapi/verbs/"
+# Timers may fire a little before their time.
+_TOO_EARLY = RETRY_AFTER - 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One message that has to arrive. `content` says which; those of one `user` come in the order they are listed."""
+
+    content: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One message that came. `resend_expected`: the sender cannot know it arrived, and will send it again."""
+
+    content: str
+    resend_expected: bool = False
+
+
+@dataclass
+class Finding:
+    """What became of what one forwarder, `id`, was due.
+
+    resent: came again for a good reason; not a fault. receipts: how many deliveries the job has written receipts for.
+    """
+
+    id: str
+    payload: Payload
+    due: int = 0
+    arrived: int = 0
+    receipts: int = 0
+    missing: int = 0
+    unexpected: int = 0
+    out_of_order: int | None = None
+    duplicates: int = 0
+    resent: int = 0
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def arrived_as_due(self) -> bool:
+        """True when all that was due came, once and in order, and nothing else did."""
+        wrong = self.missing or self.unexpected or self.out_of_order or self.duplicates or self.remarks
+        return self.due > 0 and not wrong
+
+    @property
+    def as_due(self) -> bool:
+        """The same, and the job's receipts say so."""
+        return self.arrived_as_due and self.receipts == self.due
+
+
+def read_lines(directory: Path) -> list[Line]:
+    """The derived records under `directory`, each user's in the order they are to leave (records.md section 2)."""
+    files = sorted(directory.rglob("*.jsonl"))
+    lines = [json.loads(line) for file in files for line in file.read_bytes().split(b"\n") if line]
+    lines.sort(key=lambda line: (line["timestamp"], line["place"], line["session_id"], _KINDS.index(line["kind"])))
+    return lines
+
+
+def count_receipts(directory: Path) -> Counter[str]:
+    """For each forwarder, how many records the receipts under `directory` say were delivered."""
+    delivered: Counter[str] = Counter()
+    for part in sorted(directory.glob("*.avro")):
+        with part.open("rb") as file:
+            for receipt in cast(Iterable[Json], fastavro.reader(file)):
+                delivered[receipt["forwarder_id"]] += receipt["outcome"] == "delivered"
+    return delivered
+
+
+def due_to(example: Example, lines: Iterable[Line]) -> list[Due]:
+    """What the forwarder is due of `lines`, in their order."""
+    return [_due(example, line) for line in lines if example.due(line)]
+
+
+def compare(example: Example, due: Sequence[Due], arrivals: Sequence[Arrival], *, ordered: bool) -> Finding:
+    """Holds arrivals, in the order they came, against what was due.
+
+    ordered: also whether the first arrivals of each user's messages are in order.
+    """
+    finding = Finding(example.id, example.payload, due=len(due), arrived=len(arrivals))
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for place, one in enumerate(due):
+        places[one.content].append(place)
+    came: Counter[str] = Counter()
+    resends: Counter[str] = Counter()
+    order: defaultdict[str, list[int]] = defaultdict(list)
+    for arrival in arrivals:
+        expected = places.get(arrival.content, ())
+        number = came[arrival.content]
+        came[arrival.content] += 1
+        if not expected:
+            finding.unexpected += 1
+        elif number < len(expected):
+            order[due[expected[number]].user].append(expected[number])
+        elif resends[arrival.content]:
+            resends[arrival.content] -= 1
+            finding.resent += 1
+        else:
+            finding.duplicates += 1
+        resends[arrival.content] += arrival.resend_expected
+    finding.missing = sum(max(0, len(expected) - came[content]) for content, expected in places.items())
+    if ordered:
+        finding.out_of_order = sum(_late(sequence) for sequence in order.values())
+    return finding
+
+
+def check_http(example: Example, lines: Iterable[Line], attempts: Sequence[Attempt]) -> Finding:
+    """What the receiver's path of this forwarder has, and what its requests looked like."""
+    due = [
+        Due(f"{line['id']} {_content_due(example.payload, line)}", _user(line)) for line in lines if example.due(line)
+    ]
+    arrivals = [
+        Arrival(f"{attempt.key} {_content(example.payload, attempt.body)}", attempt.fault is Fault.ANSWER_LOST)
+        for attempt in attempts
+        if attempt.taken
+    ]
+    finding = compare(example, due, arrivals, ordered=True)
+    refused = Counter(attempt.status for attempt in attempts if attempt.fault is None and not attempt.taken)
+    finding.remarks += [f"{count} requests answered {status}" for status, count in refused.items()]
+    finding.remarks += _header_faults(example, attempts)
+    early = _early_retries(attempts)
+    if early:
+        finding.remarks.append(f"{early} retries came before the Retry-After of a 429 was over")
+    return finding
+
+
+def check_data_stream(example: Example, lines: Iterable[Line], records: Sequence[StreamRecord]) -> Finding:
+    """What the data stream has: order per user too, and that the partition key is the user's id."""
+    arrivals = [Arrival(_content(example.payload, record.data)) for record in records]
+    finding = compare(example, due_to(example, lines), arrivals, ordered=True)
+    strays = sum(record.partition_key != _user_id(record.data) for record in records)
+    if strays:
+        finding.remarks.append(f"{strays} records have a partition key that is not their user_id")
+    return finding
+
+
+def check_delivery_stream(example: Example, lines: Iterable[Line], records: Iterable[bytes]) -> Finding:
+    """What the delivery stream wrote to the bucket. Firehose keeps no order."""
+    arrivals = [Arrival(_content(example.payload, record)) for record in records]
+    return compare(example, due_to(example, lines), arrivals, ordered=False)
+
+
+def table(findings: Sequence[Finding]) -> str:
+    """The findings as a table for the terminal; remarks stand below it."""
+    heads = (
+        "forwarder",
+        "payload",
+        "due",
+        "arrived",
+        "missing",
+        "extra",
+        "order",
+        "double",
+        "resent",
+        "receipts",
+        "verdict",
+    )
+    rows = [heads, *(_row(finding) for finding in findings)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    text = ["  ".join(_cell(row[column], widths[column], column) for column in range(len(heads))) for row in rows]
+    text.insert(1, "  ".join("-" * width for width in widths))
+    text += [f"{finding.id}: {remark}" for finding in findings for remark in finding.remarks]
+    return "\n".join(line.rstrip() for line in text)
+
+
+def _row(finding: Finding) -> tuple[str, ...]:
+    order = "-" if finding.out_of_order is None else f"{finding.out_of_order:,}"
+    counts = (finding.due, finding.arrived, finding.missing, finding.unexpected)
+    return (
+        finding.id,
+        finding.payload,
+        *(f"{count:,}" for count in counts),
+        order,
+        f"{finding.duplicates:,}",
+        f"{finding.resent:,}",
+        f"{finding.receipts:,}",
+        "as due" if finding.as_due else "nothing was due" if not finding.due else "NOT AS DUE",
+    )
+
+
+def _cell(text: str, width: int, column: int) -> str:
+    return text.rjust(width) if 2 <= column <= 9 else text.ljust(width)
+
+
+def _late(places: Sequence[int]) -> int:
+    """How many came after one that was to come after them."""
+    return sum(place < latest for place, latest in zip(places[1:], _running_maximum(places), strict=False))
+
+
+def _running_maximum(places: Sequence[int]) -> Iterable[int]:
+    latest = -1
+    for place in places:
+        latest = max(latest, place)
+        yield latest
+
+
+def _due(example: Example, line: Line) -> Due:
+    return Due(_content_due(example.payload, line), _user(line))
+
+
+def _user(line: Line) -> str:
+    return json.dumps([line["organisation"], line["lrs_id"], line["user_id"]])
+
+
+def _content_due(payload: Payload, line: Line) -> str:
+    """What the payload made of this record has to say."""
+    message = {name: value for name, value in line.items() if name not in _ENVELOPE}
+    if payload == "record":
+        return _as_text(message)
+    if payload == "statement":
+        verb = _VERB + _VERBS[line["event"] if line["kind"] == "event" else line["kind"]]
+        return _as_text([line["id"], verb, line["user_id"], line["timestamp"]])
+    names = ("kind", "organisation", "lrs_id", "timestamp", "metadata")
+    return _as_sorted_text({**message, "_id": line["id"], **{name: line[name] for name in names}})
+
+
+def _content(payload: Payload, data: bytes) -> str:
+    """What a payload that arrived says: the same text as `_content_due` for the record it was made of."""
+    try:
+        value = json.loads(data)
+        if payload == "record":
+            return _as_text(value)
+        if payload == "statement":
+            return _as_text([value["id"], value["verb"]["id"], value["actor"]["account"]["name"], value["timestamp"]])
+        statement = value.pop("statement")
+        return _as_sorted_text(value) if statement["id"] == value["_id"] else "its statement is another record's"
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"not a {payload}: {error!r}"
+
+
+def _user_id(data: bytes) -> Any:
+    value = json.loads(data)
+    return value["user_id"] if "user_id" in value else value["actor"]["account"]["name"]
+
+
+def _as_text(value: object) -> str:
+    """Compact JSON, keys in their order: two texts are equal when the values are, number by number as written."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _as_sorted_text(value: Json) -> str:
+    """The same, for an object whose own keys are in no promised order."""
+    return _as_text(dict(sorted(value.items())))
+
+
+def _header_faults(example: Example, attempts: Iterable[Attempt]) -> list[str]:
+    """What is wrong with the requests' headers (forwarders.md section 2)."""
+    expected = {"Content-Type": "application/json", **example.headers}
+    if example.payload == "statement":
+        expected["X-Experience-API-Version"] = "1.0.3"
+    wrong: Counter[str] = Counter()
+    for attempt in attempts:
+        for name, value in expected.items():
+            if attempt.headers.get(name) != value:
+                wrong[f"{name} is {attempt.headers.get(name)!r}, not {value!r}"] += 1
+        for name in ("Idempotency-Key", "User-Agent", "X-Forward-Hops"):
+            if not attempt.headers.get(name):
+                wrong[f"{name} is absent"] += 1
+    return [f"{count} requests: {fault}" for fault, count in wrong.items()]
+
+
+def _early_retries(attempts: Iterable[Attempt]) -> int:
+    """Retries of a throttled request that did not wait as long as they were asked to."""
+    by_key: defaultdict[str, list[Attempt]] = defaultdict(list)
+    for attempt in attempts:
+        by_key[attempt.key].append(attempt)
+    pairs = chain.from_iterable(pairwise(same) for same in by_key.values())
+    return sum(first.fault is Fault.THROTTLED and then.at - first.at < _TOO_EARLY for first, then in pairs)
+
+
+def faults_met(attempts: Iterable[Attempt]) -> Mapping[Fault, int]:
+    """How often the receiver failed, and how."""
+    return Counter(attempt.fault for attempt in attempts if attempt.fault is not None)

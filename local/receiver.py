@@ -1,0 +1,190 @@
+"""A stand-in for the receivers of HTTP forwarders: it asks for credentials, fails now and then, and remembers it all.
+
+It deduplicates nothing, so what the job sent twice is there twice.
+"""
+
+import asyncio
+import ssl
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import Enum
+from hashlib import blake2b
+from threading import Thread
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+HOST = "127.0.0.1"
+RETRY_AFTER = 1
+"""Seconds that a throttled sender is asked to wait."""
+
+
+class Fault(Enum):
+    """What the receiver does instead of answering 200. The last two take the request all the same."""
+
+    UNAVAILABLE = "503"
+    THROTTLED = "429"
+    CUT = "cut"
+    ANSWER_LOST = "taken, answer lost"
+    BODY_CUT = "taken, answer's body cut"
+
+
+_FAULTS = tuple(Fault)
+_TAKEN_ALL_THE_SAME = (Fault.ANSWER_LOST, Fault.BODY_CUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request as it came. `taken`: the receiver has the body now. `at`: the monotonic clock's time."""
+
+    path: str
+    key: str
+    body: bytes
+    headers: Mapping[str, str]
+    status: int | None
+    fault: Fault | None
+    taken: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class FaultPlan:
+    """Which requests fail, and how: the same for the same seed, whatever the order they come in.
+
+    share: of the records of a path, how many fail at first. A record fails once or twice, then never again.
+    """
+
+    seed: int
+    share: float = 0.02
+
+    def fault(self, path: str, key: str, attempt: int) -> Fault | None:
+        """The fault for the `attempt`-th request (from 0) with this Idempotency-Key on this path."""
+        digest = blake2b(f"{self.seed}\0{path}\0{key}".encode(), digest_size=8).digest()
+        fails = int.from_bytes(digest[:4], "big") < self.share * 2**32
+        times = 1 + digest[4] % 2
+        if not fails or attempt >= times:
+            return None
+        return _FAULTS[(digest[5] + attempt) % len(_FAULTS)]
+
+
+class Receiver:
+    """An HTTP and, given a certificate, an HTTPS server on free ports of 127.0.0.1, in a thread; a context manager.
+
+    authorization: for each path, the Authorization header it asks for; None: it wants none.
+    """
+
+    def __init__(
+        self, authorization: Mapping[str, str | None], plan: FaultPlan, certificate: ssl.SSLContext | None = None
+    ) -> None:
+        self._authorization = dict(authorization)
+        self._plan = plan
+        self._certificate = certificate
+        self._attempts: list[Attempt] = []
+        self._seen: Counter[tuple[str, str]] = Counter()
+        self._thread: Thread | None = None
+        self.http = ""
+        self.https = ""
+
+    def __enter__(self) -> Self:
+        started: Future[None] = Future()
+        self._thread = Thread(target=lambda: asyncio.run(self._serve(started)), name="receiver", daemon=True)
+        self._thread.start()
+        started.result()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        assert self._thread is not None  # noqa: S101 - __enter__ set it
+        self._thread.join()
+
+    def attempts(self, path: str) -> list[Attempt]:
+        """What came to `path` so far, in order."""
+        return [attempt for attempt in list(self._attempts) if attempt.path == path]
+
+    async def _serve(self, started: Future[None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=1)
+        try:
+            await runner.setup()
+            self.http = await _listen(runner, None)
+            if self._certificate is not None:
+                self.https = await _listen(runner, self._certificate)
+        except BaseException as error:
+            await runner.cleanup()
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        await self._stop.wait()
+        await runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = await request.read()
+        status = self._refusal(request)
+        fault = None if status else self._next_fault(request)
+        if status is None and fault not in (Fault.CUT, Fault.ANSWER_LOST):
+            status = {Fault.UNAVAILABLE: 503, Fault.THROTTLED: 429}.get(fault, 200) if fault else 200
+        self._attempts.append(
+            Attempt(
+                path=request.path,
+                key=_key(request),
+                body=body,
+                headers=request.headers,
+                status=status,
+                fault=fault,
+                taken=status == 200 or fault in _TAKEN_ALL_THE_SAME,
+                at=monotonic(),
+            )
+        )
+        return await _answer(request, status, fault)
+
+    def _refusal(self, request: web.BaseRequest) -> int | None:
+        """The status for a request that is wrong in itself, or None."""
+        if request.path not in self._authorization:
+            return 404
+        if request.method != "POST":
+            return 405
+        if request.headers.get("Authorization") != self._authorization[request.path]:
+            return 401
+        return None
+
+    def _next_fault(self, request: web.BaseRequest) -> Fault | None:
+        place = (request.path, _key(request))
+        attempt = self._seen[place]
+        self._seen[place] += 1
+        return self._plan.fault(*place, attempt)
+
+
+async def _listen(runner: web.ServerRunner, certificate: ssl.SSLContext | None) -> str:
+    """Opens one more port; returns its host:port."""
+    before = set(runner.addresses)
+    await web.TCPSite(runner, HOST, 0, ssl_context=certificate).start()
+    ((host, port),) = set(runner.addresses) - before
+    return f"{host}:{port}"
+
+
+async def _answer(request: web.BaseRequest, status: int | None, fault: Fault | None) -> web.StreamResponse:
+    """Answers with `status`, cuts the connection without an answer (None), or inside its body (BODY_CUT)."""
+    transport = request.transport
+    if status is None:
+        if transport is not None:
+            transport.abort()
+        return web.Response()
+    if fault is Fault.BODY_CUT:
+        response = web.StreamResponse(status=status, headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        if transport is not None:
+            transport.close()
+        return response
+    headers = {"Retry-After": str(RETRY_AFTER)} if fault is Fault.THROTTLED else None
+    return web.Response(status=status, headers=headers, text="")
+
+
+def _key(request: web.BaseRequest) -> str:
+    return request.headers.get("Idempotency-Key", "")

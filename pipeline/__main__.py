@@ -1,0 +1,18 @@
+"""`python -m pipeline`."""
+
+import logging
+import sys
+
+
+def console() -> None:
+    """The entry of the installed command."""
+    # Before Beam is imported: it would install a handler of its own, and warn of extras this job does not need.
+    logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(levelname)s %(message)s")
+    from pipeline.run import main
+
+    logging.getLogger().setLevel(logging.INFO)
+    sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    console()

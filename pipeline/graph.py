@@ -1,0 +1,125 @@
+"""The job as a graph: read, derive, match, deliver, report."""
+
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+
+from pipeline.options import Job
+from transforms.deliver import DeliverMatches, DeliverOptions
+from transforms.derive import DeriveRecords, DeriveSettings
+from transforms.forwarder_source import ForwarderSource
+from transforms.match import Match, MatchForwarders
+from transforms.preview import CountMatches, ExplainRecord
+from transforms.progress import Progress
+from transforms.read import InputFile, ReadActivity
+from transforms.redrive import ReadDeadLetters
+from transforms.shuffle import ReadCounts
+from transforms.statement import StatementBuilder
+from transforms.summary import Summary, total
+from transforms.write import WriteRecords, WriteRejects, WriteSummary
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job with everything that was looked up before it starts. `summary` is where the graph leaves its `Summary`.
+
+    source: the forwarders that take part; None when records are only written. deliver: None when nothing is sent.
+    """
+
+    job: Job
+    run_id: str
+    files: tuple[InputFile, ...]
+    source: ForwarderSource | None
+    deliver: DeliverOptions | None
+    progress: Progress
+    summary: str
+
+
+def build(pipeline: beam.Pipeline, plan: Plan) -> None:
+    """Add the whole job to `pipeline`."""
+    job = plan.job
+    statements = StatementBuilder(job.actor_home_page, 60 if job.session_duration_unit == "minutes" else 1)
+    parts = _redrive(pipeline, plan, statements) if job.redrive else _run(pipeline, plan, statements)
+    _ = (
+        parts
+        | "All summaries" >> beam.Flatten()
+        | "Total" >> beam.CombineGlobally(total)
+        | "Report" >> WriteSummary(plan.summary)
+    )
+
+
+def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> list[PCollection[Summary]]:
+    job = plan.job
+    read = pipeline | "Read" >> ReadActivity(
+        plan.files,
+        job.input_format,
+        job.file_format,
+        job.organisation,
+        job.lrs_id,
+        stop=plan.progress,
+        progress=plan.progress,
+    )
+    all_read = (
+        read.counts
+        | "Read summaries" >> beam.Map(_summary_of_reading).with_output_types(Summary)
+        | "All read" >> beam.CombineGlobally(total)
+    )
+    if job.output is not None and job.explain is None:
+        read.rejects | "Rejects" >> WriteRejects(f"{job.output}/rejects/{plan.run_id}")
+    derived = read.shards | "Derive" >> DeriveRecords(_derive_settings(job), all_read, plan.progress)
+    parts = [all_read, derived.summaries]
+    if job.write_records is not None and job.output is not None:
+        derived.records | "Records" >> WriteRecords(job.output, job.write_records, job.kinds)
+    if plan.source is not None:
+        if job.explain is not None:
+            parts.append(derived.records | "Explain" >> ExplainRecord(job.explain, plan.source, statements))
+        else:
+            matches = derived.records | "Match" >> MatchForwarders(plan.source, statements)
+            parts.append(_end(matches, plan, plan.source, statements))
+    return parts
+
+
+def _redrive(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> list[PCollection[Summary]]:
+    """What was given up in earlier runs, instead of what is in the input."""
+    job = plan.job
+    if plan.source is None or plan.deliver is None or plan.deliver.history is None:
+        raise ValueError("a redrive needs forwarders and the history of an output")
+    dead = pipeline | "Read dead letters" >> ReadDeadLetters(
+        plan.deliver.history,
+        plan.source,
+        statements,
+        plan.progress,
+        restricted_to=job.only_forwarders,
+        kinds=job.kinds,
+        since=job.since,
+        until=job.until,
+    )
+    return [dead.summaries, _end(dead.matches, plan, plan.source, statements)]
+
+
+def _end(
+    matches: PCollection[list[Match]], plan: Plan, source: ForwarderSource, statements: StatementBuilder
+) -> PCollection[Summary]:
+    """A dry run is the same graph with another end."""
+    summaries: PCollection[Summary]
+    if plan.deliver is None:
+        summaries = matches | "Count" >> CountMatches(source, statements)
+    else:
+        summaries = matches | "Deliver" >> DeliverMatches(source, statements, plan.deliver, plan.progress)
+    return summaries
+
+
+def _derive_settings(job: Job) -> DeriveSettings:
+    return DeriveSettings(
+        kinds=job.kinds,
+        since=job.since,
+        until=job.until,
+        duration_unit=job.session_duration_unit,
+        xapi=job.input_format == "xapi",
+        max_reject_ratio=job.max_reject_ratio,
+    )
+
+
+def _summary_of_reading(counts: ReadCounts) -> Summary:
+    return Summary(read=counts, stopped=counts.unfinished > 0)

@@ -1,0 +1,249 @@
+"""One run at a time on one output (forwarders.md section 4).
+
+On a local disk the lock is the kernel's (flock), so it is free the moment the process is gone, whatever ended it. On
+other file systems it is a lease: a small object that says until when it holds, renewed in the background, and free when
+that time has passed.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+
+from transforms.delivery.storage import LocalStorage, Storage, storage_at
+
+logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+"""A file of the output on a local disk, a directory of leases elsewhere."""
+
+LEASE = 30.0
+"""Seconds that a lease holds: how long the output stays locked after a run on it was killed."""
+
+RENEWALS = 3
+"""Renewals within the time of a lease: two may fail before it is lost."""
+
+
+class OutputLockedError(RuntimeError):
+    """Another run holds the output. The text says which one, and what to do."""
+
+
+class OutputLostError(RuntimeError):
+    """The lease ran out before it could be renewed, so another run may have the output by now."""
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who holds a lock. `started` is RFC 3339."""
+
+    id: str
+    pid: int
+    host: str
+    started: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, started {self.started}"
+
+
+class _Lock(Protocol):
+    def acquire(self) -> None: ...
+    def release(self) -> None: ...
+    def check(self) -> None: ...
+
+
+class OutputLock:
+    """Holds `output` (a path or a url of a Beam file system) for as long as the `with` block runs.
+
+    Entering raises OutputLockedError when another run has it, OSError when the directory cannot be written. `clock`
+    gives epoch seconds: leases compare it between machines, whose clocks must agree within a few seconds.
+    """
+
+    def __init__(self, output: str | Storage, *, clock: Callable[[], float] = time.time, lease: float = LEASE) -> None:
+        storage = storage_at(output)
+        self._lock: _Lock
+        if isinstance(storage, LocalStorage):
+            self._lock = _FileLock(storage.path)
+        else:
+            self._lock = _Lease(storage, clock, lease)
+
+    def __enter__(self) -> Self:
+        self._lock.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def check(self) -> None:
+        """OutputLostError once the lease is lost: call it now and then, and stop the run. Never raises on a disk."""
+        self._lock.check()
+
+
+def _myself() -> Holder:
+    started = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return Holder(uuid.uuid4().hex, os.getpid(), socket.gethostname(), started)
+
+
+class _FileLock:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        path = self._directory / LOCK
+        # Python opens close-on-exec, so no program that is started inherits the lock; forks are seen to below.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            told = os.read(descriptor, 4096)
+            os.close(descriptor)
+            raise OutputLockedError(
+                f"{self._directory} is in use by another run ({_named(told)}): wait for its end, or give another "
+                "--output"
+            ) from None
+        except OSError as error:
+            os.close(descriptor)
+            raise OutputLockedError(
+                f"{self._directory} cannot be locked ({error.strerror}): put --output on a file system that has locks"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, msgspec.json.encode(_myself()) + b"\n")
+        self._descriptor = descriptor
+        _held.add(self)
+
+    def release(self) -> None:
+        """The file stays: were it removed, a run that has just opened it would lock what nobody else can see."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+            self.drop()
+
+    def drop(self) -> None:
+        """Closes this process's hold on the lock without letting go of it elsewhere."""
+        _held.discard(self)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def check(self) -> None:
+        pass
+
+
+_held: set[_FileLock] = set()
+
+
+def _drop_in_child() -> None:
+    """A forked child shares the lock, and would keep it after the run's process is gone."""
+    for lock in list(_held):
+        lock.drop()
+
+
+os.register_at_fork(after_in_child=_drop_in_child)
+
+
+def _named(told: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(told, type=Holder))
+    except msgspec.DecodeError:
+        return "which has only just begun or ended"
+
+
+class _Lease:
+    """A directory of leases, of which at most one has not expired. Their names tell whose they are and until when.
+
+    A file system of Beam's cannot replace an object on a condition, so a run first adds its own lease and then looks
+    whether there is another. Of two runs the one that adds last always sees the other; when both add before either
+    looks, both give way. Every object is written once and listed after that, which object stores show consistently.
+    """
+
+    def __init__(self, storage: Storage, clock: Callable[[], float], seconds: float) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._seconds = seconds
+        self._me = _myself()
+        self._name = ""
+        self._expires = 0.0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def acquire(self) -> None:
+        self._add()
+        for name in self._others():
+            left = _expiry(name) - self._clock()
+            if left <= 0:
+                self._storage.remove(f"{LOCK}/{name}")
+                continue
+            self._storage.remove(self._name)
+            raise OutputLockedError(
+                f"{self._storage.root} is in use by another run ({self._holder(name)}): wait for its end, or give "
+                f"another --output. If it was killed, the output is free in {max(round(left), 1)} s"
+            )
+        self._thread = threading.Thread(target=self._keep, name="output lease", daemon=True)
+        self._thread.start()
+
+    def _others(self) -> list[str]:
+        return [name for name in self._storage.list(LOCK) if not name.startswith(self._me.id)]
+
+    def _holder(self, name: str) -> str:
+        try:
+            with self._storage.open(f"{LOCK}/{name}") as stream:
+                return _named(stream.read())
+        except FileNotFoundError:
+            return _named(b"")
+
+    def _add(self) -> None:
+        expires = self._clock() + self._seconds
+        name = f"{LOCK}/{self._me.id}-{expires:.3f}"
+        self._storage.write(name, [msgspec.json.encode(self._me)])
+        self._name, self._expires = name, expires
+
+    def _keep(self) -> None:
+        while not self._stop.wait(self._seconds / RENEWALS):
+            before, until = self._name, self._expires
+            try:
+                self._add()
+                # Too late when it was written, whoever looked meanwhile found the output free.
+                if self._clock() >= until:
+                    self._expires = until
+                    self._storage.remove(self._name)
+                    logger.error("the lease on %s ran out before it could be renewed", self._storage.root)
+                    return
+                self._storage.remove(before)
+            except Exception:
+                logger.warning("renewing the lease on %s failed; trying again", self._storage.root, exc_info=True)
+
+    def check(self) -> None:
+        if self._clock() >= self._expires:
+            raise OutputLostError(
+                f"the lease on {self._storage.root} ran out before it could be renewed, so another run may have it: "
+                "see that the store can be reached, then run again"
+            )
+
+    def release(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        for name in self._storage.list(LOCK):
+            if name.startswith(self._me.id):
+                with contextlib.suppress(Exception):  # it expires by itself
+                    self._storage.remove(f"{LOCK}/{name}")
+
+
+def _expiry(name: str) -> float:
+    """Epoch seconds, from a lease's name; 0 for a file that is none."""
+    try:
+        return float(name.rpartition("-")[2])
+    except ValueError:
+        return 0.0

@@ -1,0 +1,245 @@
+"""What a run tells its user: the table on the terminal and `report.json`."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.options import Job
+from transforms.books import Account
+from transforms.clock import rfc3339
+from transforms.forwarders import Forwarder, HttpTarget
+from transforms.summary import Summary
+
+State = Literal["done", "stopped", "failed", "too_many_rejects"]
+
+DONE = 0
+FAILED = 1
+USAGE = 2
+LEFT_OVER = 3
+
+_SEEN_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Report:
+    """The end of a run. `started` is epoch ms, `elapsed` seconds, `warnings` what was found before it started."""
+
+    job: Job
+    run_id: str
+    state: State
+    summary: Summary
+    forwarders: tuple[Forwarder, ...]
+    inactive: tuple[str, ...]
+    warnings: tuple[str, ...]
+    files: int
+    digest: str | None
+    started: int
+    elapsed: float
+
+    @property
+    def exit_status(self) -> int:
+        """0 all delivered; 1 failed, stopped or unbalanced; 3 dead letters or rejects (forwarders.md section 4)."""
+        if self.state != "done" or self.summary.stopped or (self.job.delivers and self.unbalanced):
+            return FAILED
+        if self.job.dry_run or self.job.explain is not None:
+            return DONE
+        accounts = self.summary.books.accounts.values()
+        if self.summary.read.rejected or self.summary.kept or any(account.dead for account in accounts):
+            return LEFT_OVER
+        return DONE
+
+    @property
+    def unbalanced(self) -> list[str]:
+        return self.summary.books.unbalanced()
+
+    def hints(self) -> list[str]:
+        """A line for each forwarder that got nothing: no record in its scope, or none that its query matched."""
+        if self.job.redrive or self.state in ("failed", "too_many_rejects"):
+            return []
+        books = self.summary.books
+        seen = sorted(books.seen, key=str)
+        shown = ", ".join(f"{organisation or '-'}/{lrs_id or '-'}" for organisation, lrs_id in seen[:_SEEN_SHOWN])
+        if len(seen) > _SEEN_SHOWN or books.more_seen:
+            shown += ", ..."
+        lines = []
+        for forwarder in self.forwarders:
+            if books.account(forwarder.id).matched or forwarder.id in self.summary.kept:
+                continue
+            in_scope = any(
+                forwarder.organisation in (None, organisation) and forwarder.lrs_id in (None, lrs_id)
+                for organisation, lrs_id in seen
+            )
+            why = "its query matched no record" if in_scope else "no record is in its scope"
+            lines.append(f"forwarder {forwarder.id}: {why}; organisations/stores seen: {shown or 'none'}")
+        return lines
+
+    def as_json(self) -> dict[str, Any]:
+        """`report.json`. Counts are of records unless they say otherwise; times are RFC 3339."""
+        summary = self.summary
+        return {
+            "run_id": self.run_id,
+            "state": "stopped" if summary.stopped and self.state == "done" else self.state,
+            "exit_status": self.exit_status,
+            "started": rfc3339(self.started),
+            "elapsed_seconds": round(self.elapsed, 3),
+            "runner": self.job.runner,
+            "dry_run": self.job.dry_run,
+            "window": {
+                "since": rfc3339(self.job.since) if self.job.since is not None else None,
+                "until": rfc3339(self.job.until) if self.job.until is not None else None,
+            },
+            "input": {
+                "files": self.files,
+                "bytes": summary.read.size,
+                "read": summary.read.accepted + summary.read.rejected,
+                "rejected": summary.read.rejected,
+                "blank_lines": summary.read.blank,
+            },
+            "sessions": summary.derivation.sessions,
+            "duplicates": summary.derivation.duplicates,
+            "conflicting_duplicates": summary.derivation.conflicting_duplicates,
+            "repeated_starts": summary.derivation.repeated_starts,
+            "submits_after_discard": summary.derivation.submits_after_discard,
+            "activity_id_disagreements": summary.derivation.activity_id_disagreements,
+            "negative_durations": summary.derivation.negative_durations,
+            "sessions_of_several_users": summary.shared_sessions,
+            "records": {kind: summary.records.get(kind, 0) for kind in self.job.kinds},
+            "forwarder_documents": self.digest,
+            "inactive_forwarders": list(self.inactive),
+            "forwarders": [self._forwarder(forwarder) for forwarder in self.forwarders],
+            "balanced": not self.unbalanced if self.job.delivers else None,
+            "hints": self.hints(),
+            "warnings": list(self.warnings),
+        }
+
+    def _forwarder(self, forwarder: Forwarder) -> dict[str, Any]:
+        account = self.summary.books.account(forwarder.id)
+        entry: dict[str, Any] = {"id": forwarder.id, "description": forwarder.description, "target": target(forwarder)}
+        if self.job.dry_run:
+            entry["matched"] = account.matched
+            sample = self.summary.samples.get(forwarder.id)
+            if sample is not None:
+                entry["sample"] = json.loads(sample.payload)
+        else:
+            entry |= {
+                "matched": account.matched,
+                "delivered": account.delivered,
+                "already_delivered": account.already_delivered,
+                "dead_lettered": account.dead,
+                "dead_letter_reasons": dict(sorted(account.dead_lettered.items())),
+                "pending": account.pending,
+                "attempts": account.attempts,
+                "bytes": account.bytes,
+                "p50_ms": account.latencies.percentile(0.5),
+                "p99_ms": account.latencies.percentile(0.99),
+                "ambiguous": account.ambiguous,
+                "hashed_partition_keys": account.hashed_keys,
+            }
+        if forwarder.id in self.summary.kept:
+            entry["kept"] = dict(sorted(self.summary.kept[forwarder.id].items()))
+        return entry
+
+    def as_text(self) -> str:
+        """What the terminal shows. A run that failed has no counts to show: its workers did not hand them in."""
+        if self.state == "failed":
+            return self._verdict()
+        summary, read = self.summary, self.summary.read
+        lines = []
+        if not self.job.redrive:
+            lines += [
+                f"read      {read.accepted + read.rejected:,} activities in {self.files:,} files, "
+                f"{read.rejected:,} rejected, {summary.derivation.duplicates:,} duplicates",
+                f"derived   {summary.derivation.sessions:,} sessions: "
+                + ", ".join(f"{summary.records.get(kind, 0):,} {kind}" for kind in self.job.kinds),
+            ]
+        if self.forwarders:
+            lines += ["", *self._table()]
+        for forwarder_id, reasons in sorted(summary.kept.items()):
+            told = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+            lines.append(f"forwarder {forwarder_id}: left as they were: {told}")
+        lines += [*self.hints(), *self._dead_letter_lines(), "", self._verdict()]
+        return "\n".join(lines)
+
+    def _table(self) -> list[str]:
+        accounts = [(forwarder, self.summary.books.account(forwarder.id)) for forwarder in self.forwarders]
+        if self.job.dry_run:
+            header: Sequence[str] = ("forwarder", "to", "would get")
+            rows: list[Sequence[str]] = [
+                (forwarder.id, target(forwarder), f"{account.matched:,}") for forwarder, account in accounts
+            ]
+        else:
+            header = (
+                "forwarder",
+                "to",
+                "matched",
+                "delivered",
+                "already",
+                "dead",
+                "pending",
+                "attempts",
+                "p50 ms",
+                "p99 ms",
+            )
+            rows = [(forwarder.id, target(forwarder), *_numbers(account)) for forwarder, account in accounts]
+        lines = _columns(header, rows)
+        if self.job.dry_run:
+            for forwarder in self.forwarders:
+                sample = self.summary.samples.get(forwarder.id)
+                if sample is not None:
+                    lines += ["", f"sample for {forwarder.id}:", sample.payload.decode()]
+        return lines
+
+    def _dead_letter_lines(self) -> Iterable[str]:
+        for forwarder in self.forwarders:
+            reasons = self.summary.books.account(forwarder.id).dead_lettered
+            if reasons:
+                told = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+                yield f"forwarder {forwarder.id}: dead letters: {told}"
+
+    def _verdict(self) -> str:
+        where = f" (details in {self.job.output}/report.json)" if self.job.output else ""
+        if self.state == "too_many_rejects":
+            read = self.summary.read
+            share = read.rejected / (read.accepted + read.rejected)
+            return (
+                f"failed: {share:.1%} of the input was rejected, more than --max_reject_ratio "
+                f"{self.job.max_reject_ratio:.1%}; nothing was delivered{where}"
+            )
+        if self.state == "failed":
+            return f"failed{where}"
+        if self.state == "stopped" or self.summary.stopped:
+            return f"stopped before the end; run the same command again to go on{where}"
+        if self.job.delivers and self.unbalanced:
+            return f"failed: the books do not balance for {', '.join(self.unbalanced)}{where}"
+        if self.exit_status == LEFT_OVER:
+            return f"finished with dead letters or rejects after {self.elapsed:.1f} s{where}"
+        return f"finished after {self.elapsed:.1f} s{where}"
+
+
+def target(forwarder: Forwarder) -> str:
+    """Where a forwarder sends to, without anything that could be secret."""
+    if isinstance(forwarder.target, HttpTarget):
+        return f"http {forwarder.target.host}"
+    kind = "stream" if forwarder.target.service == "streams" else "firehose"
+    return f"{kind} {forwarder.target.stream_name}"
+
+
+def _numbers(account: Account) -> tuple[str, ...]:
+    counts = (account.matched, account.delivered, account.already_delivered, account.dead, account.pending)
+    latencies = (account.latencies.percentile(0.5), account.latencies.percentile(0.99))
+    return (
+        *(f"{count:,}" for count in (*counts, account.attempts)),
+        *("-" if latency is None else f"{latency:,}" for latency in latencies),
+    )
+
+
+def _columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (header, *rows)
+    ]

@@ -1,0 +1,211 @@
+"""One run: check everything a user supplied, run the graph, report."""
+
+import json
+import logging
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+
+from pipeline.graph import Plan, build
+from pipeline.lock import OutputLock, OutputLockedError
+from pipeline.options import Job, UsageError, parse
+from pipeline.preflight import choose_forwarders
+from pipeline.report import FAILED, USAGE, Report, State
+from pipeline.terminal import ProgressLine
+from transforms.deliver import DeliverOptions
+from transforms.delivery.aws import StreamLimits
+from transforms.delivery.container import NotAContainerError
+from transforms.delivery.history import HistoryIndex, index_history, remove_index
+from transforms.delivery.journal import JournalError, epoch_ms, new_run_id, recover
+from transforms.delivery.policy import DeliverySettings
+from transforms.delivery.storage import local_path, storage_at
+from transforms.progress import Progress
+from transforms.read import InputError, InputFile, match_files, ranges_of
+from transforms.summary import Summary
+from transforms.write import read_summary, remove_records
+
+_LOG = logging.getLogger(__name__)
+_DIRECT_RUNNERS = ("directrunner", "direct", "fnapirunner", "fnapi")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the job that `argv` asks for; returns the exit status (forwarders.md section 4)."""
+    for chatty in ("apache_beam", "botocore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        return run(parse(argv))
+    except UsageError as error:
+        for line in str(error).splitlines():
+            _LOG.error("%s", line)
+        return USAGE
+    except (OutputLockedError, JournalError, NotAContainerError) as error:
+        _LOG.error("%s", error)
+        return FAILED
+
+
+def run(job: Job) -> int:
+    """Run `job` to its end, print the report and write `report.json`; returns the exit status.
+
+    Raises UsageError before anything is read or sent, when the job cannot run as it was asked to.
+    """
+    started, clock = epoch_ms(), time.monotonic()
+    run_id = new_run_id()
+    with ExitStack() as stack:
+        files = _input_files(job)
+        chosen = choose_forwarders(job, on_this_machine=_is_direct(job))
+        for warning in chosen.warnings:
+            _LOG.warning("%s", warning)
+        if job.output is not None:
+            _lock(job.output, stack)
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="session-forwarder-")))
+        history = _history(job, run_id, stack)
+        if job.output is not None and job.write_records is not None:
+            remove_records(job.output)
+        plan = Plan(
+            job=job,
+            run_id=run_id,
+            files=files,
+            source=chosen.source,
+            deliver=_deliver_options(job, run_id, history, chosen.limits),
+            progress=Progress(str(work)),
+            summary=_summary_path(job, run_id, work),
+        )
+        state, summary = _run_graph(plan, sum(file.size for file in files))
+        report = Report(
+            job=job,
+            run_id=run_id,
+            state=state,
+            summary=summary,
+            forwarders=chosen.forwarders,
+            inactive=chosen.inactive,
+            warnings=chosen.warnings,
+            files=len(files),
+            digest=chosen.source.digest if chosen.source else None,
+            started=started,
+            elapsed=time.monotonic() - clock,
+        )
+        if job.output is not None and job.delivers:
+            recover(job.output)
+        _publish(report)
+        return report.exit_status
+
+
+def _input_files(job: Job) -> tuple[InputFile, ...]:
+    try:
+        files = match_files(job.inputs) if job.inputs else []
+        for file in files:
+            ranges_of(file, job.input_format, job.file_format)
+    except InputError as error:
+        raise UsageError(str(error)) from None
+    return tuple(files)
+
+
+def _lock(output: str, stack: ExitStack) -> None:
+    try:
+        stack.enter_context(OutputLock(output))
+    except OSError as error:
+        raise UsageError(f"--output {output} cannot be written: {error.strerror or error}") from None
+
+
+def _history(job: Job, run_id: str, stack: ExitStack) -> HistoryIndex | None:
+    """What earlier runs on the output settled; None when it does not matter."""
+    if job.output is None or not job.delivers:
+        return None
+    recover(job.output)
+    if job.replay == "all" and not job.redrive:
+        return None
+    index = index_history(job.output, run_id, dead_letters=job.redrive)
+    stack.callback(remove_index, index)
+    return index
+
+
+def _deliver_options(
+    job: Job, run_id: str, history: HistoryIndex | None, limits: Mapping[str, StreamLimits]
+) -> DeliverOptions | None:
+    if job.output is None or not job.delivers:
+        return None
+    return DeliverOptions(
+        output=job.output,
+        run_id=run_id,
+        history=history,
+        limits=limits,
+        allow_networks=job.allow_networks,
+        settings=DeliverySettings(
+            max_backoff=job.max_backoff, outage_budget=job.outage_budget, on_failure=job.on_failure
+        ),
+    )
+
+
+def _summary_path(job: Job, run_id: str, work: Path) -> str:
+    """Where workers and launcher both reach it: this machine, unless the output is elsewhere."""
+    if job.output is None or local_path(job.output) is not None:
+        return str(work / "summary")
+    return f"{job.output}/.summaries/{run_id}.json"
+
+
+def _run_graph(plan: Plan, total_bytes: int) -> tuple[State, Summary]:
+    job = plan.job
+    options = PipelineOptions(list(job.beam_args), runner=job.runner)
+    pipeline = beam.Pipeline(runner=FnApiRunner() if _is_direct(job) else job.runner, options=options)
+    build(pipeline, plan)
+    try:
+        with _stopping_on_signals(plan.progress), ProgressLine(plan.progress, total_bytes or None):
+            pipeline.run().wait_until_finish()
+    except Exception as error:
+        _LOG.error(
+            "the run failed; what was delivered is in the receipts, run the same command again to go on",
+            exc_info=_root(error),
+        )
+        return "failed", Summary()
+    summary = read_summary(plan.summary)
+    if summary.too_many_rejects(job.max_reject_ratio):
+        return "too_many_rejects", summary
+    return "done", summary
+
+
+def _root(error: BaseException) -> BaseException:
+    """The error that started it: Beam wraps it in layers of its own."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error
+
+
+def _is_direct(job: Job) -> bool:
+    return job.runner.lower() in _DIRECT_RUNNERS
+
+
+@contextmanager
+def _stopping_on_signals(progress: Progress) -> Iterator[None]:
+    """SIGTERM and the first Ctrl-C ask the run to stop; a second Ctrl-C interrupts it."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        _LOG.warning("%s: finishing what is in flight, then stopping", signal.Signals(number).name)
+        progress.stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _publish(report: Report) -> None:
+    output = report.job.output
+    if output is not None:
+        text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
+        storage_at(output).write("report.json", [text.encode() + b"\n"])
+    for line in report.summary.explanation:
+        print(line)
+    if report.job.explain is not None and not report.summary.explanation:
+        print(f"{report.job.explain}: no record of this run has this id")
+    print(report.as_text())

@@ -1,0 +1,489 @@
+"""Seeded, realistic session activity of any size: `python -m pipeline.sample --sessions 1000 --output sample.jsonl`.
+
+The same seed gives the same activity in every format, in every process and on every machine. Memory stays the same at
+any size: sessions start one after the other on the sample's clock, and only what is yet to arrive is held.
+"""
+
+import argparse
+import bz2
+import gzip
+import os
+import sys
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from heapq import heappop, heappush
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import IO, Any, TypeVar, cast
+
+import fastavro
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from schemas import avro_schema
+from transforms.formats import FILE_FORMATS
+
+FIRST_MS = 1_704_693_600_000
+"""The sample's clock starts here: 2024-01-08T06:00:00Z."""
+
+_SECOND = 1000
+_MINUTE = 60 * _SECOND
+_HOUR = 60 * _MINUTE
+
+_ORGANISATIONS = ("district-7", "école-lumière", "uni-南京")
+_DEVICES = ("chromebook", "ipad", "windows", "android")
+_TOPICS = ("algebra", "geometry", "statistics", "lecture", "Grammatik")
+_NAMESPACE = uuid.UUID("c1f7a1d2-5d0f-5b1c-8a36-0d6f7a0f4f3e")
+
+Fields = dict[str, Any]
+_T = TypeVar("_T")
+
+
+def sample_activities(sessions: int, seed: int = 0, *, hot_share: float = 0.01) -> Iterator[Fields]:
+    """The activity of `sessions` sessions in the order it arrives, as JSON objects; `occurred_at` in epoch ms.
+
+    `hot_share` is the part of all sessions that belongs to a single user. What arrives late does so by little more than
+    an hour of the sample's clock at most. Do not change what is yielded: a duplicate is the same object.
+    """
+    pending: list[tuple[int, int, Fields]] = []
+    clock = FIRST_MS
+    arrivals = 0
+    for index in range(sessions):
+        chance = Random(f"{seed}/{index}")  # noqa: S311
+        clock += int(chance.expovariate(1 / (10 * _SECOND)))
+        for arrival, activity in _arrivals(_Session(seed, index, sessions, clock, hot_share, chance).play(), chance):
+            heappush(pending, (arrival, arrivals, activity))
+            arrivals += 1
+        while pending and pending[0][0] <= clock:
+            yield heappop(pending)[2]
+    while pending:
+        yield heappop(pending)[2]
+
+
+def refused_activities(seed: int = 0) -> Iterator[Fields]:
+    """Activity without end that any format can hold and that records.md section 1 refuses."""
+    faults: tuple[Fields, ...] = (
+        {"user_id": ""},
+        {"user_id": "u" * 257},
+        {"record_id": ""},
+        {"occurred_at": 0},
+        {"status": "Finished"},
+        {"action": "SET_STATUS"},
+    )
+    chance = Random(f"{seed}/refused")  # noqa: S311
+    while True:
+        yield {
+            "record_id": _uuid(chance),
+            "user_id": "nobody",
+            "session_id": _uuid(chance),
+            "activity_id": "activity_none",
+            "action": "START",
+            "state": "initial",
+            "occurred_at": FIRST_MS,
+        } | chance.choice(faults)
+
+
+def broken_lines(seed: int = 0) -> Iterator[bytes]:
+    """Lines without end that are no activity: broken JSON, and refused activity."""
+    chance = Random(f"{seed}/broken")  # noqa: S311
+    refused = refused_activities(seed)
+    while True:
+        line = orjson.dumps(next(refused))
+        yield chance.choice(
+            (
+                line,
+                line[: chance.randrange(1, len(line))],
+                line.replace(b"START", b"STOP").replace(b"SET_STATUS", b"STOP"),
+                line.replace(b"nobody", b"\xff\xfe"),
+                line.replace(b"nobody", b"\\ud800"),
+                line[:-1] + b',"num_questions":NaN}',
+                line[:-1] + b',"num_questions":1e999}',
+                b"not json",
+                b"[]",
+            )
+        )
+
+
+def _arrivals(activities: Iterable[Fields], chance: Random) -> Iterator[tuple[int, Fields]]:
+    """When each activity comes in: nearly in order, some late, some twice, a few twice with different contents."""
+    for activity in activities:
+        luck = chance.random()
+        arrival = activity["occurred_at"] + chance.randrange(2 * _SECOND)
+        if luck < 0.02:
+            arrival += chance.randrange(_HOUR - 4 * _SECOND)
+        yield arrival, activity
+        if luck > 0.99:
+            yield arrival + chance.randrange(_MINUTE), activity
+        elif luck > 0.9895:
+            yield arrival + _SECOND, activity | {"occurred_at": activity["occurred_at"] + 1}
+
+
+class _Session:
+    """One learner's session, played from start to end."""
+
+    def __init__(self, seed: int, index: int, sessions: int, begins: int, hot_share: float, chance: Random) -> None:
+        self._chance = chance
+        self._now = begins
+        self._seq = 0
+        self._spent = 0
+        activity = chance.randrange(200)
+        user = _user(seed, index, sessions, hot_share)
+        shared = chance.random() < 0.001  # two users on one session id: a known integration fault
+        self._common: Fields = {
+            "user_id": _user_id(user),
+            "session_id": _session_id(seed, index - 1 if shared else index),
+            "activity_id": f"activity_{activity:010d}" if activity % 20 else f"géographie/3º-{activity}",
+        }
+        if user % 20 != 19:  # else it carries neither
+            self._common["organisation"] = _ORGANISATIONS[user % 3]
+            self._common["lrs_id"] = f"store-{user % 3}-{user // 3 % 2}"
+        self._numbered = chance.random() < 0.8  # some players send no seq
+        self._timed = chance.random() < 0.5
+        self._state = "preview" if chance.random() < 0.02 else "initial"
+        questions = chance.randrange(4, 17)
+        self._items = [str(290_000_000 + activity * 1000 + number) for number in range(questions)]
+        essays = chance.random() < 0.15
+        self._responses: list[Fields] = [
+            {
+                "response_id": f"{self._common['session_id'][:8]}_{item}",
+                "item_reference": item,
+                "attempted": False,
+                "automarkable": not (essays and number >= questions - 2),
+                "max_score": chance.choice((1, 1, 1, 2, 0.5)),
+            }
+            for number, item in enumerate(self._items)
+        ]
+        self._essays = essays
+        self._metadata: Fields = {
+            "device": chance.choice(_DEVICES),
+            "form": chance.choice(("A", "B", "C")),
+            "attempt": chance.randrange(1, 4),
+            "accommodated": chance.random() < 0.1,
+        }
+        self._client: Fields = {"device": self._metadata["device"], "client": "assess-2.104.0", "region": "eu-west-1"}
+        if chance.random() < 0.05:
+            self._metadata |= {"extra_time": 1.25, "proctor": None}
+
+    def play(self) -> Iterator[Fields]:
+        chance = self._chance
+        if chance.random() > 0.02:  # else the start was never seen
+            yield self._say("START", **self._definitions(), num_questions=len(self._items), metadata=self._metadata)
+        yield from self._answer(self._responses)
+        if chance.random() < 0.2:
+            yield self._say("SAVE")
+            yield from self._resume(chance.choice((5 * _MINUTE, _HOUR, 3 * _HOUR)))
+            yield from self._answer(chance.sample(self._responses, 2))
+        ending = chance.random()
+        if ending < 0.12:
+            return  # unfinished
+        if ending < 0.15:
+            yield self._say("DISCARD")
+            return
+        yield self._submit()
+        yield from self._afterwards()
+
+    def _afterwards(self) -> Iterator[Fields]:
+        chance = self._chance
+        if self._essays:
+            essays = [response for response in self._responses if not response["automarkable"]]
+            self._wait(_HOUR, 4 * _HOUR)
+            if chance.random() < 0.3:  # marked one by one
+                yield self._score("SCORE", essays[:1])
+                self._wait(_MINUTE, _HOUR)
+            yield self._score("SCORE", essays)
+        if chance.random() < 0.05:
+            yield from self._resume(10 * _MINUTE)
+            yield from self._answer(chance.sample(self._responses, 2))
+            yield self._submit()
+        if chance.random() < 0.06:
+            self._wait(_MINUTE, 3 * _HOUR)
+            yield self._score("RESCORE", chance.sample(self._responses, 1))
+        if chance.random() < 0.03:
+            self._wait(_MINUTE, _HOUR)
+            status = chance.choice(("Completed", "Completed", "Incomplete", "Pending Scoring", "Discarded"))
+            yield self._say("SET_STATUS", status=status)
+        if chance.random() < 0.05:
+            self._wait(_HOUR, 3 * _HOUR)
+            self._state = "review"
+            yield self._say("START", metadata={"device": chance.choice(_DEVICES)})
+
+    def _answer(self, responses: Sequence[Fields]) -> Iterator[Fields]:
+        chance = self._chance
+        for response in responses:
+            self._wait(5 * _SECOND, 2 * _MINUTE)
+            if chance.random() < 0.1:
+                continue  # skipped
+            response["attempted"] = True
+            response["revision"] = response.get("revision", 0) + 1
+            if response["automarkable"]:
+                response["score"] = chance.choice((0, response["max_score"], response["max_score"]))
+            yield self._say("RESPOND", responses=[response.copy()], metadata=self._client)
+            aside = chance.random()
+            if aside < 0.08:
+                yield self._say("AUTOSAVE")
+            elif aside < 0.11:
+                yield self._say("PAUSE")
+                self._wait(10 * _SECOND, 5 * _MINUTE)
+                yield self._say("UNPAUSE")
+
+    def _resume(self, after: int) -> Iterator[Fields]:
+        self._wait(after // 2, after)
+        if self._state == "initial" and self._chance.random() < 0.3:
+            yield self._say("START", state="resume")
+        else:
+            yield self._say("RESUME")
+
+    def _submit(self) -> Fields:
+        told: Fields = {"responses": [response.copy() for response in self._responses]}
+        if self._essays:
+            told["pending_scoring"] = True
+        if self._chance.random() < 0.001:
+            told["activity_id"] = self._common["activity_id"] + "-moved"
+        return self._say("SUBMIT", **told)
+
+    def _score(self, action: str, responses: Sequence[Fields]) -> Fields:
+        for response in responses:
+            response["revision"] = response.get("revision", 0) + 1
+            response["score"] = self._chance.randrange(3) * response["max_score"] / 2
+        return self._say(action, responses=[response.copy() for response in responses])
+
+    def _definitions(self) -> Fields:
+        chance = self._chance
+        kind = chance.random()
+        if kind < 0.5:
+            return {}
+        if kind < 0.8:
+            half = len(self._items) // 2
+            return {
+                "subscores": [
+                    {"id": "subscore-1", "title": "Informational Text", "items": self._items[:half]},
+                    {"id": "subscore-2", "title": "Écriture", "items": self._items[half:]},
+                ]
+            }
+        topics = chance.sample(_TOPICS, 2)
+        return {
+            "subscores": [
+                {"id": "topic", "title": topic, "tags": [{"type": "topic", "name": topic}]} for topic in topics
+            ],
+            "item_tags": {item: [{"type": "topic", "name": chance.choice(topics)}] for item in self._items},
+        }
+
+    def _wait(self, least: int, most: int) -> None:
+        self._now += self._chance.randrange(least, most)
+        self._spent += 30
+
+    def _say(self, action: str, **told: Any) -> Fields:
+        self._now += self._chance.randrange(300, 3000)
+        self._seq += 1
+        said: Fields = {
+            "record_id": _uuid(self._chance),
+            **self._common,
+            "action": action,
+            "state": self._state,
+            "occurred_at": self._now,
+            **told,
+        }
+        if self._numbered:
+            said["seq"] = self._seq
+        if self._timed:
+            said["session_duration"] = self._spent // 60
+        return said
+
+
+def _user(seed: int, index: int, sessions: int, hot_share: float) -> int:
+    """The number of the user whose session it is: some have several at once, and user 0 has very many."""
+    chance = Random(f"{seed}/{index}/user")  # noqa: S311
+    if chance.random() < hot_share:
+        return 0
+    if index and chance.random() < 0.05:
+        chance = Random(f"{seed}/{index - 1}/user")  # noqa: S311
+        chance.random()
+    return 1 + int(chance.random() * max(1, sessions // 4))
+
+
+def _user_id(user: int) -> str:
+    if user % 40 == 3:
+        return f"学生-{user}"
+    if user % 40 == 7:
+        return f"élève {user} 🎓"
+    return f"learner-{user:08d}-{(user * 2654435761) % 2**32:08x}"
+
+
+def _session_id(seed: int, index: int) -> str:
+    return f"sess:{seed}:{index}" if index % 10 == 9 else str(uuid.uuid5(_NAMESPACE, f"{seed}/{index}"))
+
+
+def _uuid(chance: Random) -> str:
+    digits = f"{chance.getrandbits(128):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
+_TAG = pa.struct([("type", pa.string()), ("name", pa.string())])
+_RESPONSE = pa.struct(
+    [
+        ("response_id", pa.string()),
+        ("item_reference", pa.string()),
+        ("attempted", pa.bool_()),
+        ("automarkable", pa.bool_()),
+        ("score", pa.float64()),
+        ("max_score", pa.float64()),
+        ("revision", pa.int64()),
+    ]
+)
+_SUBSCORE = pa.struct(
+    [("id", pa.string()), ("title", pa.string()), ("items", pa.list_(pa.string())), ("tags", pa.list_(_TAG))]
+)
+PARQUET_SCHEMA = pa.schema(
+    [
+        ("record_id", pa.string()),
+        ("organisation", pa.string()),
+        ("lrs_id", pa.string()),
+        ("user_id", pa.string()),
+        ("session_id", pa.string()),
+        ("activity_id", pa.string()),
+        ("action", pa.string()),
+        ("state", pa.string()),
+        ("occurred_at", pa.timestamp("ms", "UTC")),
+        ("seq", pa.int64()),
+        ("session_duration", pa.float64()),
+        ("num_questions", pa.float64()),
+        ("status", pa.string()),
+        ("pending_scoring", pa.bool_()),
+        ("responses", pa.list_(_RESPONSE)),
+        ("subscores", pa.list_(_SUBSCORE)),
+        ("item_tags", pa.map_(pa.string(), pa.list_(_TAG))),
+        ("metadata", pa.string()),
+    ]
+)
+"""Activity as Parquet. `metadata` is JSON text: Parquet has no map of mixed values."""
+
+
+def write_jsonl(file: IO[bytes], lines: Iterable[bytes]) -> None:
+    for line in lines:
+        file.write(line + b"\n")
+
+
+def write_json(file: IO[bytes], elements: Iterable[bytes]) -> None:
+    before = b"["
+    for element in elements:
+        file.write(before + element)
+        before = b",\n"
+    file.write(b"]\n" if before == b",\n" else b"[]\n")
+
+
+def write_avro(file: IO[bytes], activities: Iterable[Fields], seed: int = 0) -> None:
+    """As `schemas/session_activity.avsc`. `seed` makes the blocks' marker, which is random otherwise."""
+    schema = fastavro.parse_schema(avro_schema("session_activity"))
+    marker = uuid.uuid5(_NAMESPACE, f"{seed}/avro").bytes
+    fastavro.writer(file, schema, activities, codec="deflate", sync_interval=256 * 1024, sync_marker=marker)
+
+
+def write_parquet(file: IO[bytes], activities: Iterable[Fields]) -> None:
+    """As `PARQUET_SCHEMA`."""
+    rest = iter(activities)
+    with pq.ParquetWriter(file, PARQUET_SCHEMA, compression="zstd") as writer:
+        while rows := list(islice(rest, 10_000)):
+            writer.write_table(pa.Table.from_pylist([_parquet_row(row) for row in rows], PARQUET_SCHEMA))
+
+
+def _parquet_row(activity: Fields) -> Fields:
+    row = activity.copy()
+    if "metadata" in row:
+        row["metadata"] = orjson.dumps(row["metadata"]).decode()
+    if "item_tags" in row:
+        row["item_tags"] = list(row["item_tags"].items())
+    return row
+
+
+def _mixed(good: Iterable[_T], bad: Iterator[_T], ratio: float, seed: int) -> Iterator[_T]:
+    """`good` with so many of `bad` put between that they make up `ratio` of the whole."""
+    chance = Random(f"{seed}/mix")  # noqa: S311
+    for item in good:
+        while chance.random() < ratio:
+            yield next(bad)
+        yield item
+
+
+def write_sample(
+    file: IO[bytes], file_format: str, sessions: int, seed: int = 0, *, invalid: float = 0.0, hot_share: float = 0.01
+) -> None:
+    """Write a sample to `file`. `invalid` is the share of input that is to be refused, put between the good."""
+    activities = sample_activities(sessions, seed, hot_share=hot_share)
+    if file_format == "jsonl":
+        write_jsonl(file, _mixed(map(orjson.dumps, activities), broken_lines(seed), invalid, seed))
+        return
+    mixed = _mixed(activities, refused_activities(seed), invalid, seed)
+    if file_format == "json":
+        write_json(file, map(orjson.dumps, mixed))
+    elif file_format == "avro":
+        write_avro(file, mixed, seed)
+    else:
+        write_parquet(file, mixed)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description=__doc__.split("\n")[0])
+    parser.add_argument("--sessions", type=_count, default=1000, help="how many sessions (about 12 activities each)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--format", choices=FILE_FORMATS, default="jsonl", dest="file_format")
+    parser.add_argument("--compress", choices=("gz", "bz2", "zst"))
+    parser.add_argument("--invalid", type=_share, default=0.0, help="the share of input that is to be refused")
+    parser.add_argument("--hot_share", type=_share, default=0.01, help="the share of sessions of the busiest user")
+    parser.add_argument("--output", required=True, help="a file, or - for standard output")
+    options = parser.parse_args(arguments)
+    if options.compress and options.file_format == "parquet":
+        parser.error("--compress: Parquet is compressed inside")
+    try:
+        with ExitStack() as stack:
+            file: IO[bytes] = sys.stdout.buffer if options.output == "-" else stack.enter_context(_new(options.output))
+            if options.compress:
+                file = stack.enter_context(_compressing(file, options.compress))
+            write_sample(
+                file,
+                options.file_format,
+                options.sessions,
+                options.seed,
+                invalid=options.invalid,
+                hot_share=options.hot_share,
+            )
+            file.flush()
+    except BrokenPipeError:
+        # Whoever read has had enough; and what is left in the buffer must not be written at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _new(path: str) -> IO[bytes]:
+    return Path(path).open("wb")
+
+
+def _compressing(file: IO[bytes], compression: str) -> IO[bytes]:
+    if compression == "gz":
+        # Without a time and a name, the same sample is the same bytes.
+        return cast(IO[bytes], gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0))
+    if compression == "bz2":
+        return bz2.BZ2File(file, "wb")
+    return zstandard.ZstdCompressor().stream_writer(file, closefd=False)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return number
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError("must be at least 0 and below 1")
+    return share
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,608 @@
+"""The whole job: activity in files, requests and bytes at the receivers, files in the output."""
+
+import gzip
+import json
+import random
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from pipeline.lock import OutputLock
+from schemas import Activity
+from tests.laboratory.http_fault_server import Answer, scripted
+from tests.pipeline.conftest import Receiver, Workshop
+from tests.shared import SHARED, needs_shared
+from tests.transforms.build import DOCUMENTED_EVENT, activity, response
+from transforms.activity import encode
+from transforms.delivery.http import AiohttpSink
+from transforms.delivery.model import Item, Outcome
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPLETED = json.dumps({"statement.verb.id": "http://adlnet.gov/expapi/verbs/completed"})
+
+
+def sessions(users: int) -> list[Activity]:
+    """A started, scored and submitted session for each user, which gives four records each."""
+    return [
+        step
+        for number in range(users)
+        for step in (
+            of_user(number, "START", 0),
+            of_user(number, "RESPOND", 60, responses=[response("q", 1, 2)]),
+            of_user(number, "SUBMIT", 120),
+        )
+    ]
+
+
+def of_user(number: int, action: str, at: float, **given: Any) -> Activity:
+    name = f"u{number}"
+    return activity(action, at, user_id=name, session_id=f"s{number}", record_id=f"{name}-{action}-{at:g}", **given)
+
+
+def http_forwarder(receiver: Receiver, name: str = "http", **given: Any) -> dict[str, Any]:
+    configuration = {"protocol": "http", "url": receiver.url(name), "maxRetries": 3, **given.pop("configuration", {})}
+    return {"_id": name, "active": True, "query": "", "payload": "record", "configuration": configuration, **given}
+
+
+def by_user(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for user, identifier in pairs:
+        found[user].append(identifier)
+    return found
+
+
+def test_every_forwarder_gets_what_it_asked_for_in_order(
+    workshop: Workshop, receiver: Receiver, aws: boto3.Session
+) -> None:
+    kinesis, firehose, s3 = aws.client("kinesis"), aws.client("firehose"), aws.client("s3")
+    kinesis.create_stream(StreamName="records", ShardCount=3)
+    s3.create_bucket(Bucket="lake")
+    firehose.create_delivery_stream(
+        DeliveryStreamName="statements",
+        S3DestinationConfiguration={"RoleARN": "arn:aws:iam::000000000000:role/r", "BucketARN": "arn:aws:s3:::lake"},
+    )
+    workshop.write_activity(sessions(20))
+    workshop.write_forwarders(
+        http_forwarder(
+            receiver,
+            query=COMPLETED,
+            payload="statement",
+            configuration={"authType": "basic auth", "basicUsername": "ann", "basicPassword": "secret"},
+        ),
+        {
+            "_id": "stream",
+            "active": True,
+            "query": "{}",
+            "configuration": {"protocol": "Kinesis"},
+            "kinesisOptions": {"service": "streams", "streamName": "records", "awsRegion": "us-east-1"},
+        },
+        {
+            "_id": "firehose",
+            "active": True,
+            "query": '{"kind": "score"}',
+            "configuration": {"protocol": "Kinesis"},
+            "kinesisOptions": {"streamName": "statements", "awsRegion": "us-east-1"},
+        },
+    )
+
+    assert workshop.run("--write_records=jsonl") == 0
+
+    derived = [record for kind in ("event", "status", "score") for record in workshop.records(kind)]
+    assert len(derived) == 80
+    completed = {record["id"] for record in derived if record.get("event") == "session-completed"}
+    assert {arrival.key for arrival in receiver.log} == completed
+    for arrival in receiver.log:
+        assert arrival.headers["authorization"] == "Basic YW5uOnNlY3JldA=="
+        assert json.loads(arrival.body)["id"] == arrival.key
+
+    in_stream = read_stream(kinesis, "records")
+    assert {key for key, _ in in_stream} == {f"u{number}" for number in range(20)}
+    for user, bodies in by_user(in_stream).items():
+        names = [json.loads(body).get("event") or list(json.loads(body)) for body in bodies]
+        assert names[0] == "session-started", user
+        assert names[1] == "session-completed", user
+        assert "dt_started" in names[2], user
+        assert "subscores" in names[3], user
+        assert all(json.loads(body)["user_id"] == user for body in bodies)
+
+    objects = [entry["Key"] for entry in s3.list_objects_v2(Bucket="lake")["Contents"]]
+    lines = b"".join(s3.get_object(Bucket="lake", Key=key)["Body"].read() for key in objects).splitlines()
+    assert {json.loads(line)["id"] for line in lines} == {record["id"] for record in workshop.records("score")}
+
+    report = workshop.report()
+    assert report["balanced"] is True
+    assert {entry["id"]: entry["delivered"] for entry in report["forwarders"]} == {
+        "http": 20,
+        "stream": 80,
+        "firehose": 20,
+    }
+    receipts = workshop.avro("receipts")
+    assert len(receipts) == 120
+    assert all(receipt["outcome"] == "delivered" for receipt in receipts)
+    assert all(receipt["sequence_number"] for receipt in receipts if receipt["forwarder_id"] == "stream")
+
+
+def read_stream(kinesis: Any, name: str) -> list[tuple[str, str]]:
+    """(partition key, data) of every record, each shard in its order."""
+    found = []
+    for shard in kinesis.list_shards(StreamName=name)["Shards"]:
+        iterator = kinesis.get_shard_iterator(
+            StreamName=name, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        records = kinesis.get_records(ShardIterator=iterator, Limit=10_000)["Records"]
+        found += [(record["PartitionKey"], record["Data"].decode()) for record in records]
+    return found
+
+
+def test_a_documented_event_arrives_byte_for_byte(workshop: Workshop, receiver: Receiver) -> None:
+    documented = json.loads(DOCUMENTED_EVENT)
+    workshop.write_activity(
+        [
+            activity(
+                "START",
+                15 * 3600 + 3 * 60 + 23,
+                user_id=documented["user_id"],
+                session_id=documented["session_id"],
+                activity_id=documented["activity_id"],
+            )
+        ]
+    )
+    workshop.write_forwarders(http_forwarder(receiver))
+    assert workshop.run() == 0
+    assert [arrival.body for arrival in receiver.log] == [DOCUMENTED_EVENT]
+
+
+def test_a_rerun_sends_only_what_is_not_delivered_yet(workshop: Workshop, receiver: Receiver) -> None:
+    workshop.write_activity(sessions(5))
+    workshop.write_forwarders(http_forwarder(receiver))
+    assert workshop.run() == 0
+    workshop.write_activity(sessions(7))
+    assert workshop.run() == 0
+    account = workshop.account("http")
+    assert (account["matched"], account["already_delivered"], account["delivered"]) == (28, 20, 8)
+    assert len(receiver.log) == len({arrival.key for arrival in receiver.log}) == 28
+
+
+def test_replay_all_sends_everything_again_with_the_same_ids(workshop: Workshop, receiver: Receiver) -> None:
+    workshop.write_activity(sessions(3))
+    workshop.write_forwarders(http_forwarder(receiver))
+    assert workshop.run() == 0
+    assert workshop.run("--replay=all") == 0
+    keys = [arrival.key for arrival in receiver.log]
+    assert sorted(keys[:12]) == sorted(keys[12:])
+
+
+def test_retries_keep_the_order_of_each_user(workshop: Workshop, receiver: Receiver) -> None:
+    receiver.script = scripted(by_user={"u0": [500, 503, 200, 429], "u1": [Answer(fault="reset", stored=False), 200]})
+    workshop.write_activity(sessions(4))
+    workshop.write_forwarders(http_forwarder(receiver))
+    assert workshop.run("--write_records=jsonl") == 0
+    due = [record for kind in ("event", "status", "score") for record in workshop.records(kind)]
+    due.sort(key=lambda record: record["timestamp"])
+    assert by_user(receiver.stored()) == by_user((record["user_id"], record["id"]) for record in due)
+    assert workshop.account("http")["attempts"] == 16 + 3 + 1
+
+
+def test_given_up_records_wait_in_the_dead_letters_until_they_are_redriven(
+    workshop: Workshop, receiver: Receiver
+) -> None:
+    receiver.script = lambda arrival: Answer(400, body=b"not today") if arrival.user == "u1" else Answer()
+    workshop.write_activity(sessions(3))
+    workshop.write_forwarders(http_forwarder(receiver))
+    assert workshop.run() == 3
+    letters = workshop.avro("dead_letters")
+    assert [(letter["user_id"], letter["reason"], letter["status"]) for letter in letters] == [
+        ("u1", "http_400", 400)
+    ] * 4
+    assert {letter["response"] for letter in letters} == {"not today"}
+    sent = {arrival.key: arrival.body for arrival in receiver.log}
+    assert all(letter["payload"] == sent[letter["id"]] for letter in letters)
+
+    receiver.script = scripted()
+    before = len(receiver.log)
+    assert workshop.redrive() == 0
+    again = receiver.log[before:]
+    assert [(arrival.key, arrival.body) for arrival in again] == [
+        (letter["id"], letter["payload"]) for letter in letters
+    ]
+    assert workshop.account("http")["delivered"] == 4
+
+    assert workshop.redrive() == 0
+    assert workshop.account("http")["matched"] == 0
+    assert len(receiver.log) == before + 4
+
+
+def test_a_redrive_leaves_what_the_present_documents_no_longer_ask_for(workshop: Workshop, receiver: Receiver) -> None:
+    receiver.script = scripted(default=[400] * 8)
+    workshop.write_activity(sessions(2))
+    workshop.write_forwarders(http_forwarder(receiver))
+    assert workshop.run() == 3
+    workshop.write_forwarders(http_forwarder(receiver, query='{"kind": "event"}'), http_forwarder(receiver, "other"))
+    assert workshop.redrive("--forwarder=http") == 3
+    account = workshop.account("http")
+    assert account["delivered"] == 4
+    assert account["kept"] == {"no_longer_matches": 4}
+    workshop.write_forwarders(http_forwarder(receiver, "other"))
+    assert workshop.redrive() == 3
+    assert len(receiver.log) == 12
+
+
+def test_rejects_go_to_their_own_files_and_the_run_goes_on(workshop: Workshop, receiver: Receiver) -> None:
+    lines = [encode(step) for step in sessions(20)]
+    broken = b'{"record_id": "r", "user_id": ""}'
+    workshop.write_lines([lines[0], broken, *lines[1:]])
+    workshop.write_forwarders(http_forwarder(receiver))
+    assert workshop.run() == 3
+    assert len(receiver.log) == 80
+    (reject,) = workshop.avro("rejects")
+    assert reject["file"] == str(workshop.path / "in" / "activity.jsonl")
+    assert reject["position"] == len(lines[0]) + 1
+    assert reject["content"] == broken
+    assert "user_id" in reject["reason"]
+    assert workshop.report()["input"]["rejected"] == 1
+
+
+def test_too_many_rejects_end_the_run_before_anything_is_delivered(workshop: Workshop, receiver: Receiver) -> None:
+    workshop.write_lines([*[encode(step) for step in sessions(3)], b"{"])
+    workshop.write_forwarders(http_forwarder(receiver))
+    assert workshop.run() == 1
+    assert receiver.log == []
+    assert workshop.report()["state"] == "too_many_rejects"
+    assert len(workshop.avro("rejects")) == 1
+    assert workshop.run("--max_reject_ratio=0.2") == 3
+    assert len(receiver.log) == 12
+
+
+def test_a_dry_run_sends_nothing_and_resolves_nothing(
+    workshop: Workshop, receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workshop.write_activity(sessions(3))
+    workshop.write_forwarders(
+        http_forwarder(
+            receiver, query=COMPLETED, configuration={"authType": "token", "secret": "env:FORWARDER_NOT_SET"}
+        )
+    )
+    assert workshop.run("--dry_run", "--write_records=jsonl") == 0
+    assert receiver.log == []
+    assert not (workshop.output / "receipts").exists()
+    assert len(workshop.records("event")) == 6
+    entry = workshop.account("http")
+    assert entry["matched"] == 3
+    assert entry["sample"]["event"] == "session-completed"
+    assert "session-completed" in capsys.readouterr().out
+
+
+def test_explain_says_which_clause_decided(
+    workshop: Workshop, receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workshop.write_activity(sessions(2))
+    workshop.write_forwarders(
+        http_forwarder(receiver, "yes", query=COMPLETED),
+        http_forwarder(receiver, "no", query='{"kind": "score"}'),
+        http_forwarder(receiver, "elsewhere", organisation="another"),
+    )
+    assert workshop.run("--dry_run", "--write_records=jsonl") == 0
+    completed = next(record for record in workshop.records("event") if record["event"] == "session-completed")
+    capsys.readouterr()
+    assert workshop.run(f"--explain={completed['id']}") == 0
+    told = {line.split(":")[0].strip(): line for line in capsys.readouterr().out.splitlines() if ":" in line}
+    assert "match" in told["yes"]
+    assert "kind" in told["no"]
+    assert '"event"' in told["no"]
+    assert "organisation" in told["elsewhere"]
+    assert receiver.log == []
+
+
+def test_only_the_window_is_forwarded_and_what_is_before_it_is_history(workshop: Workshop, receiver: Receiver) -> None:
+    workshop.write_activity(sessions(1))
+    workshop.write_forwarders(http_forwarder(receiver))
+    assert workshop.run("--since=2020-02-17T00:01:30Z", "--until=2020-02-17T00:02:00Z") == 0
+    assert receiver.log == []
+    assert workshop.run("--since=2020-02-17T00:02:00Z", "--until=2020-02-18") == 0
+    bodies = [json.loads(arrival.body) for arrival in receiver.log]
+    assert bodies[0]["event"] == "session-completed"
+    assert bodies[1]["dt_started"] == "2020-02-17T00:00:00Z"
+    assert bodies[2]["score"] == 1
+
+
+def test_kinds_and_forwarders_restrict_the_run(workshop: Workshop, receiver: Receiver) -> None:
+    workshop.write_activity(sessions(2))
+    workshop.write_forwarders(http_forwarder(receiver, "one"), http_forwarder(receiver, "two"))
+    assert workshop.run("--kind=status", "--forwarder=two") == 0
+    assert {arrival.request_line.split()[1] for arrival in receiver.log} == {"/two"}
+    assert all("dt_started" in json.loads(arrival.body) for arrival in receiver.log)
+    assert len(receiver.log) == 2
+
+
+def test_stamped_organisations_decide_who_is_in_scope(
+    workshop: Workshop, receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workshop.write_activity([*sessions(1), of_user(9, "START", 0, organisation="b")])
+    workshop.write_forwarders(
+        http_forwarder(receiver, "a", organisation="a"),
+        http_forwarder(receiver, "b", organisation="b"),
+        http_forwarder(receiver, "c", organisation="c"),
+    )
+    assert workshop.run("--organisation=a") == 0
+    assert workshop.account("a")["delivered"] == 4
+    assert workshop.account("b")["delivered"] == 1
+    (hint,) = workshop.report()["hints"]
+    assert "forwarder c: no record is in its scope" in hint
+    assert "a/-, b/-" in hint
+    assert hint in capsys.readouterr().out
+
+
+def test_a_forwarder_fault_stops_the_run_before_it_begins(
+    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    workshop.write_activity(sessions(1))
+    bad = http_forwarder(receiver, "bad", query='{"a": {"$foo": 1}}', configuration={"maxRetries": 11})
+    workshop.write_forwarders(http_forwarder(receiver, "good"), bad)
+    assert workshop.run() == 2
+    assert "$foo" in caplog.text
+    assert "maxRetries" in caplog.text
+    assert receiver.log == []
+    assert workshop.run("--skip_invalid_forwarders") == 0
+    assert workshop.account("good")["delivered"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--inptu=x"], "--input"),
+        (["--kind=scores"], "score"),
+        (["--since=2026-01-02", "--until=2026-01-01"], "--since"),
+        (["--direct_running_mode=multi_threading"], "loses data"),
+        (["--forwarder=htpp"], "the nearest id is http"),
+        (["--runner=NoSuchRunner"], "NoSuchRunner"),
+    ],
+)
+def test_bad_arguments_are_refused_with_a_hint(
+    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture, arguments: list[str], expected: str
+) -> None:
+    workshop.write_activity(sessions(1))
+    workshop.write_forwarders(http_forwarder(receiver))
+    assert workshop.run(*arguments) == 2
+    assert expected in caplog.text
+    assert receiver.log == []
+
+
+def test_an_input_that_matches_nothing_is_a_usage_error(
+    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    workshop.write_forwarders(http_forwarder(receiver))
+    assert workshop.run() == 2
+    assert "matches no file" in caplog.text
+
+
+def test_two_runs_do_not_share_an_output(
+    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    workshop.write_activity(sessions(1))
+    workshop.write_forwarders(http_forwarder(receiver))
+    with OutputLock(str(workshop.output)):
+        assert workshop.run() == 1
+    assert "in use by another run" in caplog.text
+    assert workshop.run() == 0
+
+
+def test_an_output_that_is_no_directory_is_a_usage_error(
+    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    workshop.write_activity(sessions(1))
+    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.output.write_text("in the way")
+    assert workshop.run() == 2
+    assert f"--output {workshop.output} cannot be written" in caplog.text
+    assert receiver.log == []
+
+
+def test_a_bug_kills_the_run_and_what_was_delivered_is_known_to_the_next(
+    workshop: Workshop, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    workshop.write_activity(sessions(30))
+    workshop.write_forwarders(http_forwarder(receiver))
+    send = AiohttpSink.send
+
+    async def fails_in_the_end(sink: AiohttpSink, item: Item) -> Outcome:
+        if len(receiver.log) >= 50:
+            raise ZeroDivisionError("a bug")
+        return await send(sink, item)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(AiohttpSink, "send", fails_in_the_end)
+        assert workshop.run() == 1
+    assert workshop.report()["state"] == "failed"
+    assert "ZeroDivisionError" in caplog.text
+    known = len(workshop.avro("receipts"))
+    assert known >= 50
+    assert workshop.run() == 0
+    assert workshop.account("http")["already_delivered"] == known
+    assert {key for _, key in receiver.stored()} == {receipt["id"] for receipt in workshop.avro("receipts")}
+
+
+def derived_lines(workshop: Workshop, *arguments: str) -> list[str]:
+    """Every record that the run derives, sorted."""
+    assert workshop.run("--dry_run", "--write_records=jsonl", *arguments) == 0
+    return sorted(json.dumps(record) for kind in ("event", "status", "score") for record in workshop.records(kind))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_shuffled_duplicated_and_recut_input_gives_the_same_records(
+    workshop: Workshop, receiver: Receiver, seed: int
+) -> None:
+    workshop.write_forwarders(http_forwarder(receiver))
+    steps = sessions(60)
+    workshop.write_activity(steps)
+    expected = derived_lines(workshop)
+    (workshop.path / "in" / "activity.jsonl").unlink()
+    chance = random.Random(seed)  # noqa: S311
+    again = [encode(step) for step in [*steps, *chance.sample(steps, 50)]]
+    chance.shuffle(again)
+    cut = sorted(chance.sample(range(len(again)), 2))
+    workshop.write_lines(again[: cut[0]], "a.jsonl")
+    (workshop.path / "in" / "b.json").write_bytes(b"[" + b",\n".join(again[cut[0] : cut[1]]) + b"]")
+    (workshop.path / "in" / "c.jsonl.gz").write_bytes(gzip.compress(b"\r\n".join(again[cut[1] :])))
+    assert derived_lines(workshop) == expected
+    assert workshop.report()["duplicates"] == 50
+
+
+def test_worker_processes_give_the_same_as_one(workshop: Workshop, receiver: Receiver) -> None:
+    workshop.write_activity(sessions(30))
+    workshop.write_forwarders(http_forwarder(receiver))
+    assert workshop.run("--direct_running_mode=multi_processing", "--direct_num_workers=2") == 0
+    account = workshop.account("http")
+    assert (account["matched"], account["delivered"]) == (120, 120)
+    several = by_user(receiver.stored())
+    receiver.log.clear()
+    assert workshop.run("--replay=all") == 0
+    assert by_user(receiver.stored()) == several
+
+
+def start(workshop: Workshop, *more: str) -> subprocess.Popen[str]:
+    """The job in a process of its own."""
+    arguments = workshop.arguments("--input", str(workshop.path / "in" / "*"), *more)
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "pipeline", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_stopped_run_finishes_what_is_in_flight_and_can_be_gone_on_with(
+    workshop: Workshop, receiver: Receiver
+) -> None:
+    taken = 40
+    receiver.script = lambda arrival: Answer() if len(receiver.log) < taken else Answer(fault="hold")
+    workshop.write_activity(sessions(30))
+    workshop.write_forwarders(http_forwarder(receiver))
+    job = start(workshop)
+    receiver.wait_for(taken + 1)
+    job.send_signal(signal.SIGTERM)
+    assert job.stdout is not None
+    assert any("taking no more records" in line for line in job.stdout)
+    receiver.release()
+    told, _ = job.communicate(timeout=60)
+    assert job.returncode == 1, told
+    account = workshop.account("http")
+    assert workshop.report()["state"] == "stopped"
+    assert workshop.report()["balanced"] is True
+    assert account["pending"] > 0
+    assert account["delivered"] == len(receiver.stored())
+
+    receiver.script = scripted()
+    assert workshop.run() == 0
+    keys = [key for _, key in receiver.stored()]
+    assert len(keys) == len(set(keys)) == 120
+
+
+def test_a_killed_run_loses_nothing_and_repeats_only_what_was_in_flight(workshop: Workshop, receiver: Receiver) -> None:
+    taken = 40
+    receiver.script = lambda arrival: Answer() if len(receiver.log) < taken else Answer(fault="hold")
+    workshop.write_activity(sessions(30))
+    workshop.write_forwarders(http_forwarder(receiver))
+    job = start(workshop)
+    receiver.wait_for(taken + 16)
+    job.kill()
+    job.communicate(timeout=60)
+    acknowledged = {arrival.key for arrival in receiver.log if arrival.answer.fault == "none"}
+    in_flight = {arrival.key for arrival in receiver.log if arrival.answer.fault == "hold"}
+    before = len(receiver.log)
+
+    receiver.script = scripted()
+    assert workshop.run() == 0
+    again = {arrival.key for arrival in receiver.log[before:]}
+    assert len(acknowledged | in_flight | again) == 120
+    # Answers that were on their way when the process died were not known to it: at most one for each request in flight.
+    assert len(again & acknowledged) <= 16
+    assert workshop.account("http")["already_delivered"] >= len(acknowledged) - 16
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "statements", "expected"),
+    [
+        ("tccc_dev.json", 2_814, {"sessions": 85, "started": 85, "resumed": 74, "completed": 86, "status": 86}),
+        (
+            "fun_mooc_statements.jsonl.gz",
+            22_000,
+            {"sessions": 3_656, "started": 1_228, "resumed": 120, "completed": 636, "status": 636},
+        ),
+    ],
+)
+def test_real_activity_gives_the_records_that_were_counted_independently(
+    workshop: Workshop, receiver: Receiver, name: str, statements: int, expected: dict[str, int]
+) -> None:
+    workshop.write_forwarders(http_forwarder(receiver))
+    (workshop.path / "in").mkdir()
+    (workshop.path / "in" / name).symlink_to(SHARED / "data" / name)
+    assert workshop.run("--input_format=xapi", "--dry_run", "--write_records=jsonl") == 0
+    report = workshop.report()
+    assert report["input"] | {"bytes": 0} == {
+        "files": 1,
+        "bytes": 0,
+        "read": statements,
+        "rejected": 0,
+        "blank_lines": 0,
+    }
+    events = [record["event"] for record in workshop.records("event")]
+    found = {event: events.count(f"session-{event}") for event in ("started", "resumed", "completed")}
+    assert {**found, "sessions": report["sessions"], "status": report["records"]["status"]} == expected
+
+
+def test_no_secret_reaches_anything_the_run_leaves_behind(
+    workshop: Workshop,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    secrets = {
+        "password": "hunter2-password",
+        "token": "hunter2-token",
+        "header": "hunter2-header",
+        "query": "hunter2-query",
+    }
+    monkeypatch.setenv("FORWARDER_TOKEN", secrets["token"])
+    # Each receiver repeats what it was sent: what it knows is what must not be kept of its answer.
+    echoes = {"/token": secrets["token"]}
+    everything_else = " ".join(secrets[name] for name in ("password", "header", "query"))
+    receiver.script = lambda arrival: Answer(
+        400, body=b"you sent " + echoes.get(arrival.request_line.split()[1], everything_else).encode()
+    )
+    basic = {"authType": "basic auth", "basicUsername": "ann", "basicPassword": secrets["password"]}
+    workshop.write_activity(sessions(2))
+    workshop.write_forwarders(
+        http_forwarder(
+            receiver,
+            "basic",
+            configuration={
+                **basic,
+                "url": receiver.url(f"x?key={secrets['query']}"),
+                "headers": json.dumps({"X-Key": secrets["header"]}),
+            },
+        ),
+        http_forwarder(receiver, "token", configuration={"authType": "token", "secret": "env:FORWARDER_TOKEN"}),
+        http_forwarder(receiver, "broken", configuration={**basic, "maxRetries": 99}),
+    )
+    assert workshop.run() == 2
+    assert workshop.run("--skip_invalid_forwarders", "--dry_run") == 0
+    assert workshop.run("--skip_invalid_forwarders") == 3
+    assert any(secrets["query"] in arrival.request_line for arrival in receiver.log)
+    assert {arrival.headers.get("x-key") for arrival in receiver.log} == {secrets["header"], None}
+
+    left = [path.read_bytes() for path in workshop.output.rglob("*") if path.is_file()]
+    assert any(b"http_400" in content and b"you sent" in content for content in left)
+    printed = capsys.readouterr()
+    told = b"\0".join([*left, caplog.text.encode(), printed.out.encode(), printed.err.encode()])
+    for secret in secrets.values():
+        assert secret.encode() not in told

@@ -1,0 +1,198 @@
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.lock import OutputLock, OutputLockedError, OutputLostError
+from tests.transforms.delivery.stores import MemoryStore
+
+# --- on a disk
+
+
+def test_the_second_run_is_refused_and_told_by_whom(tmp_path: Path) -> None:
+    output = tmp_path / "new" / "out"
+    with OutputLock(str(output)) as held:
+        held.check()
+        with pytest.raises(OutputLockedError) as refused, OutputLock(str(output)):
+            pass
+        assert f"{output} is in use by another run (process {os.getpid()} on {socket.gethostname()}, started 20" in str(
+            refused.value
+        )
+        assert "or give another --output" in str(refused.value)
+    with OutputLock(str(output)):
+        pass
+
+
+def test_another_output_is_another_lock(tmp_path: Path) -> None:
+    with OutputLock(str(tmp_path / "a")), OutputLock(str(tmp_path / "b")):
+        pass
+
+
+def test_an_error_inside_frees_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), OutputLock(str(tmp_path)):
+        raise KeyError
+    with OutputLock(str(tmp_path)):
+        pass
+
+
+@contextlib.contextmanager
+def holder(output: Path, offspring: str = "") -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """A process that holds the lock, and the child it may have; both are gone at the end."""
+    command = [sys.executable, "-m", "tests.pipeline.lock_child", str(output), offspring]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - this very interpreter
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        try:
+            yield process, child
+        finally:
+            process.kill()
+            if child:
+                os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("offspring", ["", "fork", "spawn"])
+def test_sigkill_frees_the_lock_at_once_whatever_it_had_started(tmp_path: Path, offspring: str) -> None:
+    with holder(tmp_path, offspring) as (process, _):
+        with pytest.raises(OutputLockedError, match=f"process {process.pid} on"), OutputLock(str(tmp_path)):
+            pass
+        process.kill()
+        process.wait()
+        with OutputLock(str(tmp_path)):
+            pass
+
+
+def test_a_forked_child_does_not_free_the_lock_of_its_parent(tmp_path: Path) -> None:
+    with OutputLock(str(tmp_path)):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        with pytest.raises(OutputLockedError), OutputLock(str(tmp_path)):
+            pass
+
+
+# --- by lease
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_lease_keeps_others_out_until_it_is_given_back() -> None:
+    store, clock = MemoryStore(), Clock()
+    with OutputLock(store, clock=clock) as held:
+        with pytest.raises(OutputLockedError) as refused, OutputLock(store, clock=clock):
+            pass
+        assert f"memory://out is in use by another run (process {os.getpid()} on" in str(refused.value)
+        assert "If it was killed, the output is free in 30 s" in str(refused.value)
+        held.check()
+        assert len(store.files) == 1
+    assert store.files == {}
+    with OutputLock(store, clock=clock):
+        pass
+
+
+def test_a_killed_run_s_lease_is_taken_over_when_it_has_expired() -> None:
+    store, clock = MemoryStore(), Clock()
+    killed = OutputLock(store, clock=clock, lease=30)
+    killed._lock._add()  # type: ignore[attr-defined] # taken, and nobody renews it
+    clock.now += 29
+    with pytest.raises(OutputLockedError, match="free in 1 s"), OutputLock(store, clock=clock):
+        pass
+    clock.now += 1
+    with OutputLock(store, clock=clock):
+        assert len(store.files) == 1
+        with pytest.raises(OutputLostError, match="ran out before it could be renewed"):
+            killed.check()
+
+
+def test_a_lease_is_renewed_while_it_is_held() -> None:
+    store = MemoryStore()
+    with OutputLock(store, lease=0.3) as held:
+        until = time.monotonic() + 0.9
+        while time.monotonic() < until:
+            held.check()
+            with pytest.raises(OutputLockedError), OutputLock(store, lease=0.3):
+                pass
+            time.sleep(0.02)
+    assert store.files == {}
+
+
+def test_a_renewal_may_fail_and_a_lease_that_cannot_be_renewed_is_lost() -> None:
+    store = MemoryStore()
+    fails = 1
+
+    def fail(name: str) -> None:
+        nonlocal fails
+        fails -= 1
+        if fails >= 0:
+            raise OSError("no route")
+
+    with OutputLock(store, lease=0.6) as held:
+        store.before_write = fail
+        time.sleep(0.7)
+        assert fails < 0
+        held.check()
+        fails = 100
+        time.sleep(0.7)
+        with pytest.raises(OutputLostError):
+            held.check()
+
+
+def test_a_renewal_that_came_too_late_does_not_count() -> None:
+    store, clock = MemoryStore(), Clock()
+
+    def stall(name: str) -> None:
+        clock.now += 100
+
+    with OutputLock(store, clock=clock, lease=0.3) as held:
+        store.before_write = stall
+        time.sleep(0.3)
+        with pytest.raises(OutputLostError):
+            held.check()
+
+
+def test_of_many_that_begin_at_once_never_two_go_on() -> None:
+    for _ in range(20):
+        store, inside, most = MemoryStore(), 0, 0
+        guard, start = threading.Lock(), threading.Barrier(4)
+
+        def run() -> None:
+            nonlocal inside, most
+            start.wait()  # noqa: B023 - joined before the next round
+            with contextlib.suppress(OutputLockedError), OutputLock(store):  # noqa: B023
+                with guard:  # noqa: B023
+                    inside += 1
+                    most = max(most, inside)
+                time.sleep(0.002)
+                with guard:  # noqa: B023
+                    inside -= 1
+
+        threads = [threading.Thread(target=run) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert most <= 1
+
+
+@pytest.mark.parametrize("name", [".lock/torn-9999999999.5", ".lock/what is this"])
+def test_a_lease_s_name_decides_not_what_it_holds(name: str) -> None:
+    store = MemoryStore()
+    store.files[name] = b""
+    with contextlib.ExitStack() as stack:
+        if "torn" in name:
+            stack.enter_context(pytest.raises(OutputLockedError, match="only just begun"))
+        stack.enter_context(OutputLock(store))

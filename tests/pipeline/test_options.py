@@ -1,0 +1,101 @@
+"""The command line: what it makes of arguments, and what it refuses."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pipeline.options import UsageError, parse
+
+USUAL = ("--input=in/*", "--forwarders=f.json", "--output=out")
+
+
+def test_the_usual_call() -> None:
+    job = parse(USUAL)
+    assert job.inputs == ("in/*",)
+    assert job.forwarders == "f.json"
+    assert job.output == "out"
+    assert job.runner == "DirectRunner"
+    assert job.delivers
+    assert job.kinds == ("event", "status", "score")
+
+
+def test_repeated_flags_add_up_and_kinds_keep_their_order() -> None:
+    job = parse([*USUAL, "--input", "more/*", "--input", "in/*", "--kind=score", "--kind", "event", "--forwarder=a"])
+    assert job.inputs == ("in/*", "more/*")
+    assert job.kinds == ("event", "score")
+    assert job.only_forwarders == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-03-01", datetime(2026, 3, 1, tzinfo=UTC)),
+        ("2026-03-01T09:00:00Z", datetime(2026, 3, 1, 9, tzinfo=UTC)),
+        ("2026-03-01T09:00:00.250+02:00", datetime(2026, 3, 1, 7, 0, 0, 250_000, tzinfo=UTC)),
+    ],
+)
+def test_times_are_epoch_milliseconds(text: str, expected: datetime) -> None:
+    assert parse([*USUAL, "--since", text]).since == expected.timestamp() * 1000
+
+
+@pytest.mark.parametrize(("text", "ago"), [("-24h", timedelta(hours=24)), ("-7d", timedelta(days=7))])
+def test_a_relative_time_counts_back_from_now(text: str, ago: timedelta) -> None:
+    before = datetime.now(UTC)
+    since = parse([*USUAL, "--since", text]).since
+    after = datetime.now(UTC)
+    assert since is not None
+    assert int((before - ago).timestamp() * 1000) <= since <= (after - ago).timestamp() * 1000
+
+
+def test_what_beam_knows_goes_to_beam_untouched() -> None:
+    job = parse([*USUAL, "--direct_num_workers=2", "--direct_running_mode", "multi_processing"])
+    assert job.beam_args == ("--direct_num_workers=2", "--direct_running_mode", "multi_processing")
+    job = parse([*USUAL, "--runner=FlinkRunner", "--flink_master=[local]", "--checkpointing_interval=30000"])
+    assert job.runner == "FlinkRunner"
+    assert job.beam_args == ("--flink_master=[local]", "--checkpointing_interval=30000")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([*USUAL, "--dry-run"], "unknown flag --dry-run; the nearest known flag is --dry_run"),
+        ([*USUAL, "--forwarder_ids=a"], "--forwarder"),
+        ([*USUAL, "--inp=x"], "--input"),
+        ([*USUAL, "stray"], "unknown argument stray"),
+        ([*USUAL, "--checkpointing_interval=1"], "--checkpointing_interval"),
+        ([*USUAL, "--kind=events"], "--kind"),
+        ([*USUAL, "--max_reject_ratio=2"], "between 0 and 1"),
+        ([*USUAL, "--max_backoff=0"], "positive"),
+        ([*USUAL, "--allow_network=localhost"], "10.0.0.0/8"),
+        ([*USUAL, "--secret_env_prefix="], "must not be empty"),
+        ([*USUAL, "--since=yesterday"], "not a time"),
+        ([*USUAL, "--since=2026-01-01T00:00:00"], "time zone"),
+        ([*USUAL, "--since=2026-01-01", "--until=2026-01-01"], "--since must be before --until"),
+        ([*USUAL, "--actor_home_page=example.org"], "absolute IRI"),
+        ([*USUAL, "--runner=DirektRunner"], "DirectRunner"),
+        ([*USUAL, "--direct_num_workers=many"], "--direct_num_workers"),
+        ([*USUAL, "--direct_running_mode=multi_threading"], "multi_processing"),
+        ([*USUAL, "--streaming"], "--streaming"),
+        (["--forwarders=f", "--output=o"], "--input"),
+        (["--input=x", "--output=o"], "--forwarders"),
+        (["--input=x", "--forwarders=f"], "--output"),
+        (["--input=x", "--write_records=jsonl"], "--output"),
+        (["--input=x", "--dry_run", "--write_records=jsonl", "--output=o"], "--forwarders"),
+        (["--redrive", "--forwarders=f"], "--output"),
+        ([*USUAL, "--redrive"], "--input"),
+        (["--redrive", "--forwarders=f", "--output=o", "--dry_run"], "--dry_run"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_with_the_reason(arguments: list[str], told: str) -> None:
+    with pytest.raises(UsageError, match=told.replace("[", r"\[")):
+        parse(arguments)
+
+
+def test_help_groups_the_flags_and_shows_three_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert told.count("python -m pipeline --runner=DirectRunner") == 3
+    for group in ("what is read", "what is derived", "who gets it", "how it is delivered", "looking without sending"):
+        assert group in told

@@ -1,0 +1,73 @@
+"""What the tests of the HTTP sink share: forwarders that point at a local server, items, and a sink's life."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from schemas import Record
+from tests.laboratory.http_fault_server import FaultServer, Script
+from transforms.delivery.http import AiohttpSink
+from transforms.delivery.model import Item, Outcome
+from transforms.forwarders import Forwarder, Rules, load_forwarders, read_documents, resolve
+from transforms.secrets import References
+
+LOCAL = ["127.0.0.0/8"]
+
+
+def load(configuration: dict[str, Any], **fields: Any) -> Forwarder:
+    """The one forwarder of a document with this `configuration`, its references resolved."""
+    document = {"_id": "f1", "active": True, "organisation": "o", "configuration": configuration} | fields
+    loaded = load_forwarders(read_documents({"f.json": json.dumps(document).encode()}), Rules(lambda query: query))
+    assert not loaded.faults, [str(fault) for fault in loaded.faults]
+    resolved = resolve(loaded.forwarders, References())
+    assert not resolved.faults, [str(fault) for fault in resolved.faults]
+    return resolved.forwarders[0]
+
+
+def item(key: str = "id-1", *, payload: bytes = b'{"user_id":"ann"}', kind: str = "record", hops: int = 0) -> Item:
+    record = Record(key, "event", "o", None, "ann", 0, "r", 0, {"user_id": "ann"}, payload, {})
+    return Item("f1", record, payload, kind, hops=hops)  # type: ignore[arg-type]
+
+
+@contextlib.asynccontextmanager
+async def opened(forwarder: Forwarder, **options: Any) -> AsyncIterator[AiohttpSink]:
+    sink = AiohttpSink(forwarder, **({"allow_networks": LOCAL} | options))
+    await sink.open()
+    try:
+        yield sink
+    finally:
+        await sink.close()
+
+
+def run(
+    talk: Callable[[AiohttpSink, FaultServer], Awaitable[Any]],
+    script: Script | None = None,
+    configuration: dict[str, Any] | None = None,
+    **options: Any,
+) -> FaultServer:
+    """Lets `talk` send to a fault server with a script; what that logged."""
+
+    async def main() -> FaultServer:
+        async with FaultServer(script) as server:
+            forwarder = load({"protocol": "http", "url": f"127.0.0.1:{server.port}/in"} | (configuration or {}))
+            async with opened(forwarder, **options) as sink:
+                await talk(sink, server)
+        return server
+
+    return asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def outcomes(
+    script: Script, *items: Item, configuration: dict[str, Any] | None = None, **options: Any
+) -> tuple[list[Outcome], FaultServer]:
+    """What becomes of `items` (one by default), sent one after the other."""
+    found: list[Outcome] = []
+
+    async def talk(sink: AiohttpSink, server: FaultServer) -> None:
+        for one in items or (item(),):
+            found.append(await sink.send(one))
+
+    server = run(talk, script, configuration, **options)
+    return found, server

@@ -1,0 +1,109 @@
+"""Records and settlements for the tests of what is written about them."""
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import msgspec
+
+from schemas import DeadLetter, Kind, Receipt, Record
+from transforms.delivery.model import Item, Outcome, Settlement, Verdict
+
+MESSAGES: dict[Kind, dict[str, Any]] = {
+    "event": {
+        "event": "session-started",
+        "session_id": "s-1",
+        "activity_id": "a-1",
+        "user_id": "u-1",
+        "time": "2020-02-17 15:03:23",
+    },
+    "status": {
+        "user_id": "u-1",
+        "activity_id": "a-1",
+        "num_attempted": 9,
+        "num_questions": 10,
+        "session_id": "s-1",
+        "session_duration": 8,
+        "status": "Completed",
+        "dt_started": "2020-02-17T15:03:23Z",
+        "dt_completed": "2020-02-17T15:11:43Z",
+    },
+    "score": {
+        "user_id": "u-1",
+        "activity_id": "a-1",
+        "session_id": "s-1",
+        "score": 8.5,
+        "max_score": 10,
+        "subscores": [
+            {
+                "id": "subscore-1",
+                "title": "Informational Text",
+                "num_questions": 5,
+                "num_attempted": 4,
+                "score": 4,
+                "max_score": 5,
+                "attempted_max_score": 4,
+                "items": ["293486384", "293481468"],
+            }
+        ],
+        "status": "Completed",
+    },
+}
+
+
+def a_record(
+    name: str = "1",
+    *,
+    user: str = "u-1",
+    kind: Kind = "event",
+    timestamp: int = 1_581_951_803_123,
+    place: int = 0,
+    session: str = "s-1",
+) -> Record:
+    message = {**MESSAGES[kind], "user_id": user, "session_id": session}
+    return Record(
+        id=str(uuid.uuid5(uuid.NAMESPACE_URL, name)),
+        kind=kind,
+        organisation="org",
+        lrs_id=None,
+        user_id=user,
+        timestamp=timestamp,
+        record_id=f"activity {name}",
+        place=place,
+        message=message,
+        body=msgspec.json.encode(message),
+        metadata={"grade": 5},
+    )
+
+
+def delivered(name: str = "1", forwarder: str = "f-1", **record: Any) -> Settlement:
+    item = Item(forwarder, a_record(name, **record), b'{"payload":1}', "record", 0, 1, 1_700_000_000_000)
+    return Settlement(item, Outcome(Verdict.DELIVERED, status=200))
+
+
+def given_up(name: str = "1", forwarder: str = "f-1", reason: str = "http_400", **record: Any) -> Settlement:
+    item = Item(
+        forwarder, a_record(name, **record), b'{"payload":1}', "record", 2, 3, 1_700_000_000_000, ambiguous=True
+    )
+    return Settlement(item, Outcome(Verdict.GIVE_UP, reason, status=400, response="no"))
+
+
+def read_part(path: Path) -> list[dict[str, Any]]:
+    """Rows of a part as any Avro tool gives them, through fastavro's own reader."""
+    with path.open("rb") as stream:
+        return [row for row in fastavro.reader(stream) if isinstance(row, dict)]
+
+
+def read_parts(directory: Path) -> list[dict[str, Any]]:
+    return [row for path in sorted(directory.glob("*.avro")) for row in read_part(path)]
+
+
+def as_typed(row: dict[str, Any], kind: type[Receipt] | type[DeadLetter]) -> Receipt | DeadLetter:
+    """The row as its type, times as epoch ms."""
+    times = {
+        name: value and round(value.timestamp() * 1000)
+        for name, value in row.items()
+        if name in ("first_attempt", "last_attempt", "settled_at")
+    }
+    return msgspec.convert({**row, **times}, kind)

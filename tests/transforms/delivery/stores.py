@@ -1,0 +1,42 @@
+"""Stores that are no local disk, for the tests."""
+
+import io
+import threading
+from collections.abc import Callable, Iterable
+from typing import BinaryIO
+
+
+class MemoryStore:
+    """A store in memory. `before_write` is called with each name that is about to be written, and may raise."""
+
+    def __init__(self) -> None:
+        self.root = "memory://out"
+        self.files: dict[str, bytes] = {}
+        self.lock = threading.Lock()
+        self.before_write: Callable[[str], None] = lambda name: None
+
+    def list(self, directory: str) -> list[str]:
+        with self.lock:
+            inside = (name.removeprefix(directory + "/") for name in self.files if name.startswith(directory + "/"))
+            return sorted(name for name in inside if "/" not in name)
+
+    def open(self, name: str) -> BinaryIO:
+        with self.lock:
+            if name not in self.files:
+                raise FileNotFoundError(name)
+            return io.BytesIO(self.files[name])
+
+    def write(self, name: str, pieces: Iterable[bytes]) -> None:
+        data = b"".join(pieces)
+        self.before_write(name)
+        with self.lock:
+            self.files[name] = data
+
+    def remove(self, name: str) -> None:
+        with self.lock:
+            self.files.pop(name, None)
+
+    def remove_all(self, directory: str) -> None:
+        with self.lock:
+            for known in [name for name in self.files if name.startswith(directory + "/")]:
+                del self.files[known]

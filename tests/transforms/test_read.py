@@ -1,0 +1,255 @@
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import orjson
+import pytest
+from apache_beam.internal import pickler
+
+from pipeline.sample import broken_lines, sample_activities, write_sample
+from schemas import Reject
+from transforms import read as reading
+from transforms.activity import ActivityDecoder, canonical
+from transforms.read import InputError, InputFile, ReadActivity, match_files, ranges_of
+from transforms.shuffle import ReadCounts, users_of
+
+Shard = tuple[int, Iterable[bytes]]
+
+
+def canonical_of(shard: Shard) -> list[str]:
+    return [canonical(activity).decode() for _, activities in users_of(shard[1]) for activity in activities]
+
+
+def run(out: Path, **how: Any) -> tuple[Counter[str], list[Reject], ReadCounts]:
+    """What ReadActivity gives on in-memory FnApiRunner; through files, since its elements do not come back here."""
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        outputs = pipeline | "Read" >> ReadActivity(**how)
+        _ = (
+            outputs.shards
+            | "By bucket" >> beam.GroupByKey()
+            | "Activities" >> beam.FlatMap(canonical_of)
+            | "Write activities" >> beam.io.WriteToText(str(out / "activities"), shard_name_template="")
+        )
+        _ = (
+            outputs.rejects
+            | "Rejects as text" >> beam.Map(lambda reject: repr(reject))
+            | "Write rejects" >> beam.io.WriteToText(str(out / "rejects"), shard_name_template="")
+        )
+        _ = (
+            outputs.counts
+            | "Counts as text" >> beam.Map(repr)
+            | "Write counts" >> beam.io.WriteToText(str(out / "counts"), shard_name_template="")
+        )
+    activities = Counter((out / "activities").read_text().splitlines())
+    rejects = [eval(line, {"Reject": Reject}) for line in (out / "rejects").read_text().splitlines()]  # noqa: S307
+    counts = [eval(line, {"ReadCounts": ReadCounts}) for line in (out / "counts").read_text().splitlines()]  # noqa: S307
+    return activities, sorted(rejects, key=lambda reject: (reject.file, reject.position)), sum(counts, ReadCounts())
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    directory = tmp_path / "out"
+    directory.mkdir()
+    return directory
+
+
+def expected(sessions: int, seed: int = 0) -> Counter[str]:
+    decoder = ActivityDecoder()
+    return Counter(canonical(decoder.decode_row(activity)).decode() for activity in sample_activities(sessions, seed))
+
+
+def write(path: Path, file_format: str, sessions: int, seed: int = 0) -> None:
+    with path.open("wb") as file:
+        write_sample(file, file_format, sessions, seed)
+
+
+def test_all_formats_in_one_run(tmp_path: Path, out: Path) -> None:
+    for seed, file_format in enumerate(("jsonl", "json", "avro", "parquet")):
+        write(tmp_path / f"in.{file_format}", file_format, 20, seed)
+    (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress(b"\n".join(map(orjson.dumps, sample_activities(20, 4)))))
+    activities, rejects, counts = run(out, files=match_files([str(tmp_path / "in.*")]))
+    assert activities == sum((expected(20, seed) for seed in range(5)), Counter[str]())
+    assert rejects == []
+    assert counts.accepted == activities.total()
+    size = sum(path.stat().st_size for path in tmp_path.glob("in.*") if path.suffix != ".parquet")
+    assert counts.size >= size
+
+
+def test_ranges_of_a_file_with_rejects(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "RANGE_SIZE", 10_000)
+    broken = broken_lines()
+    lines = []
+    for number, activity in enumerate(sample_activities(30)):
+        lines.append(orjson.dumps(activity))
+        if number % 7 == 0:
+            lines.append(next(broken))
+        if number % 11 == 0:
+            lines.append(b"")
+    path = tmp_path / "in.jsonl"
+    content = b"\xef\xbb\xbf" + b"\r\n".join(lines)
+    path.write_bytes(content)
+    files = match_files([str(path)])
+    assert len(ranges_of(files[0], "activity")) > 10
+    activities, rejects, counts = run(out, files=files)
+    assert activities == expected(30)
+    assert (counts.accepted, counts.rejected) == (activities.total(), len(rejects))
+    assert len(rejects) == len(range(0, activities.total(), 7))
+    assert counts.blank == len(range(0, activities.total(), 11))
+    for reject in rejects:
+        assert reject.file == str(path)
+        assert content[reject.position :].startswith(reject.content)
+        assert reject.length == len(reject.content)
+        assert content[reject.position - 1] == ord("\n")
+
+
+def test_small_blobs_are_gathered_over_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        write(tmp_path / f"{number:02d}.jsonl", "jsonl", 3, number)
+    do = ReadActivity(match_files([str(tmp_path / "*.jsonl")])).read_range
+    do.start_bundle()
+    for path in sorted(tmp_path.glob("*.jsonl")):
+        (part,) = ranges_of(InputFile(str(path), path.stat().st_size), "activity")
+        (counts,) = do.process(part)
+        assert counts.tag == "counts"
+    shards = list(do.finish_bundle())
+    assert len(shards) <= 64
+    assert sum(len(list(canonical_of((bucket.value[0], [bucket.value[1]])))) for bucket in shards) > 500
+
+
+def test_blobs_leave_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle can be the whole input: what was read must not pile up until it ends."""
+    monkeypatch.setattr(reading, "BLOCK_SIZE", 50_000)
+    path = tmp_path / "in.jsonl"
+    write(path, "jsonl", 300)
+    do = ReadActivity(match_files([str(path)])).read_range
+    do.start_bundle()
+    (part,) = ranges_of(InputFile(str(path), path.stat().st_size), "activity")
+    given = list(do.process(part))
+    assert len([shard for shard in given if isinstance(shard, tuple)]) > 64
+
+
+def test_stamps_and_xapi(tmp_path: Path, out: Path) -> None:
+    statement = {
+        "id": "r",
+        "actor": {"mbox": "mailto:x@y"},
+        "verb": {"id": "http://adlnet.gov/expapi/verbs/completed"},
+        "object": {"id": "https://quiz"},
+        "context": {"registration": "s"},
+        "timestamp": "2020-02-17T15:03:23Z",
+    }
+    (tmp_path / "in.json").write_text(json.dumps([statement, {}]))
+    how = {"input_format": "xapi", "organisation": "org", "lrs_id": "store"}
+    activities, (reject,), _ = run(out, files=match_files([str(tmp_path / "in.json")]), **how)
+    (found,) = map(orjson.loads, activities)
+    assert (found["action"], found["organisation"], found["lrs_id"]) == ("SUBMIT", "org", "store")
+    assert (reject.position, reject.content) == (1, b"{}")
+
+
+class Stop:
+    """Says stop from the n-th time on it is asked."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def stopping(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.size = 0
+        self.records = 0
+
+    def advance(self, *, size: int, records: int) -> None:
+        self.size += size
+        self.records += records
+
+
+def test_hooks(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    write(path, "jsonl", 1000)
+    heard = Heard()
+    files = match_files([str(path)])
+    (part,) = ranges_of(files[0], "activity")
+    do = ReadActivity(files, stop=Stop(3), progress=heard).read_range
+    do.start_bundle()
+    counts = list(do.process(part))[-1].value
+    assert counts.unfinished == 1
+    assert 0 < heard.records == counts.accepted < expected(1000).total()
+    assert 0 < heard.size <= counts.size < files[0].size
+    again = ReadActivity(files, stop=Stop(0)).read_range
+    again.start_bundle()
+    (left,) = again.process(part)
+    assert (left.value.unfinished, left.value.read) == (1, 0)
+
+
+def test_matching(tmp_path: Path) -> None:
+    for name in ("b.jsonl", "a.jsonl", "c.json"):
+        (tmp_path / name).write_text("{}\n")
+    files = match_files([str(tmp_path / "*.jsonl"), str(tmp_path / "*"), str(tmp_path / "a.jsonl")])
+    assert files == [InputFile(str(tmp_path / name), 3) for name in ("a.jsonl", "b.jsonl", "c.json")]
+    with pytest.raises(InputError, match=r"--input .*/x\*.jsonl matches no file"):
+        match_files([str(tmp_path / "*.jsonl"), str(tmp_path / "x*.jsonl")])
+    with pytest.raises(InputError, match="cannot list nowhere://x"):
+        match_files(["nowhere://x"])
+
+
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "a.jsonl").write_text("")
+    assert match_files([str(tmp_path / "*")]) == [InputFile(str(tmp_path / "a.jsonl"), 0)]
+    with pytest.raises(InputError, match=r"--input .*/in is a directory; give .*/in/\*"):
+        match_files([str(tmp_path / "in")])
+
+
+@pytest.mark.parametrize(
+    ("name", "input_format", "told", "expected"),
+    [
+        ("a.csv", "activity", None, "its extension does not tell the format"),
+        ("a.avro", "xapi", None, "xAPI statements are read from JSON"),
+        ("a.parquet.gz", "activity", None, "compressed inside"),
+        ("a.jsonl", "activity", "csv", "allowed: jsonl, json, avro, parquet"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_at_once(name: str, input_format: Any, told: str | None, expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        ReadActivity([InputFile(name, 5)], input_format, told)
+
+
+def test_an_empty_file_and_none_at_all(tmp_path: Path, out: Path) -> None:
+    for name in ("a.jsonl", "a.json", "a.jsonl.gz"):
+        (tmp_path / name).write_bytes(b"")
+    assert run(out, files=match_files([str(tmp_path / "a.*")])) == (Counter(), [], ReadCounts())
+    assert run(out, files=[]) == (Counter(), [], ReadCounts())
+
+
+def test_damaged_files_do_not_end_the_run(tmp_path: Path, out: Path) -> None:
+    for file_format in ("jsonl", "json", "avro", "parquet"):
+        whole = tmp_path / f"whole.{file_format}"
+        write(whole, file_format, 20)
+        content = whole.read_bytes()
+        (tmp_path / f"cut.{file_format}").write_bytes(content[: len(content) - 20])
+        (tmp_path / f"noise.{file_format}").write_bytes(b"\x00\xff\x80noise")
+        whole.unlink()
+    packed = gzip.compress(b"\n".join(map(orjson.dumps, sample_activities(20))))
+    (tmp_path / "cut.jsonl.gz").write_bytes(packed[: len(packed) - 20])
+    activities, rejects, counts = run(out, files=match_files([str(tmp_path / "*.*")]))
+    assert counts.rejected == len(rejects) == 9
+    assert len({reject.file for reject in rejects}) == 9
+    assert activities.total() > 3 * 200
+    assert set(activities) <= set(expected(20))
+
+
+def test_it_travels_to_other_processes(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    write(path, "jsonl", 5)
+    files = match_files([str(path)])
+    do = pickler.loads(pickler.dumps(ReadActivity(files, stop=Stop(9), progress=Heard()).read_range))
+    do.start_bundle()
+    counts = list(do.process(*ranges_of(files[0], "activity")))[-1].value
+    assert counts.accepted == expected(5).total()

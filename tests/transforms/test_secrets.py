@@ -1,0 +1,184 @@
+"""References, and secrets that do not show."""
+
+import base64
+import copy
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+
+from transforms.secrets import REDACTED, References, Scrubber, Secret, SecretError, is_redacted
+
+HIDDEN = "correct-horse"
+
+
+class TestSecret:
+    def test_shows_itself_only_when_asked(self) -> None:
+        secret = Secret(HIDDEN)
+        assert secret.reveal() == HIDDEN
+        assert HIDDEN not in f"{secret} {secret!r} {secret!s} {[secret]}"
+
+    @pytest.mark.parametrize(
+        "make", [pickle.dumps, copy.copy, copy.deepcopy, orjson.dumps, msgspec.json.encode, json.dumps]
+    )
+    def test_does_not_travel(self, make: Any) -> None:
+        with pytest.raises(TypeError) as caught:
+            make(Secret(HIDDEN))
+        assert HIDDEN not in str(caught.value)
+
+    def test_is_not_used_before_it_is_resolved(self) -> None:
+        pending = Secret("env:FORWARDER_A", pending=True)
+        with pytest.raises(SecretError, match="before it was resolved"):
+            pending.reveal()
+        assert pending.resolved(str.upper).reveal() == "ENV:FORWARDER_A"
+        plain = Secret("env:x")
+        assert plain.resolved(str.upper) is plain
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A secrets directory beside a file that is none of its business, laid out as Kubernetes mounts one."""
+    (tmp_path / "outside").write_text("outside")
+    root = tmp_path / "secrets"
+    (root / "..2024").mkdir(parents=True)
+    (root / "..2024" / "token").write_text("s3cret\n")
+    (root / "..data").symlink_to("..2024")
+    (root / "token").symlink_to("..data/token")
+    (root / "windows").write_bytes(b"s3cret\r\n")
+    (root / "blank").write_bytes(b"s3cret \n\n")
+    (root / "binary").write_bytes(b"\xff")
+    (root / "large").write_bytes(b"x" * 70_000)
+    (root / "out").symlink_to(tmp_path / "outside")
+    (root / "loop").symlink_to("loop")
+    (root / "dangling").symlink_to("nowhere")
+    (tmp_path / "secrets-too").mkdir()
+    (tmp_path / "secrets-too" / "x").write_text("neighbour")
+    return root
+
+
+class TestFiles:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("token", "s3cret"), ("windows", "s3cret"), ("blank", "s3cret \n"), ("./..data/token", "s3cret")],
+    )
+    def test_are_read_where_their_links_lead(self, directory: Path, name: str, value: str) -> None:
+        assert References(directory=str(directory)).resolve(f"file:{name}") == value
+
+    def test_by_their_whole_path(self, directory: Path) -> None:
+        assert References(directory=str(directory)).resolve(f"file:{directory / 'token'}") == "s3cret"
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("../outside", "outside of --secrets_dir"),
+            ("out", "outside of --secrets_dir"),
+            ("/etc/passwd", "outside of --secrets_dir"),
+            ("../secrets-too/x", "outside of --secrets_dir"),
+            ("nowhere", "not there"),
+            ("dangling", "not there"),
+            ("loop", "not there"),
+            (".", "not a regular file"),
+            ("..data", "not a regular file"),
+            ("binary", "not UTF-8"),
+            ("large", "more than"),
+            ("a\0b", "not a reference"),
+            ("", "not a reference"),
+        ],
+    )
+    def test_that_may_not_be_read(self, directory: Path, name: str, message: str) -> None:
+        with pytest.raises(SecretError, match=message):
+            References(directory=str(directory)).resolve(f"file:{name}")
+
+    def test_that_are_no_files(self, directory: Path) -> None:
+        os.mkfifo(directory / "pipe")
+        with pytest.raises(SecretError, match="not a regular file"):
+            References(directory=str(directory)).resolve("file:pipe")
+
+    def test_without_a_directory(self) -> None:
+        assert "no --secrets_dir" in str(References().problem("file:token"))
+        with pytest.raises(SecretError, match="no --secrets_dir"):
+            References().resolve("file:token")
+
+
+class TestEnvironment:
+    def test_under_the_prefix(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FORWARDER_TOKEN", HIDDEN)
+        monkeypatch.setenv("TENANT_TOKEN", "other")
+        assert References().resolve("env:FORWARDER_TOKEN") == HIDDEN
+        assert References(env_prefix="TENANT_").resolve("env:TENANT_TOKEN") == "other"
+
+    @pytest.mark.parametrize(
+        ("reference", "message"),
+        [
+            ("env:AWS_SECRET_ACCESS_KEY", "does not start with FORWARDER_"),
+            ("env:forwarder_token", "does not start with FORWARDER_"),
+            ("env:FORWARDER_NOT_SET", "FORWARDER_NOT_SET, which is not set"),
+            ("env:", "not a reference"),
+            ("env:FORWARDER_A=B", "not a reference"),
+            ("http://x", "not a reference"),
+        ],
+    )
+    def test_that_may_not_be_read(self, reference: str, message: str) -> None:
+        with pytest.raises(SecretError, match=message):
+            References().resolve(reference)
+
+    def test_an_empty_prefix_would_open_all_of_it(self) -> None:
+        with pytest.raises(ValueError, match="empty"):
+            References(env_prefix="")
+
+
+@pytest.mark.parametrize("text", ["[redacted]", "[REDACTED] ", "<redacted>", "REDACTED", "***", "••••"])
+def test_redactions(text: str) -> None:
+    assert is_redacted(text)
+
+
+@pytest.mark.parametrize("text", ["", "*", "Dave", "xxxxxxxxxxxx", "redacted-not", "a***"])
+def test_what_is_no_redaction(text: str) -> None:
+    assert not is_redacted(text)
+
+
+class TestScrubber:
+    SECRET = 'p"ss/w+rd& <é>'
+
+    @pytest.mark.parametrize(
+        "form",
+        [
+            SECRET,
+            SECRET.upper(),
+            "p%22ss%2Fw%2Brd%26%20%3C%C3%A9%3E",
+            "p%22ss%2fw%2brd%26%20%3c%c3%a9%3e",
+            "p%22ss/w%2Brd%26%20%3C%C3%A9%3E",
+            "p%22ss%2Fw%2Brd%26+%3C%C3%A9%3E",
+            r"p\"ss/w+rd& <é>",
+            r"p\"ss\/w+rd& <\u00e9>",
+            "p&quot;ss/w+rd&amp; &lt;é&gt;",
+            base64.b64encode(SECRET.encode()).decode(),
+            base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("="),
+        ],
+    )
+    def test_finds_each_form(self, form: str) -> None:
+        assert Scrubber([self.SECRET]).scrub(f"<<{form}>>") == f"<<{REDACTED}>>"
+
+    def test_of_secrets_that_overlap_the_longer_goes_first(self) -> None:
+        assert Scrubber(["abc", "abcdef", ""]).scrub("abcdef abc") == f"{REDACTED} {REDACTED}"
+
+    def test_the_end_of_a_text_that_was_cut(self) -> None:
+        scrubber = Scrubber([HIDDEN])
+        assert scrubber.scrub("sent corr", cut=True) == f"sent {REDACTED}"
+        assert scrubber.scrub("sent correct-hors", cut=True) == f"sent {REDACTED}"
+        assert scrubber.scrub("sent cor", cut=True) == "sent cor"
+        assert scrubber.scrub("sent corr") == "sent corr"
+
+    def test_nothing_to_hide(self) -> None:
+        assert Scrubber([]).scrub("text", cut=True) == "text"
+
+    def test_shows_and_sends_nothing(self) -> None:
+        scrubber = Scrubber([HIDDEN])
+        assert HIDDEN not in repr(scrubber)
+        with pytest.raises(TypeError):
+            pickle.dumps(scrubber)

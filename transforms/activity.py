@@ -1,0 +1,431 @@
+"""Session activity from JSON or from an Avro or Parquet row: what is accepted, what is refused and why.
+
+The rules are records.md section 1. msgspec decodes straight into the strict shape below; a line that does not fit it
+exactly (an extra field, a number in another spelling, anything broken) is first read by orjson, which checks all of it.
+msgspec alone would let invalid UTF-8 and numbers beyond double pass in fields that are ignored; a line that fits the
+strict shape has no such fields.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from math import isfinite
+from typing import Annotated, Any, Literal, NoReturn, get_args
+
+import msgspec
+import orjson
+
+from schemas import Activity, Response, SubscoreDefinition, Tag
+from schemas.activity import Action, Long, Number, Scalar, State
+
+MAX_LINE = 16 * 1024 * 1024
+"""Longest accepted line or element, in bytes, without the newline."""
+
+MAX_DEPTH = 1024
+"""Deepest accepted nesting of arrays and objects: the limit built into orjson, whatever the interpreter's stack."""
+
+BOM = b"\xef\xbb\xbf"
+
+TOO_LONG = f"longer than {MAX_LINE} bytes"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS = 946_684_800_000  # 2000-01-01
+_LAST_MS = 4_133_980_800_000 - 1  # the last of 2100
+_LONG_LIMIT = 2**63
+
+InputAction = Literal[
+    "START",
+    "RESUME",
+    "RESPOND",
+    "SAVE",
+    "AUTOSAVE",
+    "PAUSE",
+    "UNPAUSE",
+    "SUBMIT",
+    "SCORE",
+    "RESCORE",
+    "DISCARD",
+    "SET_STATUS",
+]
+InputStatus = Literal["Incomplete", "Completed", "Discarded", "PendingScoring", "Pending Scoring"]
+
+_Id = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class ActivityError(ValueError):
+    """Not session activity. The message says which field is wrong, how, and what is allowed."""
+
+
+class _NotFiniteError(Exception):
+    """NaN or Infinity in a row."""
+
+
+class _Wire(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """`Activity` as it may be spelled in input: times as text, null where there is a default."""
+
+    record_id: _Id
+    user_id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    session_id: _Id
+    activity_id: _Id
+    action: Action
+    occurred_at: Annotated[int, msgspec.Meta(ge=_FIRST_MS, le=_LAST_MS)] | str
+    organisation: str | None = None
+    lrs_id: str | None = None
+    state: State | None = None
+    seq: Long | None = None
+    session_duration: Number | None = None
+    num_questions: Number | None = None
+    status: InputStatus | None = None
+    pending_scoring: bool | None = None
+    responses: list[Response] | None = None
+    subscores: list[SubscoreDefinition] | None = None
+    item_tags: dict[str, list[Tag]] | None = None
+    metadata: dict[str, Scalar] | None = None
+
+
+class _OpenWire(_Wire, gc=False, forbid_unknown_fields=False):
+    """The same, other fields ignored: only for lines that something else has checked."""
+
+
+_decode_strict = msgspec.json.Decoder(_Wire).decode
+_decode_open = msgspec.json.Decoder(_OpenWire).decode
+_encode = msgspec.json.Encoder().encode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+
+_TIME_FORMS = "epoch milliseconds of the years 2000 to 2100, RFC 3339 with a zone, or 'YYYY-MM-DD HH:MM:SS' in UTC"
+_ALLOWED = {
+    "action": "one of " + " ".join(get_args(InputAction)),
+    "state": "one of " + " ".join(get_args(State)),
+    "status": "one of Incomplete Completed Discarded PendingScoring",
+    "occurred_at": _TIME_FORMS,
+    "record_id": "a string that is not empty",
+    "session_id": "a string that is not empty",
+    "activity_id": "a string that is not empty",
+    "user_id": "a string of 1 to 256 characters",
+    "seq": "an integer of 64 bits or null",
+    "metadata": "a map of string to string, number, boolean or null",
+}
+_SPECIAL = frozenset({"START_OR_RESUME", "SET_STATUS"})
+_FIELDS = _Wire.__struct_fields__
+_COMPOUND = frozenset({"responses", "subscores", "item_tags", "metadata"})
+_NESTED = {
+    "responses": Response.__struct_fields__,
+    "subscores": SubscoreDefinition.__struct_fields__,
+}
+
+
+class ActivityDecoder:
+    """Reads activity. `organisation` and `lrs_id` are given to activity that carries none, before anything else."""
+
+    def __init__(self, organisation: str | None = None, lrs_id: str | None = None) -> None:
+        self.organisation = organisation
+        self.lrs_id = lrs_id
+
+    def decode(self, line: bytes) -> Activity:
+        """The activity on `line`, a JSON object with or without a BOM before it. Raises ActivityError."""
+        return self._stamped(_activity(_read(line)[0]))
+
+    def admit(self, line: bytes) -> tuple[str, bytes]:
+        """The user id of the activity on `line`, and that activity as `decode_admitted` reads it.
+
+        This is `line` itself unless it has other fields, or lacks what is given to it. Raises ActivityError.
+        """
+        wire, strict = _read(line)
+        if strict and not self._lacking(wire):
+            if isinstance(wire.occurred_at, str):
+                epoch_ms(wire.occurred_at)
+            return wire.user_id, line
+        return wire.user_id, encode(self._stamped(_activity(wire)))
+
+    def decode_row(self, row: Mapping[str, Any]) -> Activity:
+        """The activity in `row`: the fields of an Avro record or a Parquet row. Raises ActivityError.
+
+        Beside JSON's types it may hold datetimes (without a zone: UTC), decimals, UTF-8 as bytes, and lists and maps as
+        JSON text: Parquet has no column for maps of mixed values.
+        """
+        if not isinstance(row, Mapping):
+            raise ActivityError(f"a record is needed, not {type(row).__name__}")
+        fields = {}
+        for name in _FIELDS:
+            if name in row:
+                try:
+                    value = _plain(row[name])
+                    fields[name] = orjson.loads(value) if name in _COMPOUND and isinstance(value, str) else value
+                except UnicodeError:
+                    raise ActivityError(f"{name}: not valid UTF-8") from None
+                except orjson.JSONDecodeError as error:
+                    raise ActivityError(f"{name}: {_syntax_reason(error, b'')}") from None
+                except _NotFiniteError:
+                    raise ActivityError(f"{name}: NaN and Infinity are not numbers here") from None
+        wire = _fitted(fields)
+        _check_special(wire)
+        return self._stamped(_activity(wire))
+
+    def admit_row(self, row: Mapping[str, Any]) -> tuple[str, bytes]:
+        """As `admit`, of an Avro record or a Parquet row."""
+        activity = self.decode_row(row)
+        return activity.user_id, encode(activity)
+
+    def _lacking(self, activity: "Activity | _Wire") -> bool:
+        return (self.organisation is not None and activity.organisation is None) or (
+            self.lrs_id is not None and activity.lrs_id is None
+        )
+
+    def _stamped(self, activity: Activity) -> Activity:
+        if not self._lacking(activity):
+            return activity
+        return msgspec.structs.replace(
+            activity,
+            organisation=self.organisation if activity.organisation is None else activity.organisation,
+            lrs_id=self.lrs_id if activity.lrs_id is None else activity.lrs_id,
+        )
+
+
+def encode(activity: Activity) -> bytes:
+    """Compact JSON that `decode_admitted` reads back as an equal activity."""
+    return _encode(activity)
+
+
+def decode_admitted(line: bytes) -> Activity:
+    """The activity on a line that came from `admit` or `encode`.
+
+    Unlike input it may hold START_OR_RESUME, and nothing is stamped.
+    """
+    return _activity(_decode_strict(line))
+
+
+def canonical(activity: Activity) -> bytes:
+    """JSON that is equal for equal activity, whatever it was read from: the duplicates rule of records.md section 2.
+
+    Compact UTF-8, keys sorted, defaults left out, numbers of equal value spelled alike (1.0 as 1).
+    """
+    return _encode_sorted(numbers_alike(msgspec.to_builtins(activity)))
+
+
+def epoch_ms(text: str, field: str = "occurred_at") -> int:
+    """Epoch milliseconds, truncated, of RFC 3339 with a zone or `YYYY-MM-DD HH:MM:SS` in UTC.
+
+    RFC 3339 as records.md takes it: `+0000` as well as `+00:00`, any number of fraction digits, T and Z in either case
+    or a space for T, a leap second as the second after it. Raises ActivityError, which names `field`, also outside the
+    years 2000 to 2100.
+    """
+    spelled, leap = text, 0
+    if spelled[16:19] == ":60":
+        spelled, leap = f"{spelled[:17]}59{spelled[19:]}", 1000
+    if len(spelled) > 27:  # more than microseconds, which msgspec would round
+        spelled = re.sub(r"(\.\d{6})\d+", r"\1", spelled)
+    try:
+        moment = msgspec.convert(spelled, datetime)
+    except msgspec.ValidationError:
+        _refuse_time(text, field)
+    if moment.tzinfo is None and not (len(text) == 19 and text[10] == " "):
+        _refuse_time(text, field)
+    milliseconds = _milliseconds(moment) + leap
+    if leap and milliseconds // 1000 % 86_400:  # leap seconds end a day of UTC
+        _refuse_time(text, field)
+    if not _FIRST_MS <= milliseconds <= _LAST_MS:
+        _refuse_time(text, field)
+    return milliseconds
+
+
+def parse_object(line: bytes) -> dict[str, Any]:
+    """The JSON object on `line`, every byte of it checked: UTF-8, escapes, depth, numbers. Raises ActivityError."""
+    if len(line) > MAX_LINE:
+        raise ActivityError(TOO_LONG)
+    line = line.removeprefix(BOM)
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise ActivityError(_syntax_reason(error, line)) from None
+    if not isinstance(value, dict):
+        raise ActivityError(f"a JSON object is needed, not {_json_type(value)}")
+    return value
+
+
+def numbers_alike(value: Any) -> Any:
+    """JSON `value` with numbers of equal value spelled alike: 1.0 as 1."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _LONG_LIMIT:
+        return int(value)
+    if isinstance(value, dict):
+        return {name: numbers_alike(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [numbers_alike(entry) for entry in value]
+    return value
+
+
+def _read(line: bytes) -> tuple[_Wire, bool]:
+    """What is on a line of input, checked but for the time, and whether it fits the strict shape as it is."""
+    if len(line) > MAX_LINE:
+        raise ActivityError(TOO_LONG)
+    try:
+        wire = _decode_strict(line)
+        strict = True
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        wire = _read_closely(line)
+        strict = False
+    if wire.action in _SPECIAL:
+        _check_special(wire)
+    return wire, strict
+
+
+def _read_closely(line: bytes) -> _Wire:
+    fields = parse_object(line)
+    try:
+        return _decode_open(line)
+    except (msgspec.DecodeError, RecursionError):
+        return _fitted(fields)
+
+
+def _check_special(wire: _Wire) -> None:
+    """Refuse what only the job itself may say, and a SET_STATUS that sets none."""
+    if wire.action == "START_OR_RESUME":
+        raise ActivityError(
+            f"action: not allowed (Invalid enum value 'START_OR_RESUME'); allowed: {_ALLOWED['action']}"
+        )
+    if wire.action == "SET_STATUS" and wire.status is None:
+        raise ActivityError(f"status: SET_STATUS needs one; allowed: {_ALLOWED['status']}")
+
+
+def _activity(wire: _Wire) -> Activity:
+    when = wire.occurred_at
+    return Activity(
+        wire.record_id,
+        wire.user_id,
+        wire.session_id,
+        wire.activity_id,
+        wire.action,
+        when if isinstance(when, int) else epoch_ms(when),
+        wire.organisation,
+        wire.lrs_id,
+        wire.state or "initial",
+        wire.seq,
+        wire.session_duration,
+        wire.num_questions,
+        "PendingScoring" if wire.status == "Pending Scoring" else wire.status,
+        wire.pending_scoring or False,
+        wire.responses or [],
+        wire.subscores or [],
+        wire.item_tags or {},
+        wire.metadata or {},
+    )
+
+
+def _fitted(fields: dict[str, Any]) -> _Wire:
+    """`fields` without the unknown ones and with numbers as the schema spells them: 3.0 is a `seq`, 1e30 no long."""
+    known = {name: fields[name] for name in _FIELDS if name in fields}
+    for name, nested in _NESTED.items():
+        if isinstance(known.get(name), list):
+            known[name] = [_only(nested, entry) for entry in known[name]]
+    for entry in _dicts(known.get("responses")):
+        _respell(entry, whole=("revision",), numbers=("score", "max_score"))
+    for entry in _dicts(known.get("subscores")):
+        if isinstance(entry.get("tags"), list):
+            entry["tags"] = [_only(Tag.__struct_fields__, tag) for tag in entry["tags"]]
+    if isinstance(known.get("item_tags"), dict):
+        known["item_tags"] = {
+            item: [_only(Tag.__struct_fields__, tag) for tag in tags] if isinstance(tags, list) else tags
+            for item, tags in known["item_tags"].items()
+            if tags is not None
+        }
+    if isinstance(known.get("metadata"), dict):
+        known["metadata"] = {name: _number(value) for name, value in known["metadata"].items()}
+    _respell(known, whole=("occurred_at", "seq"), numbers=("session_duration", "num_questions"))
+    try:
+        return msgspec.convert(known, _Wire)
+    except msgspec.ValidationError as error:
+        raise ActivityError(_shape_reason(str(error))) from None
+
+
+def _only(names: tuple[str, ...], entry: object) -> object:
+    return {name: entry[name] for name in names if name in entry} if isinstance(entry, dict) else entry
+
+
+def _dicts(entries: object) -> list[dict[str, Any]]:
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _respell(fields: dict[str, Any], whole: tuple[str, ...], numbers: tuple[str, ...]) -> None:
+    for name in whole:
+        value = fields.get(name)
+        if isinstance(value, float) and value.is_integer():
+            fields[name] = int(value)
+    for name in numbers:
+        if name in fields:
+            fields[name] = _number(fields[name])
+
+
+def _number(value: object) -> object:
+    """An integer of more than 64 bits as the double that Avro would hold; anything else as it is."""
+    if isinstance(value, int) and not -_LONG_LIMIT <= value < _LONG_LIMIT:
+        return float(value)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """A value of an Avro record or a Parquet row as JSON would hold it. Raises UnicodeError or _NotFiniteError."""
+    if isinstance(value, str):
+        value.encode()  # lone surrogates do not encode
+        return value
+    if isinstance(value, float) and not isfinite(value):
+        raise _NotFiniteError
+    if isinstance(value, datetime):
+        return _milliseconds(value)
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, Mapping):
+        return {_plain(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _milliseconds(moment: datetime) -> int:
+    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+
+
+def _refuse_time(text: str, field: str) -> NoReturn:
+    raise ActivityError(f"{field}: {text[:40]!r} is not allowed; allowed: {_TIME_FORMS}") from None
+
+
+def _syntax_reason(error: orjson.JSONDecodeError, line: bytes) -> str:
+    try:
+        line.decode()
+    except UnicodeDecodeError as unicode_error:
+        return f"not valid UTF-8 at byte {unicode_error.start}"
+    if "infinity" in error.msg:
+        return f"a number beyond double at character {error.pos}"
+    if "depth" in error.msg:
+        return f"nested deeper than {MAX_DEPTH} levels"
+    if "surrogate" in error.msg:
+        return f"a lone surrogate at character {error.pos}"
+    return f"not JSON: {error.msg.partition(': line ')[0]} at character {error.pos}"
+
+
+def _shape_reason(message: str) -> str:
+    """msgspec's message with the field first and what is allowed last."""
+    problem, _, path = message.partition(" - at `$")
+    path = path.strip("`.")
+    missing = re.fullmatch(r"Object missing required field `(.*)`", problem)
+    if missing:
+        path, problem = f"{path}.{missing[1]}".strip("."), "missing"
+    problem = problem.replace("`", "")
+    if len(problem) > 80:
+        problem = problem[:80] + "..."
+    allowed = _ALLOWED.get(path.partition("[")[0])
+    if allowed is None:
+        return f"{path}: {problem}"
+    return f"{path}: {'missing' if missing else 'not allowed (' + problem + ')'}; allowed: {allowed}"
+
+
+def _json_type(value: object) -> str:
+    if isinstance(value, list):
+        return "an array"
+    if isinstance(value, str):
+        return "a string"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return "a number"

@@ -1,0 +1,41 @@
+"""Times as the messages print them. All epoch milliseconds in, UTC out, truncated to the second."""
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@lru_cache(maxsize=4096)
+def _date(day: int) -> str:
+    return (_EPOCH + timedelta(days=day)).date().isoformat()
+
+
+def _date_and_clock(millis: int) -> tuple[str, str]:
+    day, second = divmod(millis // 1000, 86_400)
+    minute, second = divmod(second, 60)
+    hour, minute = divmod(minute, 60)
+    return _date(day), f"{hour:02}:{minute:02}:{second:02}"
+
+
+def snapshot_time(millis: int) -> str:
+    """`2020-02-17T15:03:23Z`, as `dt_started` and `dt_completed` print."""
+    date, clock = _date_and_clock(millis)
+    return f"{date}T{clock}Z"
+
+
+def event_time(millis: int) -> str:
+    """`2020-02-17 15:03:23`, as an event's `time` prints."""
+    date, clock = _date_and_clock(millis)
+    return f"{date} {clock}"
+
+
+def rfc3339(millis: int) -> str:
+    """`2020-02-17T15:03:23.000Z`: not truncated."""
+    date, clock = _date_and_clock(millis)
+    return f"{date}T{clock}.{millis % 1000:03}Z"
+
+
+def utc(millis: int) -> datetime:
+    """The instant as an aware datetime, as query documents hold dates."""
+    return _EPOCH + timedelta(milliseconds=millis)

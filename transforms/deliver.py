@@ -1,0 +1,256 @@
+"""Deliver: records to the forwarders they are due to, in order per user, each end of one in the books and the journal.
+
+The machinery is `transforms.delivery`; here it meets Beam.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from schemas import Record
+from transforms.books import Books, Ledger
+from transforms.buckets import bucket_of
+from transforms.delivery.aws import StreamLimits
+from transforms.delivery.engine import Deliveries, DeliveriesStoppedError
+from transforms.delivery.firehose import FirehoseSink
+from transforms.delivery.history import History, HistoryIndex
+from transforms.delivery.http import AiohttpSink
+from transforms.delivery.journal import Journal, epoch_ms, new_worker_name
+from transforms.delivery.kinesis import KinesisSink, partition_key
+from transforms.delivery.model import BatchSink, Item, Outcome, Settlement, Verdict
+from transforms.delivery.policy import DeliverySettings
+from transforms.forwarder_source import ForwarderSource
+from transforms.forwarders import Forwarder, KinesisTarget
+from transforms.match import Match
+from transforms.progress import Progress
+from transforms.statement import StatementBuilder, encode_payload
+from transforms.summary import Summary
+
+HOPS = "forward_hops"
+"""The metadata key under which a record says how many forwarders it has been through (X-Forward-Hops)."""
+
+_LOG = logging.getLogger(__name__)
+_WATCH = 0.2
+_NOTHING: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class DeliverOptions:
+    """What a worker needs to deliver; holds no secret.
+
+    output, run_id: of the journal. history: what earlier runs delivered, which is not sent again; None sends it all.
+    limits: of the data streams, by forwarder id. allow_networks: CIDRs that HTTP may reach though they are private.
+    """
+
+    output: str
+    run_id: str
+    history: HistoryIndex | None
+    limits: Mapping[str, StreamLimits]
+    allow_networks: tuple[str, ...]
+    settings: DeliverySettings
+
+
+@dataclass(eq=False)
+class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summary]]):
+    """PCollection[list[Match]] -> PCollection[Summary]: the books of what was delivered.
+
+    A user's matches come in their order, in one bundle. Nothing is emitted before everything in the bundle is settled.
+    """
+
+    forwarders: ForwarderSource
+    statements: StatementBuilder
+    options: DeliverOptions
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, matches: PCollection[list[Match]]) -> PCollection[Summary]:
+        send = beam.ParDo(_Send(self.forwarders, self.statements, self.options, self.progress))
+        books: PCollection[Summary] = matches | "Send" >> send.with_output_types(Summary)
+        return books
+
+
+class _Send(beam.DoFn):
+    def __init__(
+        self, forwarders: ForwarderSource, statements: StatementBuilder, options: DeliverOptions, progress: Progress
+    ) -> None:
+        self._source = forwarders
+        self._statements = statements
+        self._options = options
+        self._progress = progress
+        self._sender: _Sender | None = None
+
+    def start_bundle(self) -> None:
+        if self._sender is None:
+            self._sender = _Sender(self._source.resolve(), self._statements, self._options, self._progress)
+
+    def process(self, matches: list[Match]) -> None:
+        self._running().send(matches)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        summary = self._running().finish()
+        yield WindowedValue(summary, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+
+    def teardown(self) -> None:
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
+
+    def _running(self) -> "_Sender":
+        if self._sender is None:
+            raise RuntimeError("start_bundle was not called")
+        return self._sender
+
+
+class _Sender:
+    """One worker's engine, journal and books, and the thread that watches for the run to be stopped."""
+
+    def __init__(
+        self,
+        forwarders: tuple[Forwarder, ...],
+        statements: StatementBuilder,
+        options: DeliverOptions,
+        progress: Progress,
+    ) -> None:
+        self._statements = statements
+        self._forwarders = {forwarder.id: forwarder for forwarder in forwarders}
+        self._streams = {
+            forwarder.id
+            for forwarder in forwarders
+            if isinstance(forwarder.target, KinesisTarget) and forwarder.target.service == "streams"
+        }
+        self._settings = options.settings
+        self._progress = progress
+        self._ledger = Ledger()
+        self._books = Books()
+        self._journal = Journal(options.output, options.run_id, new_worker_name())
+        self._history = History(options.history) if options.history is not None else None
+        self._deliveries = Deliveries(
+            forwarders,
+            self._settle,
+            options.settings,
+            http_sink=partial(AiohttpSink, allow_networks=options.allow_networks),
+            batch_sink=partial(_batch_sink, limits=options.limits),
+        )
+        self._stopped = False
+        self._closing = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="stop watcher", daemon=True)
+        self._watcher.start()
+
+    def send(self, matches: list[Match]) -> None:
+        """Hand a block of one bucket's matches to the engine; what an earlier run delivered is only counted."""
+        delivered = self._delivered(matches[0].record)
+        items: list[Item] = []
+        undecided: list[Settlement] = []
+        for match in matches:
+            payload = _Payloads(match, self._statements)
+            hops = _hops(match.record)
+            hashed_key = partition_key(match.record.user_id) != match.record.user_id
+            for forwarder_id in match.forwarders:
+                account = self._books.account(forwarder_id)
+                account.matched += 1
+                if match.record.id in delivered.get(forwarder_id, _NOTHING):
+                    account.already_delivered += 1
+                else:
+                    items.append(payload.item(self._forwarders[forwarder_id], hops))
+                    account.hashed_keys += hashed_key and forwarder_id in self._streams
+            for forwarder_id in match.undecided:
+                self._books.account(forwarder_id).matched += 1
+                undecided.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _UNDECIDED))
+        if undecided:
+            self._settle(undecided)
+        if items and not self._stopped:
+            try:
+                self._deliveries.submit(items)
+            except DeliveriesStoppedError:
+                self._stopped = True
+
+    def finish(self) -> Summary:
+        """Wait until all is settled, or the run is stopped; what was counted since the last time."""
+        try:
+            self._deliveries.drain()
+        except DeliveriesStoppedError:
+            self._stopped = True
+            self._deliveries.stop()
+        self._journal.flush()
+        books, self._books = self._books, Books()
+        books.merge(self._ledger.take())
+        for account in books.accounts.values():
+            # What is neither delivered nor given up: only a run that was stopped leaves any.
+            if self._stopped:
+                account.pending = account.matched - account.delivered - account.already_delivered - account.dead
+        self._progress.flush()
+        return Summary(books=books, stopped=self._stopped)
+
+    def close(self) -> None:
+        self._closing.set()
+        self._watcher.join()
+        self._deliveries.close()
+        self._journal.close()
+
+    def _delivered(self, record: Record) -> Mapping[str, frozenset[str]]:
+        return self._history.bucket(bucket_of(record.user_id)) if self._history is not None else {}
+
+    def _settle(self, settlements: Sequence[Settlement]) -> None:
+        self._journal.settle(settlements)
+        self._ledger.settle(settlements, epoch_ms())
+        self._progress.advance(delivered=len(settlements))
+
+    def _watch(self) -> None:
+        while not self._closing.wait(_WATCH):
+            if self._progress.stopping():
+                _LOG.info("taking no more records; what is in flight has %g s to end", self._settings.grace)
+                self._deliveries.stop(self._settings.grace)
+                return
+
+
+_UNDECIDED = Outcome(
+    Verdict.GIVE_UP, "undecided", response="a regular expression of the forwarder's query hit its match limit"
+)
+
+
+class _Payloads:
+    """A record's payloads, each encoded once however many forwarders get it."""
+
+    def __init__(self, match: Match, statements: StatementBuilder) -> None:
+        self._record = match.record
+        self._statement = match.statement
+        self._stored = match.stored
+        self._statements = statements
+        self._encoded: dict[str, bytes] = {}
+
+    def item(self, forwarder: Forwarder, hops: int) -> Item:
+        if self._stored is not None:
+            return Item(forwarder.id, self._record, self._stored.payload, self._stored.kind, hops)
+        payload = self._encoded.get(forwarder.payload)
+        if payload is None:
+            payload = encode_payload(self._record, forwarder.payload, self._built)
+            self._encoded[forwarder.payload] = payload
+        return Item(forwarder.id, self._record, payload, forwarder.payload, hops)
+
+    def _built(self) -> dict[str, Any]:
+        if self._statement is None:
+            self._statement = self._statements.statement(self._record)
+        return self._statement
+
+
+def _hops(record: Record) -> int:
+    hops = record.metadata.get(HOPS)
+    return hops if isinstance(hops, int) and hops > 0 else 0
+
+
+def _batch_sink(forwarder: Forwarder, limits: Mapping[str, StreamLimits]) -> BatchSink:
+    if not isinstance(forwarder.target, KinesisTarget):
+        raise TypeError(f"forwarder {forwarder.id} is no Kinesis forwarder")
+    if forwarder.target.service == "firehose":
+        return FirehoseSink(forwarder.target)
+    return KinesisSink(forwarder.target, limits.get(forwarder.id))

@@ -1,0 +1,181 @@
+"""Which addresses may be dialled (forwarders.md section 2): what an outsider could use to reach the inside is refused.
+
+The guard stands at the socket, because only there it is known what is dialled: a literal address never meets a
+resolver, a name can resolve to something else the next time, and `0x7f.1` is 127.0.0.1 to the C library.
+"""
+
+import socket
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+# What the event loop hands to a socket factory: family, type, protocol, canonical name, socket address.
+AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
+
+_REFUSED_IPV4 = tuple(
+    (IPv4Network(network), why)
+    for network, why in (
+        # Clouds' metadata services first, so that the reason given is the telling one.
+        ("169.254.169.254/32", "a metadata service"),
+        ("169.254.170.2/32", "a metadata service"),
+        ("168.63.129.16/32", "a metadata service"),  # Azure's, at an address that looks public
+        ("100.100.100.200/32", "a metadata service"),  # Alibaba's
+        ("192.0.0.192/32", "a metadata service"),  # Oracle's
+        ("0.0.0.0/8", "this host"),
+        ("10.0.0.0/8", "private"),
+        ("100.64.0.0/10", "shared by a carrier (CGNAT)"),
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "link-local"),
+        ("172.16.0.0/12", "private"),
+        ("192.0.0.0/24", "reserved"),
+        ("192.0.2.0/24", "reserved"),
+        ("192.31.196.0/24", "reserved"),
+        ("192.52.193.0/24", "reserved"),
+        ("192.88.99.0/24", "reserved"),
+        ("192.168.0.0/16", "private"),
+        ("192.175.48.0/24", "reserved"),
+        ("198.18.0.0/15", "reserved"),
+        ("198.51.100.0/24", "reserved"),
+        ("203.0.113.0/24", "reserved"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved"),
+    )
+)
+
+_REFUSED_IPV6 = tuple(
+    (IPv6Network(network), why)
+    for network, why in (
+        ("::/128", "this host"),
+        ("::1/128", "loopback"),
+        ("fd00:ec2::254/128", "a metadata service"),
+        ("fd20:ce::254/128", "a metadata service"),
+        ("fc00::/7", "private"),
+        ("fe80::/10", "link-local"),
+        ("fec0::/10", "private"),
+        ("ff00::/8", "multicast"),
+        ("2001::/23", "reserved"),
+        ("2001:db8::/32", "reserved"),
+        ("2620:4f:8000::/48", "reserved"),
+        ("3fff::/20", "reserved"),
+    )
+)
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+
+_COMPATIBLE = IPv6Network("::/96")
+_TRANSLATED = IPv6Network("::ffff:0:0:0/96")
+_NAT64 = IPv6Network("64:ff9b::/96")
+_NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
+
+
+class AddressRefusedError(OSError):
+    """The address about to be dialled is in a refused range."""
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(f"{address} is refused: {why}")
+
+
+def parse_networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
+    """The networks that `--allow_network` names, as CIDR or single addresses. Raises ValueError for what is neither."""
+    networks = []
+    for text in texts:
+        try:
+            networks.append(ip_network(text.strip()))
+        except ValueError as error:
+            raise ValueError(f"--allow_network {text!r} is not a network such as 10.1.0.0/16: {error}") from None
+    return tuple(networks)
+
+
+class AddressGuard:
+    """Judges addresses; makes sockets for those that may be dialled.
+
+    `allow_networks` are exceptions to the refused ranges (`--allow_network`). An IPv4 address inside an IPv6 one
+    (mapped, compatible, translated, 6to4, Teredo, NAT64) is judged in its place.
+    """
+
+    def __init__(self, allow_networks: Iterable[str] = ()) -> None:
+        self._allowed = parse_networks(allow_networks)
+
+    def refusal(self, address: str) -> str | None:
+        """What range makes `address` (a literal, an IPv6 scope allowed) one not to dial, or None if it may be."""
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return "not an address"
+        if self._is_allowed(parsed):
+            return None
+        if isinstance(parsed, IPv4Address):
+            return _refused_ipv4(parsed)
+        inside = embedded(parsed)
+        if not inside:
+            return _refused_ipv6(parsed)
+        for one in inside:
+            if not self._is_allowed(one) and (why := _refused_ipv4(one)):
+                return why
+        return None
+
+    def socket(self, info: AddressInfo) -> socket.socket:
+        """aiohttp's `socket_factory`: sees every address before it is dialled. Raises AddressRefusedError."""
+        family, kind, protocol, _, address = info
+        if family not in (socket.AF_INET, socket.AF_INET6):
+            raise AddressRefusedError(str(address), "not an internet address")
+        if why := self.refusal(str(address[0])):
+            raise AddressRefusedError(str(address[0]), why)
+        return socket.socket(family, kind, protocol)
+
+    def _is_allowed(self, address: IPAddress) -> bool:
+        return any(address in network for network in self._allowed)
+
+
+def embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:
+    """Every IPv4 address that a packet to `address` may end at; empty if it holds none."""
+    number = int(address)
+    low = IPv4Address(number & 0xFFFFFFFF)
+    if address.ipv4_mapped is not None:
+        return (address.ipv4_mapped,)
+    if number > 1 and address in _COMPATIBLE:
+        return (low,)
+    if address in _TRANSLATED or address in _NAT64:
+        return (low,)
+    if address.sixtofour is not None:
+        return (address.sixtofour,)
+    if address.teredo is not None:
+        return address.teredo
+    if address in _NAT64_LOCAL:
+        return _nat64_local(number)
+    return ()
+
+
+def _nat64_local(number: int) -> tuple[IPv4Address, ...]:
+    """The IPv4 addresses inside 64:ff9b:1::/48, in every form of RFC 6052 that the number may be in.
+
+    The site that runs the translator chose the prefix length, so each reading has to be harmless. A reading counts
+    when the bits that it leaves unused are zero.
+    """
+    readings = []
+    if low := number & 0xFFFFFFFF:
+        readings.append(low)
+    if number >> 56 & 0xFF == 0:
+        for length in (48, 56, 64):
+            # The address runs up to bit 64 and on from bit 72: the octet between is zero in every form.
+            high_bits = 64 - length
+            low_bits = 32 - high_bits
+            unused = 128 - 72 - low_bits
+            if number & ((1 << unused) - 1) == 0:
+                high = number >> 64 & ((1 << high_bits) - 1)
+                readings.append(high << low_bits | number >> unused & ((1 << low_bits) - 1))
+    # None fits: 0.0.0.0 stands for an address that nobody can judge, and is refused.
+    return tuple(map(IPv4Address, readings)) or (IPv4Address(0),)
+
+
+def _refused_ipv4(address: IPv4Address) -> str | None:
+    return next((why for network, why in _REFUSED_IPV4 if address in network), None)
+
+
+def _refused_ipv6(address: IPv6Address) -> str | None:
+    for network, why in _REFUSED_IPV6:
+        if address in network:
+            return why
+    # Outside of global unicast nothing belongs to anybody on the internet.
+    return None if address in _GLOBAL_UNICAST else "reserved"

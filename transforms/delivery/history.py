@@ -1,0 +1,505 @@
+"""What earlier runs settled (forwarders.md section 4): "the latest receipt of (forwarder, id) decides".
+
+Receipts can be far more than memory holds, and users are worked on bucket by bucket. So the launcher makes one
+sequential pass over the parts, sorts what it needs into `BUCKETS` files, and leaves under the output, for each bucket,
+the ids that each forwarder has. A worker loads the bucket it works on. With `dead_letters` the same pass leaves, for
+each bucket, what a redrive has to send, in order.
+"""
+
+import io
+import logging
+import struct
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import fastavro
+import msgspec
+
+from schemas import KINDS, DeadLetter, Kind, avro_schema
+from transforms.buckets import BUCKETS, bucket_of
+from transforms.delivery.container import Block, Reader, TornError, plain
+from transforms.delivery.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
+from transforms.delivery.storage import LocalStorage, Storage, storage_at
+
+logger = logging.getLogger(__name__)
+
+INDEX = ".history"
+"""The directory under the output that holds indexes, one directory for each run that is under way."""
+
+Delivered = Mapping[str, frozenset[str]]
+"""Forwarder id to the ids of the records it has, for the users of one bucket."""
+
+_SPILL_ROWS = 200_000
+_SPILL_BYTES = 32 * 1024 * 1024
+_FRAME = struct.Struct("<I")
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_delivered = msgspec.msgpack.Decoder(dict[str, frozenset[str]]).decode
+_decode_dead_letter = msgspec.msgpack.Decoder(DeadLetter).decode
+
+
+class _Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What decides, of one receipt."""
+
+    forwarder: int
+    id: str
+    settled_at: int
+    delivered: bool
+
+
+_decode_rows = msgspec.msgpack.Decoder(list[_Row]).decode
+
+
+class HistoryIndex(msgspec.Struct, frozen=True):
+    """Where an index is, and how much went into it. Small, and may be pickled: this is what workers are given.
+
+    `receipts` and `dead_letters` count rows read, before the latest of each (forwarder, id) is taken. `delivered_at`
+    and `letters_at` are where each bucket begins in the index's two files, and where the last one ends; empty when
+    there is no such file, so when nothing was ever settled.
+    """
+
+    output: str
+    name: str
+    receipts: int = 0
+    dead_letters: int = 0
+    delivered_at: tuple[int, ...] = ()
+    letters_at: tuple[int, ...] = ()
+
+
+def index_history(output: str, run_id: str, *, dead_letters: bool = False) -> HistoryIndex:
+    """Reads the parts under `output` and writes what `History` needs under `<output>/.history/<run_id>`.
+
+    Call it in the launcher, holding the output's lock, after `recover`. Memory: one bucket's receipts (1/64 of all),
+    and with `dead_letters` (for a redrive) about 0.4 KB for each dead letter of a bucket. Removes the indexes of runs
+    that were killed. NotAContainerError: a file in `receipts/` or `dead_letters/` is not one of this job's.
+    """
+    storage = storage_at(output)
+    storage.remove_all(INDEX)
+    name = f"{INDEX}/{run_id}"
+    receipts = _parts(storage, RECEIPTS)
+    letters = _parts(storage, DEAD_LETTERS) if dead_letters else []
+    if not receipts and not letters:
+        return HistoryIndex(output, name)
+    with tempfile.TemporaryDirectory(dir=_scratch_beside(storage)) as scratch:
+        return _write_index(output, storage, receipts, letters, Path(scratch), storage, name)
+
+
+def _write_index(
+    output: str,
+    source: Storage,
+    receipts: list[str],
+    letters: list[str],
+    scratch: Path,
+    target: Storage,
+    name: str,
+) -> HistoryIndex:
+    """The index of those parts of `source`, written in `target` under `name`; it is for `output`."""
+    forwarders, receipt_rows = _partition_receipts(source, receipts, scratch)
+    letter_rows = _partition_dead_letters(source, letters, scratch)
+    delivered_at = _write_buckets(
+        target, f"{name}/{_DELIVERED}", lambda bucket: [_encode(_resolve(scratch, bucket, forwarders))]
+    )
+    letters_at: tuple[int, ...] = ()
+    if letter_rows:
+        letters_at = _write_buckets(
+            target,
+            f"{name}/{_DEAD_LETTERS}",
+            lambda bucket: _undelivered(scratch, bucket, _resolve(scratch, bucket, forwarders)),
+        )
+    return HistoryIndex(output, name, receipt_rows, letter_rows, delivered_at, letters_at)
+
+
+def remove_index(index: HistoryIndex) -> None:
+    """Call it when the run has ended and still holds the lock."""
+    storage_at(index.output).remove_all(INDEX)
+
+
+class History:
+    """What earlier runs settled, as a worker asks for it. Made from the launcher's index; keeps two buckets loaded.
+
+    Give it the `run_id` of the present run where the engine may try a bundle again (Flink): then it also knows what
+    that run had delivered when this was made, so that a bundle tried again sends only what was in flight. Make it
+    when the worker starts; it costs a listing, and a pass over that run's receipts if there are any.
+    """
+
+    def __init__(self, index: HistoryIndex, run_id: str | None = None) -> None:
+        self._index = index
+        self._storage = storage_at(index.output)
+        self._loaded: dict[int, Delivered] = {}
+        self._same_run = None if run_id is None else _SameRun.found(index.output, run_id)
+
+    def bucket(self, bucket: int) -> Delivered:
+        """Forwarder id to ids of delivered records, for the users whose `bucket_of` is `bucket`.
+
+        Look it up once for a bucket, `.get(forwarder_id, frozenset())` once for a forwarder, and `record.id in` that
+        for each record. A record is only ever found in its own user's bucket.
+        """
+        if not self._index.delivered_at and self._same_run is None:
+            return _NOTHING
+        found = self._loaded.get(bucket)
+        if found is None:
+            found = self._load(bucket)
+            while len(self._loaded) > 1:
+                del self._loaded[next(iter(self._loaded))]
+            self._loaded[bucket] = found
+        return found
+
+    def _load(self, bucket: int) -> Delivered:
+        earlier: Delivered = _NOTHING
+        if self._index.delivered_at:
+            earlier = _decode_delivered(self._read(_DELIVERED, self._index.delivered_at, bucket))
+        if self._same_run is None:
+            return earlier
+        # No receipt of this run takes a delivery back: it sends nothing that was delivered before.
+        now = self._same_run.history.bucket(bucket)
+        return {each: earlier.get(each, frozenset()) | now.get(each, frozenset()) for each in {*earlier, *now}}
+
+    def _read(self, file: str, offsets: tuple[int, ...], bucket: int) -> bytes:
+        with self._storage.open(f"{self._index.name}/{file}") as stream:
+            stream.seek(offsets[bucket])
+            return stream.read(offsets[bucket + 1] - offsets[bucket])
+
+    def dead_letters(self, bucket: int) -> Iterator[DeadLetter]:
+        """What a redrive has to send for the users of `bucket`, one at a time, from an index made with `dead_letters`.
+
+        The latest dead letter of each (forwarder, id) that was not delivered since, by user, and for each user in the
+        order of the records: timestamp, place, session, then event, status, score (records.md section 2).
+        """
+        offsets = self._index.letters_at
+        if not offsets or offsets[bucket] == offsets[bucket + 1]:
+            return
+        with self._storage.open(f"{self._index.name}/{_DEAD_LETTERS}") as stream:
+            stream.seek(offsets[bucket])
+            for _, frame in _frames(stream, offsets[bucket], offsets[bucket + 1]):
+                yield _decode_dead_letter(frame)
+
+    def undelivered_dead_letters(self) -> Iterator[DeadLetter]:
+        """`dead_letters` of every bucket in turn."""
+        for bucket in range(BUCKETS):
+            yield from self.dead_letters(bucket)
+
+
+class _SameRun:
+    """What workers of this very run have delivered, indexed on this machine's disk."""
+
+    def __init__(self, directory: tempfile.TemporaryDirectory[str], history: History) -> None:
+        self._directory = directory  # removed with this object
+        self.history = history
+
+    @classmethod
+    def found(cls, output: str, run_id: str) -> Self | None:
+        """None if they have delivered nothing. A journal that is being written, or was left by a kill, counts too."""
+        storage = storage_at(output)
+        names = [f"{RECEIPTS}/{name}" for name in storage.list(RECEIPTS) if name.startswith(run_id + "-")]
+        parts = [name for name in names if name.endswith((PART, JOURNAL))]
+        if not parts:
+            return None
+        directory = tempfile.TemporaryDirectory(prefix="session-forwarder-history-")
+        here = LocalStorage(Path(directory.name))
+        with tempfile.TemporaryDirectory(dir=directory.name) as scratch:
+            index = _write_index(here.root, storage, parts, [], Path(scratch), here, "same_run")
+        return cls(directory, History(index))
+
+
+_DELIVERED = "delivered"
+_DEAD_LETTERS = "dead_letters"
+_NOTHING: Delivered = {}
+
+
+def _parts(storage: Storage, directory: str) -> list[str]:
+    return [f"{directory}/{name}" for name in storage.list(directory) if name.endswith(PART)]
+
+
+def _scratch_beside(storage: Storage) -> Path | None:
+    """Next to the parts, where there is room for such amounts; for a remote output, wherever TMPDIR says."""
+    if not isinstance(storage, LocalStorage):
+        return None
+    beside = storage.path / INDEX
+    beside.mkdir(parents=True, exist_ok=True)
+    return beside
+
+
+def _write_buckets(storage: Storage, name: str, pieces_of: Callable[[int], Iterable[bytes]]) -> tuple[int, ...]:
+    """One file of all buckets, one after the other (a store charges, and waits, by the file). Gives their offsets."""
+    offsets = [0]
+
+    def pieces() -> Iterator[bytes]:
+        end = 0
+        for bucket in range(BUCKETS):
+            for piece in pieces_of(bucket):
+                yield piece
+                end += len(piece)
+            offsets.append(end)
+
+    storage.write(name, pieces())
+    return tuple(offsets)
+
+
+# --- reading parts
+
+
+_RECEIPT_SCHEMA = avro_schema("receipt")
+_PLAIN = {"receipt": plain(_RECEIPT_SCHEMA), "dead_letter": plain(avro_schema("dead_letter"))}
+
+
+def _read(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Iterator[Block]]]:
+    """The schema of a part, and its blocks: one pair, or none of a file cut short in its header."""
+    try:
+        stream = storage.open(name)
+    except FileNotFoundError:
+        if not name.endswith(JOURNAL):
+            raise
+        stream = storage.open(name.removesuffix(JOURNAL) + PART)  # become a part since it was listed
+    with stream:
+        try:
+            reader = Reader(stream, f"{storage.root}/{name}")
+        except TornError as torn:
+            _warn(storage, name, torn)
+            return
+        yield reader.header.schema, _whole_blocks(storage, name, reader)
+
+
+def _whole_blocks(storage: Storage, name: str, reader: Reader) -> Iterator[Block]:
+    try:
+        yield from reader
+    except TornError as torn:
+        _warn(storage, name, torn)
+
+
+def _warn(storage: Storage, name: str, torn: TornError) -> None:
+    """Expected of a journal. Of a part, only where files are not written in one step: a kill during the upload."""
+    level = logging.DEBUG if name.endswith(JOURNAL) else logging.WARNING
+    logger.log(level, "%s/%s is %s; what came before is used", storage.root, name, torn)
+
+
+def _rows(schema: dict[str, Any], blocks: Iterable[Block], shape: str) -> Iterator[dict[str, Any]]:
+    """The rows of blocks as `shape` has them now, whatever version of the schema they were written with."""
+    written, wanted = plain(schema), _PLAIN[shape]
+    if written == wanted:
+        wanted = None  # fastavro need not match the two: half the time
+    for block in blocks:
+        stream = io.BytesIO(block.data)
+        for _ in range(block.count):
+            row = fastavro.schemaless_reader(stream, written, wanted)
+            assert isinstance(row, dict)  # noqa: S101 - both schemas are records
+            yield row
+
+
+_Take = Callable[[bytes, bytes, bytes, bool, int], None]
+
+
+def read_receipts(data: bytes, count: int, take: _Take) -> None:
+    """Calls take(forwarder id, id, user id, delivered?, settled_at in epoch ms) for each of a block's receipts.
+
+    By hand because a rerun reads all receipts before it starts: 3 us each where fastavro takes 9. Only for blocks
+    written with this very receipt.avsc; the tests hold it to fastavro.
+    """
+
+    def long(at: int) -> tuple[int, int]:
+        byte = data[at]
+        number, shift, at = byte & 0x7F, 7, at + 1
+        while byte > 0x7F:
+            byte = data[at]
+            number |= (byte & 0x7F) << shift
+            shift, at = shift + 7, at + 1
+        return (number >> 1) ^ -(number & 1), at
+
+    def text(at: int) -> tuple[bytes, int]:
+        size = data[at]
+        if size > 0x7F:
+            size, at = long(at)
+        else:
+            size, at = size >> 1, at + 1
+        return data[at : at + size], at + size
+
+    def after_long(at: int) -> int:
+        while data[at] > 0x7F:
+            at += 1
+        return at + 1
+
+    at = 0
+    for _ in range(count):
+        forwarder_id, at = text(at)
+        record_id, at = text(at)
+        user_id, at = text(at)
+        _, at = text(at)  # kind
+        delivered = data[at] == 0  # the first symbol of the enum
+        at = after_long(at + 1)  # attempts
+        at = after_long(at + 1) if data[at] else at + 1  # status
+        at = text(at + 1)[1] if data[at] else at + 1  # shard
+        at = text(at + 1)[1] if data[at] else at + 1  # sequence_number
+        at += 1  # ambiguous
+        at = after_long(at + 1) if data[at] else at + 1  # first_attempt
+        at = after_long(at + 1) if data[at] else at + 1  # last_attempt
+        settled_at, at = long(at)
+        _, at = text(at)  # run_id
+        take(forwarder_id, record_id, user_id, delivered, settled_at)
+
+
+# --- receipts, by bucket
+
+
+class _Partition:
+    """Receipts on their way into bucket files; the forwarders' ids are numbered as they come."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._numbers: dict[bytes, int] = {}
+        self._waiting: list[list[_Row]] = [[] for _ in range(BUCKETS)]
+        self._rows = 0
+        self.total = 0
+
+    @property
+    def forwarders(self) -> list[str]:
+        return [forwarder.decode() for forwarder in self._numbers]
+
+    def add(self, forwarder_id: bytes, record_id: bytes, user_id: bytes, delivered: bool, settled_at: int) -> None:
+        number = self._numbers.setdefault(forwarder_id, len(self._numbers))
+        bucket = bucket_of(user_id.decode())
+        self._waiting[bucket].append(_Row(number, record_id.decode(), settled_at, delivered))
+        self._rows += 1
+        self.total += 1
+        if self._rows >= _SPILL_ROWS:
+            self.spill()
+
+    def spill(self) -> None:
+        for bucket, rows in enumerate(self._waiting):
+            if rows:
+                with _bucket_file(self._scratch, "receipts", bucket).open("ab") as stream:
+                    _write_frame(stream, _encode(rows))
+                rows.clear()
+        self._rows = 0
+
+
+def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> tuple[list[str], int]:
+    """All receipts into bucket files, in the order of the parts. Gives the forwarders' ids by number, and the rows."""
+    partition = _Partition(scratch)
+    for name in parts:
+        for schema, blocks in _read(storage, name):
+            if schema == _RECEIPT_SCHEMA:
+                for block in blocks:
+                    read_receipts(block.data, block.count, partition.add)
+                continue
+            for row in _rows(schema, blocks, "receipt"):
+                ids = (row["forwarder_id"].encode(), row["id"].encode(), row["user_id"].encode())
+                partition.add(*ids, row["outcome"] == "delivered", row["settled_at"])
+    partition.spill()
+    return partition.forwarders, partition.total
+
+
+def _resolve(scratch: Path, bucket: int, forwarders: list[str]) -> dict[str, list[str]]:
+    """The ids each forwarder has, by the latest receipt of each; of two in one ms, the one written later."""
+    spilled = _bucket_file(scratch, "receipts", bucket)
+    if not spilled.exists():
+        return {}
+    latest: dict[tuple[int, str], _Row] = {}
+    with spilled.open("rb") as stream:
+        for _, frame in _frames(stream):
+            for row in _decode_rows(frame):
+                key = (row.forwarder, row.id)
+                known = latest.get(key)
+                if known is None or row.settled_at >= known.settled_at:
+                    latest[key] = row
+    delivered: dict[str, list[str]] = {}
+    for row in latest.values():
+        if row.delivered:
+            delivered.setdefault(forwarders[row.forwarder], []).append(row.id)
+    return delivered
+
+
+# --- dead letters, by bucket
+
+
+class _Place(msgspec.Struct, frozen=True, gc=False):
+    """Of a dead letter's record: by user, and for each in the order in which records leave (records.md section 2).
+
+    Read from the record's line; its `timestamp` is a text of fixed width, which sorts as the time does.
+    """
+
+    user_id: str
+    timestamp: str
+    place: int
+    session_id: str
+    kind: Kind
+    id: str
+
+    def key(self) -> tuple[str, str, int, str, int, str]:
+        return (self.user_id, self.timestamp, self.place, self.session_id, KINDS.index(self.kind), self.id)
+
+
+_decode_place = msgspec.json.Decoder(_Place).decode
+
+
+def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -> int:
+    """All dead letters into bucket files, in the order of the parts. Gives their number."""
+    waiting: list[list[bytes]] = [[] for _ in range(BUCKETS)]
+    size = total = 0
+
+    def spill() -> None:
+        for bucket, letters in enumerate(waiting):
+            if letters:
+                with _bucket_file(scratch, "dead_letters", bucket).open("ab") as stream:
+                    for letter in letters:
+                        _write_frame(stream, letter)
+                letters.clear()
+
+    for name in parts:
+        for schema, blocks in _read(storage, name):
+            for row in _rows(schema, blocks, "dead_letter"):
+                frame = _encode(msgspec.convert(row, DeadLetter))
+                waiting[bucket_of(row["user_id"])].append(frame)
+                total += 1
+                size += len(frame)
+                if size >= _SPILL_BYTES:
+                    spill()
+                    size = 0
+    spill()
+    return total
+
+
+def _undelivered(scratch: Path, bucket: int, delivered: dict[str, list[str]]) -> Iterator[bytes]:
+    """The latest dead letter of each key that is not delivered, in order, as frames. Keeps no payloads in memory."""
+    spilled = _bucket_file(scratch, "dead_letters", bucket)
+    if not spilled.exists():
+        return
+    has = {forwarder: frozenset(ids) for forwarder, ids in delivered.items()}
+    latest: dict[tuple[str, str], tuple[int, int, _Place]] = {}
+    with spilled.open("rb") as stream:
+        for offset, frame in _frames(stream):
+            letter = _decode_dead_letter(frame)
+            if letter.id in has.get(letter.forwarder_id, ()):
+                continue
+            known = latest.get((letter.forwarder_id, letter.id))
+            if known is None or letter.settled_at >= known[0]:
+                latest[letter.forwarder_id, letter.id] = (letter.settled_at, offset, _decode_place(letter.record))
+        for _, offset, _ in sorted(latest.values(), key=lambda found: found[2].key()):
+            yield _frame_at(stream, offset)
+
+
+# --- files of frames: a length in four bytes, then that many bytes
+
+
+def _bucket_file(scratch: Path, what: str, bucket: int) -> Path:
+    return scratch / f"{what}-{bucket:02}"
+
+
+def _write_frame(stream: BinaryIO, data: bytes) -> None:
+    stream.write(_FRAME.pack(len(data)))
+    stream.write(data)
+
+
+def _frames(stream: BinaryIO, offset: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Each frame with its offset, from where the stream is, at `offset`, to `end` or the end of the stream."""
+    while offset != end and (head := stream.read(_FRAME.size)):
+        (size,) = _FRAME.unpack(head)
+        yield offset, stream.read(size)
+        offset += _FRAME.size + size
+
+
+def _frame_at(stream: BinaryIO, offset: int) -> bytes:
+    """The frame with its length, ready to be written elsewhere."""
+    stream.seek(offset)
+    head = stream.read(_FRAME.size)
+    return head + stream.read(_FRAME.unpack(head)[0])

@@ -1,0 +1,559 @@
+"""Receipts and dead letters, durable as the work goes on (forwarders.md section 4).
+
+On a local disk a journal is an Avro container file that grows by one block, in one write, each time items are settled:
+what `settle` has returned from survives SIGKILL of the process, since the kernel has it. (It is not synced to the disk:
+a power cut can take the last seconds. A sync costs more than sending the record did.) A journal that is large enough,
+or closed, is renamed to an immutable part; one left behind by a kill becomes a part in `recover`.
+
+On any other file system files cannot grow: there a part is collected in memory and written within a second of its first
+receipt by a thread of its own.
+"""
+
+import fcntl
+import logging
+import os
+import re
+import secrets
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol, get_args
+
+from schemas import avro_schema
+from schemas.delivery import Payload
+from schemas.record import encode_record
+from transforms.delivery.container import SYNC_SIZE, Reader, TornError, block, header, long_bytes
+from transforms.delivery.model import Settlement
+from transforms.delivery.storage import LocalStorage, Storage, storage_at
+
+logger = logging.getLogger(__name__)
+
+RECEIPTS = "receipts"
+DEAD_LETTERS = "dead_letters"
+PART = ".avro"
+JOURNAL = ".journal"
+UNFINISHED = ".new"
+
+PART_BYTES = 32 * 1024 * 1024
+"""A journal of this size becomes a part."""
+
+BLOCK_BYTES = 4 * 1024 * 1024
+"""An Avro block is no larger, so that readers need little memory."""
+
+FLUSH_AFTER = 0.4
+"""Seconds from a part's first receipt to the start of its upload. The specification allows 1 until it is there."""
+
+UPLOAD_RETRIES = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds to wait before each further try of an upload that failed; Beam's own retries come on top."""
+
+BACKLOG_BYTES = 2 * PART_BYTES
+"""`settle` waits while this much is due to be uploaded: memory stays bounded when the store is slow."""
+
+_MEMO_LIMIT = 1 << 16
+_SAFE_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+class JournalError(RuntimeError):
+    """The journal cannot be written or taken over. The text says where, why, and what to do."""
+
+
+def epoch_ms() -> int:
+    """The time, in epoch ms."""
+    return time.time_ns() // 1_000_000
+
+
+def new_run_id(now: datetime | None = None) -> str:
+    """A name for a run that sorts by its start and is used once: `20260203T101500Z-5f3a9c`."""
+    return f"{now or datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def new_worker_name() -> str:
+    """A name for one journal's owner, used once: host, process and a random part (a process may have several)."""
+    host = re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname())[:40]
+    return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+class _Longs(dict[int, bytes]):
+    """Encoded longs: the lengths, counts and times of a run repeat."""
+
+    def __missing__(self, number: int) -> bytes:
+        encoded = self[number] = long_bytes(number)
+        return encoded
+
+
+class _Strings(dict[str, bytes]):
+    """Encoded strings that repeat: forwarders, kinds, shards, reasons. Never one that a user or a record has."""
+
+    def __missing__(self, text: str) -> bytes:
+        encoded = self[text] = _bytes(text.encode())
+        return encoded
+
+
+def _bytes(value: bytes) -> bytes:
+    return long_bytes(len(value)) + value
+
+
+_NULL = b"\x00"
+_SOME = b"\x02"  # branch 1 of a ["null", ...] union
+_FALSE, _TRUE = b"\x00", b"\x01"
+_DELIVERED, _DEAD_LETTERED = b"\x00", b"\x02"  # places in the enum SettledAs
+_PAYLOAD_KINDS: dict[str, bytes] = {kind: long_bytes(place) for place, kind in enumerate(get_args(Payload))}
+
+
+class Encoder:
+    """Settlements as Avro rows: each method writes the fields of its schema, in the order of the schema.
+
+    By hand because every record of a run passes here: 1 us a receipt where fastavro takes 10. The tests hold it to
+    fastavro's bytes, so a change to an .avsc that is not made here too does not pass.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self._longs = _Longs()
+        self._strings = _Strings()
+        self._run_id = run_id
+
+    def forget(self) -> None:
+        """Bounds what is remembered; call it now and then."""
+        if len(self._longs) > _MEMO_LIMIT:
+            self._longs.clear()
+        if len(self._strings) > _MEMO_LIMIT:
+            self._strings.clear()
+
+    def receipt(self, settlement: Settlement, settled_at: int) -> bytes:
+        """A row of receipt.avsc. `settled_at` in epoch ms."""
+        longs, strings = self._longs, self._strings
+        item, outcome = settlement.item, settlement.outcome
+        record = item.record
+        record_id, user_id = record.id.encode(), record.user_id.encode()
+        status, shard, number = outcome.status, outcome.shard, outcome.sequence_number
+        first, last = item.first_attempt, item.last_attempt
+        return b"".join(
+            (
+                strings[item.forwarder_id],
+                longs[len(record_id)],
+                record_id,
+                longs[len(user_id)],
+                user_id,
+                strings[record.kind],
+                _DELIVERED if settlement.delivered else _DEAD_LETTERED,
+                longs[item.attempts],
+                _NULL if status is None else _SOME + longs[status],
+                _NULL if shard is None else _SOME + strings[shard],
+                _NULL if number is None else _SOME + _bytes(number.encode()),
+                _TRUE if item.ambiguous or outcome.ambiguous else _FALSE,
+                _NULL if first is None else _SOME + longs[first],
+                _NULL if last is None else _SOME + longs[last],
+                longs[settled_at],
+                strings[self._run_id],
+            )
+        )
+
+    def dead_letter(self, settlement: Settlement, settled_at: int) -> bytes:
+        """A row of dead_letter.avsc, which begins with the fields of the receipt. `settled_at` in epoch ms."""
+        item, outcome = settlement.item, settlement.outcome
+        response = outcome.response
+        return b"".join(
+            (
+                self.receipt(settlement, settled_at),
+                self._strings[outcome.reason],
+                # Another's answer, decoded by whoever read it: a stray surrogate must not stop the run here.
+                _NULL if response is None else _SOME + _bytes(response.encode(errors="replace")),
+                _SOME + _bytes(item.payload) if item.payload else _NULL,
+                _PAYLOAD_KINDS[item.payload_kind],
+                _bytes(encode_record(item.record)),
+                self._longs[item.hops],
+            )
+        )
+
+
+Blocks = list[tuple[int, bytes]]
+"""Avro blocks that are not framed yet: how many rows, and the rows."""
+
+
+def in_blocks(rows: Sequence[bytes]) -> Blocks:
+    """Encoded rows as blocks of at most BLOCK_BYTES, but for a row that is larger alone."""
+    if sum(map(len, rows)) <= BLOCK_BYTES:
+        return [(len(rows), b"".join(rows))] if rows else []
+    blocks: Blocks = []
+    gathered: list[bytes] = []
+    size = 0
+    for row in rows:
+        if gathered and size + len(row) > BLOCK_BYTES:
+            blocks.append((len(gathered), b"".join(gathered)))
+            gathered, size = [], 0
+        gathered.append(row)
+        size += len(row)
+    return [*blocks, (len(gathered), b"".join(gathered))]
+
+
+class _Writer(Protocol):
+    def write(self, dead_letters: Blocks, receipts: Blocks) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+    def forsake(self) -> None: ...
+
+
+class Journal:
+    """Writes what becomes of items under `output`; `Journal.settle` is the engine's `Settle`.
+
+    `output` is a path, or a url of a file system registered with Beam. `run_id` and `worker` name the parts
+    (`receipts/<run_id>-<worker>-<n>.avro`) and may hold letters, digits, `.`, `_` and `-`; no two journals of one
+    output share both. `clock` gives epoch ms. ValueError: a name that does not fit.
+    """
+
+    def __init__(
+        self,
+        output: str | Storage,
+        run_id: str,
+        worker: str,
+        *,
+        clock: Callable[[], int] = epoch_ms,
+        part_bytes: int = PART_BYTES,
+        flush_after: float = FLUSH_AFTER,
+    ) -> None:
+        for what, name in (("run_id", run_id), ("worker", worker)):
+            if not _SAFE_NAME.fullmatch(name):
+                raise ValueError(f"{what} {name!r} goes into file names: use letters, digits, '.', '_' and '-' only")
+        self._clock = clock
+        self._latest = 0
+        self._encoder = Encoder(run_id)
+        storage = storage_at(output)
+        stem = f"{run_id}-{worker}"
+        self._writer: _Writer
+        if isinstance(storage, LocalStorage):
+            self._writer = _LocalWriter(storage.path, stem, part_bytes)
+        else:
+            self._writer = _ObjectWriter(storage, stem, part_bytes, flush_after)
+        _open.add(self)
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Writes a receipt for each, and before those a dead letter for each that was given up. From any thread.
+
+        On a local disk it is durable against the death of the process on return; elsewhere within a second. Raises
+        JournalError when that cannot be kept (disk full, store unreachable): stop sending then, since what is
+        delivered from there on is not known to a rerun.
+        """
+        # Within a journal time does not run backwards, so that the latest receipt is also the last written.
+        settled_at = self._latest = max(self._clock(), self._latest)
+        encoder = self._encoder
+        encoder.forget()
+        receipts = [encoder.receipt(settlement, settled_at) for settlement in settlements]
+        dead_letters = [encoder.dead_letter(each, settled_at) for each in settlements if not each.delivered]
+        self._writer.write(in_blocks(dead_letters), in_blocks(receipts))
+
+    def flush(self) -> None:
+        """Returns when all that was settled is durable: call it before a bundle is committed. JournalError as above."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Turns what is open into parts. Once is enough, twice does no harm; `settle` is refused from here on."""
+        self._writer.close()
+
+    def forsake(self) -> None:
+        """In a forked child: lets go of the files without touching them, and refuses `settle`. They are the parent's,
+        and so are their locks, which would otherwise outlive it."""
+        self._writer.forsake()
+
+
+_open: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+def close_journals() -> None:
+    """Closes every journal of this process that is still open: for a run that failed or was stopped, before `recover`.
+
+    Beam does not tear its DoFns down when a step has failed. Raises JournalError like `Journal.close`.
+    """
+    for journal in list(_open):
+        journal.close()
+
+
+def _forsake_in_child() -> None:
+    for journal in list(_open):
+        journal.forsake()
+
+
+os.register_at_fork(after_in_child=_forsake_in_child)
+
+
+class _LocalLog:
+    """One growing container file in a directory, made on the first write."""
+
+    def __init__(self, directory: Path, stem: str, schema: str, part_bytes: int) -> None:
+        self._directory = directory
+        self._stem = stem
+        self._schema = schema
+        self._part_bytes = part_bytes
+        self._number = 0
+        self._descriptor: int | None = None
+        self._journal = directory
+        self._sync = b""
+        self._size = 0
+
+    def write(self, blocks: Blocks) -> None:
+        for count, data in blocks:
+            descriptor = self._begin() if self._descriptor is None else self._descriptor
+            self._append(descriptor, block(count, data, self._sync))
+            if self._size >= self._part_bytes:
+                self.roll()
+
+    def _begin(self) -> int:
+        """Makes the file: locked and begun before it bears the name that `recover` looks for, so that never takes a
+        live journal away."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        name = f"{self._stem}-{self._number:06}"
+        unfinished, journal, part = (self._directory / (name + suffix) for suffix in (UNFINISHED, JOURNAL, PART))
+        try:
+            descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
+        except FileExistsError:
+            raise _taken(unfinished) from None
+        self._size = 0
+        self._sync = os.urandom(SYNC_SIZE)
+        try:
+            for taken in (journal, part):
+                if taken.exists():
+                    raise _taken(taken)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._append(descriptor, header(avro_schema(self._schema), self._sync))
+            unfinished.rename(journal)
+        except BaseException:
+            os.close(descriptor)
+            unfinished.unlink(missing_ok=True)
+            raise
+        self._number += 1
+        self._journal, self._descriptor = journal, descriptor
+        return descriptor
+
+    def _append(self, descriptor: int, data: bytes) -> None:
+        """All of `data`, or none of it and JournalError. One write: the second round is for a write cut short."""
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(descriptor, view) :]
+        except OSError as error:
+            os.ftruncate(descriptor, self._size)
+            raise JournalError(
+                f"cannot write the journal in {self._directory}: {error.strerror}; make room, then run again: "
+                "what is in the journal is not sent twice"
+            ) from error
+        self._size += len(data)
+
+    def roll(self) -> None:
+        """Ends the journal, if there is one, as a part."""
+        if self._descriptor is not None:
+            self._journal.rename(self._journal.with_suffix(PART))
+            self.forsake()
+
+    def forsake(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _taken(path: Path) -> JournalError:
+    return JournalError(f"{path} exists: two journals with one name; give each worker a name of its own")
+
+
+class _LocalWriter:
+    def __init__(self, root: Path, stem: str, part_bytes: int) -> None:
+        self._lock = threading.Lock()
+        self._dead_letters = _LocalLog(root / DEAD_LETTERS, stem, "dead_letter", part_bytes)
+        self._receipts = _LocalLog(root / RECEIPTS, stem, "receipt", part_bytes)
+        self._closed = False
+
+    def write(self, dead_letters: Blocks, receipts: Blocks) -> None:
+        with self._lock:
+            if self._closed:
+                raise JournalError("the journal is closed")
+            self._dead_letters.write(dead_letters)
+            self._receipts.write(receipts)
+
+    def flush(self) -> None:
+        """Nothing is ever held back."""
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._dead_letters.roll()
+            self._receipts.roll()
+
+    def forsake(self) -> None:
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._closed = True
+        self._dead_letters.forsake()
+        self._receipts.forsake()
+
+
+class _ObjectWriter:
+    """Collects parts in memory; one thread uploads, dead letters before the receipts that speak of them."""
+
+    def __init__(self, storage: Storage, stem: str, part_bytes: int, flush_after: float) -> None:
+        self._storage = storage
+        self._stem = stem
+        self._part_bytes = part_bytes
+        self._flush_after = flush_after
+        self._changed = threading.Condition()
+        self._dead_letters: Blocks = []
+        self._receipts: Blocks = []
+        self._size = 0
+        self._due = 0.0
+        self._hurry = False
+        self._busy = False
+        self._closed = False
+        self._error: Exception | None = None
+        self._thread: threading.Thread | None = None
+        self._number = 0
+
+    def write(self, dead_letters: Blocks, receipts: Blocks) -> None:
+        with self._changed:
+            if self._closed:
+                raise JournalError("the journal is closed")
+            while self._size >= BACKLOG_BYTES and self._error is None:
+                self._changed.wait()
+            self._check()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._upload_all, name="journal", daemon=True)
+                self._thread.start()
+            if not self._size:
+                self._due = time.monotonic() + self._flush_after
+            self._dead_letters += dead_letters
+            self._receipts += receipts
+            self._size += sum(len(data) for _, data in (*dead_letters, *receipts))
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        with self._changed:
+            while (self._size or self._busy) and self._error is None:
+                self._hurry = True
+                self._changed.notify_all()
+                self._changed.wait()
+            self._check()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+        with self._changed:
+            self._check()
+
+    def forsake(self) -> None:
+        self._changed = threading.Condition()  # another thread of the parent may have held it
+        self._closed = True
+        self._thread = None
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise JournalError(
+                f"cannot write receipts under {self._storage.root}: {self._error}; see that the store can be reached "
+                "and written, then run again: receipts of the last seconds are missing, so some are sent twice"
+            ) from self._error
+
+    def _upload_all(self) -> None:
+        while True:
+            with self._changed:
+                while not self._ready():
+                    left = self._due - time.monotonic() if self._size else None
+                    self._changed.wait(left)
+                if not self._size:
+                    return  # closed, and nothing is left
+                dead_letters, self._dead_letters = self._dead_letters, []
+                receipts, self._receipts = self._receipts, []
+                self._size = 0
+                self._hurry = False
+                self._busy = True
+                self._changed.notify_all()
+            try:
+                self._upload(DEAD_LETTERS, "dead_letter", dead_letters)
+                self._upload(RECEIPTS, "receipt", receipts)
+            except Exception as error:
+                logger.exception("writing receipts under %s failed", self._storage.root)
+                with self._changed:
+                    self._error = error
+                    self._changed.notify_all()
+                return
+            with self._changed:
+                self._number += 1
+                self._busy = False
+                self._changed.notify_all()
+
+    def _ready(self) -> bool:
+        if not self._size:
+            return self._closed
+        return self._closed or self._hurry or self._size >= self._part_bytes or time.monotonic() >= self._due
+
+    def _upload(self, directory: str, schema: str, blocks: Blocks) -> None:
+        if not blocks:
+            return
+        sync = os.urandom(SYNC_SIZE)
+        part = [header(avro_schema(schema), sync), *(block(count, data, sync) for count, data in blocks)]
+        name = f"{directory}/{self._stem}-{self._number:06}{PART}"
+        for wait in (*UPLOAD_RETRIES, None):
+            try:
+                self._storage.write(name, part)
+                return
+            except Exception:
+                if wait is None:
+                    raise
+                logger.warning("writing %s failed; trying again in %s s", name, wait, exc_info=True)
+                time.sleep(wait)
+
+
+def recover(output: str, *, wait: float = 10.0) -> list[str]:
+    """Makes parts of the journals that killed workers left under `output`; gives the names of those parts.
+
+    Call it under the output's lock, before History is built and again when all journals of a run are closed. A last
+    block that a kill cut short is dropped: `settle` had not returned from writing it. Costs nothing where there is
+    nothing to recover. Waits up to `wait` seconds for workers that outlive their killed job, then raises JournalError.
+    """
+    storage = storage_at(output)
+    if not isinstance(storage, LocalStorage):
+        return []
+    parts = []
+    for directory in (DEAD_LETTERS, RECEIPTS):
+        for name in storage.list(directory):
+            journal = storage.path / directory / name
+            if journal.suffix == UNFINISHED:
+                journal.unlink(missing_ok=True)
+            elif journal.suffix == JOURNAL and _recover_one(journal, time.monotonic() + wait):
+                parts.append(f"{directory}/{journal.with_suffix(PART).name}")
+    return parts
+
+
+def _recover_one(journal: Path, deadline: float) -> bool:
+    """Whether anything was in it."""
+    with journal.open("r+b") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise JournalError(
+                        f"{journal} is still being written: a worker of an earlier run is alive. End it, then run again"
+                    ) from None
+                time.sleep(0.05)
+        if not journal.exists():
+            return False  # its worker closed it meanwhile: it is a part
+        size = os.fstat(stream.fileno()).st_size
+        rows = whole = 0
+        try:
+            reader = Reader(stream, str(journal))
+            whole = reader.header.length
+            for part in reader:
+                rows += part.count
+                whole = part.end
+        except TornError as torn:
+            whole = torn.whole
+        if not rows:
+            journal.unlink()
+            return False
+        if whole < size:
+            logger.warning("%s: dropped the last %d bytes, cut short by a kill", journal, size - whole)
+            stream.truncate(whole)
+        journal.rename(journal.with_suffix(PART))
+        return True

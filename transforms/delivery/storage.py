@@ -1,0 +1,165 @@
+"""Where a run keeps its books: a directory on a local disk, or one on any file system Beam knows.
+
+The only module of the sending side that touches Beam, and only when the output is not local.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+class Storage(Protocol):
+    """Files by name, relative to a root; `/` separates."""
+
+    root: str
+
+    def list(self, directory: str) -> list[str]:
+        """Names (without the directory) of the files in `directory`, sorted; none if it does not exist."""
+        ...
+
+    def open(self, name: str) -> BinaryIO:
+        """For reading. FileNotFoundError if it is not there."""
+        ...
+
+    def write(self, name: str, pieces: Iterable[bytes]) -> None:
+        """The whole of a new file, from pieces that need not be in memory together. Not an empty one: S3 refuses it."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """A file; nothing happens if it is not there."""
+        ...
+
+    def remove_all(self, directory: str) -> None:
+        """A directory and all in it; nothing happens if it is not there."""
+        ...
+
+
+def local_path(output: str) -> Path | None:
+    """`output` as a local path; None when it is a url that Beam must open (s3://, gs://, hdfs://, ...)."""
+    scheme = _SCHEME.match(output)
+    if scheme is None:
+        return Path(output)
+    if scheme[1].lower() == "file":
+        return Path(output[scheme.end() :])
+    return None
+
+
+def storage_at(output: str | Storage) -> Storage:
+    """The storage whose root is `output`: a path, a file:// url, or a url of a file system registered with Beam.
+
+    A storage is taken as it is: a test's, or one that stores elsewhere.
+    """
+    if not isinstance(output, str):
+        return output
+    path = local_path(output)
+    return BeamStorage(output) if path is None else LocalStorage(path)
+
+
+class LocalStorage:
+    """A directory on this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self.path = root
+        self.root = str(root)
+
+    def list(self, directory: str) -> list[str]:
+        try:
+            return sorted(entry.name for entry in os.scandir(self.path / directory) if entry.is_file())
+        except FileNotFoundError:
+            return []
+
+    def open(self, name: str) -> BinaryIO:
+        return (self.path / name).open("rb", buffering=1 << 20)
+
+    def write(self, name: str, pieces: Iterable[bytes]) -> None:
+        """In one step: a reader sees the old file or the new one, never half of it."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        with unfinished.open("wb") as stream:
+            stream.writelines(pieces)
+        unfinished.replace(target)
+
+    def remove(self, name: str) -> None:
+        (self.path / name).unlink(missing_ok=True)
+
+    def remove_all(self, directory: str) -> None:
+        if (self.path / directory).exists():
+            shutil.rmtree(self.path / directory)
+
+
+class BeamStorage:
+    """A directory on a Beam file system, which must have been given its options (`FileSystems.set_options`).
+
+    Every call costs some 0.1 s on S3, since Beam makes a new client for each: so few files, and few calls. Object
+    stores show a file when it is complete; elsewhere a reader may meet one cut short, and must bear it.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/")
+
+    def _url(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def list(self, directory: str) -> list[str]:
+        files, failed = _beam()
+        prefix = self._url(directory) + "/"
+        try:
+            matched = files.match([prefix + "*"])[0].metadata_list
+        except failed:
+            if files.exists(prefix):
+                raise
+            return []
+        names = (metadata.path.removeprefix(prefix) for metadata in matched)
+        return sorted(name for name in names if "/" not in name)
+
+    def open(self, name: str) -> BinaryIO:
+        files, _ = _beam()
+        url = self._url(name)
+        try:
+            stream: BinaryIO = files.open(url, "application/octet-stream", compression_type="uncompressed")
+        except Exception as error:  # each file system has its own for what is not there
+            if files.exists(url):
+                raise
+            raise FileNotFoundError(url) from error
+        return stream
+
+    def write(self, name: str, pieces: Iterable[bytes]) -> None:
+        files, _ = _beam()
+        with files.create(self._url(name), "application/octet-stream", compression_type="uncompressed") as stream:
+            for piece in pieces:
+                stream.write(piece)
+
+    def remove(self, name: str) -> None:
+        self._delete([self._url(name)])
+
+    def remove_all(self, directory: str) -> None:
+        files, failed = _beam()
+        try:
+            matched = files.match([self._url(directory) + "/**"])[0].metadata_list
+        except failed:
+            return self._delete([self._url(directory)])
+        return self._delete([metadata.path for metadata in matched])
+
+    def _delete(self, urls: Sequence[str]) -> None:
+        files, failed = _beam()
+        if not urls:
+            return
+        try:
+            files.delete(list(urls))
+        except failed:
+            if any(files.exists(url) for url in urls):
+                raise
+
+
+def _beam() -> tuple[Any, type[Exception]]:
+    """Beam's FileSystems (which is not typed) and what it raises; imported late, since that takes seconds."""
+    from apache_beam.io.filesystem import BeamIOError
+    from apache_beam.io.filesystems import FileSystems
+
+    return FileSystems, BeamIOError

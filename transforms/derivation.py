@@ -1,0 +1,449 @@
+"""The fold that turns a session's activity into events and snapshots (records.md sections 2 and 3).
+
+Pure: no Beam, no clock, no randomness. Batch folds a sorted session; whoever folds activity as it arrives
+keeps a `Session` and refolds it for late activity.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha1, sha256
+from operator import attrgetter
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+import orjson
+
+from schemas import Activity, Kind, Record, SubscoreDefinition, Tag
+from schemas.activity import Number, Response, Scalar
+from transforms.activity import canonical
+from transforms.clock import event_time, snapshot_time
+from transforms.scores import exact_sum
+
+NAMESPACE = UUID("9b6f3c52-6f0e-4d0c-8f5e-6a3b8f1c7d24")
+"""Of every derived id. Published in the README; changing it would make every receiver see every record anew."""
+
+DurationUnit = Literal["minutes", "seconds"]
+StateKey = tuple[str | None, str | None, str]
+"""Of one user's sessions: (organisation, lrs_id, session_id)."""
+
+_RANK = {
+    "START": 0,
+    "START_OR_RESUME": 0,
+    "RESUME": 1,
+    "SUBMIT": 3,
+    "SCORE": 4,
+    "RESCORE": 4,
+    "SET_STATUS": 5,
+    "DISCARD": 5,
+}
+_OTHER = 2
+_LARGEST_LONG = 2**63 - 1
+_spelling = msgspec.json.Encoder(order="deterministic").encode
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
+class Counts(msgspec.Struct):
+    """What the derivation met, for the report. Adds up over users, buckets and workers."""
+
+    activities: int = 0
+    sessions: int = 0
+    duplicates: int = 0
+    conflicting_duplicates: int = 0
+    repeated_starts: int = 0
+    submits_after_discard: int = 0
+    activity_id_disagreements: int = 0
+    negative_durations: int = 0
+
+    def add(self, other: "Counts") -> None:
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class Answer(msgspec.Struct):
+    """What is known of one response at this place of the session."""
+
+    item_reference: str
+    attempted: bool | None = None
+    score: Number | None = None
+    max_score: Number | None = None
+    revision: int | None = None
+
+
+class Session(msgspec.Struct):
+    """One session's state: everything the fold remembers between two activities. Serialisable."""
+
+    organisation: str | None
+    lrs_id: str | None
+    session_id: str
+    user_id: str
+    activity_id: str | None = None
+    status: str | None = None
+    earliest: int = 0
+    started: int | None = None
+    submitted: int | None = None
+    session_duration: int | None = None
+    num_questions: int | None = None
+    answers: dict[str, Answer] = {}
+    items: dict[str, None] = {}
+    subscores: list[SubscoreDefinition] = []
+    item_tags: dict[str, list[Tag]] = {}
+    metadata: dict[str, Scalar] = {}
+    sent_score: bytes | None = None
+    scores_touched: bool = False
+    """Since the last look at whether the score snapshot changed."""
+
+    @property
+    def scores_known(self) -> bool:
+        return any(answer.score is not None for answer in self.answers.values())
+
+    @property
+    def all_scored(self) -> bool:
+        return not any(answer.attempted and answer.score is None for answer in self.answers.values())
+
+
+class Derivation:
+    """Folds activity and collects the `Counts` of all it folded.
+
+    duration_unit: of a `session_duration` that the player did not report.
+    resolve_session: applied to a session in its order before it is folded (xAPI's START-or-RESUME).
+    on_session: called with every session when it is folded.
+    on_conflict: called with the two activities whose `record_id` is the same and whose contents are not.
+    """
+
+    def __init__(
+        self,
+        duration_unit: DurationUnit = "minutes",
+        resolve_session: Callable[[list[Activity]], list[Activity]] | None = None,
+        on_session: Callable[[Session], None] | None = None,
+        on_conflict: Callable[[Activity, Activity], None] | None = None,
+    ) -> None:
+        self.counts = Counts()
+        self._seconds_per_unit = 60 if duration_unit == "minutes" else 1
+        self._resolve_session = resolve_session
+        self._on_session = on_session
+        self._on_conflict = on_conflict
+
+    def user(self, activities: Iterable[Activity]) -> list[Record]:
+        """All records of one user, in the order they leave: (time, place in session, session id)."""
+        sessions: dict[StateKey, list[Activity]] = {}
+        for activity in activities:
+            key = (activity.organisation, activity.lrs_id, activity.session_id)
+            known = sessions.get(key)
+            if known is None:
+                sessions[key] = [activity]
+            else:
+                known.append(activity)
+        if len(sessions) == 1:
+            return self.session(next(iter(sessions.values())))
+        records = [record for known in sessions.values() for record in self.session(known)]
+        records.sort(key=_leaving_order)
+        return records
+
+    def session(self, activities: Sequence[Activity]) -> list[Record]:
+        """The records of one session's activity, given in any order and with duplicates."""
+        ordered = in_session_order(self._without_duplicates(activities))
+        if self._resolve_session is not None:
+            ordered = self._resolve_session(ordered)
+        first = ordered[0]
+        session = Session(first.organisation, first.lrs_id, first.session_id, first.user_id)
+        self.counts.sessions += 1
+        self.counts.activities += len(activities)
+        records: list[Record] = []
+        for place, activity in enumerate(ordered):
+            self.fold(session, activity, place, records)
+        if self._on_session is not None:
+            self._on_session(session)
+        return records
+
+    def fold(self, session: Session, activity: Activity, place: int, records: list[Record]) -> None:
+        """Bring `session` forward by one activity at `place` in its order; append what that causes to `records`."""
+        if activity.state == "review" or activity.state == "preview":
+            return
+        self._merge(session, activity)
+        cause = _Cause(session, activity, place, records)
+        action = activity.action
+        if action == "START" and activity.state != "resume":
+            session.status = session.status or "Incomplete"
+            if session.started is None:
+                session.started = activity.occurred_at
+                cause.event("session-started")
+            else:
+                self.counts.repeated_starts += 1
+        elif action == "RESUME" or action == "START":
+            session.status = session.status or "Incomplete"
+            cause.event("session-resumed")
+        elif action == "RESPOND" or action == "SAVE" or action == "AUTOSAVE":
+            session.status = session.status or "Incomplete"
+            if session.status == "Completed":
+                cause.score_if_changed()
+        elif action == "SUBMIT":
+            self._submit(session, activity, cause)
+        elif action == "SCORE" or action == "RESCORE":
+            if session.status == "PendingScoring":
+                if session.all_scored:
+                    session.status = "Completed"
+                    cause.score()
+            elif session.status == "Completed":
+                cause.score_if_changed()
+        elif action == "DISCARD":
+            session.status = "Discarded"
+        elif action == "SET_STATUS":
+            self._set_status(session, activity, cause)
+
+    def _submit(self, session: Session, activity: Activity, cause: "_Cause") -> None:
+        if session.status == "Discarded":
+            self.counts.submits_after_discard += 1
+        session.status = "PendingScoring" if activity.pending_scoring else "Completed"
+        session.submitted = activity.occurred_at
+        cause.event("session-completed")
+        self._status_snapshot(session, cause, completed=activity.occurred_at)
+        if session.status == "Completed":
+            cause.score_if_changed()
+
+    def _set_status(self, session: Session, activity: Activity, cause: "_Cause") -> None:
+        session.status = activity.status
+        if session.status == "Completed":
+            completed = activity.occurred_at if session.submitted is None else session.submitted
+            self._status_snapshot(session, cause, completed)
+            cause.score()
+        elif session.status == "Incomplete":
+            session.submitted = None
+
+    def _status_snapshot(self, session: Session, cause: "_Cause", completed: int) -> None:
+        started = session.started if session.started is not None else session.earliest
+        duration = session.session_duration
+        if duration is None:
+            duration = (completed // 1000 - started // 1000) // self._seconds_per_unit
+        if duration < 0:
+            self.counts.negative_durations += 1
+            duration = 0
+        cause.emit(
+            "status",
+            "status",
+            {
+                "user_id": session.user_id,
+                "activity_id": session.activity_id,
+                "num_attempted": sum(answer.attempted is True for answer in session.answers.values()),
+                "num_questions": len(session.answers) if session.num_questions is None else session.num_questions,
+                "session_id": session.session_id,
+                "session_duration": duration,
+                "status": session.status,
+                "dt_started": snapshot_time(started),
+                "dt_completed": snapshot_time(completed),
+            },
+        )
+
+    def _without_duplicates(self, activities: Sequence[Activity]) -> Sequence[Activity]:
+        """One activity a `record_id`; of conflicting ones the smallest by (occurred_at, canonical bytes)."""
+        copies: dict[str, list[Activity]] = {}
+        for activity in activities:
+            copies.setdefault(activity.record_id, []).append(activity)
+        if len(copies) == len(activities):
+            return activities
+        return [same[0] if len(same) == 1 else self._one_of(same) for same in copies.values()]
+
+    def _one_of(self, same: list[Activity]) -> Activity:
+        by_content: dict[bytes, Activity] = {}
+        for activity in sorted(same, key=_spelling):  # equal content may be spelled in two ways: 1 and 1.0
+            by_content.setdefault(canonical(activity), activity)
+        contents = sorted(by_content, key=lambda content: (by_content[content].occurred_at, content))
+        self.counts.duplicates += len(same) - 1
+        self.counts.conflicting_duplicates += len(contents) - 1
+        kept = by_content[contents[0]]
+        if len(contents) > 1 and self._on_conflict is not None:
+            self._on_conflict(kept, by_content[contents[1]])
+        return kept
+
+    def _merge(self, session: Session, activity: Activity) -> None:
+        """Take over what the activity says of the session."""
+        if session.activity_id is None:
+            session.activity_id = activity.activity_id
+            session.earliest = activity.occurred_at
+        elif session.activity_id != activity.activity_id:
+            self.counts.activity_id_disagreements += 1
+        if activity.session_duration is not None:
+            session.session_duration = _floored(activity.session_duration)
+        if activity.num_questions is not None:
+            session.num_questions = _floored(activity.num_questions)
+        if activity.metadata:
+            # Sorted: copies of one activity may differ in the order of a map, the bytes of a document may not.
+            session.metadata = dict(sorted({**session.metadata, **activity.metadata}.items()))
+        for response in activity.responses:
+            _merge_response(session, response)
+        if activity.subscores:
+            session.subscores = activity.subscores
+            session.scores_touched = True
+        if activity.item_tags:
+            session.item_tags = {**session.item_tags, **activity.item_tags}
+            session.items.update(dict.fromkeys(sorted(activity.item_tags)))
+            session.scores_touched = True
+
+
+def in_session_order(activities: Iterable[Activity]) -> list[Activity]:
+    """By `occurred_at`, then `seq` where every activity of that instant has one, then rank, then `record_id`."""
+    ordered = sorted(activities, key=attrgetter("occurred_at"))
+    start = 0
+    for end in range(1, len(ordered) + 1):
+        if end < len(ordered) and ordered[end].occurred_at == ordered[start].occurred_at:
+            continue
+        if end - start > 1:
+            instant = ordered[start:end]
+            has_seq = all(activity.seq is not None for activity in instant)
+            ordered[start:end] = sorted(instant, key=_order_by_seq if has_seq else _order_by_rank)
+        start = end
+    return ordered
+
+
+def _order_by_rank(activity: Activity) -> tuple[int, str]:
+    return _RANK.get(activity.action, _OTHER), activity.record_id
+
+
+def _order_by_seq(activity: Activity) -> tuple[int, tuple[int, str]]:
+    return activity.seq or 0, _order_by_rank(activity)
+
+
+def _floored(value: Number) -> int:
+    """`value` without its fraction; the nearest one of 64 bits where it does not fit the long of the schemas."""
+    return max(-_LARGEST_LONG, min(_LARGEST_LONG, int(value // 1)))
+
+
+def _merge_response(session: Session, response: Response) -> None:
+    answer = session.answers.get(response.response_id)
+    if answer is None:
+        answer = session.answers[response.response_id] = Answer(response.item_reference)
+    elif response.revision is not None and answer.revision is not None and response.revision < answer.revision:
+        return
+    session.scores_touched = True
+    session.items.setdefault(response.item_reference)
+    answer.item_reference = response.item_reference
+    if response.revision is not None:
+        answer.revision = response.revision
+    if response.attempted is not None:
+        answer.attempted = response.attempted
+    if response.score is not None or response.max_score is not None:
+        answer.score, answer.max_score = response.score, response.max_score
+
+
+class _Cause:
+    """One activity at its place, and the records it gives rise to."""
+
+    __slots__ = ("_activity", "_place", "_records", "_session")
+
+    def __init__(self, session: Session, activity: Activity, place: int, records: list[Record]) -> None:
+        self._session = session
+        self._activity = activity
+        self._place = place
+        self._records = records
+
+    def event(self, name: str) -> None:
+        self.emit(
+            "event",
+            name,
+            {
+                "event": name,
+                "session_id": self._session.session_id,
+                "activity_id": self._activity.activity_id,
+                "user_id": self._session.user_id,
+                "time": event_time(self._activity.occurred_at),
+            },
+        )
+
+    def score(self) -> None:
+        """A score snapshot, if scores are known."""
+        if self._session.scores_known:
+            self._score(_score_message(self._session))
+
+    def score_if_changed(self) -> None:
+        """A score snapshot, if scores are known and the last one sent says something else."""
+        if self._session.scores_touched and self._session.scores_known:
+            message = _score_message(self._session)
+            if orjson.dumps(message) != self._session.sent_score:
+                self._score(message)
+            self._session.scores_touched = False
+
+    def _score(self, message: dict[str, Any]) -> None:
+        self._session.sent_score = self.emit("score", "score", message)
+
+    def emit(self, kind: Kind, name: str, message: dict[str, Any]) -> bytes:
+        session, activity = self._session, self._activity
+        body = orjson.dumps(message)
+        identity = [
+            session.organisation,
+            session.lrs_id,
+            session.session_id,
+            session.user_id,
+            name,
+            activity.record_id,
+            sha256(body).hexdigest(),
+        ]
+        self._records.append(
+            Record(
+                _uuid5(orjson.dumps(identity)),
+                kind,
+                session.organisation,
+                session.lrs_id,
+                session.user_id,
+                activity.occurred_at,
+                activity.record_id,
+                self._place,
+                message,
+                body,
+                session.metadata,
+            )
+        )
+        return body
+
+
+def _score_message(session: Session) -> dict[str, Any]:
+    answers = session.answers.values()
+    return {
+        "user_id": session.user_id,
+        "activity_id": session.activity_id,
+        "session_id": session.session_id,
+        "score": exact_sum([answer.score for answer in answers]),
+        "max_score": exact_sum([answer.max_score for answer in answers]),
+        "subscores": [_subscore(session, definition) for definition in session.subscores],
+        "status": session.status,
+    }
+
+
+def _subscore(session: Session, definition: SubscoreDefinition) -> dict[str, Any]:
+    if definition.items:
+        items = definition.items
+    else:
+        wanted = {(tag.type, tag.name) for tag in definition.tags or ()}
+        tags_of = session.item_tags
+        items = [item for item in session.items if any((tag.type, tag.name) in wanted for tag in tags_of.get(item, ()))]
+    group = set(items)
+    answers = [answer for answer in session.answers.values() if answer.item_reference in group]
+    attempted = [answer for answer in answers if answer.attempted]
+    return {
+        "id": definition.id,
+        "title": definition.title,
+        "num_questions": len(answers),
+        "num_attempted": len(attempted),
+        "score": exact_sum([answer.score for answer in answers]) or 0,
+        "max_score": exact_sum([answer.max_score for answer in answers]) or 0,
+        "attempted_max_score": exact_sum([answer.max_score for answer in attempted]) or 0,
+        "items": items,
+    }
+
+
+def _leaving_order(record: Record) -> tuple[int, int, str, bool, str, bool, str]:
+    organisation, lrs_id = record.organisation, record.lrs_id
+    return (
+        record.timestamp,
+        record.place,
+        record.message["session_id"],
+        # None and "" are two tenants.
+        organisation is not None,
+        organisation or "",
+        lrs_id is not None,
+        lrs_id or "",
+    )
+
+
+def _uuid5(name: bytes) -> str:
+    """`str(uuid.uuid5(NAMESPACE, name))`, without building the UUID."""
+    digest = sha1(NAMESPACE.bytes + name, usedforsecurity=False).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{_VARIANT[digest[16]]}{digest[17:20]}-{digest[20:32]}"

@@ -1,0 +1,172 @@
+"""Derive: shards of activity in, blocks of records out (records.md sections 2 and 3)."""
+
+import logging
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.typehints.decorators import no_annotations
+from apache_beam.utils.windowed_value import WindowedValue
+
+from schemas import KINDS, Activity, Kind, Record
+from transforms.derivation import Derivation, DurationUnit, Session
+from transforms.memory import keep_live_objects_out_of_the_garbage_collector
+from transforms.progress import Progress
+from transforms.shuffle import users_of
+from transforms.summary import Summary
+from transforms.xapi import resolve_session
+
+_LOG = logging.getLogger(__name__)
+_BLOCK = 512
+_SESSION_GROUPS = 64
+_END_OF_WINDOW = GlobalWindow().max_timestamp()
+
+
+@dataclass(frozen=True)
+class DeriveSettings:
+    """`since` and `until`: epoch ms, half-open; records outside are not emitted. See `pipeline.options.Job`."""
+
+    kinds: tuple[Kind, ...] = KINDS
+    since: int | None = None
+    until: int | None = None
+    duration_unit: DurationUnit = "minutes"
+    xapi: bool = False
+    max_reject_ratio: float = 1.0
+
+
+class Derived(NamedTuple):
+    """records: blocks, each of one shard, a user's records in order and never apart by another block of that user's.
+
+    summaries: what was counted.
+    """
+
+    records: PCollection[list[Record]]
+    summaries: PCollection[Summary]
+
+
+@dataclass(eq=False)
+class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
+    """PCollection[tuple[int, bytes]] (bucket of users, shard) -> Derived.
+
+    read: one `Summary` of all that was read. Nothing is derived when it holds more rejects than
+    `settings.max_reject_ratio` allows: the GroupByKey before the fold is what everything read has to pass first.
+    """
+
+    settings: DeriveSettings
+    read: PCollection[Summary]
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    # Beam takes an output of several PCollections for one type, and warns.
+    @no_annotations  # type: ignore[untyped-decorator]
+    def expand(self, shards: PCollection[tuple[int, bytes]]) -> Derived:
+        folded = (
+            shards
+            | "Group by bucket of users" >> beam.GroupByKey()
+            | "Fold sessions"
+            >> beam.ParDo(_FoldUsers(self.settings, self.progress), AsSingleton(self.read)).with_outputs(
+                _SUMMARY, _SESSIONS, main="records"
+            )
+        )
+        shared = (
+            folded[_SESSIONS]
+            | "Group sessions" >> beam.GroupByKey()
+            | "Find shared sessions" >> beam.Map(_count_shared)
+        )
+        summaries = (folded[_SUMMARY], shared) | "Derivation summaries" >> beam.Flatten()
+        return Derived(folded["records"], summaries)
+
+
+_SUMMARY = "summary"
+_SESSIONS = "sessions"
+
+
+class _FoldUsers(beam.DoFn):
+    def __init__(self, settings: DeriveSettings, progress: Progress | None) -> None:
+        self._settings = settings
+        self._progress = progress
+
+    def setup(self) -> None:
+        keep_live_objects_out_of_the_garbage_collector()
+
+    def start_bundle(self) -> None:
+        self._summary = Summary()
+        self._sessions: list[array[int]] = [array("Q") for _ in range(_SESSION_GROUPS)]
+        self._derivation = Derivation(
+            duration_unit=self._settings.duration_unit,
+            resolve_session=resolve_session if self._settings.xapi else None,
+            on_session=self._saw_session,
+            on_conflict=self._saw_conflict,
+        )
+
+    def process(self, shard: tuple[int, Iterable[bytes]], read: Summary) -> Iterator[list[Record]]:
+        if read.too_many_rejects(self._settings.max_reject_ratio):
+            return
+        block: list[Record] = []
+        for _, activities in users_of(shard[1]):
+            if self._progress is not None and self._progress.stopping():
+                self._summary.stopped = True
+                break
+            block.extend(self._wanted(self._derivation.user(activities)))
+            if len(block) >= _BLOCK:
+                yield self._counted(block)
+                block = []
+        if block:
+            yield self._counted(block)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        self._summary.derivation.add(self._derivation.counts)
+        yield TaggedOutput(_SUMMARY, _at_end(self._summary))
+        for group, sessions in enumerate(self._sessions):
+            if sessions:
+                yield TaggedOutput(_SESSIONS, _at_end((group, sessions.tobytes())))
+
+    def _wanted(self, records: list[Record]) -> list[Record]:
+        settings = self._settings
+        if settings.since is not None:
+            records = [record for record in records if record.timestamp >= settings.since]
+        if settings.until is not None:
+            records = [record for record in records if record.timestamp < settings.until]
+        if len(settings.kinds) < len(KINDS):
+            records = [record for record in records if record.kind in settings.kinds]
+        return records
+
+    def _counted(self, block: list[Record]) -> list[Record]:
+        self._summary.count_records(block)
+        if self._progress is not None:
+            self._progress.advance(derived=len(block))
+        return block
+
+    def _saw_session(self, session: Session) -> None:
+        name = f"{session.organisation}\0{session.lrs_id}\0{session.session_id}".encode()
+        digest = int.from_bytes(blake2b(name, digest_size=8).digest(), "little")
+        self._sessions[digest % _SESSION_GROUPS].append(digest)
+
+    def _saw_conflict(self, kept: Activity, other: Activity) -> None:
+        if self._derivation.counts.conflicting_duplicates == 1:
+            _LOG.warning(
+                "record_id %s of session %s stands for two different activities; the one of %d counts, not of %d. "
+                "Further such conflicts are counted, not logged.",
+                kept.record_id,
+                kept.session_id,
+                kept.occurred_at,
+                other.occurred_at,
+            )
+
+
+def _at_end(value: object) -> WindowedValue:
+    return WindowedValue(value, _END_OF_WINDOW, (GlobalWindow(),))
+
+
+def _count_shared(group: tuple[int, Iterable[bytes]]) -> Summary:
+    """Session ids that more than one user of a store has: a known integration fault."""
+    users = Counter(digest for packed in group[1] for digest in array("Q", packed))
+    return Summary(shared_sessions=sum(count > 1 for count in users.values()))

@@ -1,0 +1,85 @@
+"""Where forwarder documents lie, and how launcher and workers read them. No document is in the job graph."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.forwarders import (
+    Documents,
+    Forwarder,
+    Forwarders,
+    Rules,
+    load_forwarders,
+    load_launched,
+    load_on_worker,
+    read_documents,
+)
+from transforms.query import compile_query
+from transforms.secrets import References
+
+_SUFFIXES = (".json", ".jsonl", ".ndjson")
+
+
+class ForwardersUnreadableError(Exception):
+    """The location holds no documents, or cannot be read. The text says which and why."""
+
+
+@dataclass(frozen=True)
+class ForwarderSource:
+    """The forwarders of one run, for workers to load: location, digest and ids; never the documents.
+
+    ids: of the valid, active forwarders that take part, in the order of the documents.
+    """
+
+    location: str
+    references: References
+    digest: str
+    ids: tuple[str, ...]
+
+    def load(self) -> tuple[Forwarder, ...]:
+        """The forwarders, references unresolved. Raises ForwardersError."""
+        return load_launched(*self._launched())
+
+    def resolve(self) -> tuple[Forwarder, ...]:
+        """The forwarders with their secrets, read from this machine. Raises ForwardersError."""
+        return load_on_worker(*self._launched())
+
+    def _launched(self) -> tuple[Documents, Rules, str, tuple[str, ...]]:
+        # Queries were compiled where the job was launched, and the digest says that these are the same.
+        rules = Rules(_leave_query, self.references)
+        return read_documents(_files(self.location)), rules, self.digest, self.ids
+
+
+def read_forwarders(location: str, rules: Rules) -> Forwarders:
+    """Every forwarder and every fault in the documents at `location`. Raises ForwardersUnreadableError."""
+    return load_forwarders(read_documents(_files(location)), rules)
+
+
+def _leave_query(query: object) -> None:
+    """Stands in for `compile_query` where only the forwarders are wanted."""
+
+
+def launch_rules(references: References, *, trusted: bool, require_organisation: bool) -> Rules:
+    """The rules of a launcher: queries are compiled, so that a bad one is a fault."""
+    return Rules(compile_query, references, trusted, require_organisation)
+
+
+def _files(location: str) -> Mapping[str, bytes]:
+    try:
+        inside = FileSystems.match([FileSystems.join(location, "*")])[0].metadata_list
+        paths = [found.path for found in inside if found.path.endswith(_SUFFIXES)]
+        if not paths and not FileSystems.exists(location):
+            raise ForwardersUnreadableError(f"--forwarders {location}: there is no such file or directory")
+        return {path: _content(path) for path in paths or [location]}
+    except ForwardersUnreadableError:
+        raise
+    except Exception as error:  # Beam's file systems raise whatever their clients do
+        raise ForwardersUnreadableError(f"--forwarders {location} cannot be read: {error}") from error
+
+
+def _content(path: str) -> bytes:
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        content: bytes = file.read()
+        return content

@@ -1,0 +1,116 @@
+"""Looking without sending: who would get what (`--dry_run`), and why (`--explain`)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from schemas import Record
+from transforms.forwarder_source import ForwarderSource
+from transforms.forwarders import Forwarder
+from transforms.match import Match
+from transforms.query import compile_query
+from transforms.statement import StatementBuilder, encode_payload, query_document
+from transforms.summary import Sample, Summary
+
+
+@dataclass(eq=False)
+class CountMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summary]]):
+    """PCollection[list[Match]] -> PCollection[Summary]: matched by forwarder, with one sample payload for each.
+
+    Resolves no reference and opens no connection.
+    """
+
+    forwarders: ForwarderSource
+    statements: StatementBuilder
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, matches: PCollection[list[Match]]) -> PCollection[Summary]:
+        counting = beam.ParDo(_CountMatches(self.forwarders, self.statements)).with_output_types(Summary)
+        counted: PCollection[Summary] = matches | "Count" >> counting
+        return counted
+
+
+class _CountMatches(beam.DoFn):
+    def __init__(self, forwarders: ForwarderSource, statements: StatementBuilder) -> None:
+        self._source = forwarders
+        self._statements = statements
+
+    def setup(self) -> None:
+        self._forwarders = {forwarder.id: forwarder for forwarder in self._source.load()}
+
+    def start_bundle(self) -> None:
+        self._summary = Summary()
+
+    def process(self, matches: list[Match]) -> None:
+        for match in matches:
+            for forwarder_id in match.forwarders:
+                self._summary.books.account(forwarder_id).matched += 1
+                self._sample(self._forwarders[forwarder_id], match.record)
+            for forwarder_id in match.undecided:
+                self._summary.keep(forwarder_id, "undecided")
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        yield WindowedValue(self._summary, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+
+    def _sample(self, forwarder: Forwarder, record: Record) -> None:
+        known = self._summary.samples.get(forwarder.id)
+        if known is None or (record.timestamp, record.id) < (known.timestamp, known.id):
+            payload = encode_payload(record, forwarder.payload, lambda: self._statements.statement(record))
+            self._summary.samples[forwarder.id] = Sample(record.timestamp, record.id, payload)
+
+
+@dataclass(eq=False)
+class ExplainRecord(beam.PTransform[PCollection[list[Record]], PCollection[Summary]]):
+    """PCollection[list[Record]] -> PCollection[Summary]: for the record `id`, what decided for each forwarder."""
+
+    id: str
+    forwarders: ForwarderSource
+    statements: StatementBuilder
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, records: PCollection[list[Record]]) -> PCollection[Summary]:
+        explaining = beam.ParDo(_ExplainRecord(self.id, self.forwarders, self.statements)).with_output_types(Summary)
+        explained: PCollection[Summary] = records | "Explain" >> explaining
+        return explained
+
+
+class _ExplainRecord(beam.DoFn):
+    def __init__(self, record_id: str, forwarders: ForwarderSource, statements: StatementBuilder) -> None:
+        self._id = record_id
+        self._source = forwarders
+        self._statements = statements
+
+    def setup(self) -> None:
+        self._forwarders = self._source.load()
+
+    def process(self, records: list[Record]) -> Iterator[Summary]:
+        for record in records:
+            if record.id == self._id:
+                yield Summary(explanation=list(explain(record, self._forwarders, self._statements)))
+
+
+def explain(record: Record, forwarders: tuple[Forwarder, ...], statements: StatementBuilder) -> Iterator[str]:
+    """A line about the record, then one for each forwarder: whether it gets the record, and what decided."""
+    name = record.message.get("event", record.kind)
+    yield f"{record.id}: {name} of user {record.user_id}, session {record.message['session_id']}"
+    document = query_document(record, statements.statement(record))
+    for forwarder in forwarders:
+        yield f"  {forwarder.id}: {_reason(record, forwarder, document)}"
+
+
+def _reason(record: Record, forwarder: Forwarder, document: dict[str, object]) -> str:
+    for field, wanted, found in (
+        ("organisation", forwarder.organisation, record.organisation),
+        ("lrs_id", forwarder.lrs_id, record.lrs_id),
+    ):
+        if wanted is not None and wanted != found:
+            return f"not in scope: {field} is {found!r}, the forwarder's is {wanted!r}"
+    return str(compile_query(forwarder.query).explain(document))

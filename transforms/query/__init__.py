@@ -1,0 +1,21 @@
+"""MongoDB's query language over the query documents of records (spec/mongo-query.md). No Beam in here."""
+
+from transforms.query.errors import QueryError
+from transforms.query.explain import Explanation, Outcome
+from transforms.query.extended import from_extended_json
+from transforms.query.index import ForwarderIndex, Matching
+from transforms.query.query import Query, compile_query
+from transforms.query.values import ObjectId, Regex
+
+__all__ = [
+    "Explanation",
+    "ForwarderIndex",
+    "Matching",
+    "ObjectId",
+    "Outcome",
+    "Query",
+    "QueryError",
+    "Regex",
+    "compile_query",
+    "from_extended_json",
+]

@@ -1,0 +1,158 @@
+"""What a document must hold for a query to match: the conditions an index may look up.
+
+A query is weakened to alternatives, each a set of conditions "the path leads to an element with this key".
+A match implies that some alternative holds; the reverse is not so, and whoever looks up verifies with the
+whole query. Never looked at: null (a missing field equals it), anything under a negation, values without a
+key.
+"""
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any, Final
+
+from transforms.query.nodes import (
+    And,
+    ElemMatch,
+    Equal,
+    Field,
+    In,
+    Node,
+    Or,
+    Order,
+    Path,
+    Test,
+)
+from transforms.query.values import ObjectId, as_utc, is_nan
+from transforms.query.walk import as_index
+
+Alternative = dict[Path, Any]
+
+# Alternatives of one query: each is an entry of the index, so a long `$in` costs space, a product of
+# several more.
+MAX_ALTERNATIVES: Final = 64
+
+ANYTHING: Final[list[Alternative]] = [{}]
+
+
+class _Boolean:
+    """The key of a boolean: True and 1 would be one key of a dict."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: bool) -> None:
+        self.value = value
+
+
+TRUE_KEY: Final = _Boolean(True)
+FALSE_KEY: Final = _Boolean(False)
+
+
+def key_of(value: Any) -> Any:
+    """The key under which equal values are found, or None for values that are not looked up.
+
+    Equal numbers of any type have one key, a boolean has another than the number it equals in Python.
+    """
+    if isinstance(value, str | ObjectId):
+        return value
+    if isinstance(value, bool):
+        return TRUE_KEY if value else FALSE_KEY
+    if isinstance(value, int | float | Decimal):
+        return None if is_nan(value) else value
+    if isinstance(value, dt.datetime):
+        return as_utc(value)
+    return None
+
+
+def alternatives(node: Node) -> list[Alternative]:
+    """The alternatives a match of the node implies; empty when it cannot match at all."""
+    if isinstance(node, Field):
+        return _of_field(node)
+    if isinstance(node, And):
+        return _of_all(node)
+    if isinstance(node, Or):
+        return _of_any(node)
+    return ANYTHING
+
+
+def _of_field(node: Field) -> list[Alternative]:
+    test = node.test
+    if isinstance(test, Equal):
+        return _of_values(node.path, (test.value,))
+    if isinstance(test, In) and not test.patterns:
+        return _of_values(node.path, test.values)
+    if isinstance(test, ElemMatch) and not test.of_items:
+        return _of_items(node.path, test.condition)
+    return ANYTHING
+
+
+def _of_values(path: Path, values: tuple[Any, ...]) -> list[Alternative]:
+    if not path or len(values) > MAX_ALTERNATIVES:
+        return ANYTHING
+    keys: dict[Any, None] = {}
+    for value in values:
+        key = key_of(value)
+        if key is None:
+            return ANYTHING
+        keys[key] = None
+    return [{path: key} for key in keys]
+
+
+def _of_items(path: Path, condition: Node) -> list[Alternative]:
+    """What `$elemMatch` implies of the whole document: the same conditions, on the longer paths.
+
+    Not where an index is part of a path: there an array inside the array may have been meant.
+    """
+    inner = alternatives(condition)
+    for alternative in inner:
+        for part in alternative:
+            if any(as_index(name) is not None for name in (*path, *part)):
+                return ANYTHING
+    return [{(*path, *part): key for part, key in alternative.items()} for alternative in inner]
+
+
+def _of_all(node: And) -> list[Alternative]:
+    result = ANYTHING
+    for child in node.children:
+        implied = alternatives(child)
+        if len(result) * len(implied) <= MAX_ALTERNATIVES:
+            # Where both speak of one path, either is implied; the first is kept.
+            result = [{**second, **first} for first in result for second in implied]
+        elif {} in result:
+            result = implied
+    return result
+
+
+def _of_any(node: Or) -> list[Alternative]:
+    result: list[Alternative] = []
+    for child in node.children:
+        result.extend(alternatives(child))
+        if len(result) > MAX_ALTERNATIVES or {} in result:
+            return ANYTHING
+    return result
+
+
+def necessary_fields(node: Node) -> tuple[Field, ...]:
+    """Fields each of which must hold for the node to hold."""
+    if isinstance(node, Field):
+        return (node,)
+    if isinstance(node, And):
+        return tuple(field for child in node.children for field in necessary_fields(child))
+    return ()
+
+
+def comparable(value: Any) -> tuple[str, Any] | None:
+    """The kind of a value and a form that compares within it; None where no order is looked up."""
+    if isinstance(value, str):
+        return "string", value
+    if isinstance(value, dt.datetime):
+        return "date", as_utc(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or is_nan(value):
+        return None
+    return "number", value
+
+
+def needs_element(test: Test) -> bool:
+    """Whether a test is false where there is no element: only null equals a missing field."""
+    if isinstance(test, Order | Equal):
+        return test.value is not None
+    return not (isinstance(test, In) and None in test.values)

@@ -1,0 +1,318 @@
+"""A query as one Python function: an expression over local variables, its constants passed in as arguments.
+
+No text of a query ever becomes source: field names are parameters `s0, s1, ...` and operands `c0, c1, ...`
+of the functions around it, so queries of one shape share one compiled source (compiling one costs 130-430
+us). Only generated names are interpolated.
+
+The function is two-valued. When a regular expression hits its limit it hands over to `fallback`, which
+knows three values.
+"""
+
+import datetime as dt
+import functools
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Final
+
+from transforms.query.elements import element_test
+from transforms.query.errors import UndecidedError
+from transforms.query.nodes import (
+    And,
+    ElemMatch,
+    Equal,
+    Exists,
+    Field,
+    Found,
+    In,
+    Match,
+    Node,
+    Not,
+    Or,
+    Order,
+    Path,
+    Size,
+    Test,
+    Type,
+    takes_whole_arrays,
+)
+from transforms.query.values import MISSING, ObjectId, is_nan
+from transforms.query.walk import Walker
+
+# Beyond this many fields and path components an expression is cut into several functions: CPython's parser
+# stops at about 100 nested parentheses, and compile time grows faster than the source.
+MAX_WEIGHT: Final = 60
+
+# Types that only the test's own fast comparison could accept; anything else (arrays, subclasses, Decimal)
+# is put to the general test.
+_ATOMS: Final = frozenset((type(None), bool, str, int, float, dict, ObjectId))
+_ATOMS_AND_DATES: Final = _ATOMS | {dt.datetime}
+_PYTHON_TYPES: Final[dict[frozenset[str], frozenset[type]]] = {
+    frozenset(("string",)): frozenset((str,)),
+    frozenset(("bool",)): frozenset((bool,)),
+    frozenset(("object",)): frozenset((dict,)),
+    frozenset(("date",)): frozenset((dt.datetime,)),
+    frozenset(("int", "long", "double", "decimal")): frozenset((int, float)),
+}
+_SYMBOLS: Final = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+_UNDECIDED: Final = (UndecidedError, RecursionError, ArithmeticError, AttributeError)
+
+Truth = Callable[[Any], bool | None]
+
+
+def compile_node(node: Node, fallback: Truth) -> Truth:
+    """The function of a whole query; it never raises. `fallback` answers where two values are not enough."""
+    if _weight(node) > MAX_WEIGHT:
+        parts = _assemble(node)
+
+        def guarded(document: Any) -> bool | None:
+            try:
+                return parts(document)
+            except _UNDECIDED:
+                return fallback(document)
+
+        return guarded
+    writer = _Writer()
+    body = (
+        f"   try:\n    return {writer.node(node)}\n   except {writer.shared(_UNDECIDED)}:\n"
+        f"    return {writer.constant(fallback)}(d)\n"
+    )
+    whole: Truth = writer.function(body)
+    return whole
+
+
+def _assemble(node: Node) -> Match:
+    """The function of a node of any size; it may raise what `_UNDECIDED` names."""
+    if _weight(node) <= MAX_WEIGHT:
+        writer = _Writer()
+        part: Match = writer.function(f"   return {writer.node(node)}\n")
+        return part
+    if isinstance(node, Field):
+        walker = Walker(node.path, element_test(node.test, _assemble), not takes_whole_arrays(node.test))
+        return walker.inside(0)
+    if isinstance(node, Not):
+        child = _assemble(node.child)
+        return lambda document: not child(document)
+    children = tuple(map(_assemble, _halves(node)))
+    if isinstance(node, And):
+        return lambda document: all(child(document) for child in children)
+    return lambda document: any(child(document) for child in children)
+
+
+def _halves(node: And | Or) -> tuple[Node, ...]:
+    """The children, packed into groups of the same kind that are small enough for one expression."""
+    # The group's own node weighs one.
+    most = MAX_WEIGHT - 1
+    groups: list[list[Node]] = [[]]
+    room = most
+    for child in node.children:
+        weight = _weight(child)
+        if weight > room and groups[-1]:
+            groups.append([])
+            room = most
+        groups[-1].append(child)
+        room -= weight
+    kind = type(node)
+    return tuple(group[0] if len(group) == 1 else kind(tuple(group)) for group in groups)
+
+
+def _weight(node: Node) -> int:
+    if isinstance(node, Field):
+        return 1 + len(node.path)
+    if isinstance(node, Not):
+        return 1 + _weight(node.child)
+    return 1 + sum(map(_weight, node.children))
+
+
+@functools.lru_cache(maxsize=4096)
+def _shape(source: str) -> Callable[..., Any]:
+    namespace: dict[str, Any] = {"__builtins__": {"type": type, "len": len}}
+    exec(compile(source, "<query>", "exec"), namespace)  # noqa: S102 - only names generated below are in it
+    shape: Callable[..., Any] = namespace["shape"]
+    return shape
+
+
+@functools.lru_cache(maxsize=4096)
+def _maker(source: str, shared: tuple[Any, ...]) -> Callable[..., Any]:
+    """The maker of functions of one shape over the same fields, which share these constants.
+
+    Each constant of a function lives in a cell of its own; with ten thousand functions the processor's
+    cache holds only what they share.
+    """
+    maker: Callable[..., Any] = _shape(source)(*shared)
+    return maker
+
+
+class _Writer:
+    """Writes the expression of a node and collects its constants.
+
+    A value on the way of a path is held in a variable. `known` says which are certainly assigned where the
+    next expression stands: what the operand before it in an `and` or `or` begins with, under the same type
+    checks.
+    """
+
+    def __init__(self) -> None:
+        self._own: list[Any] = []
+        self._shared: dict[Any, str] = {}
+        self._variables = 0
+        self.known: dict[Path, str] = {(): "d"}
+
+    def constant(self, value: Any) -> str:
+        """The name of a constant of this query: an operand, or a function that knows one."""
+        self._own.append(value)
+        return f"c{len(self._own) - 1}"
+
+    def shared(self, value: Any) -> str:
+        """The name of a constant that queries over the same fields share; names, types and sets of types."""
+        return self._shared.setdefault(value, f"s{len(self._shared)}")
+
+    def function(self, body: str) -> Any:
+        """The function of this body, its constants bound."""
+        own = ", ".join(f"c{number}" for number in range(len(self._own)))
+        source = (
+            f"def shape({', '.join(self._shared.values())}):\n"
+            f" def make({own}):\n  def match(d):\n{body}  return match\n return make\n"
+        )
+        return _maker(source, tuple(self._shared))(*self._own)
+
+    def node(self, node: Node) -> str:
+        if isinstance(node, Field):
+            return self._field(node)
+        if isinstance(node, Not):
+            return f"not {self.node(node.child)}"
+        if not node.children:
+            return "True" if isinstance(node, And) else "False"
+        known_after_first = self.known
+        parts: list[str] = []
+        for position, child in enumerate(node.children):
+            parts.append(self.node(child))
+            if position == 0:
+                known_after_first = dict(self.known)
+        self.known = known_after_first
+        return "(" + (" and " if isinstance(node, And) else " or ").join(parts) + ")"
+
+    def _field(self, node: Field) -> str:
+        path, test = node.path, node.test
+        walker = Walker(path, element_test(test, _assemble), not takes_whole_arrays(test))
+        if not path:
+            return f"{self.constant(walker.test)}(d)"
+        closing = ""
+        opened = ""
+        parent = "d"
+        when_missing = str(walker.when_missing)
+        for position in range(1, len(path)):
+            variable, value = self._value(parent, path[:position])
+            otherwise = self.constant(walker.at(position))
+            is_object = f"type({value}) is {self.shared(dict)}"
+            closing = (
+                f" if {is_object} else {when_missing} if {variable} is None else {otherwise}({variable}))" + closing
+            )
+            opened += "("
+            parent = variable
+        return opened + self._leaf(parent, path, test, walker) + closing
+
+    def _value(self, parent: str, path: Path) -> tuple[str, str]:
+        """The variable of the value at a path, and the expression of that value where it stands."""
+        variable = self.known.get(path)
+        if variable is not None:
+            return variable, variable
+        self._variables += 1
+        variable = f"v{self._variables}"
+        # The known ones are shared by reference with no one: `node` copies before it restores.
+        self.known = {**self.known, path: variable}
+        name = self.shared(path[-1])
+        return variable, f"({variable} := {parent}.get({name}))"
+
+    def _leaf(self, parent: str, path: Path, test: Test, walker: Walker) -> str:
+        name = self.shared(path[-1])
+        if isinstance(test, Exists):
+            return f"({name} in {parent})"
+        fast = self._fast_leaf(parent, path, test, walker)
+        if fast is not None:
+            return fast
+        missing = self.shared(MISSING)
+        return f"{self.constant(walker.end())}({parent}.get({name}, {missing}))"
+
+    def _fast_leaf(self, parent: str, path: Path, test: Test, walker: Walker) -> str | None:
+        """The expression for the commonest tests; arrays and rare types are put to the general test in it."""
+        if isinstance(test, Equal):
+            return self._equal(parent, path, test.value, walker)
+        if isinstance(test, Size):
+            _, value = self._value(parent, path)
+            variable = self.known[path]
+            length = self.constant(test.length)
+            return f"(type({value}) is {self.shared(list)} and len({variable}) == {length})"
+        if isinstance(test, ElemMatch):
+            _, value = self._value(parent, path)
+            variable = self.known[path]
+            return f"(type({value}) is {self.shared(list)} and {self.constant(walker.end())}({variable}))"
+        own: str | None = None
+        others = _ATOMS_AND_DATES
+        if isinstance(test, Found):
+            own = f"{self.constant(test.search)}({{v}}) if type({{e}}) is {self.shared(str)}"
+        elif isinstance(test, Order):
+            own, others = self._order(test)
+        elif isinstance(test, In) and not test.patterns and test.values:
+            own = self._members(test)
+        elif isinstance(test, Type) and test.names in _PYTHON_TYPES:
+            own = f"True if type({{e}}) in {self.shared(_PYTHON_TYPES[test.names])}"
+        if own is None:
+            return None
+        _, value = self._value(parent, path)
+        variable = self.known[path]
+        atoms = self.shared(others)
+        general = f"{self.constant(walker.end())}({variable})"
+        return f"({own.format(v=variable, e=value)} else type({variable}) not in {atoms} and {general})"
+
+    def _equal(self, parent: str, path: Path, operand: Any, walker: Walker) -> str | None:
+        if isinstance(operand, dict | list | dt.datetime | ObjectId | Decimal) or is_nan(operand):
+            return None
+        if not isinstance(operand, str | int | float | type(None)):
+            return None
+        _, value = self._value(parent, path)
+        variable = self.known[path]
+        is_list = f"type({variable}) is {self.shared(list)}"
+        if operand is None:
+            return f"({value} is None or {is_list} and None in {variable})"
+        constant = self.constant(operand)
+        general = f"{is_list} and {self.constant(walker.end())}({variable})"
+        if isinstance(operand, bool):
+            return f"({value} is {constant} or {general})"
+        if isinstance(operand, int | float) and operand in (0, 1):
+            boolean = "False" if operand == 0 else "True"
+            return f"({value} == {constant} and {variable} is not {boolean} or {general})"
+        return f"({value} == {constant} or {is_list} and {constant} in {variable})"
+
+    def _order(self, test: Order) -> tuple[str | None, frozenset[type]]:
+        operand, symbol = test.value, _SYMBOLS[test.operator]
+        if isinstance(operand, bool) or is_nan(operand):
+            return None, _ATOMS
+        if isinstance(operand, int | float):
+            number, fraction = self.shared(int), self.shared(float)
+            constant = self.constant(operand)
+            return (
+                f"{{v}} {symbol} {constant} if type({{e}}) is {number} or type({{v}}) is {fraction}",
+                _ATOMS_AND_DATES,
+            )
+        if isinstance(operand, str):
+            return (
+                f"{{v}} {symbol} {self.constant(operand)} if type({{e}}) is {self.shared(str)}",
+                _ATOMS_AND_DATES,
+            )
+        if isinstance(operand, dt.datetime):
+            utc = self.shared(dt.UTC)
+            date = self.shared(dt.datetime)
+            return (
+                f"{{v}} {symbol} {self.constant(operand)} if type({{e}}) is {date} and {{v}}.tzinfo is {utc}",
+                _ATOMS,
+            )
+        return None, _ATOMS
+
+    def _members(self, test: In) -> str | None:
+        if all(isinstance(value, str) for value in test.values):
+            return f"{{v}} in {self.constant(frozenset(test.values))} if type({{e}}) is {self.shared(str)}"
+        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in test.values)
+        if numbers and not any(is_nan(value) for value in test.values):
+            number, fraction = self.shared(int), self.shared(float)
+            constant = self.constant(frozenset(test.values))
+            return f"{{v}} in {constant} if type({{e}}) is {number} or type({{v}}) is {fraction}"
+        return None

@@ -1,0 +1,196 @@
+"""Ten thousand forwarders at the price of ten: which of them a document matches.
+
+Forwarders of one scope and one query are one group. The groups stand in a tree of lookups (`lookups.py`)
+that gives the few a document could match; each of those is verified with its scope and its whole query.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from transforms.query.access import Alternative, alternatives, necessary_fields
+from transforms.query.errors import QueryError
+from transforms.query.lookups import Entry, Lookup, build
+from transforms.query.query import Query, compile_query
+
+
+class Forwarder(Protocol):
+    """What the index needs to know of a forwarder (spec/forwarders.md, section 1)."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def organisation(self) -> str | None: ...
+    @property
+    def lrs_id(self) -> str | None: ...
+    @property
+    def query(self) -> str | Mapping[str, Any] | None: ...
+
+
+F = TypeVar("F", bound=Forwarder)
+
+
+class Matching(tuple[F, ...]):
+    """The forwarders that match a document, in their given order; `undecided`: nobody can tell.
+
+    Undecided: a regular expression of the forwarder's query hit its limit, and the answer hangs on it
+    (spec/mongo-query.md, section 7). Such a record belongs in the dead letters of that forwarder.
+    """
+
+    undecided: tuple[F, ...] = ()
+
+    @property
+    def matched(self) -> tuple[F, ...]:
+        """The forwarders that surely match: this tuple itself."""
+        return self
+
+
+class Group(Generic[F]):
+    """Forwarders of one scope and one query: one evaluation for all of them."""
+
+    __slots__ = ("lrs_id", "members", "organisation", "query", "result", "truth")
+
+    def __init__(self, query: Query, organisation: str | None, lrs_id: str | None) -> None:
+        self.query = query
+        self.organisation = organisation
+        self.lrs_id = lrs_id
+        self.members: list[tuple[int, F]] = []
+        self.result: Matching[F] = Matching()
+        # Whether scope and query match; None when undecided.
+        self.truth: Callable[[Any], bool | None] = self._first_truth
+
+    def _first_truth(self, document: Any) -> bool | None:
+        of_query = self.query.compiled()
+        organisation, lrs_id = self.organisation, self.lrs_id
+
+        def of_both(document: Any) -> bool | None:
+            if organisation is not None and document.get("organisation") != organisation:
+                return False
+            if lrs_id is not None and document.get("lrs_id") != lrs_id:
+                return False
+            return of_query(document)
+
+        self.truth = of_query if organisation is None and lrs_id is None else of_both
+        return self.truth(document)
+
+
+# Combinations of groups that were seen to match together, with the tuple of their forwarders; records of
+# one kind keep asking for the same few. Bounded by the forwarders in all of them.
+_REMEMBERED_FORWARDERS: Final = 200_000
+
+
+class ForwarderIndex(Generic[F]):
+    """The forwarders of a job, by what a document must hold for their scope and query to match.
+
+    Raises QueryError, naming the forwarder, when a query cannot be used. Pickles as its forwarders and is
+    rebuilt. Source: spec/forwarders.md, section 1, and spec/mongo-query.md.
+    """
+
+    def __init__(self, forwarders: Iterable[F]) -> None:
+        self.forwarders: tuple[F, ...] = tuple(forwarders)
+        groups = _group(self.forwarders)
+        entries: list[Entry[Group[F]]] = []
+        for group in groups:
+            group.result = Matching(forwarder for _, forwarder in group.members)
+            found = alternatives(group.query.node)
+            scope: Alternative = {}
+            if group.organisation is not None:
+                scope[("organisation",)] = group.organisation
+            if group.lrs_id is not None:
+                scope[("lrs_id",)] = group.lrs_id
+            fields = necessary_fields(group.query.node)
+            entries.extend(Entry(group, {**alternative, **scope}, fields) for alternative in found)
+        self._fields = frozenset(name for group in groups for name in group.query.fields)
+        self._lookups: tuple[Lookup[Group[F]], ...] = build(entries)
+        self._remembered: dict[tuple[int, ...], Matching[F]] = {}
+        self._room = _REMEMBERED_FORWARDERS
+
+    def matching(self, document: Mapping[str, Any]) -> Matching[F]:
+        """The forwarders whose scope and query match the document, in their given order. Never raises.
+
+        `.undecided` of the result holds those of which nobody can say.
+        """
+        candidates: list[Group[F]] = []
+        for lookup in self._lookups:
+            lookup.collect(document, candidates)
+        if not candidates:
+            return _NOTHING
+        matched: list[Group[F]] = []
+        undecided: list[Group[F]] = []
+        for group in candidates:
+            truth = group.truth(document)
+            if truth:
+                matched.append(group)
+            elif truth is None:
+                undecided.append(group)
+        if undecided:
+            result = Matching(_in_order(matched))
+            result.undecided = _in_order(undecided)
+            return result
+        if len(matched) == 1:
+            return matched[0].result
+        return self._together(matched) if matched else _NOTHING
+
+    def _together(self, matched: list[Group[F]]) -> Matching[F]:
+        """The forwarders of several groups, in order; one of several alternatives may stand there twice."""
+        key = tuple(map(id, matched))
+        result = self._remembered.get(key)
+        if result is None:
+            result = Matching(_in_order(matched))
+            self._room -= len(result) + len(key)
+            if self._room < 0:
+                self._remembered.clear()
+                self._room = _REMEMBERED_FORWARDERS
+            self._remembered[key] = result
+        return result
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of the top-level fields that some query can look at; others need not be built."""
+        return self._fields
+
+    def __len__(self) -> int:
+        return len(self.forwarders)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ForwarderIndex, (self.forwarders,)
+
+
+_NOTHING: Final[Matching[Any]] = Matching()
+
+
+def _in_order(groups: list[Group[F]]) -> tuple[F, ...]:
+    members = {position: forwarder for group in groups for position, forwarder in group.members}
+    return tuple(members[position] for position in sorted(members))
+
+
+def _group(forwarders: Iterable[F]) -> list[Group[F]]:
+    queries: dict[Any, Query] = {}
+    groups: dict[Any, Group[F]] = {}
+    for position, forwarder in enumerate(forwarders):
+        text = _text(forwarder.query)
+        key = text if text is not None else position
+        query = queries.get(key)
+        if query is None:
+            try:
+                query = compile_query(forwarder.query)
+            except QueryError as error:
+                message = f"forwarder {forwarder.id}: {error.message}"
+                raise QueryError(message, operator=error.operator, where=error.where, allowed=error.allowed) from None
+            queries[key] = query
+        organisation, lrs_id = forwarder.organisation, forwarder.lrs_id
+        group = groups.get((organisation, lrs_id, key))
+        if group is None:
+            group = groups[organisation, lrs_id, key] = Group(query, organisation, lrs_id)
+        group.members.append((position, forwarder))
+    return list(groups.values())
+
+
+def _text(query: str | Mapping[str, Any] | None) -> str | None:
+    """A text that equal queries share; None where there is no such text."""
+    if isinstance(query, str):
+        return query
+    try:
+        return json.dumps(query)
+    except (TypeError, ValueError, RecursionError):
+        return None

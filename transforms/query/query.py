@@ -1,0 +1,107 @@
+"""A compiled query."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from transforms.query.codegen import compile_node
+from transforms.query.explain import OUTCOMES, Evaluation, Explanation, Outcome, Verdict, explanation_of
+from transforms.query.nodes import ElemMatch, Field, Match, Node, Not, Path, Test
+from transforms.query.parse import parse_query
+
+
+class Query:
+    """A query of a forwarder, compiled. Made by `compile_query`; pickles as its source and is rebuilt.
+
+    Source: spec/mongo-query.md.
+    """
+
+    __slots__ = ("_compiled", "_source", "_tests", "node")
+
+    def __init__(self, node: Node, source: str | dict[str, Any]) -> None:
+        self.node = node
+        self._source = source
+        self._compiled: Callable[[Any], bool | None] | None = None
+        self._tests: dict[Test, Match] = {}
+
+    def matches(self, document: Any) -> bool:
+        """Whether the query surely matches: True for MATCH, False for NO_MATCH and for UNDECIDED.
+
+        Never raises. A caller that must not lose an undecided record asks `evaluate` when this says False.
+        """
+        return (self._compiled or self.compiled())(document) is True
+
+    def compiled(self) -> Callable[[Any], bool | None]:
+        """The function behind `matches`, None for UNDECIDED; generated at first use."""
+        if self._compiled is None:
+            self._compiled = compile_node(self.node, self._truth)
+        return self._compiled
+
+    def evaluate(self, document: Any) -> Outcome:
+        """MATCH, NO_MATCH, or UNDECIDED where a regular expression hit its limit and the answer hangs on it.
+
+        Three-valued: NOT undecided is undecided, AND with a sure False is False, OR with a sure True is
+        True. Never raises. Source: spec/mongo-query.md, section 7.
+        """
+        return OUTCOMES[self._judge(document).truth]
+
+    def explain(self, document: Any) -> Explanation:
+        """The outcome, the clause that decided it and what the document holds there. Never raises."""
+        try:
+            return explanation_of(self._judge(document))
+        except RecursionError:
+            return explanation_of(_EXHAUSTED)
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of the top-level fields the query can look at."""
+        return frozenset(path[0] for path in _paths(self.node, ()))
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """All dotted paths the query can look at; inside `$elemMatch`, with the array's path before them."""
+        return frozenset(
+            ".".join(part.replace(".", "&46;") for part in path) for path in _paths(self.node, ())
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return compile_query, (self._source,)
+
+    def __repr__(self) -> str:
+        return f"compile_query({self._source!r})"
+
+    def _truth(self, document: Any) -> bool | None:
+        return self._judge(document).truth
+
+    def _judge(self, document: Any) -> Verdict:
+        try:
+            return Evaluation(self._tests).judge(self.node, document)
+        except RecursionError:
+            # The caller's own stack was nearly used up: no answer is better than a wrong one.
+            return _EXHAUSTED
+
+
+_EXHAUSTED: Final = Verdict(None, "the stack is exhausted")
+
+
+def compile_query(query: str | Mapping[str, Any] | None) -> Query:
+    """Compile a query: a JSON text, a mapping (plain values or Extended JSON), or nothing, which matches
+    everything.
+
+    Raises QueryError, naming the operator, where it stands and what is allowed. Source:
+    spec/mongo-query.md, sections 2, 6, 8 and 10, and the additions of Learning Locker at its beginning.
+    """
+    node, source = parse_query(query)
+    return Query(node, query if isinstance(query, str) else source)
+
+
+def _paths(node: Node, prefix: Path) -> Iterator[Path]:
+    if isinstance(node, Field):
+        path = (*prefix, *node.path)
+        yield path
+        if isinstance(node.test, ElemMatch):
+            yield from _paths(node.test.condition, path)
+    elif isinstance(node, Not):
+        yield from _paths(node.child, prefix)
+    else:
+        for child in node.children:
+            yield from _paths(child, prefix)

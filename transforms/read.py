@@ -1,0 +1,203 @@
+"""Reading: files in; activity by bucket of its user, rejects and counts out."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple, Protocol, get_args
+
+import apache_beam as beam
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.typehints.decorators import IOTypeHints
+from apache_beam.utils.windowed_value import WindowedValue
+
+from schemas import Reject
+from transforms.activity import ActivityDecoder
+from transforms.formats import Compression, FileFormat, FormatError, blocks, format_of
+from transforms.shuffle import BLOCK_SIZE, Decoder, ReadCounts, Shards, sort_in
+from transforms.xapi import StatementDecoder
+
+InputFormat = Literal["activity", "xapi"]
+INPUT_FORMATS: tuple[InputFormat, ...] = get_args(InputFormat)
+
+RANGE_SIZE = 64 * 1024 * 1024
+"""A plain JSON Lines file is split into ranges of this many bytes, so that workers can share it."""
+
+
+class InputError(ValueError):
+    """Input that cannot be read as asked for: a mistake in how the job was started."""
+
+
+class Stopping(Protocol):
+    """Tells whether the job should come to an end. Must pickle."""
+
+    def stopping(self) -> bool: ...
+
+
+class Progress(Protocol):
+    """Hears how far reading has come. Must pickle."""
+
+    def advance(self, *, size: int, records: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file to read, and its size in bytes as it was when the job started."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileRange:
+    """What one worker reads at a time: a whole file, or the lines that start in [start, end)."""
+
+    path: str
+    size: int
+    file_format: FileFormat
+    compression: Compression | None
+    start: int = 0
+    end: int | None = None
+
+
+class ReadOutputs(NamedTuple):
+    """`shards`: (bucket, blob), see `transforms.shuffle`; `rejects`; `counts`: to be added up."""
+
+    shards: PCollection[tuple[int, bytes]]
+    rejects: PCollection[Reject]
+    counts: PCollection[ReadCounts]
+
+
+def match_files(patterns: Iterable[str]) -> list[InputFile]:
+    """The files that `patterns` match, each once, in the order of their paths. Raises InputError."""
+    asked = list(patterns)
+    found: dict[str, InputFile] = {}
+    try:
+        results = FileSystems.match(asked)
+    except Exception as error:  # Beam's file systems raise whatever their clients do
+        raise InputError(f"cannot list {', '.join(asked)}: {error}") from error
+    for pattern, result in zip(asked, results, strict=True):
+        if not result.metadata_list:
+            raise InputError(f"--input {pattern} matches no file")
+        if Path(pattern).is_dir():
+            raise InputError(f"--input {pattern} is a directory; give {pattern.rstrip('/')}/*")
+        for metadata in result.metadata_list:
+            found[metadata.path] = InputFile(metadata.path, metadata.size_in_bytes)
+    return [found[path] for path in sorted(found)]
+
+
+def ranges_of(file: InputFile, input_format: InputFormat, file_format: str | None = None) -> list[FileRange]:
+    """How to read `file`: by the range if it is plain JSON Lines, else whole. Raises InputError."""
+    try:
+        known, compression = format_of(file.path, file_format)
+    except FormatError as error:
+        raise InputError(str(error)) from None
+    if input_format == "xapi" and known not in ("json", "jsonl"):
+        raise InputError(f"{file.path}: xAPI statements are read from JSON, not from {known}")
+    if known != "jsonl" or compression:
+        return [FileRange(file.path, file.size, known, compression)]
+    return [
+        FileRange(file.path, min(RANGE_SIZE, file.size - start), known, None, start, min(start + RANGE_SIZE, file.size))
+        for start in range(0, file.size, RANGE_SIZE)
+    ]
+
+
+class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
+    """Reads `files` as activity, or as xAPI statements; applied to the pipeline itself.
+
+    `file_format` overrides what the extensions say; `organisation` and `lrs_id` are given to activity that carries
+    none. Both hooks are asked or told once a block (a quarter of a megabyte); once `stop` says so, no more is read.
+    Raises InputError at once for files that cannot be read in this way.
+    """
+
+    def __init__(
+        self,
+        files: Iterable[InputFile],
+        input_format: InputFormat = "activity",
+        file_format: str | None = None,
+        organisation: str | None = None,
+        lrs_id: str | None = None,
+        stop: Stopping | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        super().__init__()
+        self.ranges = [part for file in files for part in ranges_of(file, input_format, file_format)]
+        decoder = StatementDecoder if input_format == "xapi" else ActivityDecoder
+        self.read_range = ReadRange(decoder(organisation, lrs_id), stop, progress)
+
+    def default_type_hints(self) -> IOTypeHints:
+        return IOTypeHints.empty()  # Beam warns of annotations that name several outputs
+
+    def expand(self, begin: beam.Pipeline) -> ReadOutputs:
+        outputs = (
+            begin
+            | "File ranges" >> beam.Create(self.ranges)
+            | "To all workers" >> beam.Reshuffle()
+            | "Read ranges"
+            >> beam.ParDo(self.read_range)
+            .with_output_types(tuple[int, bytes], rejects=Reject, counts=ReadCounts)
+            .with_outputs("rejects", "counts", main="shards")
+        )
+        return ReadOutputs(outputs.shards, outputs.rejects, outputs.counts)
+
+
+class ReadRange(beam.DoFn):
+    """A range of a file to its activity. What many small files hold is gathered into common blobs."""
+
+    def __init__(self, decoder: Decoder, stop: Stopping | None, progress: Progress | None) -> None:
+        self._decoder = decoder
+        self._stop = stop
+        self._progress = progress
+
+    def start_bundle(self) -> None:
+        self._shards = Shards()
+
+    def process(self, part: FileRange) -> Iterator[Any]:
+        counts = ReadCounts()
+        with FileSystems.open(part.path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            counted = _Counted(file)
+            for block in blocks(counted, part.file_format, part.compression, part.start, part.end):
+                if self._stop and self._stop.stopping():
+                    counts += ReadCounts(unfinished=1)
+                    break
+                read, rejects = sort_in(block, part.path, self._decoder, self._shards)
+                for reject in rejects:
+                    yield TaggedOutput("rejects", reject)
+                size = counted.taken()
+                counts += read + ReadCounts(size=size)
+                if self._progress:
+                    self._progress.advance(size=size, records=read.accepted + read.rejected)
+                if self._shards.size >= BLOCK_SIZE:
+                    yield from self._shards.take()
+            counts += ReadCounts(size=counted.taken())
+        yield TaggedOutput("counts", counts)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for shard in self._shards.take():
+            yield WindowedValue(shard, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+
+
+class _Counted:
+    """A file that counts what is read of it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._read = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._file.read(size)
+        self._read += len(content)
+        return content
+
+    def taken(self) -> int:
+        """Bytes read since the last call."""
+        read, self._read = self._read, 0
+        return read

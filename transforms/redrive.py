@@ -1,0 +1,138 @@
+"""Redrive: the dead letters of an output, matched again against the present documents (forwarders.md section 4)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.typehints.decorators import no_annotations
+from apache_beam.utils.windowed_value import WindowedValue
+
+from schemas import KINDS, DeadLetter, Kind, Record
+from schemas.record import decode_record
+from transforms.buckets import BUCKETS
+from transforms.delivery.history import History, HistoryIndex
+from transforms.forwarder_source import ForwarderSource
+from transforms.forwarders import Forwarder
+from transforms.match import Match, Stored
+from transforms.progress import Progress
+from transforms.query import Outcome, compile_query
+from transforms.statement import StatementBuilder, query_document
+from transforms.summary import Summary
+
+_BLOCK = 512
+_SUMMARY = "summary"
+
+
+class Redriven(NamedTuple):
+    """matches: blocks, a user's in order, each match with its one forwarder and its payload as stored.
+
+    summaries: how many dead letters stay where they are, by forwarder and reason.
+    """
+
+    matches: PCollection[list[Match]]
+    summaries: PCollection[Summary]
+
+
+@dataclass(eq=False)
+class ReadDeadLetters(beam.PTransform[beam.Pipeline, Redriven]):
+    """Pipeline -> Redriven: what was given up and not delivered since.
+
+    restricted_to: ids of the forwarders whose dead letters are looked at; empty: all, also of documents that are gone.
+    """
+
+    history: HistoryIndex
+    forwarders: ForwarderSource
+    statements: StatementBuilder
+    progress: Progress
+    restricted_to: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = KINDS
+    since: int | None = None
+    until: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    # Beam takes an output of several PCollections for one type, and warns.
+    @no_annotations  # type: ignore[untyped-decorator]
+    def expand(self, begin: beam.Pipeline) -> Redriven:
+        outputs = (
+            begin
+            | "Buckets of users" >> beam.Create(range(BUCKETS))
+            | "To all workers" >> beam.Reshuffle()
+            | "Match again" >> beam.ParDo(_MatchAgain(self)).with_outputs(_SUMMARY, main="matches")
+        )
+        return Redriven(outputs["matches"], outputs[_SUMMARY])
+
+
+class _MatchAgain(beam.DoFn):
+    def __init__(self, settings: ReadDeadLetters) -> None:
+        self._index = settings.history
+        self._source = settings.forwarders
+        self._statements = settings.statements
+        self._progress = settings.progress
+        self._restricted_to = settings.restricted_to
+        self._kinds = settings.kinds
+        self._since = settings.since
+        self._until = settings.until
+
+    def setup(self) -> None:
+        self._history = History(self._index)
+        self._forwarders = {forwarder.id: forwarder for forwarder in self._source.load()}
+        self._queries = {id_: compile_query(forwarder.query) for id_, forwarder in self._forwarders.items()}
+
+    def start_bundle(self) -> None:
+        self._summary = Summary()
+
+    def process(self, bucket: int) -> Iterator[list[Match]]:
+        block: list[Match] = []
+        for letter in self._history.dead_letters(bucket):
+            if self._progress.stopping():
+                self._summary.stopped = True
+                break
+            if self._restricted_to and letter.forwarder_id not in self._restricted_to:
+                continue
+            record = decode_record(letter.record)
+            if not self._wanted(record):
+                continue
+            reason = self._why_not(letter, record)
+            if reason is not None:
+                self._summary.keep(letter.forwarder_id, reason)
+                continue
+            stored = None if letter.payload is None else Stored(letter.payload, letter.payload_kind)
+            block.append(Match(record, None, (letter.forwarder_id,), (), stored))
+            if len(block) >= _BLOCK:
+                yield block
+                block = []
+        if block:
+            yield block
+
+    def finish_bundle(self) -> Iterator[Any]:
+        summary = WindowedValue(self._summary, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+        yield TaggedOutput(_SUMMARY, summary)
+
+    def _wanted(self, record: Record) -> bool:
+        return (
+            record.kind in self._kinds
+            and (self._since is None or record.timestamp >= self._since)
+            and (self._until is None or record.timestamp < self._until)
+        )
+
+    def _why_not(self, letter: DeadLetter, record: Record) -> str | None:
+        """Why the record is no longer due to the forwarder; None when it is."""
+        forwarder = self._forwarders.get(letter.forwarder_id)
+        if forwarder is None:
+            return "no_active_forwarder"
+        if not _in_scope(record, forwarder):
+            return "out_of_scope"
+        document = query_document(record, self._statements.statement(record))
+        outcome = self._queries[forwarder.id].evaluate(document)
+        if outcome is Outcome.MATCH:
+            return None
+        return "no_longer_matches" if outcome is Outcome.NO_MATCH else "undecided"
+
+
+def _in_scope(record: Record, forwarder: Forwarder) -> bool:
+    return forwarder.organisation in (None, record.organisation) and forwarder.lrs_id in (None, record.lrs_id)

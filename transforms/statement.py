@@ -1,0 +1,184 @@
+"""What a forwarder's query sees and what it is sent: query document and xAPI statement (records.md section 4)."""
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv6Address
+from typing import Any, assert_never
+from urllib.parse import quote
+from uuid import UUID, uuid5
+
+import orjson
+
+from schemas import Record
+from transforms.clock import rfc3339, utc
+from transforms.derivation import NAMESPACE
+from transforms.forwarders import Payload
+
+DEFAULT_HOME_PAGE = "https://learner.invalid"
+EXTENSIONS = "https://session-forwarder.invalid/extensions"
+"""Prefix of the extension IRIs of result and context."""
+
+_VERBS = {
+    "session-started": ("http://adlnet.gov/expapi/verbs/initialized", "initialized"),
+    "session-resumed": ("http://adlnet.gov/expapi/verbs/resumed", "resumed"),
+    "session-completed": ("http://adlnet.gov/expapi/verbs/completed", "completed"),
+    "status": ("http://adlnet.gov/expapi/verbs/progressed", "progressed"),
+    "score": ("http://adlnet.gov/expapi/verbs/scored", "scored"),
+}
+_LONGEST_DURATION = 10**12
+"""Seconds. A player may report anything; an LRS that reads durations into a type of its own refuses the absurd."""
+_ASSESSMENT = "http://adlnet.gov/expapi/activities/assessment"
+
+_BEYOND_ASCII = "\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef" + "".join(
+    f"{chr(plane << 16)}-{chr((plane << 16) + 0xFFFD)}" for plane in range(1, 15)
+)
+_PRIVATE = "\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd"
+_PLAIN = rf"A-Za-z0-9\-._~!$&'()*+,;={_BEYOND_ASCII}"
+_PCT = "%[0-9A-Fa-f]{2}"
+_PATH = rf"(?:[{_PLAIN}:@/]|{_PCT})"
+_HOST = rf"(?:(?:[{_PLAIN}:]|{_PCT})*@)?(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?:[{_PLAIN}]|{_PCT})+)(?::[0-9]*)?"
+_IRI = re.compile(
+    rf"[A-Za-z][A-Za-z0-9+.\-]*:(?://{_HOST}(?:/{_PATH}*)?|///{_PATH}*|(?!//){_PATH}+)"
+    rf"(?:\?(?:[{_PLAIN}:@/?{_PRIVATE}]|{_PCT})*)?(?:\#(?:[{_PLAIN}:@/?]|{_PCT})*)?"
+)
+
+
+class StatementBuilder:
+    """Builds the xAPI 1.0.3 statement of a record.
+
+    home_page: `actor.account.homePage`, an absolute IRI (`--actor_home_page`).
+    seconds_per_unit: what one unit of a snapshot's `session_duration` is (`--session_duration_unit`).
+    """
+
+    def __init__(self, home_page: str = DEFAULT_HOME_PAGE, seconds_per_unit: int = 60) -> None:
+        self._home_page = home_page
+        self._activities = home_page.rstrip("/") + "/activities/"
+        self._seconds_per_unit = seconds_per_unit
+
+    def statement(self, record: Record) -> dict[str, Any]:
+        """The statement as JSON values: `timestamp` and `stored` are strings, RFC 3339 with milliseconds."""
+        message = record.message
+        verb, display = _VERBS[message["event"] if record.kind == "event" else record.kind]
+        time = rfc3339(record.timestamp)
+        statement: dict[str, Any] = {
+            "id": record.id,
+            "actor": {
+                "objectType": "Agent",
+                "account": {"homePage": self._home_page, "name": record.user_id},
+            },
+            "verb": {"id": verb, "display": {"en": display}},
+            "object": {
+                "objectType": "Activity",
+                "id": self._activity_iri(message["activity_id"]),
+                "definition": {"type": _ASSESSMENT},
+            },
+            "context": _context(message["session_id"]),
+            "timestamp": time,
+            "stored": time,
+        }
+        result = self._result(record)
+        if result:
+            statement["result"] = result
+        return statement
+
+    def _activity_iri(self, activity_id: str) -> str:
+        return activity_id if is_absolute_iri(activity_id) else self._activities + quote(activity_id, safe="")
+
+    def _result(self, record: Record) -> dict[str, Any]:
+        message = record.message
+        if record.kind == "event":
+            return {"completion": True} if message["event"] == "session-completed" else {}
+        if record.kind == "status":
+            result: dict[str, Any] = {"completion": message["status"] == "Completed"}
+            duration = message["session_duration"] * self._seconds_per_unit
+            if duration <= _LONGEST_DURATION:
+                result["duration"] = f"PT{duration}S"
+            result["extensions"] = {
+                f"{EXTENSIONS}/num_attempted": message["num_attempted"],
+                f"{EXTENSIONS}/num_questions": message["num_questions"],
+            }
+            return result
+        if record.kind == "score":
+            result = {"extensions": {f"{EXTENSIONS}/subscores": message["subscores"]}}
+            score = _score(message["score"], message["max_score"])
+            if score:
+                result["score"] = score
+            return result
+        assert_never(record.kind)
+
+
+def _score(raw: float | None, maximum: float | None) -> dict[str, Any]:
+    """`result.score` without the parts that xAPI 1.0.3 forbids: raw in [min, max], min below max, scaled in [-1, 1]."""
+    score: dict[str, Any] = {}
+    if raw is not None:
+        score["raw"] = raw
+    if raw is None or raw >= 0:
+        score["min"] = 0
+    if maximum is not None and maximum > 0 and (raw is None or raw <= maximum):
+        score["max"] = maximum
+        if raw is not None and raw >= 0:
+            score["scaled"] = raw / maximum
+    return score
+
+
+def _context(session_id: str) -> dict[str, Any]:
+    registration = _uuid(session_id)
+    if registration is not None:
+        return {"registration": registration}
+    return {
+        "registration": str(uuid5(NAMESPACE, session_id)),
+        "extensions": {f"{EXTENSIONS}/session_id": session_id},
+    }
+
+
+def _uuid(text: str) -> str | None:
+    """`text` when it is a UUID in its usual 8-4-4-4-12 form, else None."""
+    if len(text) != 36:
+        return None
+    try:
+        return text if str(UUID(text)) == text.lower() else None
+    except ValueError:
+        return None
+
+
+def is_absolute_iri(text: str) -> bool:
+    """True for what xAPI takes as an activity id: an IRI of RFC 3987 with a scheme and something after it."""
+    iri = _IRI.fullmatch(text)
+    if iri is None:
+        return False
+    try:
+        return iri["ipv6"] is None or bool(IPv6Address(iri["ipv6"]))
+    except ValueError:
+        return False
+
+
+def query_document(record: Record, statement: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a forwarder's query is matched against; `statement` is left out when none is given.
+
+    The message's own fields, `_id`, `kind`, `organisation`, `lrs_id`, `timestamp`, `metadata`, `statement`.
+    `timestamp`, `statement.timestamp` and `statement.stored` are datetimes.
+    """
+    time = utc(record.timestamp)
+    document = {
+        **record.message,
+        "_id": record.id,
+        "kind": record.kind,
+        "organisation": record.organisation,
+        "lrs_id": record.lrs_id,
+        "timestamp": time,
+        "metadata": record.metadata,
+    }
+    if statement is not None:
+        document["statement"] = {**statement, "timestamp": time, "stored": time}
+    return document
+
+
+def encode_payload(record: Record, kind: Payload, statement: Callable[[], dict[str, Any]]) -> bytes:
+    """The bytes a forwarder is sent, UTF-8 JSON; `statement` is asked only when the payload holds it."""
+    if kind == "record":
+        return record.body
+    if kind == "statement":
+        return orjson.dumps(statement())
+    built = statement()
+    document = {**query_document(record), "timestamp": rfc3339(record.timestamp), "statement": built}
+    return orjson.dumps(document)

@@ -1,0 +1,116 @@
+"""Write derived records and rejects as files."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import apache_beam as beam
+import msgspec
+import pyarrow as pa
+from apache_beam.coders import BytesCoder
+from apache_beam.io import WriteToAvro, WriteToParquetBatched, WriteToText
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.pvalue import PCollection
+
+from schemas import KINDS, Kind, Record, Reject, avro_schema
+from schemas.arrow import arrow_schema
+from schemas.record import encode_record, parquet_row, record_row
+from transforms.delivery.storage import storage_at
+from transforms.summary import Summary
+
+RecordFormat = Literal["jsonl", "avro", "parquet"]
+
+RECORDS = "records"
+_RECORD_FILE = re.compile(rf"({'|'.join(KINDS)})-\d{{5}}-of-\d{{5}}\.(jsonl|avro|parquet)")
+
+
+@dataclass(eq=False)
+class WriteRecords(beam.PTransform[PCollection[list[Record]], None]):
+    """PCollection[list[Record]] -> files `<output>/records/<kind>-*.<format>`, one row or line a record.
+
+    The message's own fields come first, in the documented order, then the record's envelope (`schemas/*.avsc`).
+    """
+
+    output: str
+    record_format: RecordFormat
+    kinds: tuple[Kind, ...] = KINDS
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, records: PCollection[list[Record]]) -> None:
+        for kind in self.kinds:
+            prefix, suffix = f"{self.output}/{RECORDS}/{kind}", f".{self.record_format}"
+            rows = records | f"Only {kind}" >> beam.FlatMap(_of_kind, kind, self.record_format)
+            write: beam.PTransform[Any, Any]
+            if self.record_format == "jsonl":
+                write = WriteToText(prefix, suffix, coder=BytesCoder())
+            elif self.record_format == "avro":
+                rows = rows | f"Rows of {kind}" >> beam.FlatMap(lambda rows: rows)
+                write = WriteToAvro(prefix, avro_schema(kind), file_name_suffix=suffix)
+            else:
+                write = WriteToParquetBatched(prefix, arrow_schema(kind), file_name_suffix=suffix)
+            _ = rows | f"Write {kind}" >> write
+
+
+def _of_kind(block: list[Record], kind: Kind, record_format: RecordFormat) -> Iterator[Any]:
+    records = [record for record in block if record.kind == kind]
+    if not records:
+        return
+    if record_format == "jsonl":
+        yield b"\n".join([encode_record(record) for record in records])
+    elif record_format == "avro":
+        yield [record_row(record) for record in records]
+    else:
+        yield pa.Table.from_pylist([parquet_row(record) for record in records], schema=arrow_schema(kind))
+
+
+def remove_records(output: str) -> None:
+    """Remove what an earlier run's `WriteRecords` left: of that, other shards than this run's would stay."""
+    storage = storage_at(output)
+    for name in storage.list(RECORDS):
+        if _RECORD_FILE.fullmatch(name):
+            storage.remove(f"{RECORDS}/{name}")
+
+
+@dataclass(eq=False)
+class WriteRejects(beam.PTransform[PCollection[Reject], None]):
+    """PCollection[Reject] -> Avro files `<prefix>-*.avro` (schemas/reject.avsc)."""
+
+    prefix: str
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, rejects: PCollection[Reject]) -> None:
+        _ = (
+            rejects
+            | "Reject rows" >> beam.Map(msgspec.structs.asdict)
+            | "Write rejects" >> WriteToAvro(self.prefix, avro_schema("reject"), file_name_suffix=".avro")
+        )
+
+
+@dataclass(eq=False)
+class WriteSummary(beam.PTransform[PCollection[Summary], None]):
+    """PCollection[Summary] of one element -> `path`, as JSON: how the launcher learns what the workers counted."""
+
+    path: str
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, summary: PCollection[Summary]) -> None:
+        _ = summary | "Write summary" >> beam.Map(_write_summary, self.path)
+
+
+def _write_summary(summary: Summary, path: str) -> None:
+    with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        file.write(msgspec.json.encode(summary))
+
+
+def read_summary(path: str) -> Summary:
+    """What `WriteSummary` wrote to `path`."""
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        return msgspec.json.decode(file.read(), type=Summary)

@@ -1,0 +1,214 @@
+"""xAPI statements read as session activity: the table at the end of records.md section 1."""
+
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import orjson
+
+from schemas import Activity, Response
+from schemas.activity import Action, Number
+from transforms.activity import ActivityError, encode, epoch_ms, numbers_alike, parse_object
+
+# Never change it: the record ids of statements without an id hang on it.
+_STATEMENTS = uuid.UUID("6f1f0f3c-6c1e-5b0a-9d0e-7c1f5b1f7a55")
+
+_INTERACTION = "http://adlnet.gov/expapi/activities/cmi.interaction"
+_LIFECYCLE: dict[str, Action] = {
+    "initialized": "START_OR_RESUME",
+    "launched": "START_OR_RESUME",
+    "start": "START_OR_RESUME",
+    "resumed": "RESUME",
+    "suspended": "SAVE",
+    "terminated": "SAVE",
+    "completed": "SUBMIT",
+}
+_SESSION_NAMES = frozenset({"session-id", "session_id", "sessionid"})
+_JUDGED = frozenset({"scored", "passed", "failed"})
+
+
+class StatementDecoder:
+    """Reads xAPI statements. `organisation` and `lrs_id` are given to every activity: statements carry none."""
+
+    def __init__(self, organisation: str | None = None, lrs_id: str | None = None) -> None:
+        self.organisation = organisation
+        self.lrs_id = lrs_id
+
+    def decode(self, line: bytes) -> Activity:
+        """The activity that the statement on `line` describes. Raises ActivityError.
+
+        Its action may be START_OR_RESUME and its activity_id is the statement's own object: `resolve_session` settles
+        both once the session is known.
+        """
+        statement = parse_object(line)
+        verb = _verb(statement)
+        thing = _part(statement, "object")
+        interaction = _is_interaction(thing)
+        result = _part(statement, "result")
+        activity_id = _text(thing.get("id"), "object.id")
+        return Activity(
+            record_id=_record_id(statement),
+            user_id=_user_id(statement),
+            session_id=_session_id(statement),
+            activity_id=activity_id,
+            action=_action(verb, interaction, "score" in result),
+            occurred_at=_occurred_at(statement),
+            organisation=self.organisation,
+            lrs_id=self.lrs_id,
+            responses=[_response(activity_id, verb, result)] if interaction else [],
+        )
+
+    def admit(self, line: bytes) -> tuple[str, bytes]:
+        """The user id of the activity on `line`, and that activity as `decode_admitted` reads it.
+
+        Raises ActivityError.
+        """
+        activity = self.decode(line)
+        return activity.user_id, encode(activity)
+
+    def admit_row(self, row: Mapping[str, Any]) -> tuple[str, bytes]:
+        """Statements come as JSON only: Avro and Parquet are refused when the job starts."""
+        raise ActivityError("xAPI statements are read from JSON")
+
+
+def resolve_session(activities: Iterable[Activity]) -> list[Activity]:
+    """One session's activity with START_OR_RESUME decided and one activity_id.
+
+    `activities` are those of one session from `StatementDecoder`, in the order of records.md section 2 (START_OR_RESUME
+    sorts as START). START_OR_RESUME is START the first time, RESUME after that. Every activity gets the activity_id of
+    the first START or RESUME, else of the first statement.
+    """
+    decided: list[Activity] = []
+    started = False
+    for activity in activities:
+        if activity.action == "START_OR_RESUME":
+            action: Action = "RESUME" if started else "START"
+            activity = msgspec.structs.replace(activity, action=action)
+            started = True
+        decided.append(activity)
+    opening = next((activity for activity in decided if activity.action in ("START", "RESUME")), None)
+    if opening is None and not decided:
+        return []
+    activity_id = (opening or decided[0]).activity_id
+    return [
+        activity if activity.activity_id == activity_id else msgspec.structs.replace(activity, activity_id=activity_id)
+        for activity in decided
+    ]
+
+
+def _action(verb: str, interaction: bool, scored: bool) -> Action:
+    lifecycle = _LIFECYCLE.get(verb)
+    if lifecycle:
+        return lifecycle
+    if interaction:
+        return "RESPOND"
+    if verb == "submit":
+        return "SUBMIT"
+    if verb in _JUDGED and scored:
+        return "SCORE"
+    return "RESPOND"
+
+
+def _response(interaction_id: str, verb: str, result: dict[str, Any]) -> Response:
+    score = _part(result, "score", "result.score")
+    return Response(
+        response_id=interaction_id,
+        item_reference=interaction_id,
+        # To open or leave a question says nothing about whether it was answered.
+        attempted=None if verb in _LIFECYCLE and verb != "completed" else verb != "skipped",
+        score=_number(score.get("raw"), "result.score.raw"),
+        max_score=_number(score.get("max"), "result.score.max"),
+    )
+
+
+def _record_id(statement: dict[str, Any]) -> str:
+    given = statement.get("id")
+    if given is None:
+        canonical = orjson.dumps(numbers_alike(statement), option=orjson.OPT_SORT_KEYS)
+        return str(uuid.uuid5(_STATEMENTS, canonical.decode()))
+    return _text(given, "id")
+
+
+def _user_id(statement: dict[str, Any]) -> str:
+    actor = statement.get("actor")
+    if not isinstance(actor, dict):
+        raise ActivityError("actor: missing or not an object; allowed: an identified Agent")
+    if actor.get("objectType") == "Group" or "member" in actor:
+        raise ActivityError("actor: a Group is not one learner; allowed: an identified Agent")
+    account = actor.get("account")
+    if account is not None:
+        if not isinstance(account, dict):
+            raise ActivityError("actor.account: not an object")
+        field, user_id = "actor.account.name", account.get("name")
+    else:
+        field = next((name for name in ("mbox", "mbox_sha1sum", "openid") if actor.get(name) is not None), "")
+        if not field:
+            raise ActivityError("actor: not identified; allowed: account, mbox, mbox_sha1sum or openid")
+        field, user_id = f"actor.{field}", actor[field]
+    user_id = _text(user_id, field)
+    if len(user_id) > 256:
+        raise ActivityError(f"{field}: longer than 256 characters")
+    return user_id
+
+
+def _session_id(statement: dict[str, Any]) -> str:
+    context = _part(statement, "context")
+    registration = context.get("registration")
+    if registration is not None:
+        return _text(registration, "context.registration")
+    extensions = _part(context, "extensions", "context.extensions")
+    for name in sorted(extensions):
+        if _last_segment(name) in _SESSION_NAMES and extensions[name] is not None:
+            return _text(extensions[name], f"context.extensions[{name}]")
+    raise ActivityError("no session; allowed: context.registration or a session-id extension of the context")
+
+
+def _occurred_at(statement: dict[str, Any]) -> int:
+    for name in ("timestamp", "stored"):
+        if statement.get(name) is not None:
+            text = statement[name]
+            if not isinstance(text, str):
+                raise ActivityError(f"{name}: not a string")
+            return epoch_ms(text, name)
+    raise ActivityError("timestamp: missing, and stored too")
+
+
+def _verb(statement: dict[str, Any]) -> str:
+    return _last_segment(_text(_part(statement, "verb").get("id"), "verb.id"))
+
+
+def _is_interaction(thing: dict[str, Any]) -> bool:
+    definition = _part(thing, "definition", "object.definition")
+    return definition.get("type") == _INTERACTION or "interactionType" in definition
+
+
+@lru_cache(maxsize=1024)  # a log knows a few dozen verbs and extensions
+def _last_segment(iri: str) -> str:
+    return re.split(r"[/#]", iri.rstrip("/"))[-1].lower()
+
+
+def _part(of: dict[str, Any], name: str, path: str = "") -> dict[str, Any]:
+    """The object under `name`, {} if there is none."""
+    part = of.get(name)
+    if part is None:
+        return {}
+    if not isinstance(part, dict):
+        raise ActivityError(f"{path or name}: not an object")
+    return part
+
+
+def _text(value: object, path: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ActivityError(f"{path}: missing or not a string; allowed: a string that is not empty")
+    return value
+
+
+def _number(value: object, path: str) -> Number | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ActivityError(f"{path}: not a number")
+    return value if -(2**63) <= value < 2**63 else float(value)
