@@ -128,10 +128,11 @@ def decode_record(line: bytes) -> Record:
 def record_row(record: Record) -> dict[str, Any]:
     """The record as a row of its kind's schema (event.avsc, status.avsc, score.avsc), for fastavro.
 
-    `timestamp` in epoch ms. An integer in `metadata` that Avro's 64 bits do not hold becomes a double.
+    `timestamp` in epoch ms. A sum of scores that Avro's 64 bits do not hold becomes a double.
     """
+    message = record.message
     return {
-        **record.message,
+        **(_fitting(message) if record.kind == "score" else message),
         "id": record.id,
         "kind": record.kind,
         "organisation": record.organisation,
@@ -139,12 +140,16 @@ def record_row(record: Record) -> dict[str, Any]:
         "timestamp": record.timestamp,
         "record_id": record.record_id,
         "place": record.place,
-        "metadata": {name: _fitting(value) for name, value in record.metadata.items()},
+        "metadata": record.metadata,
     }
 
 
-def _fitting(value: Scalar) -> Scalar:
-    return float(value) if type(value) is int and value not in _INT64 else value
+def _fitting(value: Any) -> Any:
+    if type(value) is int:
+        return value if value in _INT64 else float(value)
+    if isinstance(value, dict):
+        return {name: _fitting(inner) for name, inner in value.items()}
+    return [_fitting(inner) for inner in value] if isinstance(value, list) else value
 
 
 def parquet_row(record: Record) -> dict[str, Any]:

@@ -229,6 +229,9 @@ def lines_or_elements(chunks: Iterator[bytes]) -> Iterator[Block | Broken]:
                 return
     except CutShortError as cut:
         yield Broken(0, str(cut), head[:CONTENT_LIMIT], len(head))
+        return
+    if head.removeprefix(BOM).strip(_BLANK):
+        yield from json_lines(iter([head]))  # a part of a BOM
 
 
 def array_elements(chunks: Iterator[bytes]) -> Iterator[Block | Broken]:

@@ -15,10 +15,11 @@ def main(output: str, offspring: str = "") -> None:
     with OutputLock(output):
         pid = 0
         if offspring == "fork":
-            pid = os.fork()
-            if pid == 0:
+            if os.fork() == 0:
+                os.write(1, f"{os.getpid()}\n".encode())  # said here: now it runs, and has let go of the lock
                 time.sleep(60)
                 os._exit(0)
+            time.sleep(60)
         elif offspring == "spawn":
             pid = subprocess.Popen(["sleep", "60"], close_fds=False).pid  # noqa: S607
         os.write(1, f"{pid}\n".encode())

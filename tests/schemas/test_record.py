@@ -16,7 +16,8 @@ from schemas.record import decode_record, encode_record, parquet_row, record_row
 from tests.transforms.delivery.settled import MESSAGES, a_record
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-SCALAR = st.none() | TEXT | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+LONG = st.integers(-(1 << 63), (1 << 63) - 1)
+SCALAR = st.none() | TEXT | st.booleans() | LONG | st.floats(allow_nan=False, allow_infinity=False)
 NUMBER = st.integers(-(1 << 53), 1 << 53) | st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -102,29 +103,42 @@ def test_rows_have_the_fields_of_their_schema_in_its_order(kind: Kind) -> None:
 def test_rows_can_be_written_as_avro(kind: Kind, strict: bool) -> None:
     record = msgspec.structs.replace(
         a_record(kind=kind),
-        metadata={"s": "x", "i": 1, "b": True, "f": 0.5, "none": None, "large": 1 << 70, "edge": (1 << 63) - 1},
+        metadata={"s": "x", "i": 1, "b": True, "f": 0.5, "none": None, "edge": (1 << 63) - 1},
     )
     out = io.BytesIO()
     fastavro.writer(out, avro_schema(kind), [record_row(record)], strict=strict, validator=strict)
     out.seek(0)
     (row,) = fastavro.reader(out)
     assert isinstance(row, dict)
-    assert row["metadata"] == {**record.metadata, "large": float(1 << 70)}
+    assert row["metadata"] == record.metadata
     assert type(row["metadata"]["b"]) is bool
     assert {name: row[name] for name in record.message} == record.message
     assert row["timestamp"].timestamp() * 1000 == record.timestamp
 
 
+def test_a_sum_of_scores_beyond_64_bits_is_written_as_a_double() -> None:
+    record = a_record(kind="score")
+    message = {**record.message, "score": 1 << 64, "subscores": [{**record.message["subscores"][0], "score": 1 << 70}]}
+    out = io.BytesIO()
+    fastavro.writer(out, avro_schema("score"), [record_row(msgspec.structs.replace(record, message=message))])
+    out.seek(0)
+    (row,) = fastavro.reader(out)
+    assert isinstance(row, dict)
+    assert row["score"] == float(1 << 64)
+    assert row["subscores"][0]["score"] == float(1 << 70)
+    assert row["max_score"] == 10
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_can_be_written_as_parquet(kind: Kind) -> None:
-    record = msgspec.structs.replace(a_record(kind=kind), metadata={"s": "x", "none": None, "large": 1 << 70})
+    record = msgspec.structs.replace(a_record(kind=kind), metadata={"s": "x", "none": None, "large": (1 << 63) - 1})
     out = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([parquet_row(record)], schema=arrow_schema(kind)), out)
     table = pq.read_table(io.BytesIO(out.getvalue()))
     assert table.schema.equals(arrow_schema(kind))
     (row,) = table.to_pylist()
     assert {name: row[name] for name in record.message} == record.message
-    assert json.loads(row["metadata"]) == {"s": "x", "none": None, "large": 1 << 70}
+    assert json.loads(row["metadata"]) == {"s": "x", "none": None, "large": (1 << 63) - 1}
     assert row["timestamp"].timestamp() * 1000 == record.timestamp
 
 

@@ -259,6 +259,8 @@ def test_a_json_file_of_lines() -> None:
     assert read(lines_or_elements(chunked(content, 2))) == read(json_lines(chunked(content, 2)))
     assert read(lines_or_elements(iter(()))) == ([], [])
     assert read(lines_or_elements(iter([b" \n "]))) == ([], [])
+    assert read(lines_or_elements(iter([b"\xef", b"\xbb\xbf"]))) == ([], [])
+    assert read(lines_or_elements(iter([b"\xef"]))) == ([(0, b"\xef")], [])
 
 
 def test_an_array_cut_short_inside_gzip() -> None:

@@ -27,6 +27,11 @@ HttpSinkFactory = Callable[[Forwarder], HttpSink]
 BatchSinkFactory = Callable[[Forwarder], BatchSink]
 
 
+QUICK_SECONDS = 0.1
+QUICK_RECORDS = 200
+"""A forwarder that takes so many records in so many seconds is worth waiting for."""
+
+
 class DeliveriesStoppedError(RuntimeError):
     """Work was handed in, or waited for, after `stop`."""
 
@@ -104,8 +109,10 @@ class Deliveries:
     def submit(self, items: Sequence[Item]) -> None:
         """Take in items of any forwarders; records of one (forwarder, user) in the order they are to arrive.
 
-        Never waits for a receiver. Raises KeyError for a forwarder that is not one of this object's,
-        DeliveriesStoppedError after `stop`, and whatever stopped the deliveries.
+        Never waits for a slow forwarder: what it has not taken is spooled. Only when every forwarder concerned is busy
+        does it wait for those that take records quickly, because that costs nobody anything and a spool costs more.
+        Raises KeyError for a forwarder that is not one of this object's, DeliveriesStoppedError after `stop`, and
+        whatever stopped the deliveries.
         """
         self.state.check()
         by_forwarder: dict[str, list[Item]] = {}
@@ -114,8 +121,28 @@ class Deliveries:
             if due is None:
                 due = by_forwarder[item.forwarder_id] = []
             due.append(item)
+        runs = []
         for forwarder_id, due in by_forwarder.items():
-            (self._runs.get(forwarder_id) or self._start(forwarder_id)).submit(due)
+            run = self._runs.get(forwarder_id) or self._start(forwarder_id)
+            run.submit(due)
+            runs.append(run)
+        if any(run.is_crowded for run in runs):
+            self._wait_for_the_quick(runs)
+
+    def _wait_for_the_quick(self, runs: "list[_BatchRun | _HttpRun]") -> None:
+        """Until none of the runs is crowded; at once if one of them has little to do, or the crowded ones are slow."""
+
+        def is_over() -> bool:
+            return self.state.ended or any(run.is_hungry for run in runs) or not any(run.is_crowded for run in runs)
+
+        while not is_over():
+            crowded = [(run, run.settled) for run in runs if run.is_crowded]
+            with self.state.changed:
+                self.state.waiting += 1
+                self.state.changed.wait_for(is_over, QUICK_SECONDS)
+                self.state.waiting -= 1
+            if all(run.settled - before < QUICK_RECORDS for run, before in crowded):
+                return
 
     def drain(self) -> None:
         """Wait until every submitted item is settled. Raises as `submit` does."""
@@ -132,6 +159,9 @@ class Deliveries:
 
     def stop(self, grace: float | None = None) -> dict[str, int]:
         """Take nothing more, let what is in flight end for up to `grace` seconds, leave the rest. May be called again.
+
+        From any thread, but not from inside a signal handler, which may have interrupted `submit` in the middle: let
+        that start a thread.
 
         Returns the records left per forwarder (pending in the books). What ends after the grace is not settled: it is
         pending too, and is sent again by the next run with the same ids.
@@ -203,6 +233,7 @@ class _State:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.stopping = False
+        self.waiting = 0
         self.error: BaseException | None = None
 
     @property
@@ -250,6 +281,29 @@ class _Run:
         self._latencies = _Latencies()
         self._reported_unavailable = False
         self._sealed = False
+
+    @property
+    def settled(self) -> int:
+        return self.lane.delivered + self.lane.dead_lettered
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether it is close to spooling."""
+        return self.lane.fullness > 0.75
+
+    @property
+    def is_hungry(self) -> bool:
+        """Whether it could soon have nothing to do."""
+        return self.lane.fullness < 0.05
+
+    def _release(self, settlements: Sequence[Settlement]) -> None:
+        """They are durable; tell who waits for that."""
+        with self._lock:
+            self.lane.release(settlements)
+            self._report_availability()
+            idle = not self.lane.pending
+        if idle or (self._state.waiting and self.lane.fullness < 0.5):
+            self._state.notify()
 
     def _remarks(self) -> Mapping[str, int]:
         return {}
@@ -389,17 +443,12 @@ class _BatchRun(_Run):
             # Outside the lock: while the journal is written, others may be submitted and sent.
             if ended:
                 self._settle(ended)
-            with self._lock:
-                self.lane.release(ended)
-                self._report_availability()
-                idle = not self.lane.pending
+            self._release(ended)
         finally:
             with self._lock:
                 self._in_flight -= 1
                 self._settling = max(0, self._settling - 1)
                 self._wake.notify_all()
-        if idle:
-            self._state.notify()
         return True
 
     def _await_work(self) -> tuple[list[Settlement], list[Item]]:
@@ -572,26 +621,24 @@ class _HttpRun(_Run):
             while not self._state.ended:
                 with self._lock:
                     taken = self.lane.take(time.monotonic(), _epoch_ms())
-                if taken:
-                    await self._send(taken[0])
-                else:
+                if not taken:
                     waiter = self._loop.create_future()
                     self._idle.append(waiter)
                     await waiter
+                    continue
+                (item,) = taken
+                began = time.monotonic()
+                outcome = await self._sink.send(item)
+                if outcome.verdict is Verdict.DELIVERED:
+                    self._latencies.add(time.monotonic() - began, 1)
+                # Requests that end in the same turn of the loop are settled together.
+                self._finished.append((item, outcome))
+                if len(self._finished) == 1:
+                    self._loop.call_soon(self._settle_finished)
         except asyncio.CancelledError:
             raise
         except BaseException as error:
             self._fail(error)
-
-    async def _send(self, item: Item) -> None:
-        began = time.monotonic()
-        outcome = await self._sink.send(item)
-        if outcome.verdict is Verdict.DELIVERED:
-            self._latencies.add(time.monotonic() - began, 1)
-        # Requests that end in the same turn of the loop are settled together.
-        self._finished.append((item, outcome))
-        if len(self._finished) == 1:
-            self._loop.call_soon(self._settle_finished)
 
     def _settle_finished(self) -> None:
         try:
@@ -605,18 +652,15 @@ class _HttpRun(_Run):
                     settlements += self.lane.finish((item,), (outcome,), now)
             if settlements:
                 self._end(settlements)
-            self._look()
+            # Else there is nothing to see: the workers take what is ready by themselves.
+            if self._idle or self.lane.has_troubles:
+                self._look()
         except BaseException as error:
             self._fail(error)
 
     def _end(self, settlements: list[Settlement]) -> None:
         self._settle(settlements)
-        with self._lock:
-            self.lane.release(settlements)
-            self._report_availability()
-            idle = not self.lane.pending
-        if idle:
-            self._state.notify()
+        self._release(settlements)
 
     def _fail(self, error: BaseException) -> None:
         self._state.fail(error)

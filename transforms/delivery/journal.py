@@ -21,9 +21,10 @@ import weakref
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 from schemas import avro_schema
+from schemas.delivery import Payload
 from schemas.record import encode_record
 from transforms.delivery.container import SYNC_SIZE, Reader, TornError, block, header, long_bytes
 from transforms.delivery.model import Settlement
@@ -100,6 +101,7 @@ _NULL = b"\x00"
 _SOME = b"\x02"  # branch 1 of a ["null", ...] union
 _FALSE, _TRUE = b"\x00", b"\x01"
 _DELIVERED, _DEAD_LETTERED = b"\x00", b"\x02"  # places in the enum SettledAs
+_PAYLOAD_KINDS: dict[str, bytes] = {kind: long_bytes(place) for place, kind in enumerate(get_args(Payload))}
 
 
 class Encoder:
@@ -161,7 +163,7 @@ class Encoder:
                 # Another's answer, decoded by whoever read it: a stray surrogate must not stop the run here.
                 _NULL if response is None else _SOME + _bytes(response.encode(errors="replace")),
                 _SOME + _bytes(item.payload) if item.payload else _NULL,
-                self._strings[item.payload_kind],
+                _PAYLOAD_KINDS[item.payload_kind],
                 _bytes(encode_record(item.record)),
                 self._longs[item.hops],
             )

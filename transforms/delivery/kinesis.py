@@ -21,6 +21,12 @@ MAX_RECORDS = 500
 MAX_KEY_UNITS = 256
 """UTF-16 units a partition key may have."""
 
+SHORT_KEY = MAX_KEY_UNITS // 2
+"""Characters that fit in any case, as each is one or two units: such keys need no counting."""
+
+UTF8_BYTES = 4
+"""Most bytes of a character."""
+
 CALLS_IN_FLIGHT = 4
 
 HASHED_KEYS = "hashed_partition_keys"
@@ -28,8 +34,7 @@ HASHED_KEYS = "hashed_partition_keys"
 
 def partition_key(user_id: str) -> str:
     """The user id, so that a user's records are in one shard, in order; if it is too long, its SHA-256 as hex."""
-    # A character is one or two units, so that most ids need no counting.
-    if len(user_id) <= MAX_KEY_UNITS // 2 or len(user_id.encode("utf-16-le")) <= 2 * MAX_KEY_UNITS:
+    if len(user_id) <= SHORT_KEY or len(user_id.encode("utf-16-le")) <= 2 * MAX_KEY_UNITS:
         return user_id
     return hashlib.sha256(user_id.encode()).hexdigest()
 
@@ -61,17 +66,16 @@ class KinesisSink:
             self._client = None
 
     def size(self, item: Item) -> int:
-        """Bytes that count against both limits: data and partition key."""
-        user = item.record.user_id
-        key_bytes = len(user) if user.isascii() and len(user) <= MAX_KEY_UNITS else len(partition_key(user).encode())
-        return len(item.payload) + key_bytes
+        """Bytes of a call that it takes at most: data and partition key. Counting the key exactly would cost more."""
+        return len(item.payload) + UTF8_BYTES * len(item.record.user_id)
 
     def send(self, items: Sequence[Item]) -> list[Outcome]:
         """One PutRecords call; one outcome per item. An item the stream's limit forbids is given up, never cut."""
         limit = self._limits.record_bytes
-        if any(self.size(item) > limit for item in items):
-            fitting = iter(self._put([item for item in items if self.size(item) <= limit]))
-            return [next(fitting) if self.size(item) <= limit else aws.oversize(limit) for item in items]
+        if max(map(self.size, items)) > limit:
+            fits = [len(item.payload) + len(partition_key(item.record.user_id).encode()) <= limit for item in items]
+            sent = iter(self._put([item for item, fit in zip(items, fits, strict=True) if fit]))
+            return [next(sent) if fit else aws.oversize(limit) for fit in fits]
         return self._put(items)
 
     def _put(self, items: Sequence[Item]) -> list[Outcome]:
@@ -80,7 +84,9 @@ class KinesisSink:
         if self._client is None:
             raise RuntimeError("the sink is not open")
         records: list[PutRecordsRequestEntryTypeDef] = [
-            {"Data": item.payload, "PartitionKey": partition_key(item.record.user_id)} for item in items
+            {"Data": item.payload, "PartitionKey": user if len(user) <= SHORT_KEY else partition_key(user)}
+            for item in items
+            for user in (item.record.user_id,)
         ]
         try:
             answer = self._client.put_records(StreamName=self._target.stream_name, Records=records)
@@ -98,10 +104,10 @@ class KinesisSink:
         return outcomes
 
     def _count_hashed_keys(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
+        if not any(len(item.record.user_id) > SHORT_KEY for item in items):
+            return
         hashed = sum(
-            len(item.record.user_id) > MAX_KEY_UNITS // 2
-            and outcome.verdict is Verdict.DELIVERED
-            and partition_key(item.record.user_id) != item.record.user_id
+            outcome.verdict is Verdict.DELIVERED and partition_key(item.record.user_id) != item.record.user_id
             for item, outcome in zip(items, outcomes, strict=True)
         )
         if hashed:

@@ -93,6 +93,7 @@ class Lane:
         self._blocked_heads: list[Item] = []
         self._held = 0
         self._held_bytes = 0
+        self._parked = 0
         self.last_failure: Outcome | None = None
         self.abandoned = False
 
@@ -117,8 +118,14 @@ class Lane:
         return self._held_bytes
 
     @property
-    def is_full(self) -> bool:
-        return self._held >= self._settings.window_items or self._held_bytes >= self._settings.window_bytes
+    def fullness(self) -> float:
+        """Of the window: 0 when it is empty, 1 and more when it is full."""
+        return max(self._held / self._settings.window_items, self._held_bytes / self._settings.window_bytes)
+
+    @property
+    def has_troubles(self) -> bool:
+        """Whether there is anything beside records that are ready: retries, an outage, records to give up."""
+        return bool(self._retries or self._blocked_heads or self.abandoned or self._outage.ends_at is not None)
 
     @property
     def spooled(self) -> int:
@@ -154,10 +161,11 @@ class Lane:
                 queue = users[user]
                 if queue is None:
                     users[user] = deque((item,))
-                elif len(queue) < share and user not in parking:
+                elif len(queue) < share and not (self._parked and user in parking):
                     queue.append(item)
                 else:
                     parking.put(user, item)
+                    self._parked += 1
                     continue
             held += 1
             held_bytes += len(item.payload) + ITEM_OVERHEAD
@@ -348,7 +356,7 @@ class Lane:
                 self._blocked_heads.append(successor)
             else:
                 ready.append(successor)
-            if len(queue) <= low and user in self._parking:
+            if self._parked and len(queue) <= low and user in self._parking:
                 self._unpark(user, queue)
         self.delivered += delivered
         self.dead_lettered += len(settlements) - delivered
@@ -364,6 +372,7 @@ class Lane:
     def _unpark(self, user: str, queue: deque[Item]) -> None:
         """Whatever the window holds: at most every user in it has a full share, which bounds it all the same."""
         items = self._parking.take(user)
+        self._parked -= len(items)
         queue.extend(items)
         self._held += len(items)
         self._held_bytes += sum(len(item.payload) + ITEM_OVERHEAD for item in items)

@@ -219,6 +219,19 @@ def test_a_forwarder_that_stands_still_holds_up_no_other(tmp_path: Path):
     assert not list(tmp_path.iterdir()), "and the disk is clean afterwards"
 
 
+def test_a_quick_forwarder_is_waited_for_rather_than_spooled(tmp_path: Path):
+    settings = DeliverySettings(window_items=1000, spool_dir=str(tmp_path), linger=0.002)
+    sink = ScriptedBatch(always(DELIVERED))
+    due = items(2000, 20)
+    with deliveries({"f": sink}, settings) as (engine, settled):
+        for start in range(0, len(due), 200):
+            engine.submit(due[start : start + 200])
+            assert engine.counts()["f"].spooled == 0
+        engine.drain()
+        assert not list(tmp_path.iterdir())
+    judge(due, sink, settled)
+
+
 def await_counts(engine: Deliveries, delivered: dict[str, int], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while True:

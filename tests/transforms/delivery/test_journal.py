@@ -10,7 +10,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import fastavro
 import pytest
@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import DeadLetter, Receipt, avro_schema
+from schemas.delivery import Payload
 from schemas.record import encode_record
 from tests.transforms.delivery.settled import a_record, as_typed, delivered, given_up, read_part, read_parts
 from transforms.delivery import journal as journal_module
@@ -46,7 +47,7 @@ def settlements(draw: st.DrawFn) -> Settlement:
         draw(TEXT),
         record,
         draw(st.binary(max_size=300)),
-        "document",
+        draw(st.sampled_from(get_args(Payload))),
         draw(st.integers(0, 5)),
         draw(st.integers(0, 200)),
         draw(st.none() | TIME),

@@ -98,14 +98,14 @@ def test_all_faults_together_while_shards_split_and_merge(fake: AwsFake, seed: i
     settled, counts = deliver(aws_forwarder(), due)
     findings = judge(due, stream, settled, counts)
     findings.assert_clean()
-    assert counts.delivered >= len(due) - len(findings.exempt) - 20
+    assert counts.delivered >= 0.99 * len(due)
     assert len(stream.shards) == 7
     assert sum(fake.faults.injected.values()) > 5
 
 
 def test_a_stream_at_a_third_of_the_capacity_that_is_needed(fake: AwsFake):
-    # A tenth of a shard's real rate, so that the bucket empties often and the test is short.
-    stream = fake.add_stream("stream", shards=1, records_per_second=1000.0)
+    # 3,000 records at once for one shard that takes 1,000 a second.
+    stream = fake.add_stream("stream", shards=1)
     due = items(500, 6)
     settled, counts = deliver(aws_forwarder(max_retries=0), due, DeliverySettings(linger=0.002))
     findings = judge(due, stream, settled, counts)
