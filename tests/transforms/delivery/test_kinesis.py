@@ -76,7 +76,8 @@ def test_each_fault_alone(fake: AwsFake, fault: Word):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_all_faults_together_while_shards_split_and_merge(fake: AwsFake, seed: int):
-    stream = fake.add_stream("stream", shards=2)
+    # Capacity enough: a record that is throttled most of the time meets many faults before it gets through.
+    stream = fake.add_stream("stream", shards=2, records_per_second=1e5)
     fake.faults.seed = seed
     fake.faults.__post_init__()
     fake.faults.rates = dict.fromkeys(FAULTS, 0.05)
