@@ -242,9 +242,7 @@ def measure_matching(rounds: int, node_modules: Path | None) -> dict[str, Any]:
                 seconds = min(timed(match, found), timed(match, found))
                 times[name][number] = min(times[name][number], seconds * 1e6 / len(found))
     differing = {
-        name: sum(
-            bool(match(one)) is not ours[number](one) for number, match in enumerate(matches) for one in found
-        )
+        name: sum(bool(match(one)) is not ours[number](one) for number, match in enumerate(matches) for one in found)
         for name, matches in candidates.items()
     }
     for name, result in node_peers(plain, rounds, node_modules).items():
@@ -303,9 +301,7 @@ def equality_forwarders(count: int, rng: random.Random) -> list[Forwarder]:
 def scoped_forwarders(count: int, rng: random.Random) -> list[Forwarder]:
     """Five to a tenant, one a verb, the tenant as their scope."""
     return [
-        Forwarder(
-            str(number), json.dumps({"statement.verb.id": VERB + VERBS[number % 5]}), f"org{number // 5}"
-        )
+        Forwarder(str(number), json.dumps({"statement.verb.id": VERB + VERBS[number % 5]}), f"org{number // 5}")
         for number in range(count)
     ]
 

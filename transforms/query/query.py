@@ -59,9 +59,7 @@ class Query:
     @property
     def paths(self) -> frozenset[str]:
         """All dotted paths the query can look at; inside `$elemMatch`, with the array's path before them."""
-        return frozenset(
-            ".".join(part.replace(".", "&46;") for part in path) for path in _paths(self.node, ())
-        )
+        return frozenset(".".join(part.replace(".", "&46;") for part in path) for path in _paths(self.node, ()))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return compile_query, (self._source,)

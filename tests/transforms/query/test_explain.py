@@ -42,16 +42,12 @@ def test_the_clause_that_decided(query: Any, text: str) -> None:
 
 
 def test_the_parts_of_an_explanation() -> None:
-    explanation = compile_query({"kind": "status", "a.b": {"$gt": 1}}).explain(
-        {"kind": "status", "a": {"b": 0}}
-    )
+    explanation = compile_query({"kind": "status", "a.b": {"$gt": 1}}).explain({"kind": "status", "a": {"b": 0}})
     assert (explanation.clause, explanation.path, explanation.found) == ("a.b $gt 1", "a.b", "0")
 
 
 def test_undecided_is_explained() -> None:
-    explanation = compile_query({"kind": "x", "a": {"$regex": "(a+)+$"}}).explain(
-        {"kind": "x", "a": "a" * 40 + "!"}
-    )
+    explanation = compile_query({"kind": "x", "a": {"$regex": "(a+)+$"}}).explain({"kind": "x", "a": "a" * 40 + "!"})
     assert explanation.text.startswith('undecided: a $regex "(a+)+$" (found "aaaa')
 
 

@@ -56,9 +56,7 @@ def test_a_scope_is_one_value_not_an_element_of_an_array() -> None:
 
 
 def test_the_fields_that_some_query_looks_at() -> None:
-    index = ForwarderIndex(
-        [Forwarder("1", {"kind": 1}, "o1"), Forwarder("2", {"a.b": {"$ne": 1}}), Forwarder("3")]
-    )
+    index = ForwarderIndex([Forwarder("1", {"kind": 1}, "o1"), Forwarder("2", {"a.b": {"$ne": 1}}), Forwarder("3")])
     assert index.fields == {"kind", "a"}
 
 
@@ -82,9 +80,7 @@ def test_what_holds_of_a_missing_field_is_not_looked_up_by_its_name(operand: Any
 
 
 def test_a_forwarder_is_given_once_however_many_alternatives_hold() -> None:
-    index = ForwarderIndex(
-        [Forwarder(str(number), {"a": {"$in": [number, number + 1]}}) for number in range(9)]
-    )
+    index = ForwarderIndex([Forwarder(str(number), {"a": {"$in": [number, number + 1]}}) for number in range(9)])
     result = index.matching({"a": [1, 2]})
     assert ids(result) == ["0", "1", "2"]
     assert result.matched == tuple(result)
@@ -119,9 +115,7 @@ def test_a_refusal_names_the_forwarder() -> None:
 
 
 def test_an_index_pickles_as_its_forwarders() -> None:
-    forwarders = [
-        Forwarder(str(number), {"a": {"$in": [number, "x"]}}, f"o{number % 2}") for number in range(20)
-    ]
+    forwarders = [Forwarder(str(number), {"a": {"$in": [number, "x"]}}, f"o{number % 2}") for number in range(20)]
     index = ForwarderIndex(forwarders)
     document = {"a": "x", "organisation": "o1"}
     before = ids(index.matching(document))
@@ -180,11 +174,7 @@ def query_of(rng: random.Random) -> dict[str, Any]:
         {"at": {rng.choice(["$gt", "$lte"]): {"$date": f"2020-01-{rng.randrange(10, 28)}T00:00:00Z"}}},
         {f"meta.k{rng.randrange(4)}": {"$exists": rng.random() < 0.7}},
         {"meta.k2": {"$type": "number"}},
-        {
-            "verb.id": {
-                "$regex": rng.choice(["^http://x\\.org/a", "^http://x\\.org/(b|c)", "[ab]$", "(?i)X.ORG/A"])
-            }
-        },
+        {"verb.id": {"$regex": rng.choice(["^http://x\\.org/a", "^http://x\\.org/(b|c)", "[ab]$", "(?i)X.ORG/A"])}},
         {"$or": [{"verb.id": verb, "tags": "red"}, {"organisation": "o1"}]},
         {"$or": [{"verb.id": verb}, {"score": {"$gt": 1}}]},
         {"tags": {"$all": ["red", 1]}},
@@ -198,9 +188,7 @@ def query_of(rng: random.Random) -> dict[str, Any]:
 def test_a_realistic_index_gives_what_brute_force_gives(count: int) -> None:
     rng = random.Random(count)  # noqa: S311
     scopes = [None, None, "o1", "o2"]
-    forwarders = [
-        Forwarder(str(number), json.dumps(query_of(rng)), rng.choice(scopes)) for number in range(count)
-    ]
+    forwarders = [Forwarder(str(number), json.dumps(query_of(rng)), rng.choice(scopes)) for number in range(count)]
     compiled = [compile_query(forwarder.query) for forwarder in forwarders]
     index = ForwarderIndex(forwarders)
     for _ in range(60):

@@ -259,9 +259,7 @@ def test_a_search_for_the_plain_part_first_changes_no_answer(pattern: str, optio
     for letter in options:
         flags |= {"i": re.IGNORECASE, "m": re.MULTILINE, "x": re.VERBOSE}[letter]
     search = compile_search(pattern, options)
-    texts = [
-        "".join(letters) for length in range(4) for letters in itertools.product("abcA.+\\\n", repeat=length)
-    ]
+    texts = ["".join(letters) for length in range(4) for letters in itertools.product("abcA.+\\\n", repeat=length)]
     for text in texts:
         assert search(text) is (re.search(pattern, text, flags) is not None), (pattern, text)
 
