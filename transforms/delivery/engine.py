@@ -428,28 +428,42 @@ class _BatchRun(_Run):
             if not ended and not batch:
                 return False
             self._in_flight += 1
-            self._settling += not batch
+            self._settling += bool(ended)
         try:
             if batch:
-                began = time.monotonic()
-                outcomes = self._sink.send(batch)
-                now = time.monotonic()
-                with self._lock:
-                    if self._sealed:
-                        return False
-                    self._settling += 1
-                    ended = self.lane.finish(batch, outcomes, now)
-                    self._latencies.add(now - began, _delivered(ended))
-            # Outside the lock: while the journal is written, others may be submitted and sent.
+                called = self._call(batch)
+                if called is None:
+                    return False
+                ended = called
+            self._settle_and_release(ended)
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+                self._wake.notify_all()
+        return True
+
+    def _call(self, batch: list[Item]) -> list[Settlement] | None:
+        """What ended with the call, to be settled; None if it came back too late."""
+        began = time.monotonic()
+        outcomes = self._sink.send(batch)
+        now = time.monotonic()
+        with self._lock:
+            if self._sealed:
+                return None
+            ended = self.lane.finish(batch, outcomes, now)
+            self._latencies.add(now - began, _delivered(ended))
+            self._settling += 1
+            return ended
+
+    def _settle_and_release(self, ended: list[Settlement]) -> None:
+        """Outside the lock: while the journal is written, others may be submitted and sent."""
+        try:
             if ended:
                 self._settle(ended)
             self._release(ended)
         finally:
             with self._lock:
-                self._in_flight -= 1
-                self._settling = max(0, self._settling - 1)
-                self._wake.notify_all()
-        return True
+                self._settling -= 1
 
     def _await_work(self) -> tuple[list[Settlement], list[Item]]:
         """What to do next; two empty lists when deliveries ended. The lock is held, and given up while waiting."""

@@ -32,10 +32,11 @@ def always(outcome: Outcome) -> Script:
 
 
 class ScriptedHttp:
-    """Answers at once, or once `gate` is opened."""
+    """Answers after `seconds`, or once `gate` is opened."""
 
-    def __init__(self, script: Script, gate: threading.Event | None = None) -> None:
+    def __init__(self, script: Script, gate: threading.Event | None = None, seconds: float = 0.0) -> None:
         self.script = script
+        self.seconds = seconds
         self.gate = gate
         self.arrivals: list[str] = []
         self.attempts: Counter[str] = Counter()
@@ -51,7 +52,7 @@ class ScriptedHttp:
     async def send(self, item: Item) -> Outcome:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.seconds)
         while self.gate is not None and not self.gate.is_set():
             await asyncio.sleep(0.001)
         self.in_flight -= 1
@@ -217,6 +218,36 @@ def test_a_forwarder_that_stands_still_holds_up_no_other(tmp_path: Path):
     for id_, sink in sinks.items():
         judge(due[id_], sink, settled, id_)
     assert not list(tmp_path.iterdir()), "and the disk is clean afterwards"
+
+
+def test_a_fine_forwarder_keeps_its_rate_beside_a_dead_a_slow_and_a_throttling_one():
+    chance = random.Random(1)  # noqa: S311
+    throttled = Outcome(Verdict.RETRY, "throttled", spends_attempt=False)
+    settings = DeliverySettings(outage_budget=60.0, window_items=500, linger=0.002)
+
+    def seconds_of_the_fine_one(others: dict[str, ScriptedHttp | ScriptedBatch]) -> float:
+        fine = ScriptedHttp(always(DELIVERED), seconds=0.005)
+        sinks = {"fine": fine, **others}
+        due = {id_: items(100, 15, id_) for id_ in sinks}
+        began = time.monotonic()
+        with deliveries(sinks, settings, max_retries=100) as (engine, settled):
+            for start in range(0, 1500, 100):
+                engine.submit([each for mine in due.values() for each in mine[start : start + 100]])
+            await_counts(engine, {"fine": 1500})
+            seconds = time.monotonic() - began
+            engine.stop(0.0)
+            judge(due["fine"], fine, settled, "fine")
+        return seconds
+
+    alone = seconds_of_the_fine_one({})
+    together = seconds_of_the_fine_one(
+        {
+            "dead": ScriptedHttp(always(FAILED)),
+            "slow": ScriptedHttp(always(DELIVERED), seconds=0.5),
+            "throttling": ScriptedBatch(lambda item, attempt: DELIVERED if chance.random() < 0.1 else throttled),
+        }
+    )
+    assert together < 2 * alone, (together, alone)
 
 
 def test_a_quick_forwarder_is_waited_for_rather_than_spooled(tmp_path: Path):
