@@ -296,6 +296,7 @@ def test_the_next_record_is_sent_after_settle_has_returned():
     durable: set[tuple[str, str]] = set()
 
     def settle(settlements: Sequence[Settlement]) -> None:
+        time.sleep(0.001)  # Time enough for a thread that does not wait for it.
         durable.update((each.item.forwarder_id, each.item.record.id) for each in settlements)
 
     def script(item: Item, attempt: int) -> Outcome:
@@ -381,8 +382,16 @@ def test_what_ends_after_the_grace_is_pending(kind: type[ScriptedHttp] | type[Sc
         batch_sink=lambda forwarder: sink,  # type: ignore[arg-type,return-value]
     )
     engine.submit(items(5, 2))
+    while (sink.in_flight if isinstance(sink, ScriptedHttp) else sum(sink.calls)) < 5:
+        time.sleep(0.001)
     assert engine.stop(0.02) == {"f": 10}
     gate.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("deliver-f"):
+            thread.join(10.0)
+    while len(sink.attempts) < 5:
+        time.sleep(0.001)
+    assert engine.stop(0.0) == {"f": 10}
     engine.close()
     engine.close()
     assert engine.stop() == {"f": 10}
