@@ -289,10 +289,9 @@ def test_a_dead_forwarder_ends_as_unavailable_within_its_budget():
 
 
 def test_the_next_record_is_sent_after_settle_has_returned():
-    sinks: dict[str, ScriptedHttp | ScriptedBatch] = {
-        "h": ScriptedHttp(always(DELIVERED)),
-        "b": ScriptedBatch(always(DELIVERED)),
-    }
+    batch = ScriptedBatch(always(DELIVERED))
+    batch.max_items = 5  # So that several threads are at work.
+    sinks: dict[str, ScriptedHttp | ScriptedBatch] = {"h": ScriptedHttp(always(DELIVERED)), "b": batch}
     durable: set[tuple[str, str]] = set()
 
     def settle(settlements: Sequence[Settlement]) -> None:
