@@ -83,7 +83,7 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
 def _redrive(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> list[PCollection[Summary]]:
     """What was given up in earlier runs, instead of what is in the input."""
     job = plan.job
-    if plan.source is None or plan.deliver is None or plan.deliver.history is None:
+    if plan.source is None or plan.deliver is None:
         raise ValueError("a redrive needs forwarders and the history of an output")
     dead = pipeline | "Read dead letters" >> ReadDeadLetters(
         plan.deliver.history,

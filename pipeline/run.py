@@ -4,6 +4,7 @@ import json
 import logging
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,11 +12,12 @@ from pathlib import Path
 from types import FrameType
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from pipeline.graph import Plan, build
-from pipeline.lock import OutputLock, OutputLockedError
+from pipeline.lock import OutputLock, OutputLockedError, OutputLostError
 from pipeline.options import Job, UsageError, parse
 from pipeline.preflight import choose_forwarders
 from pipeline.report import FAILED, USAGE, Report, State
@@ -24,7 +26,7 @@ from transforms.deliver import DeliverOptions
 from transforms.delivery.aws import StreamLimits
 from transforms.delivery.container import NotAContainerError
 from transforms.delivery.history import HistoryIndex, index_history, remove_index
-from transforms.delivery.journal import JournalError, epoch_ms, new_run_id, recover
+from transforms.delivery.journal import JournalError, close_journals, epoch_ms, new_run_id, recover
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.storage import local_path, storage_at
 from transforms.progress import Progress
@@ -33,6 +35,7 @@ from transforms.summary import Summary
 from transforms.write import read_summary, remove_records
 
 _LOG = logging.getLogger(__name__)
+_LOCK_CHECK = 1.0
 _DIRECT_RUNNERS = ("directrunner", "direct", "fnapirunner", "fnapi")
 
 
@@ -58,15 +61,18 @@ def run(job: Job) -> int:
     """
     started, clock = epoch_ms(), time.monotonic()
     run_id = new_run_id()
+    options = PipelineOptions(list(job.beam_args), runner=job.runner)
+    # Before the first path is opened: the clients of s3:// and gs:// take their settings from here.
+    FileSystems.set_options(options)
     with ExitStack() as stack:
         files = _input_files(job)
         chosen = choose_forwarders(job, on_this_machine=_is_direct(job))
         for warning in chosen.warnings:
             _LOG.warning("%s", warning)
-        if job.output is not None:
-            _lock(job.output, stack)
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="session-forwarder-")))
-        history = _history(job, run_id, stack)
+        progress = Progress(str(work))
+        if job.output is not None:
+            _lock(job.output, progress, stack)
         if job.output is not None and job.write_records is not None:
             remove_records(job.output)
         plan = Plan(
@@ -74,11 +80,15 @@ def run(job: Job) -> int:
             run_id=run_id,
             files=files,
             source=chosen.source,
-            deliver=_deliver_options(job, run_id, history, chosen.limits),
-            progress=Progress(str(work)),
-            summary=_summary_path(job, run_id, work),
+            deliver=_deliver_options(job, run_id, chosen.limits, stack),
+            progress=progress,
+            summary=_summary_path(job, run_id, work, stack),
         )
-        state, summary = _run_graph(plan, sum(file.size for file in files))
+        state, summary = _run_graph(plan, options, sum(file.size for file in files))
+        if plan.deliver is not None:
+            # Beam does not tear down the steps of a run that failed: their journals are closed here.
+            close_journals()
+            recover(plan.deliver.output)
         report = Report(
             job=job,
             run_id=run_id,
@@ -92,8 +102,6 @@ def run(job: Job) -> int:
             started=started,
             elapsed=time.monotonic() - clock,
         )
-        if job.output is not None and job.delivers:
-            recover(job.output)
         _publish(report)
         return report.exit_status
 
@@ -108,30 +116,45 @@ def _input_files(job: Job) -> tuple[InputFile, ...]:
     return tuple(files)
 
 
-def _lock(output: str, stack: ExitStack) -> None:
+def _lock(output: str, progress: Progress, stack: ExitStack) -> None:
+    """Hold the output for the run, and stop the run should the lock be lost."""
     try:
-        stack.enter_context(OutputLock(output))
+        lock = stack.enter_context(OutputLock(output))
     except OSError as error:
         raise UsageError(f"--output {output} cannot be written: {error.strerror or error}") from None
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_LOCK_CHECK):
+            try:
+                lock.check()
+            except OutputLostError as error:
+                _LOG.error("%s", error)
+                progress.stop()
+                return
+
+    thread = threading.Thread(target=watch, name="output lock", daemon=True)
+    thread.start()
+    stack.callback(thread.join)
+    stack.callback(ended.set)
 
 
-def _history(job: Job, run_id: str, stack: ExitStack) -> HistoryIndex | None:
-    """What earlier runs on the output settled; None when it does not matter."""
-    if job.output is None or not job.delivers:
-        return None
-    recover(job.output)
+def _history(job: Job, output: str, run_id: str, stack: ExitStack) -> HistoryIndex:
+    """What earlier runs on the output settled, as far as this one is to know."""
+    recover(output)
     if job.replay == "all" and not job.redrive:
-        return None
-    index = index_history(job.output, run_id, dead_letters=job.redrive)
+        return HistoryIndex(output, "")
+    index = index_history(output, run_id, dead_letters=job.redrive)
     stack.callback(remove_index, index)
     return index
 
 
 def _deliver_options(
-    job: Job, run_id: str, history: HistoryIndex | None, limits: Mapping[str, StreamLimits]
+    job: Job, run_id: str, limits: Mapping[str, StreamLimits], stack: ExitStack
 ) -> DeliverOptions | None:
     if job.output is None or not job.delivers:
         return None
+    history = _history(job, job.output, run_id, stack)
     return DeliverOptions(
         output=job.output,
         run_id=run_id,
@@ -144,16 +167,17 @@ def _deliver_options(
     )
 
 
-def _summary_path(job: Job, run_id: str, work: Path) -> str:
+def _summary_path(job: Job, run_id: str, work: Path, stack: ExitStack) -> str:
     """Where workers and launcher both reach it: this machine, unless the output is elsewhere."""
     if job.output is None or local_path(job.output) is not None:
         return str(work / "summary")
-    return f"{job.output}/.summaries/{run_id}.json"
+    name = f".summaries/{run_id}.json"
+    stack.callback(storage_at(job.output).remove, name)
+    return f"{job.output}/{name}"
 
 
-def _run_graph(plan: Plan, total_bytes: int) -> tuple[State, Summary]:
+def _run_graph(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[State, Summary]:
     job = plan.job
-    options = PipelineOptions(list(job.beam_args), runner=job.runner)
     pipeline = beam.Pipeline(runner=FnApiRunner() if _is_direct(job) else job.runner, options=options)
     build(pipeline, plan)
     try:

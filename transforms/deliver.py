@@ -5,6 +5,7 @@ The machinery is `transforms.delivery`; here it meets Beam.
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,13 +47,13 @@ _NOTHING: frozenset[str] = frozenset()
 class DeliverOptions:
     """What a worker needs to deliver; holds no secret.
 
-    output, run_id: of the journal. history: what earlier runs delivered, which is not sent again; None sends it all.
+    output, run_id: of the journal. history: what earlier runs delivered, which is not sent again.
     limits: of the data streams, by forwarder id. allow_networks: CIDRs that HTTP may reach though they are private.
     """
 
     output: str
     run_id: str
-    history: HistoryIndex | None
+    history: HistoryIndex
     limits: Mapping[str, StreamLimits]
     allow_networks: tuple[str, ...]
     settings: DeliverySettings
@@ -133,7 +134,7 @@ class _Sender:
         self._ledger = Ledger()
         self._books = Books()
         self._journal = Journal(options.output, options.run_id, new_worker_name())
-        self._history = History(options.history) if options.history is not None else None
+        self._history = History(options.history, options.run_id)
         self._deliveries = Deliveries(
             forwarders,
             self._settle,
@@ -141,6 +142,7 @@ class _Sender:
             http_sink=partial(AiohttpSink, allow_networks=options.allow_networks),
             batch_sink=partial(_batch_sink, limits=options.limits),
         )
+        self._handed_over: Counter[str] = Counter()
         self._stopped = False
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="stop watcher", daemon=True)
@@ -168,6 +170,8 @@ class _Sender:
                 undecided.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _UNDECIDED))
         if undecided:
             self._settle(undecided)
+        for item in items:
+            self._handed_over[item.forwarder_id] += 1
         if items and not self._stopped:
             try:
                 self._deliveries.submit(items)
@@ -184,10 +188,8 @@ class _Sender:
         self._journal.flush()
         books, self._books = self._books, Books()
         books.merge(self._ledger.take())
-        for account in books.accounts.values():
-            # What is neither delivered nor given up: only a run that was stopped leaves any.
-            if self._stopped:
-                account.pending = account.matched - account.delivered - account.already_delivered - account.dead
+        for forwarder_id, pending in self._pending().items():
+            books.account(forwarder_id).pending = pending
         self._progress.flush()
         return Summary(books=books, stopped=self._stopped)
 
@@ -197,8 +199,17 @@ class _Sender:
         self._deliveries.close()
         self._journal.close()
 
+    def _pending(self) -> dict[str, int]:
+        """What the engine did not settle and what it no longer took: only a run that was stopped leaves any."""
+        taken = {forwarder_id: counts.matched for forwarder_id, counts in self._deliveries.counts().items()}
+        unsettled = self._deliveries.pending()
+        return {
+            forwarder_id: unsettled.get(forwarder_id, 0) + handed_over - taken.get(forwarder_id, 0)
+            for forwarder_id, handed_over in self._handed_over.items()
+        }
+
     def _delivered(self, record: Record) -> Mapping[str, frozenset[str]]:
-        return self._history.bucket(bucket_of(record.user_id)) if self._history is not None else {}
+        return self._history.bucket(bucket_of(record.user_id))
 
     def _settle(self, settlements: Sequence[Settlement]) -> None:
         self._journal.settle(settlements)

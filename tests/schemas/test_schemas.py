@@ -102,6 +102,9 @@ def test_schema_and_struct_agree(schema: dict[str, Any], struct: type[msgspec.St
         # The job's own action is not part of what comes in.
         assert typed["action"] == {("enum", frozenset({*get_args(InputAction), "START_OR_RESUME"}))}
         typed["action"] = {("enum", frozenset(get_args(InputAction)))}
+    for name, kinds in typed.items():
+        if "string" in avro[name]:  # a type may be narrower than a string of the schema
+            typed[name] = {"string" if isinstance(kind, tuple) and kind[0] == "enum" else kind for kind in kinds}
     assert typed == avro
     if struct in (Activity, Response, SubscoreDefinition, Tag):
         assert defaults_of(struct) == {

@@ -1,5 +1,15 @@
 """What is raised when a query cannot be used."""
 
+import re
+from typing import Final
+
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
+
+
+def one_line(text: str) -> str:
+    """A text for logs: what would break the line, or cannot be encoded, is written as an escape."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
 
 class QueryError(ValueError):
     """A query that breaks a rule of the language; raised when it is compiled, never when it is matched.
@@ -18,7 +28,7 @@ class QueryError(ValueError):
             text += f" (at {where})"
         if allowed:
             text += f"; allowed: {allowed}"
-        super().__init__(text)
+        super().__init__(one_line(text))
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (self.message, self.operator, self.where, self.allowed)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from transforms.query.elements import as_object, element_test
-from transforms.query.errors import UndecidedError
+from transforms.query.errors import UndecidedError, one_line
 from transforms.query.nodes import (
     And,
     ElemMatch,
@@ -60,7 +60,7 @@ class Explanation:
     def text(self) -> str:
         """One line for a reader."""
         found = f" (found {self.found})" if self.found else ""
-        return f"{self.outcome.value}: {self.clause}{found}"
+        return one_line(f"{self.outcome.value}: {self.clause}{found}")
 
     def __str__(self) -> str:
         return self.text

@@ -277,7 +277,7 @@ class _Context:
             date = parse_date(value)
             if date is None:
                 _refuse(
-                    f"{self.name} is a date, and {show(value)} cannot be read as one", operator, where,
+                    f"{'.'.join(self.whole)} is a date, and {show(value)} cannot be read as one", operator, where,
                     "an ISO 8601 date such as 2020-02-17T15:03:23Z",
                 )  # fmt: skip
             return date

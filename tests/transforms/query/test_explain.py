@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from transforms.query import Outcome, compile_query
+from transforms.query import Outcome, QueryError, compile_query
 
 DOCUMENT = {
     "kind": "status",
@@ -49,6 +49,17 @@ def test_the_parts_of_an_explanation() -> None:
 def test_undecided_is_explained() -> None:
     explanation = compile_query({"kind": "x", "a": {"$regex": "(a+)+$"}}).explain({"kind": "x", "a": "a" * 40 + "!"})
     assert explanation.text.startswith('undecided: a $regex "(a+)+$" (found "aaaa')
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r", "\u2028", "\x00", "\ud800"])
+def test_an_explanation_and_a_refusal_are_one_line_that_can_be_written(text: str) -> None:
+    line = compile_query({text: text}).explain({text: text}).text
+    assert line.encode()
+    assert len(line.splitlines()) == 1
+    with pytest.raises(QueryError) as caught:
+        compile_query({text: {f"${text}": 1}})
+    assert str(caught.value).encode()
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_long_value_is_cut() -> None:
