@@ -104,6 +104,7 @@ class Deliveries:
         self._runs: dict[str, _BatchRun | _HttpRun] = {}
         self._loop: _LoopThread | None = None
         self._starting = threading.Lock()
+        self._closed = False
         self.state = _State()
 
     def submit(self, items: Sequence[Item]) -> None:
@@ -166,6 +167,8 @@ class Deliveries:
         Returns the records left per forwarder (pending in the books). What ends after the grace is not settled: it is
         pending too, and is sent again by the next run with the same ids.
         """
+        if self._closed:
+            return self.pending()
         self.state.stop()
         deadline = time.monotonic() + (self._settings.grace if grace is None else grace)
         with self._starting:
@@ -180,7 +183,10 @@ class Deliveries:
 
     def close(self) -> None:
         """Stop without grace, close the sinks and remove the spool. May be called again; raises nothing."""
+        if self._closed:
+            return
         self.stop(0.0)
+        self._closed = True
         for run in self._runs.values():
             run.close()
         if self._loop is not None:

@@ -289,13 +289,13 @@ def test_a_dead_forwarder_ends_as_unavailable_within_its_budget():
 
 
 def test_the_next_record_is_sent_after_settle_has_returned():
-    sinks: dict[str, ScriptedHttp | ScriptedBatch] = {
-        "h": ScriptedHttp(always(DELIVERED)),
-        "b": ScriptedBatch(always(DELIVERED)),
-    }
+    batch = ScriptedBatch(always(DELIVERED))
+    batch.max_items = 5  # So that several threads are at work.
+    sinks: dict[str, ScriptedHttp | ScriptedBatch] = {"h": ScriptedHttp(always(DELIVERED)), "b": batch}
     durable: set[tuple[str, str]] = set()
 
     def settle(settlements: Sequence[Settlement]) -> None:
+        time.sleep(0.001)  # Time enough for a thread that does not wait for it.
         durable.update((each.item.forwarder_id, each.item.record.id) for each in settlements)
 
     def script(item: Item, attempt: int) -> Outcome:
@@ -381,10 +381,19 @@ def test_what_ends_after_the_grace_is_pending(kind: type[ScriptedHttp] | type[Sc
         batch_sink=lambda forwarder: sink,  # type: ignore[arg-type,return-value]
     )
     engine.submit(items(5, 2))
+    while (sink.in_flight if isinstance(sink, ScriptedHttp) else sum(sink.calls)) < 5:
+        time.sleep(0.001)
     assert engine.stop(0.02) == {"f": 10}
     gate.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("deliver-f"):
+            thread.join(10.0)
+    while len(sink.attempts) < 5:
+        time.sleep(0.001)
+    assert engine.stop(0.0) == {"f": 10}
     engine.close()
-    assert engine.pending() == {"f": 10}
+    engine.close()
+    assert engine.stop() == {"f": 10}
     assert not settled
 
 
