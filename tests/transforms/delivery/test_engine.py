@@ -163,10 +163,6 @@ def test_fifty_users_of_forty_records(
     assert (counts.pending, counts.spooled, counts.attempts) == (0, 0, attempts * 2000)
     assert sink.opened == sink.closed == 1
     assert {settlement.item.attempts for settlement in settled} == {attempts}
-    if delivered:
-        assert counts.latency_p50 is not None
-        assert counts.latency_p99 is not None
-        assert 0 < counts.latency_p50 <= counts.latency_p99 < 5
 
 
 @pytest.mark.parametrize("seed", range(4))
