@@ -88,28 +88,18 @@ class _Send(beam.DoFn):
         self._statements = statements
         self._options = options
         self._progress = progress
-        self._sender: _Sender | None = None
 
-    def start_bundle(self) -> None:
-        if self._sender is None:
-            self._sender = _Sender(self._source.resolve(), self._statements, self._options, self._progress)
+    def setup(self) -> None:
+        self._sender = _Sender(self._source.resolve(), self._statements, self._options, self._progress)
 
     def process(self, matches: list[Match]) -> None:
-        self._running().send(matches)
+        self._sender.send(matches)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        summary = self._running().finish()
-        yield WindowedValue(summary, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+        yield WindowedValue(self._sender.finish(), GlobalWindow().max_timestamp(), (GlobalWindow(),))
 
     def teardown(self) -> None:
-        if self._sender is not None:
-            self._sender.close()
-            self._sender = None
-
-    def _running(self) -> "_Sender":
-        if self._sender is None:
-            raise RuntimeError("start_bundle was not called")
-        return self._sender
+        self._sender.close()
 
 
 class _Sender:
