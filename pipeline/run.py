@@ -67,8 +67,6 @@ def run(job: Job) -> int:
     with ExitStack() as stack:
         files = _input_files(job)
         chosen = choose_forwarders(job, on_this_machine=_is_direct(job))
-        for warning in chosen.warnings:
-            _LOG.warning("%s", warning)
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="session-forwarder-")))
         progress = Progress(str(work))
         if job.output is not None:

@@ -370,7 +370,23 @@ def test_a_forwarder_fault_stops_the_run_before_it_begins(
     assert "maxRetries" in caplog.text
     assert receiver.log == []
     assert workshop.run("--skip_invalid_forwarders") == 0
+    assert any("left out" in warning and "$foo" in warning for warning in workshop.report()["warnings"])
     assert workshop.account("good")["delivered"] == 4
+
+
+def test_statements_without_a_home_page_of_one_s_own_are_warned_about_once(
+    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    workshop.write_activity(sessions(2))
+    workshop.write_forwarders(http_forwarder(receiver, payload="statement"), http_forwarder(receiver, "b"))
+    assert workshop.run() == 0
+    assert caplog.text.count("--actor_home_page") == 1
+    caplog.clear()
+    assert workshop.run("--actor_home_page=https://school.example", "--replay=all") == 0
+    assert "--actor_home_page" not in caplog.text
+    actors = [json.loads(arrival.body)["actor"] for arrival in receiver.log if b"actor" in arrival.body]
+    pages = [actor["account"]["homePage"] for actor in actors]
+    assert pages == ["https://learner.invalid"] * 8 + ["https://school.example"] * 8
 
 
 @pytest.mark.parametrize(
