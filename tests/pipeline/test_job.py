@@ -374,6 +374,39 @@ def test_a_forwarder_fault_stops_the_run_before_it_begins(
     assert workshop.account("good")["delivered"] == 4
 
 
+def test_the_report_counts_what_is_odd_in_the_input(
+    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    same = {"session_id": "shared"}
+    workshop.write_activity(
+        [
+            activity("START", 0, user_id="ann", record_id="1", **same),
+            activity("START", 5, user_id="ann", record_id="2", **same),
+            activity("DISCARD", 6, user_id="ann", record_id="3", **same),
+            activity("SUBMIT", 7, user_id="ann", record_id="4", session_duration=-3, **same),
+            activity("START", 0, user_id="bob", record_id="1", **same),
+            activity("SUBMIT", 9, user_id="bob", record_id="5", activity_id="another", **same),
+            activity("SUBMIT", 9, user_id="bob", record_id="5", activity_id="another", **same),
+            activity("SUBMIT", 8, user_id="bob", record_id="5", activity_id="another", **same),
+        ]
+    )
+    workshop.write_forwarders(http_forwarder(receiver))
+    assert workshop.run() == 0
+    report = workshop.report()
+    counted = {
+        "sessions": 2,
+        "duplicates": 2,
+        "conflicting_duplicates": 1,
+        "repeated_starts": 1,
+        "submits_after_discard": 1,
+        "activity_id_disagreements": 1,
+        "negative_durations": 1,
+        "sessions_of_several_users": 1,
+    }
+    assert {name: report[name] for name in counted} == counted
+    assert "record_id 5 of session shared stands for two different activities" in caplog.text
+
+
 def test_statements_without_a_home_page_of_one_s_own_are_warned_about_once(
     workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
