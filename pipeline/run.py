@@ -36,6 +36,8 @@ from transforms.write import read_summary, remove_records
 
 _LOG = logging.getLogger(__name__)
 _LOCK_CHECK = 1.0
+# Seconds. Nobody waits for the single record of a bounded run, and a full Kinesis call costs what a part-filled one does.
+_LINGER = 1.0
 _DIRECT_RUNNERS = ("directrunner", "direct", "fnapirunner", "fnapi")
 
 
@@ -160,7 +162,10 @@ def _deliver_options(
         limits=limits,
         allow_networks=job.allow_networks,
         settings=DeliverySettings(
-            max_backoff=job.max_backoff, outage_budget=job.outage_budget, on_failure=job.on_failure
+            max_backoff=job.max_backoff,
+            outage_budget=job.outage_budget,
+            on_failure=job.on_failure,
+            linger=_LINGER,
         ),
     )
 
