@@ -36,7 +36,7 @@ from transforms.write import read_summary, remove_records
 
 _LOG = logging.getLogger(__name__)
 _LOCK_CHECK = 1.0
-# Seconds. Nobody waits for the single record of a bounded run, and a full Kinesis call costs what a part-filled one does.
+# Seconds. Nobody waits for one record of a bounded run, and a full Kinesis call costs what a part-filled one does.
 _LINGER = 1.0
 _DIRECT_RUNNERS = ("directrunner", "direct", "fnapirunner", "fnapi")
 
