@@ -245,17 +245,26 @@ class Neighbours:
 
 
 def four_neighbours(
-    workshop: Workshop, *, users: int = 50, sessions: int = 10, outage_budget: float = 2.0, seconds: float = 0.02
+    workshop: Workshop, *, users: int = 50, sessions: int = 10, outage_budget: float = 2.0, latency: float = 0.01
 ) -> Neighbours:
-    """One forwarder dead, one slow (`seconds` for an answer), one throttling, one fine; and the fine one alone."""
+    """One forwarder dead, one slow, one throttling, one fine (`latency` seconds for an answer); and the fine one alone.
+
+    The slow one needs twenty times as long as the fine one, until that has everything.
+    """
     alone, together = Workshop(workshop.path / "alone"), Workshop(workshop.path / "together")
     for place in (alone, together):
         place.path.mkdir()
         place.write_activity(activities(users, sessions))
     with laboratory() as (receiver, kinesis, _):
-        receiver.script = lambda arrival: (
-            Answer(fault="drip", interval=seconds / 2, body=b"ok") if "/slow" in arrival.request_line else Answer()
-        )
+        arrived: Counter[str] = Counter()
+
+        def script(arrival: Arrival) -> Answer:
+            path = arrival.request_line.split()[1]
+            arrived[path] += 1
+            is_slow = path == "/slow" and arrived["/fine"] < 4 * users * sessions
+            return Answer(fault="late", interval=20 * latency if is_slow else latency)
+
+        receiver.script = script
         stream = kinesis.add_stream("throttling", records_per_second=users * sessions)
         fine = http_document(receiver, "fine")
         dead = http_document(receiver, "dead", url=f"127.0.0.1:{closed_port()}", maxRetries=3)
@@ -267,6 +276,7 @@ def four_neighbours(
         assert Experiment(alone, {}).run() == 0
         by_itself = HttpLog(receiver, "fine").arrivals()
         receiver.log.clear()
+        arrived.clear()
         logs: dict[str, Log] = {name: HttpLog(receiver, name) for name in ("dead", "slow", "fine")}
         logs["throttling"] = StreamLog(stream)
         experiment = Experiment(together, logs, ("--max_backoff=0.5", f"--outage_budget={outage_budget}"))

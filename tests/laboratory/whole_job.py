@@ -125,7 +125,9 @@ class HttpLog:
         }
 
     def faults(self) -> int:
-        return sum(arrival.answer.fault != "none" or arrival.answer.status >= 300 for arrival in self.arrivals())
+        return sum(
+            arrival.answer.fault not in ("none", "late") or arrival.answer.status >= 300 for arrival in self.arrivals()
+        )
 
 
 def statement_id(data: bytes) -> str:
