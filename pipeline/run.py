@@ -14,7 +14,9 @@ from types import FrameType
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.portability.python_urns import SUBPROCESS_SDK
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner, RunnerResult
 
 from pipeline.graph import Plan, build
 from pipeline.lock import OutputLock, OutputLockedError, OutputLostError
@@ -181,7 +183,7 @@ def _summary_path(job: Job, run_id: str, work: Path, stack: ExitStack) -> str:
 
 def _run_graph(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[State, Summary]:
     job = plan.job
-    pipeline = beam.Pipeline(runner=FnApiRunner() if _is_direct(job) else job.runner, options=options)
+    pipeline = beam.Pipeline(runner=_DirectRunner() if _is_direct(job) else job.runner, options=options)
     build(pipeline, plan)
     try:
         with _stopping_on_signals(plan.progress), ProgressLine(plan.progress, total_bytes or None):
@@ -196,6 +198,23 @@ def _run_graph(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[
     if summary.too_many_rejects(job.max_reject_ratio):
         return "too_many_rejects", summary
     return "done", summary
+
+
+class _DirectRunner(FnApiRunner):
+    """Beam's runner on this machine, whose worker processes leave it to the launcher what a signal means.
+
+    Ctrl-C reaches every process of a terminal, and a supervisor's SIGTERM often does too: a worker that ended by it
+    would take its books with it, and fail the run. Workers are told to stop through the progress board.
+    """
+
+    def run_via_runner_api(
+        self, pipeline_proto: beam_runner_api_pb2.Pipeline, options: PipelineOptions
+    ) -> RunnerResult:
+        """As Beam's; the command that starts a worker is run by a shell, and ignored signals stay ignored in it."""
+        for environment in pipeline_proto.components.environments.values():
+            if environment.urn == SUBPROCESS_SDK:
+                environment.payload = b"trap '' INT TERM; exec " + environment.payload
+        return super().run_via_runner_api(pipeline_proto, options)
 
 
 def _root(error: BaseException) -> BaseException:

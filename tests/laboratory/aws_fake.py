@@ -454,7 +454,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         fake = self.server.fake
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        size = int(self.headers["Content-Length"])
+        body = self.rfile.read(size)
+        if len(body) < size:
+            self.close_connection = True  # The sender was killed while it sent.
+            return
         content_type = self.headers["Content-Type"]
         fake.content_types.add(content_type)
         # Credential=AKID/20260101/us-east-1/kinesis/aws4_request
