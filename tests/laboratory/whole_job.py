@@ -7,8 +7,10 @@ receipt of it.
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -180,6 +182,7 @@ class Experiment:
     arguments: tuple[str, ...] = ()
     starts: list[Start] = field(default_factory=list)
     told: str = ""
+    _job: subprocess.Popen[bytes] | None = None
 
     def arrived(self) -> int:
         return sum(len(log) for log in self.logs.values())
@@ -198,6 +201,7 @@ class Experiment:
                 command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True, env={**os.environ}
             )
             try:
+                self._job = job
                 yield job
             finally:
                 begun.killed = job.poll() is None
@@ -207,6 +211,19 @@ class Experiment:
                 new = self._run_ids() - known
                 assert len(new) <= 1
                 begun.run_id = next(iter(new), None)
+
+    def signal(self, number: signal.Signals) -> None:
+        """To every process of the job, as a terminal or a supervisor does it."""
+        assert self._job is not None
+        os.killpg(self._job.pid, number)
+
+    def wait_until_stopping(self, seconds: float = 30.0) -> None:
+        """Until the job says that it takes no more records."""
+        told = self.workshop.path / f"told-{len(self.starts)}"
+        deadline = time.monotonic() + seconds
+        while "taking no more records" not in told.read_text(errors="replace"):
+            assert time.monotonic() < deadline, told.read_text(errors="replace")
+            time.sleep(0.01)
 
     def run(self, seconds: float = 120.0) -> int:
         """Start it and let it come to its end; gives the exit status."""
