@@ -19,16 +19,29 @@ Replay = Literal["new", "all"]
 RecordFormat = Literal["jsonl", "avro", "parquet"]
 OnFailure = Literal["continue", "block_user"]
 
-# Options of Flink's job server: Beam's Python side passes them on without knowing them.
+# Options of Flink's job server: Beam's Python side passes them on without knowing them. The second are without a value.
 _FLINK_JOB_SERVER_FLAGS = (
+    "checkpoint_timeout_millis",
     "checkpointing_interval",
     "checkpointing_mode",
-    "externalized_checkpoints_enabled",
-    "object_reuse",
-    "retain_externalized_checkpoints_on_cancellation",
+    "execution_mode_for_batch",
+    "execution_retry_delay",
+    "flink_conf_dir",
+    "max_bundle_size",
+    "max_bundle_time_mills",
+    "min_pause_between_checkpoints",
+    "number_of_execution_retries",
     "savepoint_path",
     "state_backend",
     "state_backend_storage_path",
+)
+_FLINK_JOB_SERVER_SWITCHES = (
+    "allow_non_restored_state",
+    "externalized_checkpoints_enabled",
+    "object_reuse",
+    "re_iterable_group_by_key_result",
+    "retain_externalized_checkpoints_on_cancellation",
+    "unaligned_checkpoint_enabled",
 )
 _RELATIVE = re.compile(r"-(\d+)([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -334,6 +347,8 @@ def _known_to_beam(parser: argparse.ArgumentParser, rest: Sequence[str], runner:
     if runner not in ("DirectRunner", "FnApiRunner"):
         for name in _FLINK_JOB_SERVER_FLAGS:
             beam.add_argument(f"--{name}")
+        for name in _FLINK_JOB_SERVER_SWITCHES:
+            beam.add_argument(f"--{name}", action="store_true")
     known, unknown = beam.parse_known_args(list(rest))
     if unknown:
         flags = [option for one in (parser, beam) for action in one._actions for option in action.option_strings]
