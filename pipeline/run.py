@@ -15,6 +15,7 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineResult
 
 from pipeline.graph import Plan, build
 from pipeline.lock import OutputLock, OutputLockedError, OutputLostError
@@ -41,7 +42,7 @@ _DIRECT_RUNNERS = ("directrunner", "direct", "fnapirunner", "fnapi")
 
 def main(argv: Sequence[str]) -> int:
     """Run the job that `argv` asks for; returns the exit status (forwarders.md section 4)."""
-    for chatty in ("apache_beam", "botocore"):
+    for chatty in ("apache_beam", "botocore", "FlinkJarJobServer"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         return run(parse(argv))
@@ -180,7 +181,7 @@ def _run_graph(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[
     build(pipeline, plan)
     try:
         with _stopping_on_signals(plan.progress), ProgressLine(plan.progress, total_bytes or None):
-            pipeline.run().wait_until_finish()
+            _wait(pipeline.run(), plan.progress)
     except Exception as error:
         _LOG.error(
             "the run failed; what was delivered is in the receipts, run the same command again to go on",
@@ -191,6 +192,17 @@ def _run_graph(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[
     if summary.too_many_rejects(job.max_reject_ratio):
         return "too_many_rejects", summary
     return "done", summary
+
+
+def _wait(result: PipelineResult, progress: Progress) -> None:
+    """Wait for the end of a job that is under way; one that is interrupted does not stay behind on a cluster."""
+    # Starting Beam's job server has put its own handler of Ctrl-C in our place: it would kill the server at once.
+    with _stopping_on_signals(progress):
+        try:
+            result.wait_until_finish()
+        except KeyboardInterrupt:
+            result.cancel()
+            raise
 
 
 def _root(error: BaseException) -> BaseException:
