@@ -50,7 +50,9 @@ def test_a_relative_time_counts_back_from_now(text: str, ago: timedelta) -> None
 def test_what_beam_knows_goes_to_beam_untouched() -> None:
     job = parse([*USUAL, "--direct_num_workers=2", "--direct_running_mode", "multi_processing"])
     assert job.beam_args == ("--direct_num_workers=2", "--direct_running_mode", "multi_processing")
-    job = parse([*USUAL, "--runner=FlinkRunner", "--flink_master=[local]", "--checkpointing_interval=30000", "--object_reuse"])
+    job = parse(
+        [*USUAL, "--runner=FlinkRunner", "--flink_master=[local]", "--checkpointing_interval=30000", "--object_reuse"]
+    )
     assert job.runner == "FlinkRunner"
     assert job.beam_args == ("--flink_master=[local]", "--checkpointing_interval=30000", "--object_reuse")
 
