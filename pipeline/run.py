@@ -22,6 +22,7 @@ from pipeline.lock import OutputLock, OutputLockedError, OutputLostError
 from pipeline.options import Job, UsageError, parse
 from pipeline.preflight import choose_forwarders
 from pipeline.report import FAILED, USAGE, Report, State
+from pipeline.session_state import SessionState
 from pipeline.terminal import ProgressLine
 from transforms.deliver import DeliverOptions
 from transforms.delivery.aws import StreamLimits
@@ -32,6 +33,7 @@ from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.storage import local_path, storage_at
 from transforms.progress import Progress
 from transforms.read import InputError, InputFile, match_files, ranges_of
+from transforms.state import StateError
 from transforms.summary import Summary
 from transforms.write import read_summary, remove_records
 
@@ -50,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
         for line in str(error).splitlines():
             _LOG.error("%s", line)
         return USAGE
-    except (OutputLockedError, JournalError, NotAContainerError) as error:
+    except (OutputLockedError, JournalError, NotAContainerError, StateError) as error:
         _LOG.error("%s", error)
         return FAILED
 
@@ -66,12 +68,14 @@ def run(job: Job) -> int:
     # Before the first path is opened: the clients of s3:// and gs:// take their settings from here.
     FileSystems.set_options(options)
     with ExitStack() as stack:
-        files = _input_files(job)
+        matched = _input_files(job)
         chosen = choose_forwarders(job, on_this_machine=_is_direct(job))
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="session-forwarder-")))
         progress = Progress(str(work))
         if job.output is not None:
-            _lock(job.output, progress, stack)
+            _lock("--output", job.output, progress, stack)
+        sessions = _session_state(job, run_id, started, progress, stack)
+        files = sessions.new_files(matched) if sessions else matched
         if job.output is not None and job.write_records is not None:
             remove_records(job.output)
         plan = Plan(
@@ -82,6 +86,7 @@ def run(job: Job) -> int:
             deliver=_deliver_options(job, run_id, chosen.limits, stack),
             progress=progress,
             summary=_summary_path(job, run_id, work, stack),
+            state=sessions.options(read_only=job.looks_only) if sessions else None,
         )
         state, summary = _run_graph(plan, options, sum(file.size for file in files))
         if plan.deliver is not None:
@@ -101,6 +106,9 @@ def run(job: Job) -> int:
             started=started,
             elapsed=time.monotonic() - clock,
         )
+        # A run that is to be gone on with leaves the state as it was: the next reads the same files again.
+        if sessions and report.complete and not job.looks_only:
+            sessions.commit(summary, matched)
         _publish(report)
         return report.exit_status
 
@@ -115,12 +123,19 @@ def _input_files(job: Job) -> tuple[InputFile, ...]:
     return tuple(files)
 
 
-def _lock(output: str, progress: Progress, stack: ExitStack) -> None:
-    """Hold the output for the run, and stop the run should the lock be lost."""
+def _session_state(job: Job, run_id: str, now: int, progress: Progress, stack: ExitStack) -> SessionState | None:
+    if job.state is None:
+        return None
+    _lock("--state", job.state, progress, stack)
+    return SessionState.opened(job.state, run_id, now, job.session_ttl)
+
+
+def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> None:
+    """Hold the output or the state for the run, and stop the run should the lock be lost."""
     try:
-        lock = stack.enter_context(OutputLock(output))
+        lock = stack.enter_context(OutputLock(directory))
     except OSError as error:
-        raise UsageError(f"--output {output} cannot be written: {error.strerror or error}") from None
+        raise UsageError(f"{flag} {directory} cannot be written: {error.strerror or error}") from None
     ended = threading.Event()
 
     def watch() -> None:

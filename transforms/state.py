@@ -80,13 +80,17 @@ class Current(msgspec.Struct):
 
 @dataclass(frozen=True)
 class StateOptions:
-    """What a worker needs to go on from a state. `now`: epoch ms, when this run's activity arrived. `ttl` in ms."""
+    """What a worker needs to go on from a state. `now`: epoch ms, when this run's activity arrived. `ttl` in ms.
+
+    read_only: write no parts, for a run that only looks.
+    """
 
     directory: str
     run_id: str
     now: int
     ttl: int
     parts: tuple[tuple[int, str], ...] = ()
+    read_only: bool = False
 
 
 def read_current(directory: str) -> Current:
@@ -172,7 +176,9 @@ class BucketFold:
                 self._writer.add(user_id, self._alive(sessions))
 
     def close(self) -> str:
-        """The name of the part that holds the bucket from now on; empty when nothing is left of it."""
+        """The name of the part that holds the bucket from now on; empty when there is none, or none to write."""
+        if self._options.read_only:
+            return ""
         return self._writer.close(self._storage, f"{PARTS}/{self._options.run_id}-{self._bucket:02}-{uuid4().hex[:8]}")
 
     def _user(self, user_id: str, lines: list[bytes], sessions: list[SessionLines]) -> list[Record]:
