@@ -26,7 +26,7 @@ from schemas import Activity, Record
 from transforms.activity import decode_admitted, encode
 from transforms.buckets import BUCKETS
 from transforms.delivery.storage import Storage, storage_at
-from transforms.derivation import Derivation
+from transforms.derivation import Derivation, StateKey
 from transforms.shuffle import PASS_SIZE, lines_by_user
 
 CURRENT = "current.json"
@@ -142,6 +142,46 @@ def remove_parts(storage: Storage, kept: Iterable[Part]) -> None:
             storage.remove(f"{PARTS}/{name}")
 
 
+def alive(sessions: list[SessionLines], now: int, ttl: int) -> list[SessionLines]:
+    """Those of which something has arrived within `ttl` before `now`, in ms."""
+    return [session for session in sessions if session.arrived >= now - ttl]
+
+
+def fold_on(
+    sessions: list[SessionLines], lines: Iterable[bytes], now: int, derivation: Derivation, before: Derivation
+) -> list[Record]:
+    """The records that new activity of a user gives rise to, in their order; `sessions` become what they are after it.
+
+    lines: admitted activity. now: epoch ms of its arrival. `derivation` folds, and its counts are of the sessions that
+    have new activity, whole; `before` folds what was there, to leave out the records that it has.
+    """
+    kept = {(each.organisation, each.lrs_id, each.session_id): each for each in sessions}
+    arrived: defaultdict[StateKey, list[Activity]] = defaultdict(list)
+    for line in lines:
+        activity = decode_admitted(line)
+        arrived[activity.organisation, activity.lrs_id, activity.session_id].append(activity)
+    earlier: list[Activity] = []
+    whole: list[Activity] = []
+    for key, activities in arrived.items():
+        session = kept.get(key)
+        if session is None:
+            session = SessionLines(*key, now, [])
+            kept[key] = session
+            sessions.append(session)
+        had = [decode_admitted(line) for line in session.lines]
+        earlier += had
+        whole += had
+        whole += activities
+        session.arrived = now
+        # Copies add nothing to what is kept: the same activity has one line, however it was spelled.
+        session.lines = list(dict.fromkeys([*session.lines, *map(encode, activities)]))
+    records = derivation.user(whole)
+    if not earlier:
+        return records
+    sent = {record.id for record in before.user(earlier)}
+    return [record for record in records if record.id not in sent]
+
+
 class BucketFold:
     """Folds the new activity of one bucket on to what the state has of it, and writes the state that comes after.
 
@@ -161,6 +201,7 @@ class BucketFold:
 
         `blobs`: the shards of new activity of this bucket. The memory needed is that of `shuffle.users_of`.
         """
+        options = self._options
         new = list(blobs)
         old = list(self._old_blobs())
         passes = 1 + sum(zstandard.frame_content_size(blob) for blob in (*new, *old)) // pass_size
@@ -171,45 +212,18 @@ class BucketFold:
                     if passes == 1 or crc32(user_id.encode()) // BUCKETS % passes == turn:
                         known[user_id] = sessions
             for user_id, lines in lines_by_user(new, passes, turn):
-                yield self._user(user_id, lines, known.pop(user_id, []))
+                sessions = alive(known.pop(user_id, []), options.now, options.ttl)
+                records = fold_on(sessions, lines, options.now, self._derivation, self._before)
+                self._writer.add(user_id, sessions)
+                yield records
             for user_id, sessions in known.items():
-                self._writer.add(user_id, self._alive(sessions))
+                self._writer.add(user_id, alive(sessions, options.now, options.ttl))
 
     def close(self) -> str:
         """The name of the part that holds the bucket from now on; empty when there is none, or none to write."""
         if self._options.read_only:
             return ""
         return self._writer.close(self._storage, f"{PARTS}/{self._options.run_id}-{self._bucket:02}-{uuid4().hex[:8]}")
-
-    def _user(self, user_id: str, lines: list[bytes], sessions: list[SessionLines]) -> list[Record]:
-        kept = {(each.organisation, each.lrs_id, each.session_id): each for each in self._alive(sessions)}
-        arrived: defaultdict[tuple[str | None, str | None, str], list[Activity]] = defaultdict(list)
-        for line in lines:
-            activity = decode_admitted(line)
-            arrived[activity.organisation, activity.lrs_id, activity.session_id].append(activity)
-        earlier: list[Activity] = []
-        now: list[Activity] = []
-        for key, activities in arrived.items():
-            session = kept.get(key)
-            if session is None:
-                session = kept[key] = SessionLines(*key, self._options.now, [])
-            before = [decode_admitted(line) for line in session.lines]
-            earlier += before
-            now += before
-            now += activities
-            session.arrived = self._options.now
-            # Copies add nothing to what is kept: equal activity has equal lines, however it came.
-            session.lines = list(dict.fromkeys([*session.lines, *map(encode, activities)]))
-        self._writer.add(user_id, list(kept.values()))
-        records = self._derivation.user(now)
-        if not earlier:
-            return records
-        had = {record.id for record in self._before.user(earlier)}
-        return [record for record in records if record.id not in had]
-
-    def _alive(self, sessions: list[SessionLines]) -> list[SessionLines]:
-        oldest = self._options.now - self._options.ttl
-        return [session for session in sessions if session.arrived >= oldest]
 
     def _old_blobs(self) -> Iterator[bytes]:
         name = dict(self._options.parts).get(self._bucket)

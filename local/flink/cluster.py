@@ -56,11 +56,13 @@ class Cluster:
         """Kills one without a warning. No other takes its place."""
         self.task_managers[0].send_signal(signal.SIGKILL)
 
-    def restarts(self) -> int:
-        """How often Flink has started the job again."""
-        jobs = self._get("/jobs/overview")["jobs"]
-        metrics = self._get(f"/jobs/{jobs[0]['jid']}/metrics?get=numRestarts") if jobs else []
-        return int(metrics[0]["value"]) if metrics else 0
+    def failures(self) -> list[str]:
+        """What made Flink start a job again, by the exceptions' names, the latest first."""
+        found = []
+        for job in self._get("/jobs")["jobs"]:
+            history = self._get(f"/jobs/{job['id']}/exceptions")["exceptionHistory"]["entries"]
+            found += [entry["exceptionName"] for entry in history]
+        return found
 
     def _get(self, path: str) -> Any:
         with urlopen(f"http://{HOST}:{self.rest_port}{path}", timeout=5) as answer:
@@ -131,6 +133,8 @@ def _configuration(directory: Path, rpc: int, rest: int) -> str:
         "taskmanager.host": HOST,
         "taskmanager.bind-host": HOST,
         "taskmanager.numberOfTaskSlots": SLOTS,
+        # One worker of a job of parallelism 2 on each TaskManager, so that killing either hits the job.
+        "taskmanager.load-balance.mode": "SLOTS",
         # Flink's start script would work these out.
         "taskmanager.cpu.cores": 1.0,
         "taskmanager.memory.framework.heap.size": "128m",
@@ -139,6 +143,8 @@ def _configuration(directory: Path, rpc: int, rest: int) -> str:
         "taskmanager.memory.task.off-heap.size": "64m",
         "taskmanager.memory.network.min": "256m",
         "taskmanager.memory.network.max": "256m",
+        # The graph has many exchanges of little data; each would take 16 MiB of network memory as it is.
+        "taskmanager.network.sort-shuffle.min-buffers": 64,
         "taskmanager.memory.managed.size": "256m",
         "taskmanager.memory.jvm-metaspace.size": "256m",
         "taskmanager.memory.jvm-overhead.min": "192m",
