@@ -30,7 +30,7 @@ setup(
             *LOCAL,
             *REGISTRY,
             "boto3-stubs[firehose,kinesis,s3]>=1.40",
-            "httpx>=0.28",
+            "httpx2>=2",
             "hypothesis>=6.100",
             "mypy>=1.15",
             "pytest>=8",

@@ -49,6 +49,12 @@ class House:
     service: Service
     registry: Registry
 
+    def add_client(self, *scopes: str, organisation: str = ORGANISATION, user: str | None = None) -> tuple[str, str]:
+        """Key and secret of a new client."""
+        key, secret = f"client-{len(self.store.clients())}", new_secret()
+        self.store.add_client(StoredClient(Client(key, organisation, user, frozenset(scopes)), hash_secret(secret)))
+        return key, secret
+
     def client(
         self,
         *scopes: str,
@@ -57,11 +63,8 @@ class House:
         address: str = "127.0.0.1",
         base_url: str = "http://service",
     ) -> TestClient:
-        secret = new_secret()
-        key = f"client-{len(self.store.clients())}"
-        self.store.add_client(StoredClient(Client(key, organisation, user, frozenset(scopes)), hash_secret(secret)))
         visitor = self.visitor(address, base_url)
-        visitor.auth = (key, secret)
+        visitor.auth = self.add_client(*scopes, organisation=organisation, user=user)
         return visitor
 
     def visitor(self, address: str = "127.0.0.1", base_url: str = "http://service") -> TestClient:
