@@ -17,7 +17,7 @@ setup(
         "fastavro>=1.10",
         "msgspec>=0.19",
         "orjson>=3.10",
-        "pcre2>=0.7",
+        "pcre2>=0.7,<0.8",
         "pyarrow>=18",
         "zstandard>=0.23",
     ],

@@ -82,7 +82,7 @@ def run(job: Job) -> int:
             source=chosen.source,
             deliver=_deliver_options(job, run_id, chosen.limits, stack),
             progress=progress,
-            summary=_summary_path(job, run_id, work),
+            summary=_summary_path(job, run_id, work, stack),
         )
         state, summary = _run_graph(plan, options, sum(file.size for file in files))
         if plan.deliver is not None:
@@ -167,11 +167,13 @@ def _deliver_options(
     )
 
 
-def _summary_path(job: Job, run_id: str, work: Path) -> str:
+def _summary_path(job: Job, run_id: str, work: Path, stack: ExitStack) -> str:
     """Where workers and launcher both reach it: this machine, unless the output is elsewhere."""
     if job.output is None or local_path(job.output) is not None:
         return str(work / "summary")
-    return f"{job.output}/.summaries/{run_id}.json"
+    name = f".summaries/{run_id}.json"
+    stack.callback(storage_at(job.output).remove, name)
+    return f"{job.output}/{name}"
 
 
 def _run_graph(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[State, Summary]:

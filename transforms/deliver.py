@@ -21,13 +21,13 @@ from transforms.books import Books, Ledger
 from transforms.buckets import bucket_of
 from transforms.delivery.aws import StreamLimits
 from transforms.delivery.engine import Deliveries, DeliveriesStoppedError
-from transforms.delivery.firehose import FirehoseSink
 from transforms.delivery.history import History, HistoryIndex
 from transforms.delivery.http import AiohttpSink
 from transforms.delivery.journal import Journal, epoch_ms, new_worker_name
-from transforms.delivery.kinesis import KinesisSink, partition_key
-from transforms.delivery.model import BatchSink, Item, Outcome, Settlement, Verdict
+from transforms.delivery.kinesis import partition_key
+from transforms.delivery.model import Item, Outcome, Settlement, Verdict
 from transforms.delivery.policy import DeliverySettings
+from transforms.delivery.sinks import batch_sinks
 from transforms.forwarder_source import ForwarderSource
 from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.match import Match
@@ -88,28 +88,18 @@ class _Send(beam.DoFn):
         self._statements = statements
         self._options = options
         self._progress = progress
-        self._sender: _Sender | None = None
 
-    def start_bundle(self) -> None:
-        if self._sender is None:
-            self._sender = _Sender(self._source.resolve(), self._statements, self._options, self._progress)
+    def setup(self) -> None:
+        self._sender = _Sender(self._source.resolve(), self._statements, self._options, self._progress)
 
     def process(self, matches: list[Match]) -> None:
-        self._running().send(matches)
+        self._sender.send(matches)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        summary = self._running().finish()
-        yield WindowedValue(summary, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+        yield WindowedValue(self._sender.finish(), GlobalWindow().max_timestamp(), (GlobalWindow(),))
 
     def teardown(self) -> None:
-        if self._sender is not None:
-            self._sender.close()
-            self._sender = None
-
-    def _running(self) -> "_Sender":
-        if self._sender is None:
-            raise RuntimeError("start_bundle was not called")
-        return self._sender
+        self._sender.close()
 
 
 class _Sender:
@@ -140,7 +130,7 @@ class _Sender:
             self._settle,
             options.settings,
             http_sink=partial(AiohttpSink, allow_networks=options.allow_networks),
-            batch_sink=partial(_batch_sink, limits=options.limits),
+            batch_sink=batch_sinks(options.limits),
         )
         self._handed_over: Counter[str] = Counter()
         self._stopped = False
@@ -257,11 +247,3 @@ class _Payloads:
 def _hops(record: Record) -> int:
     hops = record.metadata.get(HOPS)
     return hops if isinstance(hops, int) and hops > 0 else 0
-
-
-def _batch_sink(forwarder: Forwarder, limits: Mapping[str, StreamLimits]) -> BatchSink:
-    if not isinstance(forwarder.target, KinesisTarget):
-        raise TypeError(f"forwarder {forwarder.id} is no Kinesis forwarder")
-    if forwarder.target.service == "firehose":
-        return FirehoseSink(forwarder.target)
-    return KinesisSink(forwarder.target, limits.get(forwarder.id))

@@ -112,14 +112,13 @@ class _FoldUsers(beam.DoFn):
             return
         block: list[Record] = []
         for _, activities in users_of(shard[1]):
-            if self._progress is not None and self._progress.stopping():
-                self._summary.stopped = True
-                break
             block.extend(self._wanted(self._derivation.user(activities)))
             if len(block) >= _BLOCK:
+                if self._told_to_stop():
+                    return
                 yield self._counted(block)
                 block = []
-        if block:
+        if block and not self._told_to_stop():
             yield self._counted(block)
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -128,6 +127,11 @@ class _FoldUsers(beam.DoFn):
         for group, sessions in enumerate(self._sessions):
             if sessions:
                 yield TaggedOutput(_SESSIONS, _at_end((group, sessions.tobytes())))
+
+    def _told_to_stop(self) -> bool:
+        if self._progress is not None and self._progress.stopping():
+            self._summary.stopped = True
+        return self._summary.stopped
 
     def _wanted(self, records: list[Record]) -> list[Record]:
         settings = self._settings

@@ -10,7 +10,7 @@ from apache_beam.pvalue import PCollection
 from schemas import Record
 from transforms.forwarder_source import ForwarderSource
 from transforms.forwarders import Forwarder, Payload
-from transforms.query import ForwarderIndex, compile_query
+from transforms.query import ForwarderIndex
 from transforms.statement import StatementBuilder, query_document
 
 
@@ -59,10 +59,7 @@ class Matcher:
 
     def __init__(self, forwarders: Iterable[Forwarder], statements: StatementBuilder) -> None:
         self._index: ForwarderIndex[Forwarder] = ForwarderIndex(forwarders)
-        wants_statement = any(
-            "statement" in compile_query(forwarder.query).fields for forwarder in self._index.forwarders
-        )
-        self._statement = statements.statement if wants_statement else None
+        self._statement = statements.statement if "statement" in self._index.fields else None
 
     def match(self, record: Record) -> Match | None:
         """Who the record is due to; None if no one."""

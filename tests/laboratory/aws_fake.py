@@ -289,7 +289,7 @@ class AwsFake:
                 return _error(400, "UnknownOperationException", operation)
             refusal = _limits_broken(stream, entries)
             if refusal:
-                return _error(400, "InvalidArgumentException", refusal)
+                return _error(400, *refusal)
             self.before_put()
             word = self.faults.next()
             self.call_sizes.append(len(entries))
@@ -365,21 +365,22 @@ def _failed_call(word: Word) -> tuple[int, bytes, bool]:
     return *_error(status, code, "as asked for"), False
 
 
-def _limits_broken(stream: Stream, entries: list[dict[str, str]]) -> str | None:
+def _limits_broken(stream: Stream, entries: list[dict[str, str]]) -> tuple[str, str] | None:
+    """(code, message): the service's model is checked before its limits, and says so by another code."""
     sizes = [len(base64.b64decode(entry["Data"])) + len(entry.get("PartitionKey", "").encode()) for entry in entries]
     if not 1 <= len(entries) <= 500:
-        return "1 validation error detected: Value at 'records' failed to satisfy constraint: at most 500"
+        return "ValidationException", "1 validation error detected: Value at 'records': at most 500"
     if any(len(entry.get("PartitionKey", "x").encode("utf-16-le")) not in range(2, 513) for entry in entries):
-        return "1 validation error detected: Value at 'partitionKey' failed to satisfy constraint: 1 to 256"
+        return "ValidationException", "1 validation error detected: Value at 'partitionKey': 1 to 256"
     if stream.kind == "firehose":
         record_limit, request_limit = 1000 * 1024, 4 * 1024 * 1024
     else:
         record_limit = (stream.max_record_kib or 1024) * 1024
         request_limit = (10 if record_limit > 1024 * 1024 else 5) * 1024 * 1024
     if max(sizes) > record_limit:
-        return f"Record size exceeds the limit of {record_limit} bytes"
+        return "InvalidArgumentException", f"Record size exceeds the limit of {record_limit} bytes"
     if sum(sizes) > request_limit:
-        return f"Request size exceeds the limit of {request_limit} bytes"
+        return "InvalidArgumentException", f"Request size exceeds the limit of {request_limit} bytes"
     return None
 
 

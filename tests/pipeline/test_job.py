@@ -15,6 +15,7 @@ import boto3
 import pytest
 
 from pipeline.lock import OutputLock
+from pipeline.run import main
 from schemas import Activity
 from tests.laboratory.http_fault_server import Answer, scripted
 from tests.pipeline.conftest import Receiver, Workshop
@@ -179,8 +180,27 @@ def test_replay_all_sends_everything_again_with_the_same_ids(workshop: Workshop,
     assert sorted(keys[:12]) == sorted(keys[12:])
 
 
+def test_input_and_output_may_lie_in_s3(workshop: Workshop, receiver: Receiver, aws: boto3.Session) -> None:
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="sessions")
+    s3.put_object(Bucket="sessions", Key="in/a.jsonl", Body=b"\n".join(encode(step) for step in sessions(3)))
+    receiver.script = lambda arrival: Answer(400 if arrival.user == "u1" else 200)
+    workshop.write_forwarders(http_forwarder(receiver))
+    elsewhere = ["--input=s3://sessions/in/*.jsonl", "--output=s3://sessions/out", "--write_records=jsonl"]
+    assert main([*workshop.arguments(), *elsewhere]) == 3
+    receiver.script = scripted()
+    assert main([*workshop.arguments(), *elsewhere]) == 0
+    report = json.loads(s3.get_object(Bucket="sessions", Key="out/report.json")["Body"].read())
+    (account,) = report["forwarders"]
+    assert (account["already_delivered"], account["delivered"]) == (8, 4)
+    left = [entry["Key"] for entry in s3.list_objects_v2(Bucket="sessions", Prefix="out/")["Contents"]]
+    assert {key.split("/")[1] for key in left} == {"dead_letters", "receipts", "records", "rejects", "report.json"}
+
+
 def test_retries_keep_the_order_of_each_user(workshop: Workshop, receiver: Receiver) -> None:
-    receiver.script = scripted(by_user={"u0": [500, 503, 200, 429], "u1": [Answer(fault="reset", stored=False), 200]})
+    receiver.script = scripted(
+        by_user={"u0": [500, 503, 200, 429], "u1": [Answer(fault="cut_headers", stored=False), 200]}
+    )
     workshop.write_activity(sessions(4))
     workshop.write_forwarders(http_forwarder(receiver))
     assert workshop.run("--write_records=jsonl") == 0

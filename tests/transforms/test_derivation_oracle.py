@@ -109,7 +109,8 @@ def _in_conflict_only(counts: Counts) -> dict[str, int]:
 def test_the_derivation_agrees_with_the_slow_one() -> None:
     reached: set[str] = set()
 
-    @settings(max_examples=200, deadline=None)
+    # The same examples every time: what they reach is asserted, and must not hang on luck.
+    @settings(max_examples=300, deadline=None, derandomize=True)
     @given(_of_one_user)
     def agrees(activities: list[Activity]) -> None:
         for unit in _UNITS:

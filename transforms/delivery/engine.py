@@ -7,16 +7,15 @@ flight. Both are started by the first record that needs them. Nothing here impor
 
 import asyncio
 import logging
-import math
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from transforms.delivery.lane import Lane
-from transforms.delivery.model import BatchSink, HttpSink, Item, Outcome, Settle, Settlement, Verdict
+from transforms.delivery.model import BatchSink, HttpSink, Item, Outcome, Settle, Settlement
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.spool import DiskParking, DiskSpool, SpoolDirectory
 from transforms.forwarders import Forwarder, HttpTarget
@@ -41,8 +40,7 @@ class LaneCounts:
     """What one forwarder got so far. `attempts` counts every record sent, also those that spent no attempt.
 
     `matched` = `delivered` + `dead_lettered` + `pending`. `bytes` are delivered payload bytes, `spooled` the records of
-    `pending` that wait on disk. Latencies are seconds from the sending of an acknowledged record to its
-    acknowledgement, to about 5 %; None before the first. `remarks` are the sink's, such as hashed partition keys.
+    `pending` that wait on disk. `remarks` are the sink's, such as hashed partition keys.
     """
 
     matched: int
@@ -53,30 +51,7 @@ class LaneCounts:
     bytes: int
     spooled: int
     unavailable: bool
-    latency_p50: float | None
-    latency_p99: float | None
     remarks: Mapping[str, int] = field(default_factory=dict)
-
-
-class _Latencies:
-    """A histogram with steps of 5 %: small, and cheap to add a whole call to."""
-
-    _STEP = math.log(1.05)
-
-    def __init__(self) -> None:
-        self._counts: Counter[int] = Counter()
-
-    def add(self, seconds: float, records: int) -> None:
-        self._counts[round(math.log(max(seconds, 1e-6)) / self._STEP)] += records
-
-    def quantile(self, share: float) -> float | None:
-        counts = sorted(self._counts.copy().items())
-        left = share * sum(count for _, count in counts)
-        for step, count in counts:
-            left -= count
-            if left <= 0:
-                return math.exp(step * self._STEP)
-        return None
 
 
 class Deliveries:
@@ -104,6 +79,7 @@ class Deliveries:
         self._runs: dict[str, _BatchRun | _HttpRun] = {}
         self._loop: _LoopThread | None = None
         self._starting = threading.Lock()
+        self._closed = False
         self.state = _State()
 
     def submit(self, items: Sequence[Item]) -> None:
@@ -166,6 +142,8 @@ class Deliveries:
         Returns the records left per forwarder (pending in the books). What ends after the grace is not settled: it is
         pending too, and is sent again by the next run with the same ids.
         """
+        if self._closed:
+            return self.pending()
         self.state.stop()
         deadline = time.monotonic() + (self._settings.grace if grace is None else grace)
         with self._starting:
@@ -180,7 +158,10 @@ class Deliveries:
 
     def close(self) -> None:
         """Stop without grace, close the sinks and remove the spool. May be called again; raises nothing."""
+        if self._closed:
+            return
         self.stop(0.0)
+        self._closed = True
         for run in self._runs.values():
             run.close()
         if self._loop is not None:
@@ -266,10 +247,6 @@ def _epoch_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _delivered(settlements: Sequence[Settlement]) -> int:
-    return sum(settlement.delivered for settlement in settlements)
-
-
 class _Run:
     """A lane, its sink's results, and what both kinds of runs do alike."""
 
@@ -278,7 +255,6 @@ class _Run:
         self._settle = settle
         self._state = state
         self._lock = threading.Lock()
-        self._latencies = _Latencies()
         self._reported_unavailable = False
         self._sealed = False
 
@@ -320,8 +296,6 @@ class _Run:
                 bytes=lane.delivered_bytes,
                 spooled=lane.spooled,
                 unavailable=lane.abandoned,
-                latency_p50=self._latencies.quantile(0.5),
-                latency_p99=self._latencies.quantile(0.99),
                 remarks=dict(self._remarks()),
             )
 
@@ -428,28 +402,40 @@ class _BatchRun(_Run):
             if not ended and not batch:
                 return False
             self._in_flight += 1
-            self._settling += not batch
+            self._settling += bool(ended)
         try:
             if batch:
-                began = time.monotonic()
-                outcomes = self._sink.send(batch)
-                now = time.monotonic()
-                with self._lock:
-                    if self._sealed:
-                        return False
-                    self._settling += 1
-                    ended = self.lane.finish(batch, outcomes, now)
-                    self._latencies.add(now - began, _delivered(ended))
-            # Outside the lock: while the journal is written, others may be submitted and sent.
+                called = self._call(batch)
+                if called is None:
+                    return False
+                ended = called
+            self._settle_and_release(ended)
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+                self._wake.notify_all()
+        return True
+
+    def _call(self, batch: list[Item]) -> list[Settlement] | None:
+        """What ended with the call, to be settled; None if it came back too late."""
+        outcomes = self._sink.send(batch)
+        now = time.monotonic()
+        with self._lock:
+            if self._sealed:
+                return None
+            ended = self.lane.finish(batch, outcomes, now)
+            self._settling += 1
+            return ended
+
+    def _settle_and_release(self, ended: list[Settlement]) -> None:
+        """Outside the lock: while the journal is written, others may be submitted and sent."""
+        try:
             if ended:
                 self._settle(ended)
             self._release(ended)
         finally:
             with self._lock:
-                self._in_flight -= 1
-                self._settling = max(0, self._settling - 1)
-                self._wake.notify_all()
-        return True
+                self._settling -= 1
 
     def _await_work(self) -> tuple[list[Settlement], list[Item]]:
         """What to do next; two empty lists when deliveries ended. The lock is held, and given up while waiting."""
@@ -627,10 +613,7 @@ class _HttpRun(_Run):
                     await waiter
                     continue
                 (item,) = taken
-                began = time.monotonic()
                 outcome = await self._sink.send(item)
-                if outcome.verdict is Verdict.DELIVERED:
-                    self._latencies.add(time.monotonic() - began, 1)
                 # Requests that end in the same turn of the loop are settled together.
                 self._finished.append((item, outcome))
                 if len(self._finished) == 1:
