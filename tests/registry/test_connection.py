@@ -1,6 +1,7 @@
 """The connection interface: pages by cursor that stay right while documents come and go (forwarders.md section 5)."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -167,6 +168,6 @@ def test_what_comes_after_a_cursor_does_not_hang_on_what_is_gone(
 def test_the_order_is_the_query_engines(values: list[Any]) -> None:
     documents = ordered(stocked([{"x": value} for value in values]), read_order("x"))
     sorted_values = [stored.content["x"] for stored in documents]
-    for left, right in zip(sorted_values, sorted_values[1:], strict=False):
+    for left, right in pairwise(sorted_values):
         assert compare_any(left, right) <= 0
     assert filtered(documents, None) == documents

@@ -1,4 +1,4 @@
-"""Secrets: redacted on every answer, kept when the redaction is written back, sealed at rest, shown to the job alone."""
+"""Secrets: redacted on every answer, kept when the redaction is written back, sealed at rest, shown to the job."""
 
 import json
 import logging

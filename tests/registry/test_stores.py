@@ -231,7 +231,7 @@ def test_processes_that_write_to_one_file_lose_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "forwarders.db")
     store = SqliteStore(path)
     store.create(draft("a", count=0), "key")
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, path]) for _ in range(3)]
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, path]) for _ in range(3)]  # noqa: S603
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     found = store.get("a")
     assert found is not None
