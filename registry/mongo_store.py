@@ -66,8 +66,10 @@ def mongo_store(url: str, environment: Mapping[str, str] | None = None) -> "Mong
     # The collection is no part of the url that the driver knows.
     bare = url.replace(f"/{parsed['database']}.{parsed['collection']}", f"/{parsed['database']}", 1)
     given = {name: value for name, value in login.items() if value}
+    if "serverSelectionTimeoutMS" not in parsed["options"]:
+        given["serverSelectionTimeoutMS"] = 10_000
     try:
-        client: MongoClient[JsonObject] = MongoClient(bare, serverSelectionTimeoutMS=10_000, tz_aware=True, **given)
+        client: MongoClient[JsonObject] = MongoClient(bare, tz_aware=True, **given)
     except PyMongoError as error:
         raise StoreError(f"the store cannot be opened: {type(error).__name__}") from None
     return MongoStore(client[parsed["database"]][name])

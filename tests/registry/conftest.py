@@ -20,14 +20,14 @@ from registry.sqlite_store import SqliteStore
 from registry.store import Store
 from registry.trial import Trials
 from registry.web import Registry
-from tests.registry.stores import mongo_stores
+from tests.registry.stores import is_atomic, mongo_server, mongo_stores
 from transforms.forwarders import Rules
 from transforms.query import compile_query
 
 KEY = b"k" * 32
 ORGANISATION = "59c209c4ad95fd50960c0362"
 
-__all__ = ["mongo_stores"]
+__all__ = ["is_atomic", "mongo_server", "mongo_stores"]
 
 
 class Clock:

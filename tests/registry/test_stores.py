@@ -5,20 +5,39 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from bson import ObjectId
+from pymongo import MongoClient
+from pymongo.collection import Collection
 
-from registry.access import ALL, Client
+from registry.access import ALL, DELIVER, Client
 from registry.credentials import StoredClient
 from registry.keyring import Keyring
+from registry.mongo_store import mongo_store
 from registry.rest import PATH
 from registry.sqlite_store import SqliteStore
-from registry.store import Draft, IdTakenError, NoSuchDocumentError, Store, Stored, StoreError, seal, whole
+from registry.store import (
+    Draft,
+    IdTakenError,
+    NoSuchDocumentError,
+    Store,
+    Stored,
+    StoreError,
+    everything,
+    reseal,
+    seal,
+    whole,
+)
 from tests.registry.conftest import KEY, ORGANISATION, create, house_on
+from transforms.forwarder_service import read_remote
 
 OpenStore = Callable[[], Store]
 
@@ -40,6 +59,14 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenS
     yield open_it
     for store in opened:
         store.close()
+
+
+@pytest.fixture
+def open_shared(request: pytest.FixtureRequest, open_store: OpenStore) -> OpenStore:
+    """A store that several write to at once."""
+    if request.node.callspec.params["open_store"] == "mongodb" and not request.getfixturevalue("is_atomic"):
+        pytest.skip("FerretDB 1 reads, then writes: its updates are not atomic, MongoDB's are; set MONGODB_URL to one")
+    return open_store
 
 
 @pytest.fixture
@@ -65,7 +92,8 @@ def test_what_is_created_is_there_for_every_opener(open_store: OpenStore) -> Non
         "createdAt": "2017-09-25T09:50:03.880Z",
         "updatedAt": "2017-11-06T14:07:27.212Z",
         "active": True,
-        "configuration": {"maxRetries": 3, "timeout": 0.5, "headers": "[]", "more": [None, {"ä": "\u2028"}]},
+        "configuration": {"maxRetries": 3, "timeout": 0.5, "headers": "[]"},
+        "more": [None, {"ä": "\u2028"}],
     }
     stored = here.create(Draft(content, "sealed"), "key")
     for store in (here, there):
@@ -162,9 +190,9 @@ def test_clients_are_kept(open_store: OpenStore) -> None:
     assert here.client("key") is None
 
 
-def test_many_writers_lose_nothing(open_store: OpenStore) -> None:
+def test_many_writers_lose_nothing(open_shared: OpenStore) -> None:
     """Four openers of the store, each with threads: counters in five documents grow by every single change."""
-    stores = [open_store() for _ in range(4)]
+    stores = [open_shared() for _ in range(4)]
     for name in "abcde":
         stores[0].create(draft(name, count=0), "key")
 
@@ -179,9 +207,9 @@ def test_many_writers_lose_nothing(open_store: OpenStore) -> None:
     assert [stored.content["count"] for stored in stores[3].snapshot(None).documents] == [80] * 5
 
 
-def test_a_thousand_concurrent_edits_lose_nothing(open_store: OpenStore) -> None:
+def test_a_thousand_concurrent_edits_lose_nothing(open_shared: OpenStore) -> None:
     """Over REST, through two services on one store, as fast as they go."""
-    houses = [house_on(open_store()) for _ in range(2)]
+    houses = [house_on(open_shared()) for _ in range(2)]
     clients = [house.client(ALL) for house in houses]
     document_id = create(clients[0])["_id"]
     statuses: list[int] = []
@@ -197,8 +225,8 @@ def test_a_thousand_concurrent_edits_lose_nothing(open_store: OpenStore) -> None
     assert edits == {str(number): number for number in range(1000)}
 
 
-def test_of_two_editors_with_if_match_one_wins_each_round(open_store: OpenStore) -> None:
-    houses = [house_on(open_store()) for _ in range(2)]
+def test_of_two_editors_with_if_match_one_wins_each_round(open_shared: OpenStore) -> None:
+    houses = [house_on(open_shared()) for _ in range(2)]
     clients = [house.client(ALL) for house in houses]
     document_id = create(clients[0])["_id"]
     for _ in range(20):
@@ -266,3 +294,108 @@ def test_a_file_that_is_no_store_is_told(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no database\n" * 100)
     with pytest.raises(StoreError, match=r"notes\.txt cannot be opened"):
         SqliteStore(str(tmp_path / "notes.txt"))
+
+
+# MongoDB alone
+
+
+@pytest.fixture
+def locker(mongo_server: str) -> Iterator[tuple[Collection[dict[str, Any]], str]]:
+    """A collection as Learning Locker keeps it, and the url of a store on it."""
+    name = f"locker_{uuid.uuid4().hex[:12]}"
+    with MongoClient[dict[str, Any]](mongo_server) as client:
+        collection = client[name]["statementForwarding"]
+        collection.insert_one(
+            {
+                "_id": ObjectId("59c8d14b0d82b3864a450604"),
+                "createdAt": datetime(2017, 9, 25, 9, 50, 3, 880_000, tzinfo=UTC),
+                "updatedAt": datetime(2017, 11, 6, 14, 7, 27, 212_000, tzinfo=UTC),
+                "owner": ObjectId("59198183d8ea540933227030"),
+                "organisation": ObjectId(ORGANISATION),
+                "query": "{}",
+                "active": True,
+                "isPublic": False,
+                "configuration": {"protocol": "https", "url": "example.org/in", "authType": "token", "secret": "Dave"},
+                "__v": 0,
+            }
+        )
+        yield collection, f"{mongo_server}/{name}"
+        client.drop_database(name)
+
+
+LOCKERS = "59c8d14b0d82b3864a450604"
+
+
+def test_learning_lockers_own_collection_is_used_in_place(locker: tuple[Collection[dict[str, Any]], str]) -> None:
+    collection, url = locker
+    house = house_on(mongo_store(url, {}))
+    client, job = house.client(ALL), house.client(ALL, DELIVER)
+    shown = client.get(f"{PATH}/{LOCKERS}").json()
+    assert shown["configuration"]["secret"] == "[redacted]"
+    assert shown["updatedAt"] == "2017-11-06T14:07:27.212Z"
+    assert shown["owner"] == "59198183d8ea540933227030"
+    assert client.get(f"{PATH}/count", params={"query": '{"configuration.secret": "Dave"}'}).json() == {"count": 0}
+
+    def secret() -> str:
+        full = job.get(f"{PATH}/{LOCKERS}", params={"secrets": "full"}).json()
+        assert isinstance(full["configuration"]["secret"], str)
+        return full["configuration"]["secret"]
+
+    assert secret() == "Dave"
+    changed = client.put(f"{PATH}/{LOCKERS}", json={**shown, "description": "edited"})
+    assert changed.status_code == 200
+    assert secret() == "Dave"
+    raw = collection.find_one({"_id": ObjectId(LOCKERS)})
+    assert raw is not None
+    assert raw["organisation"] == ObjectId(ORGANISATION)
+    assert isinstance(raw["updatedAt"], datetime)
+    assert "Dave" not in str(raw)
+    house.store.close()
+
+
+def test_a_change_by_learning_locker_is_not_overwritten(locker: tuple[Collection[dict[str, Any]], str]) -> None:
+    collection, url = locker
+    house = house_on(mongo_store(url, {}))
+    client = house.client(ALL)
+    for number in range(2):
+        seen = client.get(f"{PATH}/{LOCKERS}").headers["ETag"]
+        theirs = {"description": f"theirs {number}", "updatedAt": datetime(2026, 1, 1, number, tzinfo=UTC)}
+        collection.update_one({"_id": ObjectId(LOCKERS)}, {"$set": theirs})
+        ours = {"json": {"active": False}, "headers": {"If-Match": seen}}
+        assert client.patch(f"{PATH}/{LOCKERS}", **ours).status_code == 412
+        merged = client.patch(f"{PATH}/{LOCKERS}", json={"active": number == 1}).json()
+        assert (merged["description"], merged["active"]) == (f"theirs {number}", number == 1)
+    house.store.close()
+
+
+def test_rotation_seals_what_learning_locker_wrote(locker: tuple[Collection[dict[str, Any]], str]) -> None:
+    collection, url = locker
+    store = mongo_store(url, {})
+    assert reseal(store, Keyring([KEY]), "test") == 1
+    assert "Dave" not in str(collection.find_one())
+    (content,) = everything(store, Keyring([KEY]))
+    assert content["configuration"]["secret"] == "Dave"
+    assert reseal(store, Keyring([KEY]), "test") == 0
+    store.close()
+
+
+def test_what_mongodb_cannot_hold_is_a_fault(locker: tuple[Collection[dict[str, Any]], str]) -> None:
+    house = house_on(mongo_store(locker[1], {}))
+    client = house.client(ALL)
+    answer = client.post(PATH, json={"active": False, "__v": 2**70})
+    assert answer.status_code == 422
+    assert "cannot be stored in MongoDB" in answer.json()["faults"][0]["message"]
+    house.store.close()
+
+
+def test_a_server_that_is_not_there_is_told() -> None:
+    store = mongo_store("mongodb://127.0.0.1:1/db?serverSelectionTimeoutMS=100", {})
+    with pytest.raises(StoreError, match="does not answer"):
+        store.check()
+    store.close()
+
+
+def test_the_job_reads_a_mongodb(locker: tuple[Collection[dict[str, Any]], str]) -> None:
+    (document,) = read_remote(locker[1], {}).documents
+    assert document.content["_id"] == LOCKERS
+    assert document.content["configuration"]["secret"] == "Dave"
