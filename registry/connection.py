@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 
-from registry.listing import MOST, filtered, ordered, page, read_order, read_selection
+from registry.listing import MOST, listed, page, read_selection
 from registry.rest import Filter, Select, Sort
 from registry.web import VERSION_HEADER, Answer, Asked, Known
 
@@ -28,9 +28,9 @@ def connection(
     after: Cursor = None,
     before: Cursor = None,
 ) -> Answer:
-    order, selection = read_order(sort), read_selection(project, "project")
+    selection = read_selection(project, "project")
     snapshot = registry.service.visible(client)
-    found = ordered(filtered(snapshot.documents, filter, "filter"), order)
+    found, order = listed(snapshot, filter, sort, "filter")
     shown = page(found, order, first=first, last=last, after=after, before=before)
     edges = [{"cursor": cursor, "node": selection(stored.content)} for cursor, stored in shown.edges]
     info = {

@@ -6,6 +6,7 @@ Queries are MongoDB's, by the job's own engine. In them ids are strings, `{"$oid
 
 import base64
 import binascii
+import bisect
 import functools
 import hashlib
 import json
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from registry.store import Stored
+from registry.store import Snapshot, Stored
 from transforms.forwarders.documents import loads_strictly
 from transforms.query import QueryError, compile_query, from_extended_json
 from transforms.query.extended import parse_date
@@ -28,6 +29,9 @@ USUAL = 100
 """Documents on one page: at most, and when nothing is asked for."""
 
 _MOST_SORTED: Final = 8
+_REMEMBERED: Final = 16
+"""Answers that one snapshot remembers; each is a list of its documents, not of copies."""
+
 _DATES: Final = ("createdAt", "updatedAt")
 
 
@@ -49,10 +53,13 @@ def filtered(documents: Iterable[Stored], query: str | None, name: str = "query"
         return list(documents)
     parsed = _json(name, query)
     try:
-        matches = compile_query(_plain_object_ids(parsed)).matches
+        compiled = compile_query(_plain_object_ids(parsed))
     except (QueryError, ValueError) as error:
         raise ParameterError(name, f"is refused: {error}") from None
-    return [stored for stored in documents if matches(_query_view(stored.content))]
+    matches = compiled.matches
+    if compiled.fields.isdisjoint(_DATES):
+        return [stored for stored in documents if matches(stored.content)]
+    return [stored for stored in documents if matches(_with_dates(stored.content))]
 
 
 def _plain_object_ids(query: Any) -> Any:
@@ -63,7 +70,7 @@ def _plain_object_ids(query: Any) -> Any:
     return [_plain_object_ids(value) for value in query] if isinstance(query, list) else query
 
 
-def _query_view(content: JsonObject) -> JsonObject:
+def _with_dates(content: JsonObject) -> JsonObject:
     dates = {name: date for name in _DATES if (date := _date(content.get(name))) is not None}
     return {**content, **dates}
 
@@ -134,6 +141,20 @@ def ordered(documents: list[Stored], order: Order) -> list[Stored]:
             documents, key=lambda stored: _key(_sort_value(stored.content, path, descends)), reverse=descends
         )
     return documents
+
+
+def listed(snapshot: Snapshot, query: str | None, sort: str | None, name: str = "query") -> tuple[list[Stored], Order]:
+    """What of a snapshot the query matches, in the order asked for. Raises ParameterError.
+
+    The snapshot remembers the answer: whoever reads page after page, or asks again, waits for it once.
+    """
+    order = read_order(sort)
+    known = snapshot.answers.get((query, order))
+    if known is None:
+        known = ordered(filtered(snapshot.documents, query, name), order)
+        if len(snapshot.answers) < _REMEMBERED:
+            snapshot.answers[query, order] = known
+    return known, order
 
 
 def _sort_value(content: JsonObject, path: str, descends: bool) -> Any:
@@ -266,13 +287,13 @@ def page(
     """
     if first is None and last is None:
         first = USUAL
+    placed = functools.partial(_place, order=order)
     start, end = 0, len(documents)
+    # The cursor's own place is behind `after` and before `before`.
     if after is not None:
-        place = _read_cursor("after", after, order)
-        start = next((at for at, stored in enumerate(documents) if _compare(_place(stored, order), place) > 0), end)
+        start = bisect.bisect_right(documents, _read_cursor("after", after, order), key=placed)
     if before is not None:
-        place = _read_cursor("before", before, order)
-        end = next((at for at, stored in enumerate(documents) if _compare(_place(stored, order), place) >= 0), end)
+        end = bisect.bisect_left(documents, _read_cursor("before", before, order), key=placed)
     end = max(start, end)
     if first is not None:
         end = min(end, start + first)
@@ -282,7 +303,27 @@ def page(
     return Connection(edges, has_next=end < len(documents), has_previous=start > 0)
 
 
-_Place = list[tuple[tuple[int, Any], bool]]
+@functools.total_ordering
+class _Place:
+    """Where in an order something stands."""
+
+    __slots__ = ("_keys", "_order")
+
+    def __init__(self, values: list[Any], order: Order) -> None:
+        self._keys = [_key(value) for value in values]
+        self._order = order
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Place) and self._keys == other._keys
+
+    def __lt__(self, other: "_Place") -> bool:
+        for mine, theirs, (_, descends) in zip(self._keys, other._keys, self._order.paths, strict=True):
+            if mine != theirs:
+                return (mine < theirs) is not descends
+        return False
+
+    def __hash__(self) -> int:
+        return 0
 
 
 def _values(stored: Stored, order: Order) -> list[Any]:
@@ -290,14 +331,7 @@ def _values(stored: Stored, order: Order) -> list[Any]:
 
 
 def _place(stored: Stored, order: Order) -> _Place:
-    return [(_key(value), descends) for value, (_, descends) in zip(_values(stored, order), order.paths, strict=True)]
-
-
-def _compare(left: _Place, right: _Place) -> int:
-    for (mine, descends), (other, _) in zip(left, right, strict=True):
-        if mine != other:
-            return -1 if (mine < other) is not descends else 1
-    return 0
+    return _Place(_values(stored, order), order)
 
 
 def _cursor(stored: Stored, order: Order) -> str:
@@ -319,4 +353,4 @@ def _read_cursor(name: str, cursor: str, order: Order) -> _Place:
         raise problem from None
     if not isinstance(values, list) or len(values) != len(order.paths) + 1 or values[0] != order.fingerprint:
         raise problem
-    return [(_key(value), descends) for value, (_, descends) in zip(values[1:], order.paths, strict=True)]
+    return _Place(values[1:], order)

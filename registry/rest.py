@@ -7,7 +7,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from registry import trial
 from registry.documents import read_object
-from registry.listing import MOST, USUAL, filtered, ordered, read_order, read_selection
+from registry.listing import MOST, USUAL, listed, read_selection
 from registry.recent import KEPT
 from registry.service import ForbiddenError
 from registry.store import Stored
@@ -94,17 +94,19 @@ def list_forwarders(
     select: Select = None,
     secrets: Secrets = None,
 ) -> Answer:
-    order, selection = read_order(sort), read_selection(select)
+    selection = read_selection(select)
     snapshot = registry.service.visible(client)
-    found = ordered(filtered(snapshot.documents, query), order)[skip : skip + limit]
-    contents = [selection(_content(request, registry, client, stored, secrets)) for stored in found]
+    found, _ = listed(snapshot, query, sort)
+    shown = found[skip : skip + limit]
+    contents = [selection(_content(request, registry, client, stored, secrets)) for stored in shown]
     return Answer(contents, headers={VERSION_HEADER: snapshot.version})
 
 
 @router.get("/count", summary="How many there are")
 def count_forwarders(registry: Asked, client: Known, query: Filter = None) -> Answer:
     snapshot = registry.service.visible(client)
-    return Answer({"count": len(filtered(snapshot.documents, query))}, headers={VERSION_HEADER: snapshot.version})
+    found, _ = listed(snapshot, query, None)
+    return Answer({"count": len(found)}, headers={VERSION_HEADER: snapshot.version})
 
 
 @router.get("/deliveries", summary="The last delivery of each forwarder")

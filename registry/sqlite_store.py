@@ -57,6 +57,7 @@ class _Copy:
 
     number: int = 0
     documents: dict[str, Stored] = field(default_factory=dict)
+    ids: list[str] | None = None
     snapshots: dict[str | None, Snapshot] = field(default_factory=dict)
 
 
@@ -213,16 +214,19 @@ class SqliteStore:
                 documents.pop(document_id, None)
             else:
                 documents[document_id] = Stored(json.loads(content), sealed, str(revision))
-        self._copy = _Copy(number, documents)
+        is_same = documents.keys() == copy.documents.keys()
+        self._copy = _Copy(number, documents, copy.ids if is_same else None)
         return self._copy
 
 
 def _snapshot_of(copy: _Copy, organisation: str | None) -> Snapshot:
-    chosen = [
-        stored for stored in copy.documents.values() if organisation is None or stored.organisation == organisation
-    ]
-    chosen.sort(key=lambda stored: stored.id)
-    return Snapshot(str(copy.number), chosen)
+    ids = copy.ids
+    if ids is None:
+        ids = copy.ids = sorted(copy.documents)
+    documents = [copy.documents[document_id] for document_id in ids]
+    if organisation is not None:
+        documents = [stored for stored in documents if stored.content.get("organisation") == organisation]
+    return Snapshot(str(copy.number), documents)
 
 
 def _find(connection: sqlite3.Connection, document_id: str) -> Stored:

@@ -58,6 +58,8 @@ class Snapshot:
 
     version: str
     documents: Sequence[Stored]
+    answers: dict[Any, list[Stored]] = field(default_factory=dict, repr=False, compare=False)
+    """For whoever asks the snapshot: what they found in it, so that they need not look again."""
 
 
 Change = Callable[[Stored], Draft]

@@ -45,7 +45,8 @@ class Answer(Response):
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def registry_of(request: Request) -> Registry:
+async def registry_of(request: Request) -> Registry:
+    # Not for a thread of the pool, as all that is not async is: that would cost more than everything else here.
     registry: Registry = request.app.state.registry
     return registry
 

@@ -247,6 +247,7 @@ find("#delete").addEventListener("click", async () => {
 });
 
 find("#test").addEventListener("click", async () => {
+  if (Object.keys(changes()).length) return problem("edit", "Save first: a sample goes by what is saved.");
   find("#test").disabled = true;
   problem("edit");
   try {
