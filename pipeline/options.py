@@ -14,6 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from schemas import KINDS, Kind
 from transforms.derivation import DurationUnit
+from transforms.forwarder_service import location_problem
 from transforms.statement import DEFAULT_HOME_PAGE, is_absolute_iri
 
 Replay = Literal["new", "all"]
@@ -215,8 +216,10 @@ def _parser() -> argparse.ArgumentParser:
     forward = parser.add_argument_group("who gets it")
     forward.add_argument(
         "--forwarders",
-        metavar="PATH",
-        help="forwarder documents: a JSON array, JSON Lines, or a directory of documents",
+        metavar="WHERE",
+        help="forwarder documents: a JSON array, JSON Lines, or a directory of documents; or a service, "
+        "https://host/api/v2/statementforwarding (basic auth from REGISTRY_CLIENT_KEY and REGISTRY_CLIENT_SECRET), or "
+        "its store, sqlite:///path or mongodb://host/database",
     )
     forward.add_argument(
         "--forwarder",
@@ -326,6 +329,8 @@ def parse(argv: Sequence[str]) -> Job:
 
 
 def _check_combination(job: Job) -> None:
+    if job.forwarders is not None and (problem := location_problem(job.forwarders)):
+        raise UsageError(f"--forwarders {problem}")
     if job.since is not None and job.until is not None and job.since >= job.until:
         raise UsageError("--since must be before --until: the window they name is empty")
     if job.state is not None:

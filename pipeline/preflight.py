@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pipeline.options import Job, UsageError
 from transforms.delivery import aws, http
 from transforms.delivery.aws import StreamLimits
+from transforms.forwarder_service import is_remote, location_warning
 from transforms.forwarder_source import ForwarderSource, ForwardersUnreadableError, launch_rules, read_forwarders
 from transforms.forwarders import Forwarder, KinesisTarget, resolve
 from transforms.secrets import References
@@ -47,15 +48,18 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
     if job.forwarders is None:
         return Chosen()
     references = References(job.secret_env_prefix, job.secrets_dir)
+    trusted = job.trust_references or not is_remote(job.forwarders)
     try:
         found = read_forwarders(
-            job.forwarders, launch_rules(references, trusted=True, require_organisation=job.require_organisation)
+            job.forwarders, launch_rules(references, trusted=trusted, require_organisation=job.require_organisation)
         )
     except ForwardersUnreadableError as error:
         raise UsageError(str(error)) from None
     findings = _Findings(
         [(fault.forwarder_id, str(fault)) for fault in found.faults], [str(warning) for warning in found.warnings]
     )
+    if warning := location_warning(job.forwarders):
+        findings.warnings.append(warning)
     forwarders = _restricted(job, found.forwarders, found.inactive, findings)
     limits: Mapping[str, StreamLimits] = {}
     if job.delivers:
