@@ -336,6 +336,9 @@ def run_scenarios(kills: int, schedules: int, seed: int) -> dict[str, Any]:
     told(_quietly(scenarios.beyond_capacity))
     told(_quietly(partial(scenarios.resharded, sessions=20, seed=seed)))
     told(_quietly(partial(scenarios.killed_again_and_again, kills=kills, seed=seed)))
+    several = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+    killed = _quietly(partial(scenarios.killed_again_and_again, kills=kills // 4, seed=seed, arguments=several))
+    told([replace(line, scenario=f"{line.scenario}, 2 workers") for line in killed])
     told(_random_schedules(schedules, seed))
     ratio = neighbours.together / neighbours.alone
     print(
@@ -385,14 +388,14 @@ def _quietly(scenario: Callable[[Workshop], Result]) -> Result:
 # --- report ----------------------------------------------------------------------------------------------------------
 
 _HEADER = (
-    f"{'scenario':32}{'forwarder':16}{'records':>9}{'faults':>8}{'lost':>6}{'inverted':>10}{'duplicated':>12}"
+    f"{'scenario':34}{'forwarder':16}{'records':>9}{'faults':>8}{'lost':>6}{'inverted':>10}{'duplicated':>12}"
     f"{'unexplained':>13}{'exempt':>8}{'dead':>7}  note"
 )
 
 
 def _line(line: Figures) -> str:
     return (
-        f"{line.scenario:32}{line.forwarder:16}{line.records:>9,}{line.faults:>8,}{line.lost:>6,}{line.inverted:>10,}"
+        f"{line.scenario:34}{line.forwarder:16}{line.records:>9,}{line.faults:>8,}{line.lost:>6,}{line.inverted:>10,}"
         f"{line.duplicated:>12,}{line.unexplained:>13,}{line.exempt:>8,}{line.dead:>7,}  {line.note}"
     )
 

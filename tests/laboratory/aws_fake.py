@@ -15,6 +15,7 @@ import base64
 import hashlib
 import random
 import socket
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -437,6 +438,10 @@ class _Server(ThreadingHTTPServer):
     def shutdown_request(self, request: Any) -> None:
         self._connections.discard(request)
         super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # That is a sender that was killed.
+            super().handle_error(request, client_address)
 
     def drop_connections(self) -> None:
         for connection in list(self._connections):

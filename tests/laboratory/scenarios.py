@@ -171,7 +171,7 @@ def killed_again_and_again(
         status = experiment.run()
         assert status == 0, experiment.told
         in_flight = max((len(ids) for name in logs for ids in experiment.killed_in_flight(name)), default=0)
-        note = f"{done} kills, at most {in_flight} in flight"
+        note = f"{done} kills, at most {in_flight} sent and not settled at one"
         return _figures("SIGKILL and resume", experiment, records, note)
 
 

@@ -5,6 +5,7 @@ that left the sender in doubt, or by a kill: then the record was sent by the run
 receipt of it.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -207,6 +208,7 @@ class Experiment:
                 begun.killed = job.poll() is None
                 job.kill()
                 job.wait()
+                _await_end_of_group(job.pid)
                 self.told = told.read_text(errors="replace")
                 new = self._run_ids() - known
                 assert len(new) <= 1
@@ -288,6 +290,15 @@ class Experiment:
         assert account["dead_lettered"] == len(latest) - len(delivered)
         in_doubt = {id_ for id_, row in latest.items() if row["ambiguous"]} | self.logs[name].doubtful()
         assert delivered <= stored <= delivered | in_doubt
+
+
+def _await_end_of_group(group: int, seconds: float = 15.0) -> None:
+    """Worker processes outlive a launcher that was killed by a moment; what they send belongs to its run."""
+    deadline = time.monotonic() + seconds
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.01)
 
 
 # --- what came of it -------------------------------------------------------------------------------------------------

@@ -173,6 +173,9 @@ class TestBody:
     def test_what_follows_an_answer_takes_nothing_from_it(self, status: int, extra: bytes) -> None:
         assert one(Answer(status, fault="extra_bytes", extra=extra)).status == status
 
+    def test_may_begin_late(self) -> None:
+        assert one(Answer(201, fault="late", interval=0.02)) == Outcome(DELIVERED, status=201)
+
     @pytest.mark.parametrize("fault", ["hold_body", "drip", "endless_body"])
     def test_after_2xx_it_is_waited_for_no_longer_than_the_timeout(self, fault: Any) -> None:
         answer = Answer(200, fault=fault, interval=0.05)

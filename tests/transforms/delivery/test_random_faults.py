@@ -25,8 +25,7 @@ def test_nothing_is_lost_or_out_of_order_and_every_duplicate_is_explained(
     assert_clean(by_schedule(schedule))
 
 
-def test_the_checker_sees_what_is_wrong() -> None:
-    # Without faults nothing is dead, and nothing arrives twice: so what the others find is the faults' doing.
+def test_what_goes_wrong_there_is_the_faults_doing() -> None:
     lines = by_schedule(random_schedule(random.Random(1), length=0))  # noqa: S311
     assert [(line.faults, line.dead, line.duplicated) for line in lines] == [(0, 0, 0)] * 3
     lines = by_schedule(random_schedule(random.Random(1), max_retries=0))  # noqa: S311
