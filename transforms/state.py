@@ -168,13 +168,20 @@ def fold_on(
             session = SessionLines(*key, now, [])
             kept[key] = session
             sessions.append(session)
-        had = [decode_admitted(line) for line in session.lines]
-        earlier += had
-        whole += had
-        whole += activities
         session.arrived = now
-        # Copies add nothing to what is kept: the same activity has one line, however it was spelled.
-        session.lines = list(dict.fromkeys([*session.lines, *map(encode, activities)]))
+        known = frozenset(session.lines)
+        # The same activity has one line, however it was spelled: a copy of what is known needs no fold.
+        new = [(encode(activity), activity) for activity in activities]
+        fresh = [(spelled, activity) for spelled, activity in new if spelled not in known]
+        derivation.counts.duplicates += len(new) - len(fresh)
+        if fresh:
+            had = [decode_admitted(line) for line in session.lines]
+            earlier += had
+            whole += had
+            whole += [activity for _, activity in fresh]
+            session.lines += dict.fromkeys(spelled for spelled, _ in fresh)
+    if not whole:
+        return []
     records = derivation.user(whole)
     if not earlier:
         return records
