@@ -75,10 +75,26 @@ def _load(location: Path) -> Any:
     return load_forwarders(read_documents({str(location): location.read_bytes()}), rules).forwarders
 
 
+def _script(batches: bool) -> Callable[[str], Program]:
+    def of_stage(stage: str) -> Program:
+        from benchmarks import script
+        from benchmarks.workload import wishes
+
+        def run(arguments: Arguments) -> None:
+            send = script.in_batches if batches else script.one_by_one
+            send(arguments.input, wishes(arguments.ends), f"http://127.0.0.1:{arguments.port}")
+
+        return run
+
+    return of_stage
+
+
 PROGRAMS: dict[str, Callable[[str], Program]] = {
     "floor": _floor(collect_garbage=False),
     "floor-gc": _floor(collect_garbage=True),
     "job": _job,
+    "script": _script(batches=False),
+    "script-batches": _script(batches=True),
 }
 """By name: makes the program for a stage (`derive`, `encode`, `deliver`); imports what it needs when asked."""
 
