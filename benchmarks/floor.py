@@ -111,19 +111,19 @@ class _Delivery:
 
     async def run(self, path: Path) -> None:
         with ThreadPoolExecutor(8) as threads:
-            async with _http_session() as session:
-                lanes: dict[str, _HttpLane | _BatchLane] = {}
+            async with http_session() as session:
+                lanes: dict[str, HttpLane | BatchLane] = {}
                 for forwarder in self._forwarders:
                     if isinstance(forwarder.target, HttpTarget):
-                        lanes[forwarder.id] = _HttpLane(session, forwarder.target, self._journal)
+                        lanes[forwarder.id] = HttpLane(session, forwarder.target, self._journal)
                     else:
-                        lanes[forwarder.id] = _BatchLane(threads, forwarder.target, self._journal)
+                        lanes[forwarder.id] = BatchLane(threads, forwarder.target, self._journal)
                 await self._feed(path, lanes)
                 for lane in lanes.values():
                     await lane.drain()
         self._journal.close()
 
-    async def _feed(self, path: Path, lanes: "dict[str, _HttpLane | _BatchLane]") -> None:
+    async def _feed(self, path: Path, lanes: "dict[str, HttpLane | BatchLane]") -> None:
         encoder = self._encoder
         for records in records_by_user(lines_by_user(path)):
             due: dict[str, deque[Item]] = {}
@@ -146,7 +146,7 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _http_session() -> aiohttp.ClientSession:
+def http_session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -155,7 +155,7 @@ def _http_session() -> aiohttp.ClientSession:
     )
 
 
-class _HttpLane:
+class HttpLane:
     """As many workers as the forwarder's concurrency; one user's records are one worker's, one after the other."""
 
     def __init__(self, session: aiohttp.ClientSession, target: HttpTarget, journal: Journal) -> None:
@@ -214,7 +214,7 @@ class _HttpLane:
             self._room.set()
 
 
-class _BatchLane:
+class BatchLane:
     """PutRecords or PutRecordBatch by threads; a call holds one record of a user, whose next waits for its answer."""
 
     def __init__(self, threads: ThreadPoolExecutor, target: KinesisTarget, journal: Journal) -> None:

@@ -42,18 +42,23 @@ class Task:
     forwarders: Path
     ends: str = "all"
     workers: int = 1
+    broker: str = ""
+    records: int = 0
 
 
-def run(program: str, stage: str, task: Task, sinks: SinksClient, timeout: float = 3600) -> Run:
-    """Run `program` on `task`. Raises RuntimeError when it fails."""
+def run(
+    program: str, stage: str, task: Task, sinks: SinksClient, python: str = sys.executable, timeout: float = 3600
+) -> Run:
+    """Run `program` on `task`, under `python`. Raises RuntimeError when it fails."""
     sinks.reset()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
         output = Path(directory) / "out"
         command = [
-            sys.executable, "-m", "benchmarks.programs", program, stage,
+            python, "-m", "benchmarks.programs", program, stage,
             f"--input={task.input}", f"--forwarders={task.forwarders}", f"--output={output}",
             f"--ends={task.ends}", f"--port={sinks.port}", f"--workers={task.workers}",
+            f"--broker={task.broker}", f"--records={task.records}",
         ]  # fmt: skip
         result, peak = _run(command, sinks.environment(), timeout)
     report = sinks.report()

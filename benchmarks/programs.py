@@ -27,9 +27,12 @@ class Arguments:
     ends: Any
     port: int
     workers: int
+    broker: str
+    records: int
 
 
-Program = Callable[[Arguments], "dict[str, Any] | None"]
+Program = Callable[[Arguments], Any]
+"""Gives what it counted, or None if the sinks do; or another Program, which is then what is timed."""
 
 
 def _floor(collect_garbage: bool) -> Callable[[str], Program]:
@@ -89,10 +92,54 @@ def _script(batches: bool) -> Callable[[str], Program]:
     return of_stage
 
 
+def _delivering(way: str) -> Callable[[str], Program]:
+    def of_stage(stage: str) -> Program:
+        from benchmarks import delivering
+
+        def run(arguments: Arguments) -> Program:
+            forwarders = _load(arguments.forwarders)
+            users = delivering.prepared(arguments.input, forwarders)
+            return lambda _: delivering.WAYS[way](users, forwarders, arguments.output)
+
+        return run
+
+    return of_stage
+
+
+def _bytewax(stage: str) -> Program:
+    from benchmarks.peers import bytewax_flow
+
+    return lambda arguments: bytewax_flow.run(arguments.input, _load(arguments.forwarders))
+
+
+def _quix(stage: str) -> Program:
+    from benchmarks.peers import quix_streams
+    from benchmarks.workload import wishes
+
+    def run(arguments: Arguments) -> None:
+        url = f"http://127.0.0.1:{arguments.port}"
+        quix_streams.run(arguments.broker, arguments.records, wishes(arguments.ends), url)
+
+    return run
+
+
+def _quix_feed(stage: str) -> Program:
+    from benchmarks.peers import quix_streams
+
+    return lambda arguments: quix_streams.feed(arguments.broker, arguments.input)
+
+
 PROGRAMS: dict[str, Callable[[str], Program]] = {
     "floor": _floor(collect_garbage=False),
     "floor-gc": _floor(collect_garbage=True),
     "job": _job,
+    "engine": _delivering("engine"),
+    "floor-lanes": _delivering("floor"),
+    "bare-boto3": _delivering("bare-boto3"),
+    "bare-aiohttp": _delivering("bare-aiohttp"),
+    "bytewax": _bytewax,
+    "quix": _quix,
+    "quix-feed": _quix_feed,
     "script": _script(batches=False),
     "script-batches": _script(batches=True),
 }
@@ -109,12 +156,18 @@ def main() -> None:
     parser.add_argument("--ends", default="all")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--broker", default="")
+    parser.add_argument("--records", type=int, default=0)
     options = vars(parser.parse_args())
     logging.basicConfig(level=logging.WARNING)
     name, stage = options.pop("program"), options.pop("stage")
     run = PROGRAMS[name](stage)
+    arguments = Arguments(**options)
     wall, cpu = time.perf_counter(), _cpu()
-    counted = run(Arguments(**options))
+    counted = run(arguments)
+    if callable(counted):
+        wall, cpu = time.perf_counter(), _cpu()
+        counted = counted(arguments)
     result = {"wall": time.perf_counter() - wall, "cpu": _cpu() - cpu, "counted": counted}
     print("\n" + json.dumps(result), flush=True)
 

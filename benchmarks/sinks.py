@@ -201,6 +201,7 @@ class SinksClient:
         """What boto3 needs to find them."""
         return {
             "AWS_ENDPOINT_URL": self.url,
+            "AWS_ENDPOINT_URL_KINESIS": self.url,  # Quix Streams asks for this one only
             "AWS_ACCESS_KEY_ID": "benchmark",
             "AWS_SECRET_ACCESS_KEY": "benchmark",
             "AWS_DEFAULT_REGION": "us-east-1",
