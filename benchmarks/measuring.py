@@ -43,7 +43,7 @@ class Task:
     ends: str = "all"
     workers: int = 1
     broker: str = ""
-    records: int = 0
+    number: int = 0
 
 
 def run(
@@ -58,7 +58,7 @@ def run(
             python, "-m", "benchmarks.programs", program, stage,
             f"--input={task.input}", f"--forwarders={task.forwarders}", f"--output={output}",
             f"--ends={task.ends}", f"--port={sinks.port}", f"--workers={task.workers}",
-            f"--broker={task.broker}", f"--records={task.records}",
+            f"--broker={task.broker}", f"--number={task.number}",
         ]  # fmt: skip
         result, peak = _run(command, sinks.environment(), timeout)
     report = sinks.report()

@@ -19,7 +19,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a program works on. `ends` names the forwarders for programs that bring their own predicates."""
+    """What a program works on. `ends` names the forwarders for programs that bring their own predicates.
+
+    `number`: of forwarders to match against, or of deliveries after which Quix Streams is to stop.
+    """
 
     input: Path
     forwarders: Path
@@ -28,7 +31,7 @@ class Arguments:
     port: int
     workers: int
     broker: str
-    records: int
+    number: int
 
 
 Program = Callable[[Arguments], Any]
@@ -106,6 +109,16 @@ def _delivering(way: str) -> Callable[[str], Program]:
     return of_stage
 
 
+def _match(stage: str) -> Program:
+    from benchmarks import core
+
+    def run(arguments: Arguments) -> Program:
+        records, matching = core.prepare_matching(arguments.input, arguments.number)
+        return lambda _: core.match(records, matching)
+
+    return run
+
+
 def _bytewax(stage: str) -> Program:
     from benchmarks.peers import bytewax_flow
 
@@ -118,7 +131,7 @@ def _quix(stage: str) -> Program:
 
     def run(arguments: Arguments) -> None:
         url = f"http://127.0.0.1:{arguments.port}"
-        quix_streams.run(arguments.broker, arguments.records, wishes(arguments.ends), url)
+        quix_streams.run(arguments.broker, arguments.number, wishes(arguments.ends), url)
 
     return run
 
@@ -137,6 +150,7 @@ PROGRAMS: dict[str, Callable[[str], Program]] = {
     "floor-lanes": _delivering("floor"),
     "bare-boto3": _delivering("bare-boto3"),
     "bare-aiohttp": _delivering("bare-aiohttp"),
+    "match": _match,
     "bytewax": _bytewax,
     "quix": _quix,
     "quix-feed": _quix_feed,
@@ -157,7 +171,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--broker", default="")
-    parser.add_argument("--records", type=int, default=0)
+    parser.add_argument("--number", type=int, default=0)
     options = vars(parser.parse_args())
     logging.basicConfig(level=logging.WARNING)
     name, stage = options.pop("program"), options.pop("stage")

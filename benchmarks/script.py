@@ -211,9 +211,7 @@ def subscore(session: Fields, definition: Fields) -> Fields:
     items = definition.get("items")
     if not items:
         wanted = definition.get("tags") or []
-        items = [
-            item for item in session["items"] if any(tag in wanted for tag in session["tags"].get(item, []))
-        ]
+        items = [item for item in session["items"] if any(tag in wanted for tag in session["tags"].get(item, []))]
     members = [answer for answer in session["answers"].values() if answer["item_reference"] in items]
     attempted = [answer for answer in members if answer.get("attempted")]
     return {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
 
-from pipeline.sample import sample_activities, write_sample
+from pipeline.sample import write_sample
 
 Document = Mapping[str, Any]
 Ends = Literal["all", "kinesis", "http", "documents"]
@@ -128,9 +128,7 @@ def wishes(ends: Ends = "all") -> tuple[Wish, ...]:
     if ends == "http":
         return tuple(wish for wish in WISHES if wish.service == "http")
     if ends == "documents":
-        return tuple(
-            Wish(w.id, w.service, "document", w.query, w.predicate, w.organisation, w.lrs_id) for w in WISHES
-        )
+        return tuple(Wish(w.id, w.service, "document", w.query, w.predicate, w.organisation, w.lrs_id) for w in WISHES)
     return WISHES
 
 
