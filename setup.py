@@ -24,6 +24,9 @@ setup(
         "aws": ["apache-beam[aws]>=2.77"],
         "gcp": ["apache-beam[gcp]>=2.77"],
         "local": LOCAL,
+        "bench": ["matplotlib>=3.9", "requests>=2.32"],
+        # In an environment of their own: they pin versions of what this project uses.
+        "bench-peers": ["bytewax>=0.21", "quixstreams>=3.20"],
         "test": [
             *LOCAL,
             "boto3-stubs[firehose,kinesis,s3]>=1.40",

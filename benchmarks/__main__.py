@@ -26,8 +26,12 @@ SIZES = (100_000, 1_000_000, 5_000_000)
 
 
 def main() -> int:
-    options = _parser().parse_args()
-    names = options.names or [*(one.name for one in COMPARISONS), *OTHERS]
+    parser = _parser()
+    options = parser.parse_args()
+    known = [*(one.name for one in COMPARISONS), *OTHERS]
+    names = options.names or known
+    if unknown := set(names).difference(known):
+        parser.error(f"no comparison is called {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
     options.directory.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     with running_sinks() as sinks:
@@ -91,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="comparisons:" + named,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*(one.name for one in COMPARISONS), *OTHERS, []])
+    parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--sizes", type=_sizes, default=SIZES, help="activities, separated by commas")
     parser.add_argument("--rounds", type=int, default=3, help="of each comparison (default 3)")
     parser.add_argument(

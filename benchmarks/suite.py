@@ -184,7 +184,7 @@ class Suite:
             for _ in range(self.rounds if size < LARGE else self.rounds_of_large):
                 for one, row in zip(contestants, rows, strict=True):
                     row.runs.append(self._run(one, comparison.stage, task))
-        _check_same(rows)
+        check_same(rows)
         return rows
 
     def memory(self, sizes: Iterable[int]) -> list[Row]:
@@ -244,7 +244,7 @@ class Suite:
         return not one.of_peer or self.peers_python is not None
 
 
-def _check_same(rows: list[Row]) -> None:
+def check_same(rows: list[Row]) -> None:
     """Every run of a comparison has the same count and, where there is one, digest."""
     delivered = {(one.delivered["count"], one.delivered.get("digest") or "0") for row in rows for one in row.runs}
     if rows[0].comparison == "derive":
