@@ -1,5 +1,6 @@
 from setuptools import find_packages, setup
 
+REGISTRY = ["cryptography>=45", "fastapi>=0.115", "fastapi-offline>=1.7", "pymongo>=4.10", "uvicorn>=0.34"]
 LOCAL = ["moto[server]>=5.1", "localstack-client>=2.10", "trustme>=1.2"]
 
 setup(
@@ -7,8 +8,8 @@ setup(
     version="0.1.0",
     description="Learning-session activity in; events, status and score messages out, in order, to everyone who asked",
     python_requires=">=3.11",
-    packages=find_packages(include=["pipeline*", "transforms*", "schemas*"]),
-    package_data={"schemas": ["*.avsc"]},
+    packages=find_packages(include=["pipeline*", "transforms*", "schemas*", "registry*"]),
+    package_data={"schemas": ["*.avsc"], "registry": ["page/*"]},
     install_requires=[
         "apache-beam>=2.77",
         "aiohttp>=3.11",
@@ -27,13 +28,17 @@ setup(
         "bench": ["matplotlib>=3.9", "requests>=2.32"],
         # In an environment of their own: they pin versions of what this project uses.
         "bench-peers": ["bytewax>=0.21", "quixstreams>=3.20"],
+        "registry": REGISTRY,
         "test": [
             *LOCAL,
+            *REGISTRY,
             "boto3-stubs[firehose,kinesis,s3]>=1.40",
+            "httpx2>=2",
             "hypothesis>=6.100",
             "mypy>=1.15",
             "pytest>=8",
             "ruff>=0.11",
+            "schemathesis>=4",
             "standardwebhooks>=1.0",
         ],
     },

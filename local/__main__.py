@@ -7,7 +7,7 @@ import shlex
 import shutil
 import ssl
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -49,11 +49,15 @@ class RunError(Exception):
     """The run cannot go on. The text says what to do."""
 
 
+RunJob = Callable[[Path, dict[str, str]], int]
+"""Runs the job in a directory with `in` and `forwarders`, in an environment; returns its exit status."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     started = monotonic()
     try:
-        with signals_as_exceptions(), _workspace(ROOT / ".local") as place:
+        with signals_as_exceptions(), workspace(ROOT / ".local") as place:
             status = run(place, arguments.sessions, arguments.seed)
     except (RunError, EndpointError) as error:
         print(f"run_local: {error}", file=sys.stderr)
@@ -65,8 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def run(place: Path, sessions: int, seed: int) -> int:
-    """One run inside the empty directory `place`. Returns 0 when the job succeeded and all that arrived was as due."""
+def run(place: Path, sessions: int, seed: int, job: RunJob | None = None, *, may_repeat: bool = False) -> int:
+    """One run inside the empty directory `place`. Returns 0 when the job succeeded and all that arrived was as due.
+
+    job: runs the job, `run_job` by default. may_repeat: a message may come again, since workers are killed.
+    """
     name = f"session-forwarder-local-{uuid4().hex[:8]}"
     credentials = Credentials.random()
     ca_file, certificate = _certificate(place)
@@ -85,7 +92,7 @@ def run(place: Path, sessions: int, seed: int) -> int:
         )
         print("    which names the receiver, and by a caFile that vouches for the receiver's certificate")
         make_sample(place / "in", sessions, seed)
-        status = run_job(place, job_environment(endpoint, credentials))
+        status = (job or run_job)(place, job_environment(endpoint, credentials))
         if status not in (0, 3):
             raise RunError(f"the job ended with status {status}; what it printed above says why")
         lines = read_lines(place / "out" / "records")
@@ -93,6 +100,8 @@ def run(place: Path, sessions: int, seed: int) -> int:
         receipts = count_receipts(place / "out" / "receipts")
         for finding in findings:
             finding.receipts = receipts[finding.id]
+            if may_repeat:
+                finding.allow_repeats()
         failures = faults_met(
             attempt for example in EXAMPLES if example.http_path for attempt in receiver.attempts(example.http_path)
         )
@@ -117,10 +126,10 @@ def make_sample(directory: Path, sessions: int, seed: int) -> None:
         raise RunError(f"the generator ended with status {status}; what it printed above says why")
 
 
-def run_job(place: Path, environment: dict[str, str]) -> int:
-    """Runs the job on the sample, as a user would; returns its exit status."""
+def run_job(place: Path, environment: dict[str, str], runner: Sequence[str] = ("--runner=DirectRunner",)) -> int:
+    """Runs the job on the sample, as a user would; returns its exit status. runner: the flags that say on what."""
     here = os.path.relpath(place, ROOT)
-    command = [sys.executable, "-m", "pipeline", "--runner=DirectRunner"]
+    command = [sys.executable, "-m", "pipeline", *runner]
     command += ["--input", f"{here}/in/*.jsonl.gz", "--forwarders", f"{here}/forwarders", "--output", f"{here}/out"]
     # The contract's example is for one organisation only, so the activity has to be of that one.
     command += ["--organisation", CONTRACT_ORGANISATION, "--write_records", "jsonl"]
@@ -159,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @contextmanager
-def _workspace(place: Path) -> Iterator[Path]:
+def workspace(place: Path) -> Iterator[Path]:
     """The directory, emptied, for one run at a time."""
     place.mkdir(exist_ok=True)
     with (place / "lock").open("w") as lock:

@@ -73,6 +73,12 @@ class Finding:
         wrong = self.missing or self.unexpected or self.out_of_order or self.duplicates or self.remarks
         return self.due > 0 and not wrong
 
+    def allow_repeats(self) -> None:
+        """Takes what came again, with its receipts, for resent: a killed worker's last messages are sent twice."""
+        self.resent += self.duplicates
+        self.receipts = max(self.due, self.receipts - self.duplicates) if self.receipts > self.due else self.receipts
+        self.duplicates = 0
+
     @property
     def as_due(self) -> bool:
         """The same, and the job's receipts say so."""

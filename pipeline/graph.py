@@ -15,6 +15,7 @@ from transforms.progress import Progress
 from transforms.read import InputFile, ReadActivity
 from transforms.redrive import ReadDeadLetters
 from transforms.shuffle import ReadCounts
+from transforms.state import StateOptions
 from transforms.statement import StatementBuilder
 from transforms.summary import Summary, total
 from transforms.write import WriteRecords, WriteRejects, WriteSummary
@@ -23,6 +24,8 @@ from transforms.write import WriteRecords, WriteRejects, WriteSummary
 @dataclass(frozen=True)
 class Plan:
     """A job with everything that was looked up before it starts. `summary` is where the graph leaves its `Summary`.
+
+    state: what earlier runs left of the sessions; None when none is kept.
 
     source: the forwarders that take part; None when records are only written. deliver: None when nothing is sent.
     """
@@ -34,6 +37,7 @@ class Plan:
     deliver: DeliverOptions | None
     progress: Progress
     summary: str
+    state: StateOptions | None = None
 
 
 def build(pipeline: beam.Pipeline, plan: Plan) -> None:
@@ -67,7 +71,7 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
     )
     if job.output is not None and job.explain is None:
         read.rejects | "Rejects" >> WriteRejects(f"{job.output}/rejects/{plan.run_id}")
-    derived = read.shards | "Derive" >> DeriveRecords(_derive_settings(job), all_read, plan.progress)
+    derived = read.shards | "Derive" >> DeriveRecords(_derive_settings(job, plan.state), all_read, plan.progress)
     parts = [all_read, derived.summaries]
     if job.write_records is not None and job.output is not None:
         derived.records | "Records" >> WriteRecords(job.output, job.write_records, job.kinds)
@@ -110,7 +114,7 @@ def _end(
     return summaries
 
 
-def _derive_settings(job: Job) -> DeriveSettings:
+def _derive_settings(job: Job, state: StateOptions | None) -> DeriveSettings:
     return DeriveSettings(
         kinds=job.kinds,
         since=job.since,
@@ -118,6 +122,7 @@ def _derive_settings(job: Job) -> DeriveSettings:
         duration_unit=job.session_duration_unit,
         xapi=job.input_format == "xapi",
         max_reject_ratio=job.max_reject_ratio,
+        state=state,
     )
 
 

@@ -112,7 +112,7 @@ class _FileLock:
             os.close(descriptor)
             raise OutputLockedError(
                 f"{self._directory} is in use by another run ({_named(told)}): wait for its end, or give another "
-                "--output"
+                "directory"
             ) from None
         except OSError as error:
             os.close(descriptor)
@@ -188,7 +188,7 @@ class _Lease:
             self._storage.remove(self._name)
             raise OutputLockedError(
                 f"{self._storage.root} is in use by another run ({self._holder(name)}): wait for its end, or give "
-                f"another --output. If it was killed, the output is free in {max(round(left), 1)} s"
+                f"another directory. If it was killed, this one is free in {max(round(left), 1)} s"
             )
         self._thread = threading.Thread(target=self._keep, name="output lease", daemon=True)
         self._thread.start()

@@ -7,28 +7,43 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Literal, NoReturn
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from schemas import KINDS, Kind
 from transforms.derivation import DurationUnit
+from transforms.forwarder_service import location_problem
 from transforms.statement import DEFAULT_HOME_PAGE, is_absolute_iri
 
 Replay = Literal["new", "all"]
 RecordFormat = Literal["jsonl", "avro", "parquet"]
 OnFailure = Literal["continue", "block_user"]
 
-# Options of Flink's job server: Beam's Python side passes them on without knowing them.
+# Options of Flink's job server: Beam's Python side passes them on without knowing them. The second are without a value.
 _FLINK_JOB_SERVER_FLAGS = (
+    "checkpoint_timeout_millis",
     "checkpointing_interval",
     "checkpointing_mode",
-    "externalized_checkpoints_enabled",
-    "object_reuse",
-    "retain_externalized_checkpoints_on_cancellation",
+    "execution_mode_for_batch",
+    "execution_retry_delay",
+    "flink_conf_dir",
+    "max_bundle_size",
+    "max_bundle_time_mills",
+    "min_pause_between_checkpoints",
+    "number_of_execution_retries",
     "savepoint_path",
     "state_backend",
     "state_backend_storage_path",
+)
+_FLINK_JOB_SERVER_SWITCHES = (
+    "allow_non_restored_state",
+    "externalized_checkpoints_enabled",
+    "object_reuse",
+    "re_iterable_group_by_key_result",
+    "retain_externalized_checkpoints_on_cancellation",
+    "unaligned_checkpoint_enabled",
 )
 _RELATIVE = re.compile(r"-(\d+)([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -75,11 +90,18 @@ class Job:
     secret_env_prefix: str = "FORWARDER_"  # noqa: S105 - the start of a variable's name
     secrets_dir: str | None = None
     trust_references: bool = False
+    state: str | None = None
+    session_ttl: float = 30 * 86_400
 
     @property
     def delivers(self) -> bool:
         """Whether anything is sent: not in a dry run, an explanation, or a run that only writes records."""
         return self.forwarders is not None and not self.dry_run and self.explain is None
+
+    @property
+    def looks_only(self) -> bool:
+        """Whether the run changes nothing: a dry run or an explanation."""
+        return self.dry_run or self.explain is not None
 
 
 _EXAMPLES = """\
@@ -150,6 +172,21 @@ def _parser() -> argparse.ArgumentParser:
         help="more rejects than this share of what was read end the run before anything is delivered (default 0.05)",
     )
 
+    keep = parser.add_argument_group("runs on a schedule")
+    keep.add_argument(
+        "--state",
+        metavar="DIR",
+        help="keep the sessions' activity here between runs: only input files that are new since the last run are "
+        "read, and folded on to what came before",
+    )
+    keep.add_argument(
+        "--session_ttl",
+        type=_duration,
+        default=30 * 86_400,
+        metavar="TIME",
+        help="forget a session of which nothing has arrived for so long, such as 12h or 30d (default 30d)",
+    )
+
     derive = parser.add_argument_group("what is derived")
     derive.add_argument(
         "--since",
@@ -179,8 +216,10 @@ def _parser() -> argparse.ArgumentParser:
     forward = parser.add_argument_group("who gets it")
     forward.add_argument(
         "--forwarders",
-        metavar="PATH",
-        help="forwarder documents: a JSON array, JSON Lines, or a directory of documents",
+        metavar="WHERE",
+        help="forwarder documents: a JSON array, JSON Lines, or a directory of documents; or a service, "
+        "https://host/api/v2/statementforwarding (basic auth from REGISTRY_CLIENT_KEY and REGISTRY_CLIENT_SECRET), or "
+        "its store, sqlite:///path or mongodb://host/database",
     )
     forward.add_argument(
         "--forwarder",
@@ -290,8 +329,18 @@ def parse(argv: Sequence[str]) -> Job:
 
 
 def _check_combination(job: Job) -> None:
+    if job.forwarders is not None and (problem := location_problem(job.forwarders)):
+        raise UsageError(f"--forwarders {problem}")
     if job.since is not None and job.until is not None and job.since >= job.until:
         raise UsageError("--since must be before --until: the window they name is empty")
+    if job.state is not None:
+        if job.redrive or job.since is not None or job.until is not None or job.only_forwarders:
+            raise UsageError(
+                "--state goes without --redrive, --since, --until and --forwarder: what a run on it derives is not "
+                "derived again, so all of it has to be for everybody"
+            )
+        if job.output is not None and Path(job.output).resolve() == Path(job.state).resolve():
+            raise UsageError("--state and --output must be two directories: give --state one inside --output")
     if job.redrive:
         if job.forwarders is None or job.output is None:
             raise UsageError("--redrive needs --forwarders and --output: whose dead letters, and where they are")
@@ -334,6 +383,8 @@ def _known_to_beam(parser: argparse.ArgumentParser, rest: Sequence[str], runner:
     if runner not in ("DirectRunner", "FnApiRunner"):
         for name in _FLINK_JOB_SERVER_FLAGS:
             beam.add_argument(f"--{name}")
+        for name in _FLINK_JOB_SERVER_SWITCHES:
+            beam.add_argument(f"--{name}", action="store_true")
     known, unknown = beam.parse_known_args(list(rest))
     if unknown:
         flags = [option for one in (parser, beam) for action in one._actions for option in action.option_strings]
@@ -368,6 +419,13 @@ def _instant(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a time: use 2026-03-01, 2026-03-01T09:00:00Z or -24h"
         ) from None
+
+
+def _duration(text: str) -> float:
+    match = _RELATIVE.fullmatch("-" + text)
+    if not match or not int(match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a length of time: use 12h, 30d or 8w")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])}).total_seconds()
 
 
 def _ratio(text: str) -> float:

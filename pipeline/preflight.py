@@ -1,15 +1,20 @@
 """Everything about the forwarders that can be known before anything is read: documents, secrets, streams, addresses."""
 
 import difflib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.options import Job, UsageError
 from transforms.delivery import aws, http
 from transforms.delivery.aws import StreamLimits
+from transforms.forwarder_service import is_remote, location_warning
 from transforms.forwarder_source import ForwarderSource, ForwardersUnreadableError, launch_rules, read_forwarders
 from transforms.forwarders import Forwarder, KinesisTarget, resolve
 from transforms.secrets import References
+from transforms.statement import DEFAULT_HOME_PAGE
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,24 +42,34 @@ class _Findings:
 def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
     """The forwarders `job` names, checked. on_this_machine: secrets are read and used where the job is launched.
 
-    Raises UsageError with every fault at once; with `--skip_invalid_forwarders` faulty ones are left out instead.
+    Logs every warning. Raises UsageError with every fault at once; with `--skip_invalid_forwarders` faulty ones are
+    left out instead.
     """
     if job.forwarders is None:
         return Chosen()
     references = References(job.secret_env_prefix, job.secrets_dir)
+    trusted = job.trust_references or not is_remote(job.forwarders)
     try:
         found = read_forwarders(
-            job.forwarders, launch_rules(references, trusted=True, require_organisation=job.require_organisation)
+            job.forwarders, launch_rules(references, trusted=trusted, require_organisation=job.require_organisation)
         )
     except ForwardersUnreadableError as error:
         raise UsageError(str(error)) from None
     findings = _Findings(
         [(fault.forwarder_id, str(fault)) for fault in found.faults], [str(warning) for warning in found.warnings]
     )
+    if warning := location_warning(job.forwarders):
+        findings.warnings.append(warning)
     forwarders = _restricted(job, found.forwarders, found.inactive, findings)
     limits: Mapping[str, StreamLimits] = {}
     if job.delivers:
         limits = _look_ahead(job, forwarders, references, findings, on_this_machine=on_this_machine)
+    if job.actor_home_page == DEFAULT_HOME_PAGE and any(forwarder.payload != "record" for forwarder in forwarders):
+        findings.warnings.append(
+            f"statements name their learners under {DEFAULT_HOME_PAGE}: give --actor_home_page a page of your own"
+        )
+    for warning in findings.warnings:
+        _LOG.warning("%s", warning)
     if findings.faults and not job.skip_invalid_forwarders:
         raise UsageError("\n".join(text for _, text in findings.faults))
     faulty = {forwarder_id for forwarder_id, _ in findings.faults}
@@ -62,9 +77,11 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
     if not valid:
         skipped = "".join(f"\n{text}" for _, text in findings.faults)
         raise UsageError(f"--forwarders {job.forwarders}: no active, valid forwarder is left{skipped}")
-    warnings = [f"left out: {text}" for _, text in findings.faults] + findings.warnings
+    left_out = [f"left out: {text}" for _, text in findings.faults]
+    for text in left_out:
+        _LOG.warning("%s", text)
     source = ForwarderSource(job.forwarders, references, found.digest, tuple(forwarder.id for forwarder in valid))
-    return Chosen(valid, found.inactive, tuple(warnings), source, limits)
+    return Chosen(valid, found.inactive, (*left_out, *findings.warnings), source, limits)
 
 
 def _restricted(

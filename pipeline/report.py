@@ -40,7 +40,7 @@ class Report:
     @property
     def exit_status(self) -> int:
         """0 all delivered; 1 failed, stopped or unbalanced; 3 dead letters or rejects (forwarders.md section 4)."""
-        if self.state != "done" or self.summary.stopped or (self.job.delivers and self.unbalanced):
+        if not self.complete:
             return FAILED
         if self.job.dry_run or self.job.explain is not None:
             return DONE
@@ -48,6 +48,11 @@ class Report:
         if self.summary.read.rejected or self.summary.kept or any(account.dead for account in accounts):
             return LEFT_OVER
         return DONE
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was read was worked on to its end: there is nothing to go on with."""
+        return self.state == "done" and not self.summary.stopped and not (self.job.delivers and self.unbalanced)
 
     @property
     def unbalanced(self) -> list[str]:

@@ -2,26 +2,23 @@
 
 import json
 import logging
-import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
-import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-from pipeline.graph import Plan, build
+from pipeline.execute import execute, is_direct
+from pipeline.graph import Plan
 from pipeline.lock import OutputLock, OutputLockedError, OutputLostError
 from pipeline.options import Job, UsageError, parse
 from pipeline.preflight import choose_forwarders
-from pipeline.report import FAILED, USAGE, Report, State
-from pipeline.terminal import ProgressLine
+from pipeline.report import FAILED, USAGE, Report
+from pipeline.session_state import SessionState
 from transforms.deliver import DeliverOptions
 from transforms.delivery.aws import StreamLimits
 from transforms.delivery.container import NotAContainerError
@@ -31,17 +28,18 @@ from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.storage import local_path, storage_at
 from transforms.progress import Progress
 from transforms.read import InputError, InputFile, match_files, ranges_of
-from transforms.summary import Summary
-from transforms.write import read_summary, remove_records
+from transforms.state import StateError
+from transforms.write import remove_records
 
 _LOG = logging.getLogger(__name__)
 _LOCK_CHECK = 1.0
-_DIRECT_RUNNERS = ("directrunner", "direct", "fnapirunner", "fnapi")
+# Seconds. Nobody waits for one record of a bounded run, and a full Kinesis call costs what a part-filled one does.
+_LINGER = 1.0
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the job that `argv` asks for; returns the exit status (forwarders.md section 4)."""
-    for chatty in ("apache_beam", "botocore"):
+    for chatty in ("apache_beam", "botocore", "FlinkJarJobServer"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         return run(parse(argv))
@@ -49,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         for line in str(error).splitlines():
             _LOG.error("%s", line)
         return USAGE
-    except (OutputLockedError, JournalError, NotAContainerError) as error:
+    except (OutputLockedError, JournalError, NotAContainerError, StateError) as error:
         _LOG.error("%s", error)
         return FAILED
 
@@ -65,14 +63,14 @@ def run(job: Job) -> int:
     # Before the first path is opened: the clients of s3:// and gs:// take their settings from here.
     FileSystems.set_options(options)
     with ExitStack() as stack:
-        files = _input_files(job)
-        chosen = choose_forwarders(job, on_this_machine=_is_direct(job))
-        for warning in chosen.warnings:
-            _LOG.warning("%s", warning)
+        matched = _input_files(job)
+        chosen = choose_forwarders(job, on_this_machine=is_direct(job))
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="session-forwarder-")))
         progress = Progress(str(work))
         if job.output is not None:
-            _lock(job.output, progress, stack)
+            _lock("--output", job.output, progress, stack)
+        sessions = _session_state(job, run_id, started, progress, stack)
+        files = sessions.new_files(matched) if sessions else matched
         if job.output is not None and job.write_records is not None:
             remove_records(job.output)
         plan = Plan(
@@ -83,8 +81,9 @@ def run(job: Job) -> int:
             deliver=_deliver_options(job, run_id, chosen.limits, stack),
             progress=progress,
             summary=_summary_path(job, run_id, work, stack),
+            state=sessions.options(read_only=job.looks_only) if sessions else None,
         )
-        state, summary = _run_graph(plan, options, sum(file.size for file in files))
+        state, summary = execute(plan, options, sum(file.size for file in files))
         if plan.deliver is not None:
             # Beam does not tear down the steps of a run that failed: their journals are closed here.
             close_journals()
@@ -102,6 +101,9 @@ def run(job: Job) -> int:
             started=started,
             elapsed=time.monotonic() - clock,
         )
+        # A run that is to be gone on with leaves the state as it was: the next reads the same files again.
+        if sessions and report.complete and not job.looks_only:
+            sessions.commit(summary, matched)
         _publish(report)
         return report.exit_status
 
@@ -116,12 +118,19 @@ def _input_files(job: Job) -> tuple[InputFile, ...]:
     return tuple(files)
 
 
-def _lock(output: str, progress: Progress, stack: ExitStack) -> None:
-    """Hold the output for the run, and stop the run should the lock be lost."""
+def _session_state(job: Job, run_id: str, now: int, progress: Progress, stack: ExitStack) -> SessionState | None:
+    if job.state is None:
+        return None
+    _lock("--state", job.state, progress, stack)
+    return SessionState.opened(job.state, run_id, now, job.session_ttl)
+
+
+def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> None:
+    """Hold the output or the state for the run, and stop the run should the lock be lost."""
     try:
-        lock = stack.enter_context(OutputLock(output))
+        lock = stack.enter_context(OutputLock(directory))
     except OSError as error:
-        raise UsageError(f"--output {output} cannot be written: {error.strerror or error}") from None
+        raise UsageError(f"{flag} {directory} cannot be written: {error.strerror or error}") from None
     ended = threading.Event()
 
     def watch() -> None:
@@ -162,7 +171,10 @@ def _deliver_options(
         limits=limits,
         allow_networks=job.allow_networks,
         settings=DeliverySettings(
-            max_backoff=job.max_backoff, outage_budget=job.outage_budget, on_failure=job.on_failure
+            max_backoff=job.max_backoff,
+            outage_budget=job.outage_budget,
+            on_failure=job.on_failure,
+            linger=_LINGER,
         ),
     )
 
@@ -174,53 +186,6 @@ def _summary_path(job: Job, run_id: str, work: Path, stack: ExitStack) -> str:
     name = f".summaries/{run_id}.json"
     stack.callback(storage_at(job.output).remove, name)
     return f"{job.output}/{name}"
-
-
-def _run_graph(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[State, Summary]:
-    job = plan.job
-    pipeline = beam.Pipeline(runner=FnApiRunner() if _is_direct(job) else job.runner, options=options)
-    build(pipeline, plan)
-    try:
-        with _stopping_on_signals(plan.progress), ProgressLine(plan.progress, total_bytes or None):
-            pipeline.run().wait_until_finish()
-    except Exception as error:
-        _LOG.error(
-            "the run failed; what was delivered is in the receipts, run the same command again to go on",
-            exc_info=_root(error),
-        )
-        return "failed", Summary()
-    summary = read_summary(plan.summary)
-    if summary.too_many_rejects(job.max_reject_ratio):
-        return "too_many_rejects", summary
-    return "done", summary
-
-
-def _root(error: BaseException) -> BaseException:
-    """The error that started it: Beam wraps it in layers of its own."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return error
-
-
-def _is_direct(job: Job) -> bool:
-    return job.runner.lower() in _DIRECT_RUNNERS
-
-
-@contextmanager
-def _stopping_on_signals(progress: Progress) -> Iterator[None]:
-    """SIGTERM and the first Ctrl-C ask the run to stop; a second Ctrl-C interrupts it."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        _LOG.warning("%s: finishing what is in flight, then stopping", signal.Signals(number).name)
-        progress.stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _publish(report: Report) -> None:

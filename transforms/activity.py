@@ -61,15 +61,31 @@ class _NotFiniteError(Exception):
     """NaN or Infinity in a row."""
 
 
+_UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+_Millis = Annotated[int, msgspec.Meta(ge=_FIRST_MS, le=_LAST_MS)]
+
+
+class _Plain(Activity, frozen=True, gc=False, forbid_unknown_fields=True):
+    """Activity spelled as `encode` spells it: such a line travels as it is, and is read back without another look."""
+
+    record_id: _Id
+    user_id: _UserId
+    session_id: _Id
+    activity_id: _Id
+    action: Action
+    occurred_at: _Millis
+    status: Literal["Incomplete", "Completed", "Discarded", "PendingScoring"] | None = None
+
+
 class _Wire(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """`Activity` as it may be spelled in input: times as text, null where there is a default."""
 
     record_id: _Id
-    user_id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    user_id: _UserId
     session_id: _Id
     activity_id: _Id
     action: Action
-    occurred_at: Annotated[int, msgspec.Meta(ge=_FIRST_MS, le=_LAST_MS)] | str
+    occurred_at: _Millis | str
     organisation: str | None = None
     lrs_id: str | None = None
     state: State | None = None
@@ -88,6 +104,8 @@ class _OpenWire(_Wire, gc=False, forbid_unknown_fields=False):
     """The same, other fields ignored: only for lines that something else has checked."""
 
 
+_decode_plain = msgspec.json.Decoder(_Plain).decode
+_decode_admitted = msgspec.json.Decoder(Activity).decode
 _decode_strict = msgspec.json.Decoder(_Wire).decode
 _decode_open = msgspec.json.Decoder(_OpenWire).decode
 _encode = msgspec.json.Encoder().encode
@@ -124,19 +142,23 @@ class ActivityDecoder:
 
     def decode(self, line: bytes) -> Activity:
         """The activity on `line`, a JSON object with or without a BOM before it. Raises ActivityError."""
-        return self._stamped(_activity(_read(line)[0]))
+        return self._stamped(_activity(_read(line)))
 
     def admit(self, line: bytes) -> tuple[str, bytes]:
         """The user id of the activity on `line`, and that activity as `decode_admitted` reads it.
 
-        This is `line` itself unless it has other fields, or lacks what is given to it. Raises ActivityError.
+        This is `line` itself if it is spelled as `encode` spells it and lacks nothing. Raises ActivityError.
         """
-        wire, strict = _read(line)
-        if strict and not self._lacking(wire):
-            if isinstance(wire.occurred_at, str):
-                epoch_ms(wire.occurred_at)
-            return wire.user_id, line
-        return wire.user_id, encode(self._stamped(_activity(wire)))
+        try:
+            plain = _decode_plain(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            plain = None
+        if plain is None or self._lacking(plain) or len(line) > MAX_LINE:
+            activity = self.decode(line)
+            return activity.user_id, encode(activity)
+        if plain.action in _SPECIAL:
+            _check_special(plain)
+        return plain.user_id, line
 
     def decode_row(self, row: Mapping[str, Any]) -> Activity:
         """The activity in `row`: the fields of an Avro record or a Parquet row. Raises ActivityError.
@@ -167,7 +189,7 @@ class ActivityDecoder:
         activity = self.decode_row(row)
         return activity.user_id, encode(activity)
 
-    def _lacking(self, activity: "Activity | _Wire") -> bool:
+    def _lacking(self, activity: Activity) -> bool:
         return (self.organisation is not None and activity.organisation is None) or (
             self.lrs_id is not None and activity.lrs_id is None
         )
@@ -192,7 +214,7 @@ def decode_admitted(line: bytes) -> Activity:
 
     Unlike input it may hold START_OR_RESUME, and nothing is stamped.
     """
-    return _activity(_decode_strict(line))
+    return _decode_admitted(line)
 
 
 def canonical(activity: Activity) -> bytes:
@@ -254,19 +276,17 @@ def numbers_alike(value: Any) -> Any:
     return value
 
 
-def _read(line: bytes) -> tuple[_Wire, bool]:
-    """What is on a line of input, checked but for the time, and whether it fits the strict shape as it is."""
+def _read(line: bytes) -> _Wire:
+    """What is on a line of input, checked but for the time."""
     if len(line) > MAX_LINE:
         raise ActivityError(TOO_LONG)
     try:
         wire = _decode_strict(line)
-        strict = True
     except (msgspec.DecodeError, UnicodeDecodeError):
         wire = _read_closely(line)
-        strict = False
     if wire.action in _SPECIAL:
         _check_special(wire)
-    return wire, strict
+    return wire
 
 
 def _read_closely(line: bytes) -> _Wire:
@@ -277,7 +297,7 @@ def _read_closely(line: bytes) -> _Wire:
         return _fitted(fields)
 
 
-def _check_special(wire: _Wire) -> None:
+def _check_special(wire: _Plain | _Wire) -> None:
     """Refuse what only the job itself may say, and a SET_STATUS that sets none."""
     if wire.action == "START_OR_RESUME":
         raise ActivityError(

@@ -6,6 +6,9 @@ from functools import lru_cache
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+_TWO_DIGITS = [f"{number:02}" for number in range(60)]
+
+
 @lru_cache(maxsize=4096)
 def _date(day: int) -> str:
     return (_EPOCH + timedelta(days=day)).date().isoformat()
@@ -15,7 +18,7 @@ def _date_and_clock(millis: int) -> tuple[str, str]:
     day, second = divmod(millis // 1000, 86_400)
     minute, second = divmod(second, 60)
     hour, minute = divmod(minute, 60)
-    return _date(day), f"{hour:02}:{minute:02}:{second:02}"
+    return _date(day), f"{_TWO_DIGITS[hour]}:{_TWO_DIGITS[minute]}:{_TWO_DIGITS[second]}"
 
 
 def snapshot_time(millis: int) -> str:

@@ -88,28 +88,18 @@ class _Send(beam.DoFn):
         self._statements = statements
         self._options = options
         self._progress = progress
-        self._sender: _Sender | None = None
 
-    def start_bundle(self) -> None:
-        if self._sender is None:
-            self._sender = _Sender(self._source.resolve(), self._statements, self._options, self._progress)
+    def setup(self) -> None:
+        self._sender = _Sender(self._source.resolve(), self._statements, self._options, self._progress)
 
     def process(self, matches: list[Match]) -> None:
-        self._running().send(matches)
+        self._sender.send(matches)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        summary = self._running().finish()
-        yield WindowedValue(summary, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+        yield WindowedValue(self._sender.finish(), GlobalWindow().max_timestamp(), (GlobalWindow(),))
 
     def teardown(self) -> None:
-        if self._sender is not None:
-            self._sender.close()
-            self._sender = None
-
-    def _running(self) -> "_Sender":
-        if self._sender is None:
-            raise RuntimeError("start_bundle was not called")
-        return self._sender
+        self._sender.close()
 
 
 class _Sender:
@@ -143,6 +133,8 @@ class _Sender:
             batch_sink=batch_sinks(options.limits),
         )
         self._handed_over: Counter[str] = Counter()
+        # (forwarder, user) of records that were given up here. Of those it gave up itself, the engine knows.
+        self._blocked: set[tuple[str, str]] = set()
         self._stopped = False
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="stop watcher", daemon=True)
@@ -152,7 +144,7 @@ class _Sender:
         """Hand a block of one bucket's matches to the engine; what an earlier run delivered is only counted."""
         delivered = self._delivered(matches[0].record)
         items: list[Item] = []
-        undecided: list[Settlement] = []
+        given_up: list[Settlement] = []
         for match in matches:
             payload = _Payloads(match, self._statements)
             hops = _hops(match.record)
@@ -162,14 +154,18 @@ class _Sender:
                 account.matched += 1
                 if match.record.id in delivered.get(forwarder_id, _NOTHING):
                     account.already_delivered += 1
+                elif (forwarder_id, match.record.user_id) in self._blocked:
+                    given_up.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _BLOCKED))
                 else:
                     items.append(payload.item(self._forwarders[forwarder_id], hops))
                     account.hashed_keys += hashed_key and forwarder_id in self._streams
             for forwarder_id in match.undecided:
                 self._books.account(forwarder_id).matched += 1
-                undecided.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _UNDECIDED))
-        if undecided:
-            self._settle(undecided)
+                given_up.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _UNDECIDED))
+                if self._settings.on_failure == "block_user":
+                    self._blocked.add((forwarder_id, match.record.user_id))
+        if given_up:
+            self._settle(given_up)
         for item in items:
             self._handed_over[item.forwarder_id] += 1
         if items and not self._stopped:
@@ -227,6 +223,7 @@ class _Sender:
 _UNDECIDED = Outcome(
     Verdict.GIVE_UP, "undecided", response="a regular expression of the forwarder's query hit its match limit"
 )
+_BLOCKED = Outcome(Verdict.GIVE_UP, "blocked_by_earlier")
 
 
 class _Payloads:

@@ -4,7 +4,7 @@ Pure: no Beam, no clock, no randomness. Batch folds a sorted session; whoever fo
 keeps a `Session` and refolds it for late activity.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha1, sha256
 from operator import attrgetter
 from typing import Any, Literal
@@ -160,8 +160,13 @@ class Derivation:
         if activity.state == "review" or activity.state == "preview":
             return
         self._merge(session, activity)
-        cause = _Cause(session, activity, place, records)
         action = activity.action
+        if action == "RESPOND" or action == "SAVE" or action == "AUTOSAVE":
+            session.status = session.status or "Incomplete"
+            if session.status == "Completed":
+                _Cause(session, activity, place, records).score_if_changed()
+            return
+        cause = _Cause(session, activity, place, records)
         if action == "START" and activity.state != "resume":
             session.status = session.status or "Incomplete"
             if session.started is None:
@@ -172,10 +177,6 @@ class Derivation:
         elif action == "RESUME" or action == "START":
             session.status = session.status or "Incomplete"
             cause.event("session-resumed")
-        elif action == "RESPOND" or action == "SAVE" or action == "AUTOSAVE":
-            session.status = session.status or "Incomplete"
-            if session.status == "Completed":
-                cause.score_if_changed()
         elif action == "SUBMIT":
             self._submit(session, activity, cause)
         elif action == "SCORE" or action == "RESCORE":
@@ -217,9 +218,7 @@ class Derivation:
         if duration < 0:
             self.counts.negative_durations += 1
             duration = 0
-        cause.emit(
-            "status",
-            "status",
+        cause.status(
             {
                 "user_id": session.user_id,
                 "activity_id": session.activity_id,
@@ -235,11 +234,11 @@ class Derivation:
 
     def _without_duplicates(self, activities: Sequence[Activity]) -> Sequence[Activity]:
         """One activity a `record_id`; of conflicting ones the smallest by (occurred_at, canonical bytes)."""
+        if len({activity.record_id for activity in activities}) == len(activities):
+            return activities
         copies: dict[str, list[Activity]] = {}
         for activity in activities:
             copies.setdefault(activity.record_id, []).append(activity)
-        if len(copies) == len(activities):
-            return activities
         return [same[0] if len(same) == 1 else self._one_of(same) for same in copies.values()]
 
     def _one_of(self, same: list[Activity]) -> Activity:
@@ -282,6 +281,8 @@ class Derivation:
 def in_session_order(activities: Iterable[Activity]) -> list[Activity]:
     """By `occurred_at`, then `seq` where every activity of that instant has one, then rank, then `record_id`."""
     ordered = sorted(activities, key=attrgetter("occurred_at"))
+    if len({activity.occurred_at for activity in ordered}) == len(ordered):
+        return ordered
     start = 0
     for end in range(1, len(ordered) + 1):
         if end < len(ordered) and ordered[end].occurred_at == ordered[start].occurred_at:
@@ -336,37 +337,39 @@ class _Cause:
         self._records = records
 
     def event(self, name: str) -> None:
-        self.emit(
-            "event",
-            name,
-            {
-                "event": name,
-                "session_id": self._session.session_id,
-                "activity_id": self._activity.activity_id,
-                "user_id": self._session.user_id,
-                "time": event_time(self._activity.occurred_at),
-            },
-        )
+        message = {
+            "event": name,
+            "session_id": self._session.session_id,
+            "activity_id": self._activity.activity_id,
+            "user_id": self._session.user_id,
+            "time": event_time(self._activity.occurred_at),
+        }
+        self._emit("event", name, message, orjson.dumps(message))
 
     def score(self) -> None:
         """A score snapshot, if scores are known."""
         if self._session.scores_known:
-            self._score(_score_message(self._session))
+            message = _score_message(self._session)
+            self._send_score(message, orjson.dumps(message))
 
     def score_if_changed(self) -> None:
         """A score snapshot, if scores are known and the last one sent says something else."""
         if self._session.scores_touched and self._session.scores_known:
             message = _score_message(self._session)
-            if orjson.dumps(message) != self._session.sent_score:
-                self._score(message)
+            body = orjson.dumps(message)
+            if body != self._session.sent_score:
+                self._send_score(message, body)
             self._session.scores_touched = False
 
-    def _score(self, message: dict[str, Any]) -> None:
-        self._session.sent_score = self.emit("score", "score", message)
+    def _send_score(self, message: dict[str, Any], body: bytes) -> None:
+        self._session.sent_score = body
+        self._emit("score", "score", message, body)
 
-    def emit(self, kind: Kind, name: str, message: dict[str, Any]) -> bytes:
+    def status(self, message: dict[str, Any]) -> None:
+        self._emit("status", "status", message, orjson.dumps(message))
+
+    def _emit(self, kind: Kind, name: str, message: dict[str, Any], body: bytes) -> None:
         session, activity = self._session, self._activity
-        body = orjson.dumps(message)
         identity = [
             session.organisation,
             session.lrs_id,
@@ -391,31 +394,35 @@ class _Cause:
                 session.metadata,
             )
         )
-        return body
 
 
 def _score_message(session: Session) -> dict[str, Any]:
     answers = session.answers.values()
+    by_item: dict[str, list[Answer]] = {}
+    if session.subscores:
+        for answer in answers:
+            by_item.setdefault(answer.item_reference, []).append(answer)
     return {
         "user_id": session.user_id,
         "activity_id": session.activity_id,
         "session_id": session.session_id,
         "score": exact_sum([answer.score for answer in answers]),
         "max_score": exact_sum([answer.max_score for answer in answers]),
-        "subscores": [_subscore(session, definition) for definition in session.subscores],
+        "subscores": [_subscore(session, definition, by_item) for definition in session.subscores],
         "status": session.status,
     }
 
 
-def _subscore(session: Session, definition: SubscoreDefinition) -> dict[str, Any]:
+def _subscore(
+    session: Session, definition: SubscoreDefinition, by_item: Mapping[str, Sequence[Answer]]
+) -> dict[str, Any]:
     if definition.items:
         items = definition.items
     else:
         wanted = {(tag.type, tag.name) for tag in definition.tags or ()}
         tags_of = session.item_tags
         items = [item for item in session.items if any((tag.type, tag.name) in wanted for tag in tags_of.get(item, ()))]
-    group = set(items)
-    answers = [answer for answer in session.answers.values() if answer.item_reference in group]
+    answers = [answer for item in dict.fromkeys(items) for answer in by_item.get(item, ())]
     attempted = [answer for answer in answers if answer.attempted]
     return {
         "id": definition.id,

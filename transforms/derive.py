@@ -19,6 +19,7 @@ from transforms.derivation import Derivation, DurationUnit, Session
 from transforms.memory import keep_live_objects_out_of_the_garbage_collector
 from transforms.progress import Progress
 from transforms.shuffle import users_of
+from transforms.state import BucketFold, StateOptions
 from transforms.summary import Summary
 from transforms.xapi import resolve_session
 
@@ -30,7 +31,10 @@ _END_OF_WINDOW = GlobalWindow().max_timestamp()
 
 @dataclass(frozen=True)
 class DeriveSettings:
-    """`since` and `until`: epoch ms, half-open; records outside are not emitted. See `pipeline.options.Job`."""
+    """`since` and `until`: epoch ms, half-open; records outside are not emitted. See `pipeline.options.Job`.
+
+    state: what earlier runs left of the sessions, which this run's activity is folded on to; None: nothing is kept.
+    """
 
     kinds: tuple[Kind, ...] = KINDS
     since: int | None = None
@@ -38,6 +42,7 @@ class DeriveSettings:
     duration_unit: DurationUnit = "minutes"
     xapi: bool = False
     max_reject_ratio: float = 1.0
+    state: StateOptions | None = None
 
 
 class Derived(NamedTuple):
@@ -100,26 +105,20 @@ class _FoldUsers(beam.DoFn):
     def start_bundle(self) -> None:
         self._summary = Summary()
         self._sessions: list[array[int]] = [array("Q") for _ in range(_SESSION_GROUPS)]
-        self._derivation = Derivation(
-            duration_unit=self._settings.duration_unit,
-            resolve_session=resolve_session if self._settings.xapi else None,
-            on_session=self._saw_session,
-            on_conflict=self._saw_conflict,
-        )
+        self._derivation = self._new_derivation(on_session=self._saw_session, on_conflict=self._saw_conflict)
 
     def process(self, shard: tuple[int, Iterable[bytes]], read: Summary) -> Iterator[list[Record]]:
         if read.too_many_rejects(self._settings.max_reject_ratio):
             return
         block: list[Record] = []
-        for _, activities in users_of(shard[1]):
-            if self._progress is not None and self._progress.stopping():
-                self._summary.stopped = True
-                break
-            block.extend(self._wanted(self._derivation.user(activities)))
+        for records in self._fold(*shard):
+            block.extend(self._wanted(records))
             if len(block) >= _BLOCK:
+                if self._told_to_stop():
+                    return
                 yield self._counted(block)
                 block = []
-        if block:
+        if block and not self._told_to_stop():
             yield self._counted(block)
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -128,6 +127,25 @@ class _FoldUsers(beam.DoFn):
         for group, sessions in enumerate(self._sessions):
             if sessions:
                 yield TaggedOutput(_SESSIONS, _at_end((group, sessions.tobytes())))
+
+    def _fold(self, bucket: int, blobs: Iterable[bytes]) -> Iterator[list[Record]]:
+        """Each user's records, in their order."""
+        if self._settings.state is None:
+            for _, activities in users_of(blobs):
+                yield self._derivation.user(activities)
+        else:
+            fold = BucketFold(self._settings.state, bucket, self._derivation, self._new_derivation())
+            yield from fold.records(blobs)
+            self._summary.state_parts[bucket] = fold.close()
+
+    def _new_derivation(self, **observers: Any) -> Derivation:
+        resolve = resolve_session if self._settings.xapi else None
+        return Derivation(duration_unit=self._settings.duration_unit, resolve_session=resolve, **observers)
+
+    def _told_to_stop(self) -> bool:
+        if self._progress is not None and self._progress.stopping():
+            self._summary.stopped = True
+        return self._summary.stopped
 
     def _wanted(self, records: list[Record]) -> list[Record]:
         settings = self._settings

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.forwarder_service import ServiceError, is_remote, read_remote
 from transforms.forwarders import (
     Documents,
     Forwarder,
@@ -49,12 +50,34 @@ class ForwarderSource:
     def _launched(self) -> tuple[Documents, Rules, str, tuple[str, ...]]:
         # Queries were compiled where the job was launched, and the digest says that these are the same.
         rules = Rules(_leave_query, self.references)
-        return read_documents(_files(self.location)), rules, self.digest, self.ids
+        return _documents(self.location, self.digest), rules, self.digest, self.ids
 
 
 def read_forwarders(location: str, rules: Rules) -> Forwarders:
     """Every forwarder and every fault in the documents at `location`. Raises ForwardersUnreadableError."""
-    return load_forwarders(read_documents(_files(location)), rules)
+    return load_forwarders(_documents(location), rules)
+
+
+_last_remote: dict[str, Documents] = {}
+
+
+def _documents(location: str, digest: str | None = None) -> Documents:
+    """The documents at a location; those with `digest`, if this process has read them, as they were then.
+
+    A service is edited while a run goes on: a process keeps to the snapshot it has of that run.
+    """
+    if not is_remote(location):
+        return read_documents(_files(location))
+    known = _last_remote.get(location)
+    if known is not None and known.digest == digest:
+        return known
+    try:
+        documents = read_remote(location)
+    except ServiceError as error:
+        raise ForwardersUnreadableError(f"--forwarders {location} {error}") from None
+    _last_remote.clear()
+    _last_remote[location] = documents
+    return documents
 
 
 def _leave_query(query: object) -> None:

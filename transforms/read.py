@@ -1,7 +1,7 @@
 """Reading: files in; activity by bucket of its user, rejects and counts out."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, Protocol, get_args
 
@@ -44,10 +44,11 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file to read, and its size in bytes as it was when the job started."""
+    """A file to read, its size in bytes and when it was last changed (epoch s), as it was when the job started."""
 
     path: str
     size: int
+    changed: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,17 @@ def match_files(patterns: Iterable[str]) -> list[InputFile]:
         if Path(pattern).is_dir():
             raise InputError(f"--input {pattern} is a directory; give {pattern.rstrip('/')}/*")
         for metadata in result.metadata_list:
-            found[metadata.path] = InputFile(metadata.path, metadata.size_in_bytes)
+            # Beam's local file system does not say when.
+            changed = metadata.last_updated_in_seconds or _changed(metadata.path)
+            found[metadata.path] = InputFile(metadata.path, metadata.size_in_bytes, changed)
     return [found[path] for path in sorted(found)]
+
+
+def _changed(path: str) -> float:
+    try:
+        return Path(path).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def ranges_of(file: InputFile, input_format: InputFormat, file_format: str | None = None) -> list[FileRange]:

@@ -8,9 +8,11 @@ from schemas.activity import Number
 
 # Wide enough for any two doubles to be added without rounding.
 _EXACT = Context(prec=800, Emax=10_000, Emin=-10_000)
+_LARGEST_DOUBLE = Decimal(sys.float_info.max)
 _LARGEST_PRINTED_INTEGER = 2**63
-# From here on a double's value need not be its shortest decimal: 1e23 is 99999999999999991611392.
-_EVERY_INTEGER_IS_A_DOUBLE = 2**53
+# A double that is a whole number of eighths and no larger has at most 15 digits, so its value is its shortest decimal.
+# Further up it need not be: 1e23 is 99999999999999991611392.
+_EXACT_EIGHTHS = 1e11
 
 
 def exact_sum(values: Iterable[Number | None]) -> Number | None:
@@ -18,29 +20,25 @@ def exact_sum(values: Iterable[Number | None]) -> Number | None:
 
     `0.1 + 0.2` is 0.3. What 64 bits cannot hold is a float again, and never infinite: JSON has no word for that.
     """
-    whole = 0
-    fractional: Decimal | None = None
+    # Nearly all scores are whole or halves or quarters: those are summed as integers, which is exact and quick.
+    eighths = 0
+    rest: Decimal | None = None
     found = False
     for value in values:
         if value is None:
             continue
         found = True
         if isinstance(value, int):
-            whole += value
-        elif value.is_integer() and abs(value) <= _EVERY_INTEGER_IS_A_DOUBLE:
-            whole += int(value)
+            eighths += 8 * value
+        elif (scaled := 8 * value).is_integer() and abs(value) <= _EXACT_EIGHTHS:
+            eighths += int(scaled)
         else:
-            fractional = _EXACT.add(fractional or Decimal(), Decimal(repr(value)))
+            rest = _EXACT.add(rest or Decimal(), Decimal(repr(value)))
     if not found:
         return None
-    if fractional is None:
-        return whole if abs(whole) < _LARGEST_PRINTED_INTEGER else _as_double(Decimal(whole))
-    total = _EXACT.add(fractional, Decimal(whole))
-    if total == total.to_integral_value() and abs(total) < _LARGEST_PRINTED_INTEGER:
+    if rest is None and abs(eighths) < 8 * _LARGEST_PRINTED_INTEGER:
+        return eighths / 8 if eighths % 8 else eighths // 8
+    total = _EXACT.add(rest or Decimal(), _EXACT.divide(Decimal(eighths), Decimal(8)))
+    if abs(total) < _LARGEST_PRINTED_INTEGER and total == total.to_integral_value():
         return int(total)
-    return _as_double(total)
-
-
-def _as_double(value: Decimal) -> float:
-    largest = Decimal(sys.float_info.max)
-    return float(max(-largest, min(largest, value)))
+    return float(max(-_LARGEST_DOUBLE, min(_LARGEST_DOUBLE, total)))

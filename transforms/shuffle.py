@@ -23,7 +23,8 @@ from transforms.formats import Block, Broken
 BLOCK_SIZE = 16 * 1024 * 1024
 """Bytes of activity gathered before they are compressed and sent off."""
 
-_PASS_SIZE = 256 * 1024 * 1024
+PASS_SIZE = 256 * 1024 * 1024
+"""Bytes of activity that are decompressed at once, about."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, list[bytes]]).decode
@@ -125,7 +126,7 @@ def _content(item: object) -> bytes:
     return json.dumps(item, default=str, ensure_ascii=False).encode(errors="backslashreplace")
 
 
-def users_of(blobs: Iterable[bytes], pass_size: int = _PASS_SIZE) -> Iterator[tuple[str, list[Activity]]]:
+def users_of(blobs: Iterable[bytes], pass_size: int = PASS_SIZE) -> Iterator[tuple[str, list[Activity]]]:
     """One bucket's users, each once, with all their activity in no order.
 
     `blobs` are those of one bucket. Where they hold more than `pass_size` bytes they are gone through several times,
@@ -134,14 +135,19 @@ def users_of(blobs: Iterable[bytes], pass_size: int = _PASS_SIZE) -> Iterator[tu
     kept = list(blobs)
     passes = 1 + sum(zstandard.frame_content_size(blob) for blob in kept) // pass_size
     for turn in range(passes):
-        users: defaultdict[str, list[bytes]] = defaultdict(list)
-        for blob in kept:
-            for user_id, lines in _users(blob).items():
-                if passes == 1 or crc32(user_id.encode()) // BUCKETS % passes == turn:
-                    users[user_id] += lines
-        while users:
-            user_id, lines = users.popitem()
+        for user_id, lines in lines_by_user(kept, passes, turn):
             yield user_id, [decode_admitted(line) for line in lines]
+
+
+def lines_by_user(blobs: Iterable[bytes], passes: int, turn: int) -> Iterator[tuple[str, list[bytes]]]:
+    """The users of one of several passes over a bucket's blobs, each once, with all their lines."""
+    users: defaultdict[str, list[bytes]] = defaultdict(list)
+    for blob in blobs:
+        for user_id, lines in _users(blob).items():
+            if passes == 1 or crc32(user_id.encode()) // BUCKETS % passes == turn:
+                users[user_id] += lines
+    while users:
+        yield users.popitem()
 
 
 def _users(blob: bytes) -> Mapping[str, list[bytes]]:

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Any, assert_never
 from urllib.parse import quote
-from uuid import UUID, uuid5
+from uuid import uuid5
 
 import orjson
 
@@ -27,6 +28,7 @@ _VERBS = {
 }
 _LONGEST_DURATION = 10**12
 """Seconds. A player may report anything; an LRS that reads durations into a type of its own refuses the absurd."""
+_UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ASSESSMENT = "http://adlnet.gov/expapi/activities/assessment"
 
 _BEYOND_ASCII = "\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef" + "".join(
@@ -69,7 +71,7 @@ class StatementBuilder:
             "verb": {"id": verb, "display": {"en": display}},
             "object": {
                 "objectType": "Activity",
-                "id": self._activity_iri(message["activity_id"]),
+                "id": _activity_iri(self._activities, message["activity_id"]),
                 "definition": {"type": _ASSESSMENT},
             },
             "context": _context(message["session_id"]),
@@ -80,9 +82,6 @@ class StatementBuilder:
         if result:
             statement["result"] = result
         return statement
-
-    def _activity_iri(self, activity_id: str) -> str:
-        return activity_id if is_absolute_iri(activity_id) else self._activities + quote(activity_id, safe="")
 
     def _result(self, record: Record) -> dict[str, Any]:
         message = record.message
@@ -121,6 +120,12 @@ def _score(raw: float | None, maximum: float | None) -> dict[str, Any]:
     return score
 
 
+@lru_cache(maxsize=4096)
+def _activity_iri(activities: str, activity_id: str) -> str:
+    return activity_id if is_absolute_iri(activity_id) else activities + quote(activity_id, safe="")
+
+
+@lru_cache(maxsize=4096)
 def _context(session_id: str) -> dict[str, Any]:
     registration = _uuid(session_id)
     if registration is not None:
@@ -133,12 +138,7 @@ def _context(session_id: str) -> dict[str, Any]:
 
 def _uuid(text: str) -> str | None:
     """`text` when it is a UUID in its usual 8-4-4-4-12 form, else None."""
-    if len(text) != 36:
-        return None
-    try:
-        return text if str(UUID(text)) == text.lower() else None
-    except ValueError:
-        return None
+    return text if _UUID.fullmatch(text) else None
 
 
 def is_absolute_iri(text: str) -> bool:

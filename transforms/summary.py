@@ -23,7 +23,8 @@ class Summary(msgspec.Struct):
 
     `records` counts derived records of the run's window and kinds, by kind; `shared_sessions` session ids that more
     than one user of a store has; `samples` and `kept` are by forwarder: a dry run's samples, and the reasons for which
-    a redrive left dead letters where they were. `stopped`: some work was left because the run was told to stop.
+    a redrive left dead letters where they were. `state_parts`: what was written of the session state, by bucket
+    (`transforms.state.commit`). `stopped`: some work was left because the run was told to stop.
     """
 
     read: ReadCounts = msgspec.field(default_factory=ReadCounts)
@@ -34,6 +35,7 @@ class Summary(msgspec.Struct):
     samples: dict[str, Sample] = {}
     kept: dict[str, dict[str, int]] = {}
     explanation: list[str] = []
+    state_parts: dict[int, str] = {}
     stopped: bool = False
 
     def add(self, other: "Summary") -> None:
@@ -50,6 +52,7 @@ class Summary(msgspec.Struct):
             for reason, count in reasons.items():
                 self.keep(forwarder_id, reason, count)
         self.explanation.extend(other.explanation)
+        self.state_parts.update(other.state_parts)
         self.stopped |= other.stopped
 
     def count_records(self, records: Iterable[Record]) -> None:

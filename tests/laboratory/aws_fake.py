@@ -228,6 +228,7 @@ class AwsFake:
         self.call_sizes: list[int] = []
         self.content_types: set[str] = set()
         self.before_put: Callable[[], None] = lambda: None
+        self.before_describe: Callable[[], None] = lambda: None
         self._streams: dict[tuple[str, str, str], Stream] = {}
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -278,6 +279,7 @@ class AwsFake:
             if stream is None:
                 return _error(400, "ResourceNotFoundException", f"Stream under account {ACCOUNT} not found.")
             if operation in ("DescribeStreamSummary", "DescribeDeliveryStream"):
+                self.before_describe()
                 return 200, msgspec.json.encode(_description(stream))
             if operation == "ListShards":
                 return 200, msgspec.json.encode({"Shards": [_shard_description(shard) for shard in stream.shards]})
@@ -454,7 +456,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         fake = self.server.fake
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        size = int(self.headers["Content-Length"])
+        body = self.rfile.read(size)
+        if len(body) < size:
+            self.close_connection = True  # The sender was killed while it sent.
+            return
         content_type = self.headers["Content-Type"]
         fake.content_types.add(content_type)
         # Credential=AKID/20260101/us-east-1/kinesis/aws4_request

@@ -21,6 +21,13 @@ class Findings:
     settled_twice: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether `assert_clean` has nothing to say."""
+        return not (
+            self.lost or self.inverted or self.unexplained or self.never_settled or self.settled_twice or self.unknown
+        )
+
     def assert_clean(self) -> None:
         assert not self.lost, f"lost: {self.lost[:5]}"
         assert not self.inverted, f"out of order: {self.inverted[:5]}"
@@ -30,11 +37,28 @@ class Findings:
         assert not self.unknown, f"arrived, and nobody sent it: {self.unknown[:5]}"
 
 
+@dataclass(frozen=True)
+class End:
+    """How one record was settled; `ambiguous` is the sender's own word."""
+
+    id: str
+    delivered: bool
+    ambiguous: bool
+
+
 def check(
     due: Iterable[tuple[str, str]],
     arrivals: Sequence[str],
     settlements: Sequence[Settlement],
     ambiguous: Mapping[str, bool],
+) -> Findings:
+    """Judge one forwarder's experiment with the engine; in: see `check_ends`."""
+    ends = [End(each.item.record.id, each.delivered, each.item.ambiguous) for each in settlements]
+    return check_ends(due, arrivals, ends, ambiguous)
+
+
+def check_ends(
+    due: Iterable[tuple[str, str]], arrivals: Sequence[str], ends: Sequence[End], ambiguous: Mapping[str, bool]
 ) -> Findings:
     """Judge one forwarder's experiment.
 
@@ -47,7 +71,7 @@ def check(
     for user, id_ in due:
         places[id_] = (user, counts[user])
         counts[user] += 1
-    settled = Counter(settlement.item.record.id for settlement in settlements)
+    settled = Counter(end.id for end in ends)
     findings.settled_twice = [id_ for id_, times in settled.items() if times > 1]
     findings.never_settled = [id_ for id_ in places if id_ not in settled]
 
@@ -56,8 +80,8 @@ def check(
     findings.unknown = [id_ for id_ in times if id_ not in places]
     findings.duplicated = [id_ for id_, count in times.items() if count > 1]
     findings.unexplained = [id_ for id_ in findings.duplicated if not ambiguous.get(id_, False)]
-    findings.lost = [s.item.record.id for s in settlements if s.delivered and s.item.record.id not in times]
-    in_doubt = {s.item.record.id for s in settlements if not s.delivered and s.item.ambiguous}
+    findings.lost = [end.id for end in ends if end.delivered and end.id not in times]
+    in_doubt = {end.id for end in ends if not end.delivered and end.ambiguous}
 
     furthest: dict[str, int] = {}
     for id_ in dict.fromkeys(arrivals):

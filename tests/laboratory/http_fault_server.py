@@ -34,6 +34,7 @@ Fault = Literal[
     "cut_body",  # Content-Length says more than comes before the FIN
     "reset_body",  # the same with RST
     "hold",  # no byte until release()
+    "late",  # the first byte after `interval` seconds
     "hold_body",  # the headers and half of the body, the rest at release()
     "drip",  # the body a byte at a time, `interval` seconds apart
     "endless_body",  # chunks without end
@@ -250,6 +251,8 @@ class FaultServer:
             return False
         if fault == "hold":
             await self._released.wait()
+        elif fault == "late":
+            await asyncio.sleep(answer.interval)
         elif fault in ("informational", "endless_informational"):
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
             while fault == "endless_informational":

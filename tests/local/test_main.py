@@ -82,7 +82,7 @@ def test_each_run_starts_from_an_empty_directory(place: Path, monkeypatch: pytes
 
 
 def test_one_run_at_a_time(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with run_local._workspace(place):
+    with run_local.workspace(place):
         assert run_local.main([]) == 1
     assert "another run is using" in capsys.readouterr().err
 

@@ -370,7 +370,56 @@ def test_a_forwarder_fault_stops_the_run_before_it_begins(
     assert "maxRetries" in caplog.text
     assert receiver.log == []
     assert workshop.run("--skip_invalid_forwarders") == 0
+    assert any("left out" in warning and "$foo" in warning for warning in workshop.report()["warnings"])
     assert workshop.account("good")["delivered"] == 4
+
+
+def test_the_report_counts_what_is_odd_in_the_input(
+    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    same = {"session_id": "shared"}
+    workshop.write_activity(
+        [
+            activity("START", 0, user_id="ann", record_id="1", **same),
+            activity("START", 5, user_id="ann", record_id="2", **same),
+            activity("DISCARD", 6, user_id="ann", record_id="3", **same),
+            activity("SUBMIT", 7, user_id="ann", record_id="4", session_duration=-3, **same),
+            activity("START", 0, user_id="bob", record_id="1", **same),
+            activity("SUBMIT", 9, user_id="bob", record_id="5", activity_id="another", **same),
+            activity("SUBMIT", 9, user_id="bob", record_id="5", activity_id="another", **same),
+            activity("SUBMIT", 8, user_id="bob", record_id="5", activity_id="another", **same),
+        ]
+    )
+    workshop.write_forwarders(http_forwarder(receiver))
+    assert workshop.run() == 0
+    report = workshop.report()
+    counted = {
+        "sessions": 2,
+        "duplicates": 2,
+        "conflicting_duplicates": 1,
+        "repeated_starts": 1,
+        "submits_after_discard": 1,
+        "activity_id_disagreements": 1,
+        "negative_durations": 1,
+        "sessions_of_several_users": 1,
+    }
+    assert {name: report[name] for name in counted} == counted
+    assert "record_id 5 of session shared stands for two different activities" in caplog.text
+
+
+def test_statements_without_a_home_page_of_one_s_own_are_warned_about_once(
+    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    workshop.write_activity(sessions(2))
+    workshop.write_forwarders(http_forwarder(receiver, payload="statement"), http_forwarder(receiver, "b"))
+    assert workshop.run() == 0
+    assert caplog.text.count("--actor_home_page") == 1
+    caplog.clear()
+    assert workshop.run("--actor_home_page=https://school.example", "--replay=all") == 0
+    assert "--actor_home_page" not in caplog.text
+    actors = [json.loads(arrival.body)["actor"] for arrival in receiver.log if b"actor" in arrival.body]
+    pages = [actor["account"]["homePage"] for actor in actors]
+    assert pages == ["https://learner.invalid"] * 8 + ["https://school.example"] * 8
 
 
 @pytest.mark.parametrize(

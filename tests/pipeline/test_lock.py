@@ -26,7 +26,7 @@ def test_the_second_run_is_refused_and_told_by_whom(tmp_path: Path) -> None:
         assert f"{output} is in use by another run (process {os.getpid()} on {socket.gethostname()}, started 20" in str(
             refused.value
         )
-        assert "or give another --output" in str(refused.value)
+        assert "or give another directory" in str(refused.value)
     with OutputLock(str(output)):
         pass
 
@@ -96,7 +96,7 @@ def test_a_lease_keeps_others_out_until_it_is_given_back() -> None:
         with pytest.raises(OutputLockedError) as refused, OutputLock(store, clock=clock):
             pass
         assert f"memory://out is in use by another run (process {os.getpid()} on" in str(refused.value)
-        assert "If it was killed, the output is free in 30 s" in str(refused.value)
+        assert "If it was killed, this one is free in 30 s" in str(refused.value)
         held.check()
         assert len(store.files) == 1
     assert store.files == {}

@@ -50,9 +50,11 @@ def test_a_relative_time_counts_back_from_now(text: str, ago: timedelta) -> None
 def test_what_beam_knows_goes_to_beam_untouched() -> None:
     job = parse([*USUAL, "--direct_num_workers=2", "--direct_running_mode", "multi_processing"])
     assert job.beam_args == ("--direct_num_workers=2", "--direct_running_mode", "multi_processing")
-    job = parse([*USUAL, "--runner=FlinkRunner", "--flink_master=[local]", "--checkpointing_interval=30000"])
+    job = parse(
+        [*USUAL, "--runner=FlinkRunner", "--flink_master=[local]", "--checkpointing_interval=30000", "--object_reuse"]
+    )
     assert job.runner == "FlinkRunner"
-    assert job.beam_args == ("--flink_master=[local]", "--checkpointing_interval=30000")
+    assert job.beam_args == ("--flink_master=[local]", "--checkpointing_interval=30000", "--object_reuse")
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,9 @@ def test_what_beam_knows_goes_to_beam_untouched() -> None:
         ([*USUAL, "--since=2026-01-01T00:00:00"], "time zone"),
         ([*USUAL, "--since=2026-01-01", "--until=2026-01-01"], "--since must be before --until"),
         ([*USUAL, "--actor_home_page=example.org"], "absolute IRI"),
+        ([*USUAL, "--state=s", "--since=-1d"], "--state goes without"),
+        ([*USUAL, "--state=out/"], "two directories"),
+        ([*USUAL, "--state=s", "--session_ttl=30"], "30d"),
         ([*USUAL, "--runner=DirektRunner"], "DirectRunner"),
         ([*USUAL, "--direct_num_workers=many"], "--direct_num_workers"),
         ([*USUAL, "--direct_running_mode=multi_threading"], "multi_processing"),

@@ -1,10 +1,13 @@
 """PutRecords to a Kinesis data stream (forwarders.md section 3; limits: the service's documentation of PutRecords)."""
 
 import hashlib
+import logging
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from transforms.delivery import aws
 from transforms.delivery.aws_wire import PutRecordsAnswer, PutRecordsEntry, encode_in_c
@@ -14,6 +17,8 @@ from transforms.forwarders import KinesisTarget
 if TYPE_CHECKING:
     from mypy_boto3_kinesis.client import KinesisClient
     from mypy_boto3_kinesis.type_defs import PutRecordsRequestEntryTypeDef
+
+logger = logging.getLogger(__name__)
 
 MAX_RECORDS = 500
 """Records a PutRecords call takes."""
@@ -31,12 +36,46 @@ CALLS_IN_FLIGHT = 4
 
 HASHED_KEYS = "hashed_partition_keys"
 
+WATCHED_KEYS = 4096
+"""Partition keys whose shard is remembered: those used last, more or less."""
+
+AUTO = Outcome(Verdict.RETRY, "auto_distribution", spends_attempt=False, failure=True, opens_breaker=True)
+"""No record is to blame, so none spends an attempt; they wait as if the stream were gone."""
+
 
 def partition_key(user_id: str) -> str:
     """The user id, so that a user's records are in one shard, in order; if it is too long, its SHA-256 as hex."""
     if len(user_id) <= SHORT_KEY or len(user_id.encode("utf-16-le")) <= 2 * MAX_KEY_UNITS:
         return user_id
     return hashlib.sha256(user_id.encode()).hexdigest()
+
+
+class ShardWatch:
+    """Notices that a stream no longer goes by partition keys (`RecordDistributionStrategy=AUTO`), from its answers.
+
+    While it does, a key that was moved by a split or merge never comes back to a shard that it has left: that shard is
+    closed, and its id is not used again. Costs a look into a table a record, and no call, so no permission either.
+    """
+
+    def __init__(self) -> None:
+        self._table: dict[int, tuple[str, str, tuple[str, ...]]] = {}
+
+    def is_back(self, key: str, shard: str) -> bool:
+        """Whether `shard`, which took a record with this key now, is one that the key had left before.
+
+        Call it for a key's records one after the other; different keys may be told from several threads.
+        """
+        slot = hash(key) % WATCHED_KEYS
+        known, at, left = self._table.get(slot, ("", "", ()))
+        if known != key:
+            self._table[slot] = (key, shard, ())
+        elif at != shard:
+            self._table[slot] = (key, shard, (*left, at))
+            return shard in left
+        return False
+
+    def forget(self) -> None:
+        self._table.clear()
 
 
 class KinesisSink:
@@ -48,6 +87,8 @@ class KinesisSink:
         self._client: KinesisClient | None = None
         self._remarks: Counter[str] = Counter()
         self._remarking = threading.Lock()
+        self._watch = ShardWatch()
+        self._ignores_keys = False
         self.max_items = MAX_RECORDS
         self.max_bytes = self._limits.request_bytes
         self.calls_in_flight = CALLS_IN_FLIGHT
@@ -83,6 +124,8 @@ class KinesisSink:
             return []
         if self._client is None:
             raise RuntimeError("the sink is not open")
+        if self._ignores_keys and not self._is_back_to_keys(self._client):
+            return [AUTO] * len(items)
         records: list[PutRecordsRequestEntryTypeDef] = [
             {"Data": item.payload, "PartitionKey": user if len(user) <= SHORT_KEY else partition_key(user)}
             for item in items
@@ -101,7 +144,31 @@ class KinesisSink:
         # By each record's own ErrorCode: FailedRecordCount is a summary, and a wrong one would lose records.
         outcomes = [_outcome(entry) for entry in entries]
         self._count_hashed_keys(items, outcomes)
+        self._watch_shards(items, outcomes)
         return outcomes
+
+    def _watch_shards(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
+        is_back = self._watch.is_back
+        for item, outcome in zip(items, outcomes, strict=True):
+            if outcome.shard and is_back(item.record.user_id, outcome.shard) and not self._ignores_keys:
+                self._ignores_keys = True
+                logger.error(
+                    "data stream %s: partition keys come back to shards they had left, so it ignores them: nothing "
+                    "more is sent until its RecordDistributionStrategy is USER_PARTITION_KEY",
+                    self._target.stream_name,
+                )
+
+    def _is_back_to_keys(self, client: "KinesisClient") -> bool:
+        """Asked before each probe. Where the answer is not to be had, the stream stays refused for the run."""
+        try:
+            summary = client.describe_stream_summary(StreamName=self._target.stream_name)["StreamDescriptionSummary"]
+        except (BotoCoreError, ClientError):
+            return False
+        if cast("Mapping[str, object]", summary).get("RecordDistributionStrategy") == "AUTO":
+            return False
+        self._watch.forget()
+        self._ignores_keys = False
+        return True
 
     def _count_hashed_keys(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
         if not any(len(item.record.user_id) > SHORT_KEY for item in items):

@@ -90,6 +90,8 @@ class TestRequest:
         assert len(server.log) == 1
 
     def test_no_cookie_comes_back_and_no_proxy_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.setenv("NO_PROXY", "")
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
         _, server = outcomes(scripted(default=[Answer(200, headers=(("Set-Cookie", "a=b"),))]), item(), item("id-2"))

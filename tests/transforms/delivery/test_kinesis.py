@@ -1,4 +1,5 @@
 import hashlib
+import random
 import socket
 from collections import Counter
 
@@ -7,10 +8,11 @@ import pytest
 
 from tests.laboratory.aws_fake import AwsFake, Word
 from tests.laboratory.delivering import FAST, deliver, judge
+from tests.laboratory.scenarios import resharding
 from tests.transforms.delivery.making import SECRET_KEY, aws_forwarder, item, items
 from transforms.delivery import aws
 from transforms.delivery.aws import StreamLimits
-from transforms.delivery.kinesis import HASHED_KEYS, KinesisSink, partition_key
+from transforms.delivery.kinesis import HASHED_KEYS, WATCHED_KEYS, KinesisSink, ShardWatch, partition_key
 from transforms.delivery.model import Item, Outcome, Verdict
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, KinesisTarget
@@ -198,6 +200,55 @@ def test_order_is_kept_through_a_throttled_middle(fake: AwsFake):
     for user in {each.record.user_id for each in due}:
         mine = [stored.data for stored in stream.stored if stored.partition_key == user]
         assert mine == [each.payload for each in due if each.record.user_id == user]
+
+
+def test_a_reshard_never_looks_like_a_stream_that_ignores_keys(fake: AwsFake):
+    stream = fake.add_stream("stream", shards=3)
+    reshard = resharding(stream, random.Random(1), every=1)  # noqa: S311
+    watch = ShardWatch()
+    for _ in range(50):
+        assert not any(watch.is_back(key, stream.shard_of(key).id) for key in map(str, range(200)))
+        reshard()
+    stream.strategy = "AUTO"
+    taken = [stream.put(b"x", "a key") for _ in range(3 * len(stream.open_shards()))]
+    assert any(watch.is_back("a key", stored.shard) for stored in taken if stored is not None)
+
+
+def test_keys_beyond_those_that_are_watched_take_the_place_of_others():
+    watch = ShardWatch()
+    for number in range(3 * WATCHED_KEYS):
+        assert not watch.is_back(str(number), "shard-1")
+    assert len(watch._table) <= WATCHED_KEYS
+    assert [watch.is_back("last", shard) for shard in ("1", "1", "2", "1")] == [False, False, False, True]
+
+
+def test_a_stream_that_is_switched_to_auto_is_refused_until_it_is_switched_back(fake: AwsFake):
+    stream = fake.add_stream("stream", shards=4)
+    switched_back_after = 3
+
+    def flip() -> None:
+        described = fake.calls["DescribeStreamSummary"]
+        stream.strategy = "AUTO" if fake.calls["PutRecords"] > 2 and described <= switched_back_after else None
+
+    fake.before_put = fake.before_describe = flip
+    due = items(50, 20)
+    settled, counts = deliver(aws_forwarder(max_retries=0), due)
+    assert counts.delivered == len(due)
+    assert {settlement.item.attempts for settlement in settled} == {1}
+    assert fake.calls["DescribeStreamSummary"] > switched_back_after
+
+
+def test_without_permission_to_describe_a_switched_stream_ends_as_unavailable(fake: AwsFake):
+    stream = fake.add_stream("stream", shards=4)
+    stream.strategy = "AUTO"
+    fake.denied.add("kinesis:DescribeStreamSummary")
+    settings = DeliverySettings(max_backoff=0.02, outage_budget=0.2, linger=0.002)
+    settled, counts = deliver(aws_forwarder(), items(50, 20), settings)
+    # Each user's first few records got there before one of them came back to a shard.
+    assert counts.delivered < 300
+    dead = [settlement for settlement in settled if not settlement.delivered]
+    assert {settlement.outcome.reason for settlement in dead} == {"unavailable"}
+    assert any("auto_distribution" in (settlement.outcome.response or "") for settlement in dead)
 
 
 def test_credentials_that_expire_for_a_while_cost_no_attempts(fake: AwsFake):

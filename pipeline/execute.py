@@ -1,0 +1,102 @@
+"""The graph on its runner: signals, progress, what a failure is told as."""
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.portability.python_urns import SUBPROCESS_SDK
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner, RunnerResult
+from apache_beam.runners.runner import PipelineResult
+
+from pipeline.graph import Plan, build
+from pipeline.options import Job
+from pipeline.report import State
+from pipeline.terminal import ProgressLine
+from transforms.progress import Progress
+from transforms.summary import Summary
+from transforms.write import read_summary
+
+_LOG = logging.getLogger(__name__)
+_DIRECT_RUNNERS = ("directrunner", "direct", "fnapirunner", "fnapi")
+
+
+def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[State, Summary]:
+    """Run the graph of `plan` to its end, showing its progress (`total_bytes` of input) and heeding signals."""
+    job = plan.job
+    pipeline = beam.Pipeline(runner=_DirectRunner() if is_direct(job) else job.runner, options=options)
+    build(pipeline, plan)
+    try:
+        with _stopping_on_signals(plan.progress), ProgressLine(plan.progress, total_bytes or None):
+            _wait(pipeline.run(), plan.progress)
+    except Exception as error:
+        _LOG.error(
+            "the run failed; what was delivered is in the receipts, run the same command again to go on",
+            exc_info=_root(error),
+        )
+        return "failed", Summary()
+    summary = read_summary(plan.summary)
+    if summary.too_many_rejects(job.max_reject_ratio):
+        return "too_many_rejects", summary
+    return "done", summary
+
+
+class _DirectRunner(FnApiRunner):
+    """Beam's runner on this machine, whose worker processes leave it to the launcher what a signal means.
+
+    Ctrl-C reaches every process of a terminal, and a supervisor's SIGTERM often does too: a worker that ended by it
+    would take its books with it, and fail the run. Workers are told to stop through the progress board.
+    """
+
+    def run_via_runner_api(
+        self, pipeline_proto: beam_runner_api_pb2.Pipeline, options: PipelineOptions
+    ) -> RunnerResult:
+        """As Beam's; the command that starts a worker is run by a shell, and ignored signals stay ignored in it."""
+        for environment in pipeline_proto.components.environments.values():
+            if environment.urn == SUBPROCESS_SDK:
+                environment.payload = b"trap '' INT TERM; exec " + environment.payload
+        return super().run_via_runner_api(pipeline_proto, options)
+
+
+def _wait(result: PipelineResult, progress: Progress) -> None:
+    """Wait for the end of a job that is under way; one that is interrupted does not stay behind on a cluster."""
+    # Starting Beam's job server has put its own handler of Ctrl-C in our place: it would kill the server at once.
+    with _stopping_on_signals(progress):
+        try:
+            result.wait_until_finish()
+        except KeyboardInterrupt:
+            result.cancel()
+            raise
+
+
+def _root(error: BaseException) -> BaseException:
+    """The error that started it: Beam wraps it in layers of its own."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error
+
+
+def is_direct(job: Job) -> bool:
+    """Whether the job runs on this machine alone."""
+    return job.runner.lower() in _DIRECT_RUNNERS
+
+
+@contextmanager
+def _stopping_on_signals(progress: Progress) -> Iterator[None]:
+    """SIGTERM and the first Ctrl-C ask the run to stop; a second Ctrl-C interrupts it."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        _LOG.warning("%s: finishing what is in flight, then stopping", signal.Signals(number).name)
+        progress.stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

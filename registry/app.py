@@ -1,0 +1,145 @@
+"""The application: the interfaces, the page, and what is answered when something is wrong."""
+
+import logging
+import time
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from registry import connection, pages, rest
+from registry.documents import FaultyDocumentError, UnreadableBodyError
+from registry.keyring import KeyringError
+from registry.listing import ParameterError
+from registry.service import ChangedError, ForbiddenError
+from registry.store import IdTakenError, NoSuchDocumentError, StoreError
+from registry.trial import BusyError
+from registry.web import Answer, Asked, Registry, faults_of
+
+_LOG = logging.getLogger(__name__)
+
+_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"description": "A parameter or body that cannot be read: `message`, and `faults` by parameter"},
+    401: {"description": "No client of this key and secret"},
+    403: {"description": "The client's scopes do not allow it"},
+    404: {"description": "No such forwarder, or none that this client may view"},
+    405: {"description": "Not a way to change forwarders"},
+    409: {"description": "There is a forwarder of this id"},
+    412: {"description": "The forwarder was changed since it was read (If-Match)"},
+    413: {"description": "The body is too large"},
+    415: {"description": "The body is not said to be JSON"},
+    422: {"description": "A document that breaks rules: `faults`, all of them, by field"},
+    429: {"description": "Too many failed logins, or tests: try again after `Retry-After` seconds"},
+}
+
+
+def build(registry: Registry) -> FastAPI:
+    """The application for one registry. Holds no other state."""
+    app = FastAPI(
+        title="Forwarders",
+        description="Who gets which record: statement-forwarding documents, as Learning Locker serves them.",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        default_response_class=Answer,
+        responses=_PROBLEMS,
+    )
+    app.state.registry = registry
+    _answer_errors(app)
+    app.get("/health", tags=["service"], summary="Whether the service and its store answer")(_health)
+    app.include_router(pages.router)
+    app.include_router(rest.router)
+    app.include_router(connection.router)
+    app.add_middleware(_Frame)
+    return app
+
+
+def _health(registry: Asked) -> Answer:
+    try:
+        registry.service.store.check()
+    except StoreError:
+        _LOG.exception("the store does not answer")
+        return Answer({"status": "failing", "message": "the store does not answer"}, 503)
+    if not registry.service.keyring:
+        return Answer({"status": "failing", "message": "there is no key to seal secrets with"}, 503)
+    return Answer({"status": "ok"})
+
+
+def _answer_errors(app: FastAPI) -> None:
+    def answer(error: type[Exception], status: int, message: str | None = None, retry: str | None = None) -> None:
+        def handle(request: Request, raised: Exception) -> Answer:
+            headers = {"Retry-After": retry} if retry else None
+            return Answer({"message": message or str(raised)}, status, headers)
+
+        app.add_exception_handler(error, handle)
+
+    answer(UnreadableBodyError, 400)
+    answer(ForbiddenError, 403)
+    answer(NoSuchDocumentError, 404, "there is no such forwarder, or none that this client may view")
+    answer(IdTakenError, 409, "there is, or was, another forwarder of this _id: leave it out, or choose another")
+    answer(ChangedError, 412, "the forwarder was changed since it was read: read it again")
+    answer(BusyError, 429, "as many tests run as may at a time: try again", retry="5")
+    answer(KeyringError, 503)
+    answer(StoreError, 503)
+    app.add_exception_handler(FaultyDocumentError, _faulty_document)
+    app.add_exception_handler(ParameterError, _bad_parameter)
+    app.add_exception_handler(RequestValidationError, _bad_parameters)
+    app.add_exception_handler(HTTPException, _refused)
+
+
+def _faulty_document(request: Request, error: Exception) -> Answer:
+    assert isinstance(error, FaultyDocumentError)  # noqa: S101 - what the handler is registered for
+    faults, warnings = faults_of(error.faults), faults_of(error.warnings)
+    return Answer({"message": "the document breaks rules", "faults": faults, "warnings": warnings}, 422)
+
+
+def _bad_parameter(request: Request, error: Exception) -> Answer:
+    assert isinstance(error, ParameterError)  # noqa: S101
+    return Answer({"message": str(error), "faults": [{"field": error.name, "message": error.message}]}, 400)
+
+
+def _bad_parameters(request: Request, error: Exception) -> Answer:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    faults = [{"field": ".".join(map(str, one["loc"][1:])), "message": one["msg"]} for one in error.errors()]
+    message = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
+    return Answer({"message": message, "faults": faults}, 400)
+
+
+def _refused(request: Request, error: Exception) -> Answer:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    return Answer({"message": error.detail}, error.status_code, dict(error.headers or {}))
+
+
+class _Frame:
+    """Around every request: a line in the log, without what may be private in it, and headers on the answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+
+        async def framed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                # Nothing that is asked for here is for a cache, a frame or a guess at its type.
+                headers.setdefault("Cache-Control", "no-store")
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+                headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, framed)
+        finally:
+            # The path as it was sent: still percent-encoded, so that it cannot forge a line. No query: it may be long.
+            path = scope.get("raw_path", b"").decode("latin-1")
+            _LOG.info("%s %s %d %.1f ms", scope["method"], path, status, (time.perf_counter() - started) * 1000)

@@ -1,0 +1,220 @@
+"""The command line of the service."""
+
+import argparse
+import ipaddress
+import logging
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+
+from registry.access import SCOPES, Client
+from registry.app import build
+from registry.credentials import StoredClient, hash_secret, new_client_key, new_secret
+from registry.keyring import KEY_FILE, KEYS, KeyringError, new_key, read_keyring
+from registry.recent import RecentDeliveries
+from registry.service import Service
+from registry.store import StoreError, open_store, reseal
+from registry.trial import Trials
+from registry.web import Registry
+from transforms.forwarders import Rules
+from transforms.query import compile_query
+from transforms.secrets import DEFAULT_ENV_PREFIX, References
+
+DEFAULT_STORE = "sqlite:///forwarders.db"
+_EXAMPLES = f"""\
+a first start:
+  export {KEYS}=$(python -m registry key)
+  python -m registry client add --organisation school-1 --user ann --scope org/all/statementForwarding/edit
+  python -m registry serve
+
+the client that the job uses:
+  python -m registry client add --organisation school-1 --scope org/all/statementForwarding/view \\
+      --scope statementForwarding/deliver
+
+another key: put it before the old one in {KEYS} (or in the file that {KEY_FILE} names), restart, then
+  python -m registry rotate
+and take the old one out
+"""
+
+
+class CommandError(Exception):
+    """A command that cannot be carried out. The text says why and what to do."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Carry out a command; returns the exit status: 0, or 2 with a message."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        arguments.run(arguments)
+    except (CommandError, StoreError, KeyringError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m registry",
+        description="Forwarder documents over HTTP.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    store = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    store.add_argument(
+        "--store",
+        default=DEFAULT_STORE,
+        metavar="URL",
+        help=f"sqlite:///path or mongodb://host/database[.collection] (default {DEFAULT_STORE})",
+    )
+
+    serve = commands.add_parser("serve", parents=[store], help="serve the interfaces and the page", allow_abbrev=False)
+    serve.add_argument("--host", default="127.0.0.1", help="address to bind (default 127.0.0.1: this machine only)")
+    serve.add_argument("--port", type=int, default=8380, help="default 8380")
+    serve.add_argument("--tls_certificate", metavar="FILE", help="serve over TLS with this certificate chain")
+    serve.add_argument("--tls_key", metavar="FILE", help="its private key")
+    serve.add_argument(
+        "--trusted_proxy",
+        metavar="ADDRESS",
+        help="a proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; it must set them itself",
+    )
+    serve.add_argument(
+        "--deliveries", metavar="OUTPUT", help="the job's --output, to show what became of records; local or a url"
+    )
+    serve.add_argument(
+        "--allow_network",
+        action="append",
+        default=[],
+        dest="allow_networks",
+        type=_network,
+        metavar="CIDR",
+        help="a private network that tests of HTTP forwarders may reach; repeatable",
+    )
+    serve.add_argument(
+        "--trust_references",
+        action="store_true",
+        help="take documents that refer to secrets of the worker, as the job does with the same flag",
+    )
+    serve.add_argument("--secret_env_prefix", default=DEFAULT_ENV_PREFIX, metavar="PREFIX", help="as the job's flag")
+    serve.add_argument("--secrets_dir", metavar="DIR", help="as the job's flag")
+    serve.set_defaults(run=_serve)
+
+    key = commands.add_parser("key", help="print a new key for sealing secrets", allow_abbrev=False)
+    key.set_defaults(run=lambda arguments: print(new_key()))
+
+    rotate = commands.add_parser(
+        "rotate", parents=[store], help="seal every secret with the first key", allow_abbrev=False
+    )
+    rotate.set_defaults(run=_rotate)
+
+    client = commands.add_parser("client", help="manage who may use the service", allow_abbrev=False)
+    actions = client.add_subparsers(required=True, metavar="ACTION")
+    add = actions.add_parser("add", parents=[store], help="add one; prints its secret, once", allow_abbrev=False)
+    add.add_argument("--organisation", required=True, metavar="ID")
+    add.add_argument("--user", metavar="ID", help="owner of what the client creates")
+    add.add_argument("--scope", action="append", default=[], choices=SCOPES, dest="scopes", help="repeatable")
+    add.set_defaults(run=_add_client)
+    listed = actions.add_parser("list", parents=[store], help="list them, without secrets", allow_abbrev=False)
+    listed.set_defaults(run=_list_clients)
+    remove = actions.add_parser("remove", parents=[store], help="take one's access away", allow_abbrev=False)
+    remove.add_argument("key")
+    remove.set_defaults(run=_remove_client)
+    return parser
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    if (arguments.tls_certificate is None) != (arguments.tls_key is None):
+        raise CommandError("--tls_certificate and --tls_key go together")
+    if not arguments.secret_env_prefix:
+        raise CommandError("--secret_env_prefix is empty: it would open the whole environment to the documents")
+    keyring = read_keyring()
+    if not keyring:
+        raise CommandError(f"there is no key to seal secrets with: set {KEYS} or {KEY_FILE}; see --help")
+    store = open_store(arguments.store)
+    try:
+        _run(arguments, _registry(arguments, Service(store, keyring, _rules(arguments))))
+    finally:
+        store.close()
+
+
+def _rules(arguments: argparse.Namespace) -> Rules:
+    """The job's rules for documents from a service. Whose they are is always known here."""
+    references = References(arguments.secret_env_prefix, arguments.secrets_dir)
+    return Rules(compile_query, references, trusted=arguments.trust_references, require_organisation=True)
+
+
+def _registry(arguments: argparse.Namespace, service: Service) -> Registry:
+    deliveries = RecentDeliveries(arguments.deliveries) if arguments.deliveries else None
+    return Registry(service, Trials(service.rules, tuple(arguments.allow_networks)), deliveries)
+
+
+def _run(arguments: argparse.Namespace, registry: Registry) -> None:
+    uvicorn.run(
+        build(registry),
+        host=arguments.host,
+        port=arguments.port,
+        ssl_certfile=arguments.tls_certificate,
+        ssl_keyfile=arguments.tls_key,
+        # Uvicorn would believe such headers from this machine; here nobody is believed who was not named.
+        proxy_headers=arguments.trusted_proxy is not None,
+        forwarded_allow_ips=arguments.trusted_proxy or "",
+        server_header=False,
+        # The application has a line of its own for each request, without query strings.
+        access_log=False,
+        log_config=None,
+    )
+
+
+def _rotate(arguments: argparse.Namespace) -> None:
+    keyring = read_keyring()
+    if not keyring:
+        raise CommandError(f"there is no key: set {KEYS} or {KEY_FILE}, the new key first")
+    store = open_store(arguments.store)
+    try:
+        print(f"sealed {reseal(store, keyring, 'python -m registry rotate')} documents anew")
+    finally:
+        store.close()
+
+
+def _add_client(arguments: argparse.Namespace) -> None:
+    for name in ("organisation", "user"):
+        if getattr(arguments, name) == "":
+            raise CommandError(f"--{name} is empty")
+    secret = new_secret()
+    client = Client(new_client_key(), arguments.organisation, arguments.user, frozenset(arguments.scopes))
+    store = open_store(arguments.store)
+    try:
+        store.add_client(StoredClient(client, hash_secret(secret)))
+    finally:
+        store.close()
+    print(f"key     {client.key}\nsecret  {secret}\nThe secret is not kept and will not be shown again.")
+
+
+def _list_clients(arguments: argparse.Namespace) -> None:
+    store = open_store(arguments.store)
+    try:
+        for stored in store.clients():
+            one = stored.client
+            scopes = ", ".join(sorted(one.scopes)) or "no scope"
+            print(f"{one.key}  {one.organisation}  {one.user or '-'}  {stored.created_at}  {scopes}")
+    finally:
+        store.close()
+
+
+def _remove_client(arguments: argparse.Namespace) -> None:
+    store = open_store(arguments.store)
+    try:
+        if not store.remove_client(arguments.key):
+            raise CommandError(f"there is no client {arguments.key}")
+    finally:
+        store.close()
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a network such as 10.0.0.0/8: {error}") from None

@@ -1,0 +1,42 @@
+"""The connection interface: `/api/connection/statementforwarding` (forwarders.md section 5)."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+
+from registry.listing import MOST, listed, page, read_selection
+from registry.rest import Filter, Select, Sort
+from registry.web import VERSION_HEADER, Answer, Asked, Known
+
+PATH: Final = "/api/connection/statementforwarding"
+
+router = APIRouter(tags=["connection"])
+
+PageSize = Annotated[int | None, Query(ge=0, le=MOST)]
+Cursor = Annotated[str | None, Query(description="A cursor that this service gave for the same sort")]
+
+
+@router.get(PATH, summary="List by cursor")
+def connection(
+    registry: Asked,
+    client: Known,
+    filter: Filter = None,
+    sort: Sort = None,
+    project: Select = None,
+    first: PageSize = None,
+    last: PageSize = None,
+    after: Cursor = None,
+    before: Cursor = None,
+) -> Answer:
+    selection = read_selection(project, "project")
+    snapshot = registry.service.visible(client)
+    found, order = listed(snapshot, filter, sort, "filter")
+    shown = page(found, order, first=first, last=last, after=after, before=before)
+    edges = [{"cursor": cursor, "node": selection(stored.content)} for cursor, stored in shown.edges]
+    info = {
+        "hasNextPage": shown.has_next,
+        "hasPreviousPage": shown.has_previous,
+        "startCursor": edges[0]["cursor"] if edges else None,
+        "endCursor": edges[-1]["cursor"] if edges else None,
+    }
+    return Answer({"edges": edges, "pageInfo": info}, headers={VERSION_HEADER: snapshot.version})

@@ -1,0 +1,356 @@
+"""Filters, sorting, selection and pages over documents whose secrets are redacted already (forwarders.md section 5).
+
+Queries are MongoDB's, by the job's own engine. In them ids are strings, `{"$oid": ...}` means such a string too, and
+`createdAt` and `updatedAt` are dates.
+"""
+
+import base64
+import binascii
+import bisect
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from registry.store import Snapshot, Stored
+from transforms.forwarders.documents import loads_strictly
+from transforms.query import QueryError, compile_query, from_extended_json
+from transforms.query.extended import parse_date
+from transforms.query.values import NUMBER_TYPE, as_utc, canonical_type, compare_any, is_nan
+from transforms.query.walk import expand
+
+JsonObject = dict[str, Any]
+
+MOST = 1000
+USUAL = 100
+"""Documents on one page: at most, and when nothing is asked for."""
+
+_MOST_SORTED: Final = 8
+_REMEMBERED: Final = 16
+"""Answers that one snapshot remembers; each is a list of its documents, not of copies."""
+
+_DATES: Final = ("createdAt", "updatedAt")
+
+
+class ParameterError(ValueError):
+    """A parameter that cannot be used. The text says which, why and what to write."""
+
+    def __init__(self, name: str, message: str) -> None:
+        self.name = name
+        self.message = message
+        super().__init__(f"{name} {message}")
+
+
+# Filters
+
+
+def filtered(documents: Iterable[Stored], query: str | None, name: str = "query") -> list[Stored]:
+    """The documents that the query surely matches. Raises ParameterError for a bad one."""
+    if query is None or not query.strip():
+        return list(documents)
+    parsed = _json(name, query)
+    try:
+        compiled = compile_query(_plain_object_ids(parsed))
+    except (QueryError, ValueError) as error:
+        raise ParameterError(name, f"is refused: {error}") from None
+    matches = compiled.matches
+    if compiled.fields.isdisjoint(_DATES):
+        return [stored for stored in documents if matches(stored.content)]
+    return [stored for stored in documents if matches(_with_dates(stored.content))]
+
+
+def _plain_object_ids(query: Any) -> Any:
+    if isinstance(query, dict):
+        if set(query) == {"$oid"} and isinstance(query["$oid"], str):
+            return query["$oid"].lower()
+        return {name: _plain_object_ids(value) for name, value in query.items()}
+    return [_plain_object_ids(value) for value in query] if isinstance(query, list) else query
+
+
+def _with_dates(content: JsonObject) -> JsonObject:
+    dates = {name: date for name in _DATES if (date := _date(content.get(name))) is not None}
+    return {**content, **dates}
+
+
+@functools.lru_cache(maxsize=65536)
+def _parsed_date(text: str) -> datetime | None:
+    return parse_date(text)
+
+
+def _date(value: Any) -> datetime | None:
+    return _parsed_date(value) if isinstance(value, str) else None
+
+
+def _json(name: str, text: str) -> Any:
+    try:
+        value, duplicates = loads_strictly(text)
+    except ValueError as error:
+        raise ParameterError(name, f"is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ParameterError(name, 'is not a JSON object, such as {"active": true}')
+    if duplicates:
+        raise ParameterError(name, f"holds {duplicates[0]} twice")
+    return value
+
+
+# Sorting
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By which paths, and for each whether it descends; by `_id` in the end, so that no two documents are equal."""
+
+    paths: tuple[tuple[str, bool], ...]
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(json.dumps(self.paths).encode()).hexdigest()[:8]
+
+
+def read_order(text: str | None) -> Order:
+    """`{"updatedAt": -1, "_id": 1}` or `-updatedAt,_id`. Raises ParameterError."""
+    paths: dict[str, bool] = {}
+    if text is not None and text.strip().startswith("{"):
+        for path, direction in _json("sort", text).items():
+            if isinstance(direction, bool) or direction not in (1, -1):
+                raise ParameterError("sort", f"has a direction of {path[:80]!r} that is neither 1 nor -1")
+            paths[path] = direction == -1
+    else:
+        for word in (text or "").replace(",", " ").split():
+            paths[word.lstrip("+-")] = word.startswith("-")
+    if any(not all(path.split(".")) or path.startswith("$") for path in paths):
+        raise ParameterError("sort", 'names no path: write {"updatedAt": -1} or -updatedAt')
+    if len(paths) > _MOST_SORTED:
+        raise ParameterError("sort", f"names more than {_MOST_SORTED} paths")
+    paths.setdefault("_id", False)
+    return Order(tuple(paths.items()))
+
+
+def ordered(documents: list[Stored], order: Order) -> list[Stored]:
+    """MongoDB's order: by type, then by value; of an array its least element, or greatest where it descends.
+
+    `documents` come by `_id`, as stores give them.
+    """
+    if order.paths == (("_id", False),):
+        return documents
+    for path, descends in reversed(order.paths):
+        documents = sorted(
+            documents, key=lambda stored: _key(_sort_value(stored.content, path, descends)), reverse=descends
+        )
+    return documents
+
+
+def listed(snapshot: Snapshot, query: str | None, sort: str | None, name: str = "query") -> tuple[list[Stored], Order]:
+    """What of a snapshot the query matches, in the order asked for. Raises ParameterError.
+
+    The snapshot remembers the answer: whoever reads page after page, or asks again, waits for it once.
+    """
+    order = read_order(sort)
+    known = snapshot.answers.get((query, order))
+    if known is None:
+        known = ordered(filtered(snapshot.documents, query, name), order)
+        if len(snapshot.answers) < _REMEMBERED:
+            snapshot.answers[query, order] = known
+    return known, order
+
+
+def _sort_value(content: JsonObject, path: str, descends: bool) -> Any:
+    if path in _DATES:
+        date = _date(content.get(path))
+        if date is not None:
+            return date
+    found = [value for value in expand(content, tuple(path.split(".")), leaf=True) if not isinstance(value, list)]
+    # A missing field is in one place with null.
+    values = [value if canonical_type(value) > canonical_type(None) else None for value in found] or [None]
+    return (max if descends else min)(values, key=_key)
+
+
+@functools.total_ordering
+class _Compared:
+    """A value that Python has no order of, in the query engine's."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Compared) and compare_any(self.value, other.value) == 0
+
+    def __lt__(self, other: "_Compared") -> bool:
+        return compare_any(self.value, other.value) < 0
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def _key(value: Any) -> tuple[int, Any]:
+    """Orders as `compare_any` does, at the speed of Python's own comparisons where it has them."""
+    kind = canonical_type(value)
+    if value is None:
+        return kind, 0
+    if isinstance(value, str | bool) or (kind == NUMBER_TYPE and not is_nan(value)):
+        return kind, (1, value)
+    if isinstance(value, datetime):
+        return kind, as_utc(value)
+    # NaN is below every other number.
+    return (kind, (0, 0)) if kind == NUMBER_TYPE else (kind, _Compared(value))
+
+
+# Selection
+
+
+def read_selection(text: str | None, name: str = "select") -> Callable[[JsonObject], JsonObject]:
+    """What of a document is answered: `{"description": 1}`, `{"query": 0}`, `description,-_id`.
+
+    Raises ParameterError.
+    """
+    wanted: dict[str, bool] = {}
+    if text is not None and text.strip().startswith("{"):
+        for path, value in _json(name, text).items():
+            if value not in (0, 1):
+                raise ParameterError(name, f"has a value of {path[:80]!r} that is neither 0 nor 1")
+            wanted[path] = bool(value)
+    else:
+        for word in (text or "").replace(",", " ").split():
+            wanted[word.lstrip("+-")] = not word.startswith("-")
+    if any(not all(path.split(".")) or path.startswith("$") for path in wanted):
+        raise ParameterError(name, 'names no path: write {"description": 1} or description')
+    with_id = wanted.pop("_id", None)
+    if len(set(wanted.values())) > 1:
+        raise ParameterError(name, "both takes fields in and leaves fields out: only _id may differ from the others")
+    paths = [tuple(path.split(".")) for path in wanted]
+    if not paths:
+        if with_id is None:
+            return lambda document: document
+        paths, takes_in = [("_id",)], with_id
+    else:
+        takes_in = next(iter(wanted.values()))
+        if takes_in == (with_id is not False):
+            paths.append(("_id",))
+    return functools.partial(_taken_in if takes_in else _left_out, paths)
+
+
+def _taken_in(paths: Sequence[tuple[str, ...]], value: Any) -> Any:
+    if isinstance(value, list):
+        return [_taken_in(paths, member) for member in value if isinstance(member, dict | list)]
+    taken = {}
+    for name, member in value.items():
+        inner = [path[1:] for path in paths if path[0] == name]
+        if () in inner:
+            taken[name] = member
+        elif inner and isinstance(member, dict | list):
+            taken[name] = _taken_in(inner, member)
+    return taken
+
+
+def _left_out(paths: Sequence[tuple[str, ...]], value: Any) -> Any:
+    if isinstance(value, list):
+        return [_left_out(paths, member) if isinstance(member, dict | list) else member for member in value]
+    left = {}
+    for name, member in value.items():
+        inner = [path[1:] for path in paths if path[0] == name]
+        if () in inner:
+            continue
+        left[name] = _left_out(inner, member) if inner and isinstance(member, dict | list) else member
+    return left
+
+
+# Pages
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One page: documents with their cursors, and whether there are others on either side."""
+
+    edges: tuple[tuple[str, Stored], ...]
+    has_next: bool
+    has_previous: bool
+
+
+def page(
+    documents: list[Stored],
+    order: Order,
+    *,
+    first: int | None = None,
+    last: int | None = None,
+    after: str | None = None,
+    before: str | None = None,
+) -> Connection:
+    """The page that the cursors name of `documents`, which are in `order` (Relay's connections).
+
+    A cursor holds the place in the order, not a number or a document: documents that come and go elsewhere do not
+    move it, and it stays when its own document is deleted. Raises ParameterError.
+    """
+    if first is None and last is None:
+        first = USUAL
+    placed = functools.partial(_place, order=order)
+    start, end = 0, len(documents)
+    # The cursor's own place is behind `after` and before `before`.
+    if after is not None:
+        start = bisect.bisect_right(documents, _read_cursor("after", after, order), key=placed)
+    if before is not None:
+        end = bisect.bisect_left(documents, _read_cursor("before", before, order), key=placed)
+    end = max(start, end)
+    if first is not None:
+        end = min(end, start + first)
+    if last is not None:
+        start = max(start, end - last)
+    edges = tuple((_cursor(stored, order), stored) for stored in documents[start:end])
+    return Connection(edges, has_next=end < len(documents), has_previous=start > 0)
+
+
+@functools.total_ordering
+class _Place:
+    """Where in an order something stands."""
+
+    __slots__ = ("_keys", "_order")
+
+    def __init__(self, values: list[Any], order: Order) -> None:
+        self._keys = [_key(value) for value in values]
+        self._order = order
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Place) and self._keys == other._keys
+
+    def __lt__(self, other: "_Place") -> bool:
+        for mine, theirs, (_, descends) in zip(self._keys, other._keys, self._order.paths, strict=True):
+            if mine != theirs:
+                return (mine < theirs) is not descends
+        return False
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def _values(stored: Stored, order: Order) -> list[Any]:
+    return [_sort_value(stored.content, path, descends) for path, descends in order.paths]
+
+
+def _place(stored: Stored, order: Order) -> _Place:
+    return _Place(_values(stored, order), order)
+
+
+def _cursor(stored: Stored, order: Order) -> str:
+    text = json.dumps([order.fingerprint, *_values(stored, order)], default=_dated, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _dated(value: Any) -> Any:
+    return {"$date": as_utc(value).isoformat()}
+
+
+def _read_cursor(name: str, cursor: str, order: Order) -> _Place:
+    problem = ParameterError(name, "is not a cursor that this service gave for this sort")
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        values, _ = loads_strictly(text)
+        values = from_extended_json(values)
+    except (binascii.Error, ValueError, RecursionError):
+        raise problem from None
+    if not isinstance(values, list) or len(values) != len(order.paths) + 1 or values[0] != order.fingerprint:
+        raise problem
+    return _Place(values[1:], order)

@@ -1,0 +1,255 @@
+"""A store in a MongoDB collection. Learning Locker's own `statementForwarding` can be used in place.
+
+Documents look as Learning Locker's do: ids are ObjectIds and times dates, where they have that form. What is this
+service's own stands in one field, `_registry`: a revision, and the sealed secrets, in whose places the document has
+redactions. A document that Learning Locker wrote has its secrets in the clear; they are hidden when it is read, and
+sealed when it is next changed here, or by `python -m registry rotate`.
+"""
+
+import hashlib
+import os
+import random
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from bson import ObjectId
+from bson.errors import BSONError, InvalidDocument
+from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError, InvalidURI, PyMongoError, WriteError
+from pymongo.uri_parser import parse_uri
+
+from registry import hidden
+from registry.access import Client
+from registry.credentials import StoredClient
+from registry.documents import FaultyDocumentError, rfc3339
+from registry.store import Change, Draft, IdTakenError, NoSuchDocumentError, Snapshot, Stored, StoreError
+from transforms.forwarders import Fault
+from transforms.query.extended import parse_date
+
+JsonObject = dict[str, Any]
+T = TypeVar("T")
+
+USERNAME: Final = "REGISTRY_MONGODB_USERNAME"
+PASSWORD: Final = "REGISTRY_MONGODB_PASSWORD"  # noqa: S105 - a variable's name
+COLLECTION: Final = "statementForwarding"
+
+_OURS: Final = "_registry"
+_IDS: Final = ("_id", "organisation", "owner", "lrs_id")
+_DATES: Final = ("createdAt", "updatedAt")
+_OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
+_TRIES: Final = 200
+
+
+def mongo_store(url: str, environment: Mapping[str, str] | None = None) -> "MongoStore":
+    """The store at `mongodb://host/database[.collection]`, user and password from the environment. StoreError."""
+    environment = os.environ if environment is None else environment
+    try:
+        parsed = parse_uri(url, validate=True)
+    except (InvalidURI, ValueError, PyMongoError):
+        # pymongo's own message may hold the whole url.
+        raise StoreError(
+            "the store's url cannot be read: mongodb://host:port/database[.collection][?options]"
+        ) from None
+    if parsed["username"] is not None or parsed["password"] is not None:
+        raise StoreError(f"the store's url holds a user: leave it out, and set {USERNAME} and {PASSWORD}")
+    if not parsed["database"]:
+        raise StoreError("the store's url names no database: mongodb://host:port/database[.collection]")
+    name = parsed["collection"] or COLLECTION
+    login: dict[str, Any] = {"username": environment.get(USERNAME), "password": environment.get(PASSWORD)}
+    # The collection is no part of the url that the driver knows.
+    bare = url.replace(f"/{parsed['database']}.{parsed['collection']}", f"/{parsed['database']}", 1)
+    given = {name: value for name, value in login.items() if value}
+    if "serverSelectionTimeoutMS" not in parsed["options"]:
+        given["serverSelectionTimeoutMS"] = 10_000
+    try:
+        client: MongoClient[JsonObject] = MongoClient(bare, tz_aware=True, **given)
+    except PyMongoError as error:
+        raise StoreError(f"the store cannot be opened: {type(error).__name__}") from None
+    return MongoStore(client[parsed["database"]][name])
+
+
+class MongoStore:
+    """The store in `collection`, and what belongs to it in two more: `..._registry_clients`, `..._registry_deleted`."""
+
+    def __init__(self, collection: Collection[JsonObject]) -> None:
+        self._forwarders = collection
+        self._clients = collection.database[f"{collection.name}_registry_clients"]
+        self._deleted = collection.database[f"{collection.name}_registry_deleted"]
+        self._writing = threading.Lock()
+
+    def get(self, document_id: str) -> Stored | None:
+        with _store_errors():
+            raw = self._forwarders.find_one({"_id": _either(document_id)})
+        return None if raw is None else _stored(raw)
+
+    def snapshot(self, organisation: str | None) -> Snapshot:
+        query = {} if organisation is None else {"organisation": _either(organisation)}
+        with _store_errors():
+            found = [_stored(raw) for raw in self._forwarders.find(query)]
+        found.sort(key=lambda stored: stored.id)
+        digest = hashlib.sha256("\n".join(f"{stored.id} {stored.revision}" for stored in found).encode())
+        return Snapshot(digest.hexdigest()[:16], found)
+
+    def create(self, draft: Draft, by: str) -> Stored:
+        raw = _raw(draft)
+        with _store_errors():
+            before = self._deleted.find_one({"_id": draft.id})
+            # An id that another organisation used stays theirs: receipts of its deliveries go by it.
+            if before is not None and before["organisation"] != draft.organisation:
+                raise IdTakenError
+            # The id may stand there in its other form.
+            if self._forwarders.find_one({"_id": _either(draft.id)}) is not None:
+                raise IdTakenError
+            try:
+                self._forwarders.insert_one(raw)
+            except DuplicateKeyError:
+                raise IdTakenError from None
+            except (WriteError, InvalidDocument, BSONError, OverflowError) as error:
+                raise _unstorable(draft, error) from None
+        return _stored(raw)
+
+    def update(self, document_id: str, change: Change, by: str) -> Stored:
+        def put(raw: JsonObject) -> Stored | None:
+            draft = change(_stored(raw))
+            new = {**_raw(draft), "_id": raw["_id"]}
+            try:
+                done = self._forwarders.replace_one(_unchanged(raw), new).matched_count
+            except (WriteError, InvalidDocument, BSONError, OverflowError) as error:
+                raise _unstorable(draft, error) from None
+            return _stored(new) if done else None
+
+        return self._with_latest(document_id, put)
+
+    def delete(self, document_id: str, check: Callable[[Stored], None], by: str) -> None:
+        def remove(raw: JsonObject) -> bool | None:
+            stored = _stored(raw)
+            check(stored)
+            self._deleted.replace_one(
+                {"_id": stored.id}, {"_id": stored.id, "organisation": stored.organisation}, upsert=True
+            )
+            return self._forwarders.delete_one(_unchanged(raw)).deleted_count > 0 or None
+
+        self._with_latest(document_id, remove)
+
+    def _with_latest(self, document_id: str, attempt: Callable[[JsonObject], T | None]) -> T:
+        """`attempt` with the document as it is, again for as long as it gives None: somebody else was faster."""
+        # Threads of one process take turns: only other processes can be faster.
+        with self._writing, _store_errors():
+            for _ in range(_TRIES):
+                raw = self._forwarders.find_one({"_id": _either(document_id)})
+                if raw is None:
+                    raise NoSuchDocumentError
+                done = attempt(raw)
+                if done is not None:
+                    return done
+                time.sleep(random.random() * 0.02)  # noqa: S311 - to get out of step with the others
+        raise StoreError(f"{document_id} is changed by others all the time: try again")
+
+    def client(self, key: str) -> StoredClient | None:
+        with _store_errors():
+            raw = self._clients.find_one({"_id": key})
+        return None if raw is None else _client(raw)
+
+    def clients(self) -> Sequence[StoredClient]:
+        with _store_errors():
+            found = [_client(raw) for raw in self._clients.find({})]
+        return sorted(found, key=lambda stored: (stored.client.organisation, stored.created_at, stored.client.key))
+
+    def add_client(self, client: StoredClient) -> None:
+        one = client.client
+        row = {
+            "_id": one.key,
+            "secret_hash": client.secret_hash,
+            "organisation": one.organisation,
+            "user": one.user,
+            "scopes": sorted(one.scopes),
+            "created_at": rfc3339(datetime.now(UTC)),
+        }
+        with _store_errors():
+            self._clients.insert_one(row)
+
+    def remove_client(self, key: str) -> bool:
+        with _store_errors():
+            return self._clients.delete_one({"_id": key}).deleted_count > 0
+
+    def check(self) -> None:
+        with _store_errors():
+            self._forwarders.find_one({}, {"_id": 1})
+
+    def close(self) -> None:
+        self._forwarders.database.client.close()
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except PyMongoError as error:
+        # The driver's messages name hosts and options; its type says enough for an answer.
+        raise StoreError(f"the MongoDB store does not answer: {type(error).__name__}") from error
+
+
+def _unstorable(draft: Draft, error: Exception) -> FaultyDocumentError:
+    return FaultyDocumentError(
+        [Fault(draft.id, "the store", "", f"cannot be stored in MongoDB: {type(error).__name__}")]
+    )
+
+
+def _either(text: str) -> Any:
+    """An id in both of its forms, for a query."""
+    return {"$in": [ObjectId(text), text]} if _OBJECT_ID.fullmatch(text) else text
+
+
+def _unchanged(raw: JsonObject) -> JsonObject:
+    """Finds the document only as it was read: by our revision, and by the time that Learning Locker's changes leave."""
+    ours = raw.get(_OURS)
+    revision = {_OURS: {"$exists": False}} if ours is None else {f"{_OURS}.revision": ours["revision"]}
+    seen = {"updatedAt": raw["updatedAt"]} if "updatedAt" in raw else {"updatedAt": {"$exists": False}}
+    return {"_id": raw["_id"], **revision, **seen}
+
+
+def _stored(raw: JsonObject) -> Stored:
+    ours = raw.get(_OURS) or {}
+    document = {name: _from_bson(value) for name, value in raw.items() if name != _OURS}
+    shown, unsealed = hidden.split(document)
+    seen = f"{ours.get('revision', '')} {document.get('updatedAt')} {document.get('__v')}"
+    revision = hashlib.sha256(seen.encode()).hexdigest()[:16]
+    return Stored(shown, ours.get("sealed"), revision, tuple(unsealed))
+
+
+def _raw(draft: Draft) -> JsonObject:
+    raw: JsonObject = dict(draft.content)
+    for name in _IDS:
+        if isinstance(raw.get(name), str) and _OBJECT_ID.fullmatch(raw[name]):
+            raw[name] = ObjectId(raw[name])
+    for name in _DATES:
+        date = parse_date(raw[name]) if isinstance(raw.get(name), str) else None
+        if date is not None:
+            raw[name] = date
+    return {**raw, _OURS: {"revision": secrets.token_hex(8), "sealed": draft.sealed}}
+
+
+def _from_bson(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _from_bson(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_from_bson(member) for member in value]
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    return value if isinstance(value, float) else str(value)
+
+
+def _client(raw: JsonObject) -> StoredClient:
+    client = Client(raw["_id"], raw["organisation"], raw["user"], frozenset(raw["scopes"]))
+    return StoredClient(client, raw["secret_hash"], raw["created_at"])

@@ -1,0 +1,263 @@
+"""Trying a forwarder out: which forwarders a record would reach and why, and one sample record on its real way."""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from registry.documents import FaultyDocumentError
+from schemas import Record
+from schemas.record import Kind, decode_record, timestamp_text
+from transforms.delivery import aws, http
+from transforms.delivery.aws import StreamLimits
+from transforms.delivery.engine import Deliveries
+from transforms.delivery.firehose import FirehoseSink
+from transforms.delivery.http import AiohttpSink
+from transforms.delivery.kinesis import KinesisSink
+from transforms.delivery.model import BatchSink, Item, Settlement
+from transforms.delivery.policy import DeliverySettings
+from transforms.forwarders import Document, Fault, Forwarder, HttpTarget, KinesisTarget, Rules, check_document, resolve
+from transforms.query import ForwarderIndex, compile_query
+from transforms.statement import StatementBuilder, encode_payload, query_document
+
+JsonObject = dict[str, Any]
+
+AT_ONCE: Final = 4
+"""Trials that run at a time: each may wait for a slow receiver."""
+
+_SETTINGS: Final = DeliverySettings(max_backoff=1.0, outage_budget=10.0, grace=1.0)
+_STATEMENTS: Final = StatementBuilder()
+
+_SESSION: Final = {
+    "session_id": "f4e854f4-3324-4395-beec-1650b522007a",
+    "activity_id": "activity_1234567890",
+    "user_id": "sample-user",
+}
+_MESSAGES: Final[dict[Kind, JsonObject]] = {
+    "event": {"event": "session-completed", **_SESSION, "time": "2020-02-17 15:11:43"},
+    "status": {
+        "user_id": _SESSION["user_id"],
+        "activity_id": _SESSION["activity_id"],
+        "num_attempted": 9,
+        "num_questions": 10,
+        "session_id": _SESSION["session_id"],
+        "session_duration": 8,
+        "status": "Completed",
+        "dt_started": "2020-02-17T15:03:23Z",
+        "dt_completed": "2020-02-17T15:11:43Z",
+    },
+    "score": {
+        "user_id": _SESSION["user_id"],
+        "activity_id": _SESSION["activity_id"],
+        "session_id": _SESSION["session_id"],
+        "score": 9,
+        "max_score": 10,
+        "subscores": [],
+        "status": "Completed",
+    },
+}
+
+
+class RecordError(ValueError):
+    """What was given is no record. The text says why."""
+
+
+class BusyError(Exception):
+    """As many trials as may run at a time do."""
+
+
+def sample_record(kind: Kind, organisation: str | None, lrs_id: str | None) -> Record:
+    """A record as the contract documents it, of nobody, with a new id: no receiver takes it for a repetition."""
+    message = _MESSAGES[kind]
+    return Record(
+        id=str(uuid.uuid4()),
+        kind=kind,
+        organisation=organisation,
+        lrs_id=lrs_id,
+        user_id=message["user_id"],
+        timestamp=int(time.time() * 1000),
+        record_id="sample",
+        place=0,
+        message=message,
+        body=msgspec.json.encode(message),
+        metadata={"sample": True},
+    )
+
+
+def read_record(content: JsonObject, organisation: str) -> Record:
+    """The record in `content`: a line of `--write_records jsonl`, or the message alone. Raises RecordError.
+
+    Its organisation is that of who asks: records of others reach none of the forwarders they may see.
+    """
+    kind = "event" if "event" in content else "status" if "num_attempted" in content else "score"
+    envelope: JsonObject = {
+        "id": str(uuid.uuid4()),
+        "kind": kind,
+        "lrs_id": None,
+        "timestamp": timestamp_text(int(time.time() * 1000)),
+        "record_id": "",
+        "place": 0,
+        "metadata": {},
+    }
+    try:
+        record = decode_record(msgspec.json.encode({**envelope, **content, "organisation": organisation}))
+        _STATEMENTS.statement(record)
+    except KeyError as error:
+        raise RecordError(f"is no record: its message has no {error.args[0]}") from None
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise RecordError(f"is no record: {error}") from None
+    return record
+
+
+def matching(record: Record, documents: Iterable[JsonObject], rules: Rules) -> list[JsonObject]:
+    """For each document whether it would get the record, and what decided. Judged as the job judges.
+
+    `documents` may have redactions for secrets: those have no part in it.
+    """
+    document = query_document(record, _STATEMENTS.statement(record))
+    answers = []
+    for content in documents:
+        answer: JsonObject = {"_id": content["_id"], "active": content.get("active") is True}
+        forwarder, problem = _matchable(content, rules)
+        if forwarder is None:
+            answers.append({**answer, "reached": False, "reason": problem})
+            continue
+        found = ForwarderIndex([forwarder]).matching(document)
+        reached = bool(found.matched)
+        reason = _out_of_scope(forwarder, record) or str(compile_query(forwarder.query).explain(document))
+        if not answer["active"]:
+            reached, reason = False, f"the forwarder is not active; its query: {reason}"
+        answers.append({**answer, "reached": reached, "reason": reason})
+    return answers
+
+
+def _matchable(content: JsonObject, rules: Rules) -> tuple[Forwarder | None, str]:
+    """The forwarder a document is as far as matching goes: where it sends to is left out."""
+    known = ("_id", "organisation", "lrs_id", "query", "active")
+    bare = {name: content[name] for name in known if name in content}
+    bare |= {"active": True, "configuration": {"url": "matching.invalid"}}
+    checked = check_document(Document("the store", bare), rules)
+    return checked.forwarder, "; ".join(f"{fault.field} {fault.message}" for fault in checked.faults)
+
+
+def _out_of_scope(forwarder: Forwarder, record: Record) -> str | None:
+    for name, wanted, found in (
+        ("organisation", forwarder.organisation, record.organisation),
+        ("lrs_id", forwarder.lrs_id, record.lrs_id),
+    ):
+        if wanted is not None and wanted != found:
+            return f"not in scope: {name} is {found!r}, the forwarder's is {wanted!r}"
+    return None
+
+
+@dataclass
+class Trials:
+    """Sends samples. `allow_networks`: CIDRs that HTTP may reach though they are private, as for the job."""
+
+    rules: Rules
+    allow_networks: Sequence[str] = ()
+    _free: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(AT_ONCE), repr=False)
+
+    def send(self, document: JsonObject, kind: Kind | None) -> JsonObject:
+        """Send one sample through the job's own delivery, one attempt; what became of it.
+
+        document: whole, with its secrets; one that is not active is tried as if it were. kind: of the sample; None:
+        one that the query matches, if there is one. Raises FaultyDocumentError, BusyError.
+        """
+        if not self._free.acquire(blocking=False):
+            raise BusyError
+        try:
+            forwarder = self._forwarder(document)
+            limits = self._look_ahead(forwarder)
+            record, matches = _chosen(forwarder, kind)
+            return {"matches": matches, "receipt": self._deliver(forwarder, record, limits)}
+        finally:
+            self._free.release()
+
+    def _forwarder(self, document: JsonObject) -> Forwarder:
+        checked = check_document(Document("the store", {**document, "active": True}), self.rules)
+        if checked.forwarder is None:
+            raise FaultyDocumentError(checked.faults, checked.warnings)
+        resolution = resolve([checked.forwarder], self.rules.references)
+        if resolution.faults:
+            raise FaultyDocumentError(resolution.faults)
+        # One attempt tells what there is to tell, and somebody is waiting for the answer.
+        return replace(resolution.forwarders[0], max_retries=0)
+
+    def _look_ahead(self, forwarder: Forwarder) -> Mapping[str, StreamLimits]:
+        if isinstance(forwarder.target, HttpTarget):
+            if faults := http.preflight([forwarder], self.allow_networks).faults:
+                raise FaultyDocumentError(faults)
+            return {}
+        streams = aws.preflight([forwarder])
+        if streams.faults:
+            raise FaultyDocumentError(
+                [Fault(forwarder.id, "AWS", "kinesisOptions", str(one)) for one in streams.faults]
+            )
+        return streams.limits
+
+    def _deliver(self, forwarder: Forwarder, record: Record, limits: Mapping[str, StreamLimits]) -> JsonObject:
+        payload = encode_payload(record, forwarder.payload, lambda: _STATEMENTS.statement(record))
+        settled: list[Settlement] = []
+        deliveries = Deliveries(
+            [forwarder],
+            settled.extend,
+            _SETTINGS,
+            http_sink=partial(AiohttpSink, allow_networks=self.allow_networks),
+            batch_sink=partial(_batch_sink, limits=limits),
+        )
+        try:
+            deliveries.submit([Item(forwarder.id, record, payload, forwarder.payload)])
+            deliveries.drain()
+        finally:
+            deliveries.close()
+        return _receipt(settled[0], payload)
+
+
+def _chosen(forwarder: Forwarder, kind: Kind | None) -> tuple[Record, bool]:
+    """A sample of the kind, or the first that the query matches, and whether it matches."""
+    query = compile_query(forwarder.query)
+    kinds: Sequence[Kind] = ("event", "status", "score") if kind is None else (kind,)
+    samples = [sample_record(each, forwarder.organisation, forwarder.lrs_id) for each in kinds]
+    for sample in samples:
+        if query.matches(query_document(sample, _STATEMENTS.statement(sample))):
+            return sample, True
+    return samples[0], False
+
+
+def _receipt(settlement: Settlement, payload: bytes) -> JsonObject:
+    item, outcome = settlement.item, settlement.outcome
+    return {
+        "forwarder_id": item.forwarder_id,
+        "id": item.record.id,
+        "user_id": item.record.user_id,
+        "kind": item.record.kind,
+        "outcome": "delivered" if settlement.delivered else "dead_lettered",
+        "attempts": item.attempts,
+        "status": outcome.status,
+        "shard": outcome.shard,
+        "sequence_number": outcome.sequence_number,
+        "ambiguous": item.ambiguous or outcome.ambiguous,
+        "first_attempt": _time(item.first_attempt),
+        "last_attempt": _time(item.last_attempt),
+        "reason": outcome.reason or None,
+        "response": outcome.response,
+        "payload": payload.decode(),
+    }
+
+
+def _time(epoch_ms: int | None) -> str | None:
+    return None if epoch_ms is None else timestamp_text(epoch_ms)
+
+
+def _batch_sink(forwarder: Forwarder, limits: Mapping[str, StreamLimits]) -> BatchSink:
+    if not isinstance(forwarder.target, KinesisTarget):
+        raise TypeError(f"forwarder {forwarder.id} is no Kinesis forwarder")
+    if forwarder.target.service == "firehose":
+        return FirehoseSink(forwarder.target)
+    return KinesisSink(forwarder.target, limits.get(forwarder.id))

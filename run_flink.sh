@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The job of run_local.sh on a Flink cluster of this machine: one JobManager, two TaskManagers, user code in a pool of
+# workers. First as it is, then with one TaskManager killed while records are sent. Arguments go to both; --help.
+#
+# Needs Java 17 and Maven. Downloads, once, into .local-flink: from PyPI, Flink's distribution (apache-flink-libraries,
+# 230 MB); from Maven Central, what Beam's job server for Flink is made of (150 MB, see local/flink/pom.xml).
+set -euo pipefail
+cd "$(dirname "$0")"
+FLINK=1.19.3
+for tool in java mvn; do
+    command -v "$tool" >/dev/null || { echo "run_flink: $tool is not installed" >&2; exit 1; }
+done
+. ./.setup_venv.sh local
+
+dist=.local-flink/flink-$FLINK
+if [ ! -d "$dist" ]; then
+    echo "Downloading apache-flink-libraries $FLINK from PyPI (230 MB) ..." >&2
+    mkdir -p .local-flink/download "$dist.part"
+    pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: --dest .local-flink/download \
+        "apache-flink-libraries==$FLINK"
+    tar -xzf ".local-flink/download/apache-flink-libraries-$FLINK.tar.gz" -C "$dist.part" --strip-components=2 \
+        "apache-flink-libraries-$FLINK/deps/lib"
+    rm -r .local-flink/download
+    mv "$dist.part" "$dist"
+fi
+jar=local/flink/target/flink-job-server.jar
+if [ ! -f "$jar" ] || [ local/flink/pom.xml -nt "$jar" ]; then
+    echo "Building $jar: its parts come from Maven Central (150 MB) ..." >&2
+    mvn -B -q -f local/flink/pom.xml package
+fi
+
+python -m local.flink --distribution "$dist" --job_server_jar "$jar" "$@"
+echo
+python -m local.flink --distribution "$dist" --job_server_jar "$jar" --kill "$@"

@@ -1,0 +1,149 @@
+"""The same job on Flink: an embedded cluster in Beam's job server, user code in workers of the launching process.
+
+Skipped where there is no Java or no job server jar. FLINK_JOB_SERVER_JAR names the jar; without it, it is the one that
+`mvn -f local/flink/pom.xml package` leaves.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from pipeline.sample import main as sample
+from tests.laboratory.http_fault_server import Answer, scripted
+from tests.pipeline.conftest import Receiver, Workshop
+from tests.pipeline.test_job import ROOT, by_user, http_forwarder, read_stream, sessions
+
+JAR = Path(os.environ.get("FLINK_JOB_SERVER_JAR", ROOT / "local/flink/target/flink-job-server.jar"))
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("java") is None, reason="Flink needs Java (17)"),
+    pytest.mark.skipif(not JAR.exists(), reason=f"no {JAR}: `mvn -q -f local/flink/pom.xml package` makes it"),
+]
+
+
+def flink(workshop: Workshop, output: Path, *more: str) -> "subprocess.Popen[str]":
+    """The job on Flink, started; a process of its own, since the job server lives as long as its launcher."""
+    command = [sys.executable, "-m", "pipeline", *workshop.arguments("--input", str(workshop.path / "in" / "*"))]
+    command[command.index("--runner=DirectRunner")] = "--runner=FlinkRunner"
+    command[command.index("--output") + 1] = str(output)
+    command += ["--flink_master=[local]", "--environment_type=LOOPBACK", f"--flink_job_server_jar={JAR}", *more]
+    return subprocess.Popen(  # noqa: S603
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+@pytest.fixture
+def started() -> Iterator[list["subprocess.Popen[str]"]]:
+    """Processes that a test starts; at its end none is left, nor the Java that one of them started."""
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def record_lines(output: Path) -> list[bytes]:
+    return sorted(line for part in (output / "records").iterdir() for line in part.read_bytes().splitlines())
+
+
+def counts(report: dict[str, Any]) -> dict[str, Any]:
+    """What a report says of the input, the records and each forwarder, without times and what depends on chance."""
+    changing = {"run_id", "started", "elapsed_seconds", "runner"}
+    kept = {name: value for name, value in report.items() if name not in changing}
+    kept["forwarders"] = [
+        {
+            name: entry[name]
+            for name in ("id", "matched", "delivered", "already_delivered", "dead_letter_reasons", "pending")
+        }
+        for entry in report["forwarders"]
+    ]
+    return kept
+
+
+def test_flink_gives_the_same_records_ids_books_and_order(
+    workshop: Workshop, receiver: Receiver, aws: boto3.Session, started: list["subprocess.Popen[str]"]
+) -> None:
+    kinesis = aws.client("kinesis")
+    (workshop.path / "in").mkdir()
+    for part in ("1", "2"):
+        file = str(workshop.path / "in" / f"{part}.jsonl")
+        assert not sample(["--sessions=60", f"--seed={part}", "--invalid=0.01", f"--output={file}"])
+
+    def documents(run: str) -> list[dict[str, Any]]:
+        kinesis.create_stream(StreamName=run, ShardCount=2)
+        stream = {"service": "streams", "streamName": run, "awsRegion": "us-east-1"}
+        return [
+            http_forwarder(receiver, "http", configuration={"url": receiver.url(run)}),
+            http_forwarder(
+                receiver, "refused", query='{"kind": "score"}', configuration={"url": receiver.url("refused")}
+            ),
+            {"_id": "stream", "active": True, "configuration": {"protocol": "Kinesis"}, "kinesisOptions": stream},
+        ]
+
+    receiver.script = lambda arrival: Answer(400) if "/refused" in arrival.request_line else Answer(200)
+    workshop.write_forwarders(*documents("direct"))
+    assert workshop.run("--write_records=jsonl") == 3
+    workshop.write_forwarders(*documents("flink"))
+    output = workshop.path / "flink"
+    job = flink(workshop, output, "--write_records=jsonl", "--parallelism=2")
+    started.append(job)
+    _, trouble = job.communicate(timeout=120)
+
+    assert job.returncode == 3, trouble
+    assert record_lines(output) == record_lines(workshop.output)
+    report = json.loads((output / "report.json").read_text())
+    assert report["balanced"] is True
+    direct = workshop.report()
+    for each in (report, direct):
+        each["forwarder_documents"] = None  # the documents name another stream and path
+    assert counts(report) == counts(direct)
+    arrived = {
+        path: [(arrival.user, arrival.key) for arrival in receiver.log if f"/{path} " in arrival.request_line]
+        for path in ("direct", "flink")
+    }
+    assert len(arrived["flink"]) == direct["forwarders"][0]["delivered"] > 100
+    assert by_user(arrived["flink"]) == by_user(arrived["direct"])
+    assert by_user(read_stream(kinesis, "flink")) == by_user(read_stream(kinesis, "direct"))
+    assert not list((output / "receipts").glob("*.journal")), "every journal is a part at the end"
+
+
+def test_ctrl_c_stops_a_run_on_flink_in_good_order_and_the_next_goes_on(
+    workshop: Workshop, receiver: Receiver, started: list["subprocess.Popen[str]"]
+) -> None:
+    taken = 40
+    receiver.script = lambda arrival: Answer() if len(receiver.log) < taken else Answer(fault="hold")
+    workshop.write_activity(sessions(30))
+    workshop.write_forwarders(http_forwarder(receiver))
+    output = workshop.path / "flink"
+    job = flink(workshop, output)
+    started.append(job)
+    receiver.wait_for(taken + 1)
+    job.send_signal(signal.SIGINT)
+    assert job.stderr is not None
+    assert any("taking no more records" in line for line in job.stderr)
+    receiver.release()
+    told, trouble = job.communicate(timeout=60)
+
+    assert job.returncode == 1, trouble
+    assert "stopped before the end" in told
+    report = json.loads((output / "report.json").read_text())
+    (account,) = report["forwarders"]
+    assert report["balanced"] is True
+    assert account["pending"] > 0
+    assert account["delivered"] == len(receiver.stored())
+
+    receiver.script = scripted()
+    assert workshop.run("--output", str(output)) == 0
+    keys = [key for _, key in receiver.stored()]
+    assert len(keys) == len(set(keys)) == 120

@@ -1,0 +1,135 @@
+"""Scheduled runs: `--state` between them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.lock import OutputLock
+from tests.laboratory.http_fault_server import scripted
+from tests.pipeline.conftest import Receiver, Workshop
+from tests.pipeline.test_job import by_user, http_forwarder, of_user, sessions
+from tests.transforms.build import response
+
+
+@pytest.fixture
+def scheduled(workshop: Workshop) -> tuple[str, str]:
+    return "--state", str(workshop.path / "state")
+
+
+def current(workshop: Workshop) -> bytes:
+    return (workshop.path / "state" / "current.json").read_bytes()
+
+
+def test_two_days_in_two_runs_send_what_one_run_sends(
+    workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str]
+) -> None:
+    both = sessions(12)
+    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_activity([each for each in both if each.action != "SUBMIT"], "monday.jsonl")
+    assert workshop.run(*scheduled) == 0
+    assert workshop.account("http")["delivered"] == 12
+    workshop.write_activity([each for each in both if each.action == "SUBMIT"], "tuesday.jsonl")
+    assert workshop.run(*scheduled, "--write_records=jsonl") == 0
+
+    report = workshop.report()
+    assert report["input"]["files"] == 1
+    assert report["forwarders"][0]["delivered"] == 36
+    assert report["forwarders"][0]["already_delivered"] == 0
+    (monday,) = {record["dt_started"] for record in workshop.records("status")}
+    assert monday == "2020-02-17T00:00:00Z"
+    scheduled_runs = by_user(receiver.stored())
+    receiver.log.clear()
+    assert workshop.run("--output", str(workshop.path / "whole")) == 0
+    assert scheduled_runs == by_user(receiver.stored())
+
+
+def test_a_run_without_new_files_sends_nothing_and_one_after_a_missed_day_catches_up(
+    workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str]
+) -> None:
+    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_activity([of_user(0, "START", 0)], "1.jsonl")
+    assert workshop.run(*scheduled) == 0
+    assert workshop.run(*scheduled) == 0
+    assert workshop.report()["input"]["read"] == 0
+    workshop.write_activity([of_user(0, "RESPOND", 60, responses=[response("q", 1, 2)])], "2.jsonl")
+    workshop.write_activity([of_user(0, "SUBMIT", 120)], "3.jsonl")
+    assert workshop.run(*scheduled) == 0
+    assert workshop.report()["input"]["files"] == 2
+    assert len(receiver.stored()) == len({key for _, key in receiver.stored()}) == 4
+
+
+def test_a_file_that_has_grown_is_read_again_and_sends_only_what_is_new(
+    workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str]
+) -> None:
+    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_activity([of_user(0, "START", 0)])
+    assert workshop.run(*scheduled) == 0
+    workshop.write_activity([of_user(0, "START", 0), of_user(0, "SUBMIT", 120)])
+    assert workshop.run(*scheduled, "--output", str(workshop.path / "another")) == 0
+    assert [json.loads(arrival.body).get("event") for arrival in receiver.log] == [
+        "session-started",
+        "session-completed",
+        None,
+    ], "nothing twice, although the second output has no receipt of the first record"
+
+
+def test_a_run_that_failed_leaves_the_state_and_its_files_are_read_again(
+    workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str]
+) -> None:
+    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_activity([of_user(0, "START", 0)], "1.jsonl")
+    assert workshop.run(*scheduled) == 0
+    before = current(workshop)
+    workshop.write_lines([b"no activity"] * 3, "2.jsonl")
+    workshop.write_activity([of_user(0, "SUBMIT", 120)], "3.jsonl")
+    assert workshop.run(*scheduled) == 1
+    assert current(workshop) == before
+    assert workshop.run(*scheduled, "--max_reject_ratio=1") == 3
+    assert current(workshop) != before
+    assert len(receiver.stored()) == 3
+
+
+def test_what_could_not_be_delivered_stays_in_the_output_for_a_redrive(
+    workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str]
+) -> None:
+    receiver.script = scripted(default=[400] * 4)
+    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_activity(sessions(1))
+    assert workshop.run(*scheduled) == 3
+    assert workshop.run(*scheduled) == 0, "there is nothing new"
+    receiver.script = scripted()
+    assert workshop.redrive() == 0
+    assert len(receiver.stored()) == 4
+
+
+def test_a_dry_run_changes_nothing(workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str]) -> None:
+    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_activity(sessions(2))
+    assert workshop.run(*scheduled, "--dry_run") == 0
+    assert workshop.account("http")["matched"] == 8
+    assert [path.name for path in (workshop.path / "state").iterdir()] == [".lock"]
+    assert workshop.run(*scheduled) == 0
+    assert len(receiver.stored()) == 8
+
+
+def test_runs_that_overlap_do_not_share_a_state(
+    workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_activity(sessions(2))
+    with OutputLock(scheduled[1]):
+        assert workshop.run(*scheduled, "--output", str(workshop.path / "another")) == 1
+    assert "in use by another run" in caplog.text
+    assert not receiver.log
+
+
+def test_a_state_is_not_read_where_it_is_damaged(
+    workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_activity(sessions(1))
+    Path(scheduled[1]).mkdir()
+    (Path(scheduled[1]) / "current.json").write_text('{"version": 2}')
+    assert workshop.run(*scheduled) == 1
+    assert "of version 2" in caplog.text

@@ -1,0 +1,95 @@
+"""Whatever is sent, in the form that the service's own OpenAPI describes or not, is answered without a 5xx."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+
+from registry.access import ALL, DELIVER
+from registry.app import build
+from registry.sqlite_store import SqliteStore
+from tests.registry.conftest import House, create, house_on
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    path: Path = tmp_path_factory.mktemp("fuzz")
+    store = SqliteStore(str(path / "forwarders.db"))
+    yield house_on(store, path / "out")
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def operations(house: House) -> dict[str, Any]:
+    """What the service says of itself, by method and path."""
+    schema = schemathesis.openapi.from_asgi("/openapi.json", build(house.registry))
+    return {operation.label: operation for found in schema.get_all_operations() if (operation := found.ok())}
+
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "20"))
+"""Of each operation, as described and otherwise."""
+
+REST = "/api/v2/statementforwarding"
+FUZZED = [
+    "GET /health",
+    f"GET {REST}",
+    f"GET {REST}/count",
+    f"GET {REST}/deliveries",
+    f"POST {REST}/match",
+    f"POST {REST}",
+    f"DELETE {REST}",
+    f"GET {REST}/{{id}}",
+    f"PUT {REST}/{{id}}",
+    f"POST {REST}/{{id}}",
+    f"PATCH {REST}/{{id}}",
+    f"DELETE {REST}/{{id}}",
+    f"POST {REST}/{{id}}/test",
+    f"GET {REST}/{{id}}/deliveries",
+    "GET /api/connection/statementforwarding",
+]
+
+
+def test_every_operation_is_fuzzed(operations: dict[str, Any]) -> None:
+    assert sorted(operations) == sorted(FUZZED)
+
+
+# There is nothing in these that could be sent otherwise than described.
+UNSPOILABLE = frozenset(["GET /health", f"GET {REST}/deliveries", f"DELETE {REST}", f"DELETE {REST}/{{id}}"])
+CASES = [(label, GenerationMode.POSITIVE) for label in FUZZED] + [
+    (label, GenerationMode.NEGATIVE) for label in FUZZED if label not in UNSPOILABLE
+]
+
+
+@pytest.mark.parametrize(("label", "mode"), CASES, ids=[f"{label} {mode.value}" for label, mode in CASES])
+def test_no_request_is_answered_with_a_5xx(
+    house: House, operations: dict[str, Any], label: str, mode: GenerationMode
+) -> None:
+    credentials = house.add_client(ALL, DELIVER, user="ann")
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operations[label].as_strategy(generation_mode=mode), known=st.booleans())
+    def fuzz(case: schemathesis.Case, known: bool) -> None:
+        if known and "id" in case.path_parameters:
+            # Of what is made up, next to nothing would get as far as a document.
+            if house.store.get("known") is None:
+                create(house.client(ALL), _id="known")
+            case.path_parameters["id"] = "known"
+        response = case.call(auth=credentials)
+        case.validate_response(response, checks=[not_a_server_error])
+        assert response.status_code != 401
+
+    fuzz()

@@ -1,0 +1,247 @@
+"""Secrets: redacted on every answer, kept when the redaction is written back, sealed at rest, shown to the job."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from registry.access import ALL, DELIVER, VIEW_ALL
+from registry.connection import PATH as CONNECTION
+from registry.keyring import Keyring, KeyringError, new_key, read_keyring
+from registry.rest import PATH
+from registry.store import everything, reseal
+from tests.registry.conftest import KEY, House, create, forwarder
+from transforms.secrets import REDACTED
+
+SIGNING = ["whsec_c2VjcmV0LW9uZQ==", "whsec_c2VjcmV0LXR3bw=="]
+HIDDEN = ("hunter-token", "hunter-header", "hunter-query", *SIGNING, "hunter-key", "hunter-secret", "hunter-typo")
+FULL: dict[str, Any] = {
+    "_id": "gradebook",
+    "active": True,
+    "query": "{}",
+    "configuration": {
+        "protocol": "https",
+        "url": "receiver.example/records?token=hunter-query&empty=",
+        "authType": "token",
+        "secret": "hunter-token",
+        "headers": '{"X-Key":"hunter-header","X-Empty":""}',
+        "signingSecret": SIGNING,
+        "secert": "hunter-typo",
+    },
+    "kinesisOptions": {
+        "streamName": "s",
+        "awsRegion": "eu-west-1",
+        "awsClientKey": "hunter-key",
+        "awsClientSecret": "hunter-secret",
+    },
+}
+SHOWN_CONFIGURATION = {
+    **FULL["configuration"],
+    "url": f"receiver.example/records?token={REDACTED}&empty=",
+    "secret": REDACTED,
+    "headers": f'{{"X-Key":"{REDACTED}","X-Empty":""}}',
+    "signingSecret": [REDACTED, REDACTED],
+    "secert": REDACTED,
+}
+
+
+@pytest.fixture
+def stored(editor: TestClient) -> dict[str, Any]:
+    return create_full(editor)
+
+
+def create_full(editor: TestClient) -> dict[str, Any]:
+    answer = editor.post(PATH, json=FULL)
+    assert answer.status_code == 201, answer.text
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def full(deliverer: TestClient) -> dict[str, Any]:
+    document: dict[str, Any] = deliverer.get(f"{PATH}/gradebook", params={"secrets": "full"}).json()
+    return document
+
+
+def test_no_answer_holds_a_secret(editor: TestClient, deliverer: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    one = f"{PATH}/gradebook"
+    answers = [
+        editor.post(PATH, json=FULL),
+        editor.post(PATH, json=FULL),
+        editor.post(PATH, json={**FULL, "_id": "faulty", "query": 1, "configuration": {**FULL["configuration"],
+                                "authType": "basic auth", "basicPassword": "hunter-token\n"}}),
+        *(editor.request(method, one, json={"description": method}) for method in ("PUT", "POST", "PATCH")),
+        editor.patch(one, json={"configuration": {"maxRetries": 99}}),
+        *(client.get(path) for client in (editor, deliverer) for path in (PATH, one, CONNECTION, f"{PATH}/count")),
+        editor.get(PATH, params={"select": "configuration", "sort": "configuration.secret"}),
+        editor.get(CONNECTION, params={"sort": "configuration.secret,configuration.url,configuration.headers"}),
+        editor.post(f"{PATH}/match", json={"event": "session-started", "user_id": "u", "session_id": "s",
+                                           "activity_id": "a", "time": "2020-02-17 15:03:23"}),
+        editor.post(f"{one}/test", json={}),
+    ]  # fmt: skip
+    assert answers[0].json()["configuration"] == SHOWN_CONFIGURATION
+    for answer in answers:
+        text = answer.text + str(answer.headers)
+        assert not [secret for secret in HIDDEN if secret in text], (answer.request.method, answer.request.url)
+    assert not [secret for secret in HIDDEN if secret in caplog.text]
+
+
+@pytest.mark.parametrize(
+    ("path", "secret"),
+    [("configuration.secret", "hunter-token"), ("configuration.url", "hunter-query"),
+     ("kinesisOptions.awsClientSecret", "hunter-secret")],
+)  # fmt: skip
+def test_a_filter_cannot_find_a_secret_out(editor: TestClient, stored: dict[str, Any], path: str, secret: str) -> None:
+    def count(query: Any) -> int:
+        number: int = editor.get(f"{PATH}/count", params={"query": json.dumps(query)}).json()["count"]
+        return number
+
+    assert count({path: {"$regex": secret}}) == 0
+    assert count({path: {"$regex": "redacted"}}) == 1
+
+
+def test_writing_the_redaction_back_keeps_the_secrets(
+    editor: TestClient, deliverer: TestClient, stored: dict[str, Any]
+) -> None:
+    before = full(deliverer)
+    assert before["configuration"] == FULL["configuration"]
+    answer = editor.put(f"{PATH}/gradebook", json={**stored, "description": "edited"})
+    assert answer.status_code == 200
+    assert answer.json()["configuration"] == SHOWN_CONFIGURATION
+    after = full(deliverer)
+    assert after["description"] == "edited"
+    assert after["configuration"] == FULL["configuration"]
+    assert after["kinesisOptions"] == FULL["kinesisOptions"]
+
+
+def test_a_change_that_does_not_name_a_secret_keeps_it(
+    editor: TestClient, deliverer: TestClient, stored: dict[str, Any]
+) -> None:
+    editor.patch(f"{PATH}/gradebook", json={"configuration": {"maxRetries": 2}})
+    assert full(deliverer)["configuration"] == {**FULL["configuration"], "maxRetries": 2}
+
+
+def test_secrets_are_replaced_one_by_one_the_others_stay(
+    editor: TestClient, deliverer: TestClient, stored: dict[str, Any]
+) -> None:
+    changes = {
+        "url": f"receiver.example/new?more=1&token={REDACTED}",
+        "headers": json.dumps({"X-New": "v", "x-key": REDACTED}),
+        "secret": "another",
+        "signingSecret": [SIGNING[1], REDACTED],
+    }
+    assert editor.patch(f"{PATH}/gradebook", json={"configuration": changes}).status_code == 200
+    configuration = full(deliverer)["configuration"]
+    assert configuration["url"] == "receiver.example/new?more=1&token=hunter-query"
+    assert json.loads(configuration["headers"]) == {"X-New": "v", "x-key": "hunter-header"}
+    assert configuration["secret"] == "another"
+    assert configuration["signingSecret"] == [SIGNING[1], SIGNING[1]]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"configuration": {"basicPassword": REDACTED}}, "configuration.basicPassword"),
+        ({"configuration": {"url": f"receiver.example/?other={REDACTED}"}}, "configuration.url"),
+        ({"configuration": {"headers": json.dumps({"X-Other": REDACTED})}}, "configuration.headers.X-Other"),
+        ({"configuration": {"signingSecret": [REDACTED]}}, "configuration.signingSecret[0]"),
+        ({"active": False, "configuration": {"basicPassword": "***"}}, "configuration.basicPassword"),
+    ],
+)
+def test_a_redaction_of_nothing_is_refused(
+    editor: TestClient, stored: dict[str, Any], change: dict[str, Any], field: str
+) -> None:
+    answer = editor.patch(f"{PATH}/gradebook", json=change)
+    assert answer.status_code == 422
+    assert field in [fault["field"] for fault in answer.json()["faults"]]
+
+
+def test_a_secret_can_be_taken_away(editor: TestClient, deliverer: TestClient, stored: dict[str, Any]) -> None:
+    editor.patch(f"{PATH}/gradebook", json={"configuration": {"authType": "no auth", "secret": None}})
+    assert "secret" not in full(deliverer)["configuration"]
+
+
+# Who may read them
+
+
+def test_secrets_are_for_the_deliver_scope_alone(house: House, stored: dict[str, Any]) -> None:
+    for scopes in ((ALL,), (VIEW_ALL,)):
+        for path in (PATH, f"{PATH}/gradebook"):
+            assert house.client(*scopes).get(path, params={"secrets": "full"}).status_code == 403
+    job = house.client(VIEW_ALL, DELIVER)
+    assert job.get(PATH, params={"secrets": "full"}).json()[0]["configuration"] == FULL["configuration"]
+    assert job.get(PATH).json()[0]["configuration"] == SHOWN_CONFIGURATION
+
+
+def test_secrets_are_shown_over_tls_or_loopback_only(house: House, stored: dict[str, Any]) -> None:
+    def status(address: str, base_url: str = "http://service", **headers: str) -> int:
+        client = house.client(ALL, DELIVER, address=address, base_url=base_url)
+        return client.get(PATH, params={"secrets": "full"}, headers=headers).status_code
+
+    assert status("127.0.0.1") == 200
+    assert status("::1") == 200
+    assert status("10.0.0.7") == 403
+    assert status("10.0.0.7", "https://service") == 200
+    # Through a proxy on this machine, which nobody named, everybody comes from loopback.
+    assert status("127.0.0.1", **{"X-Forwarded-For": "10.0.0.7"}) == 403
+    assert status("10.0.0.7", **{"X-Forwarded-Proto": "https"}) == 403
+
+
+# At rest
+
+
+def test_no_secret_is_in_the_stores_files(editor: TestClient, stored: dict[str, Any], sqlite_path: Path) -> None:
+    files = [path.read_bytes() for path in sqlite_path.parent.glob("forwarders.db*")]
+    assert any(b"gradebook" in content for content in files)
+    assert not [secret for secret in HIDDEN if any(secret.encode() in content for content in files)]
+    assert sqlite_path.stat().st_mode & 0o077 == 0
+
+
+def test_keys_are_rotated(house: House, editor: TestClient, stored: dict[str, Any]) -> None:
+    new = b"n" * 32
+    create(editor, _id="without-secrets")
+    assert reseal(house.store, Keyring([new, KEY]), "test") == 1
+    assert reseal(house.store, Keyring([new, KEY]), "test") == 0
+    contents = {content["_id"]: content for content in everything(house.store, Keyring([new]))}
+    assert contents["gradebook"]["configuration"] == FULL["configuration"]
+    with pytest.raises(KeyringError, match="not given: set REGISTRY_KEYS"):
+        everything(house.store, Keyring([KEY]))
+
+
+def test_sealed_secrets_cannot_be_moved_to_another_document_nor_altered() -> None:
+    keyring = Keyring([KEY])
+    sealed = keyring.seal("hunter", "mine")
+    assert keyring.open(sealed, "mine") == "hunter"
+    with pytest.raises(KeyringError, match="do not open"):
+        keyring.open(sealed, "yours")
+    with pytest.raises(KeyringError, match="do not open"):
+        keyring.open(sealed[:-6] + "AAAAA=", "mine")
+    assert "hunter" not in repr(keyring) + sealed
+
+
+def test_keys_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    old, new = new_key(), new_key()
+    sealed = read_keyring({"REGISTRY_KEYS": old}).seal("text", "id")
+    file = tmp_path / "keys"
+    file.write_text(f"{new}\n{old}\n")
+    assert read_keyring({"REGISTRY_KEY_FILE": str(file)}).open(sealed, "id") == "text"
+    assert not read_keyring({})
+    for environment, said in (
+        ({"REGISTRY_KEYS": old, "REGISTRY_KEY_FILE": str(file)}, "both"),
+        ({"REGISTRY_KEYS": "c2hvcnQ="}, "not 32 bytes"),
+        ({"REGISTRY_KEY_FILE": str(tmp_path / "absent")}, "cannot be read"),
+    ):
+        with pytest.raises(KeyringError, match=said) as raised:
+            read_keyring(environment)
+        assert old not in str(raised.value)
+
+
+def test_without_a_key_nothing_secret_is_stored(house: House) -> None:
+    object.__setattr__(house.service, "keyring", Keyring())
+    client = house.client(ALL)
+    assert client.post(PATH, json=FULL).status_code == 503
+    assert client.post(PATH, json=forwarder()).status_code == 201
+    assert client.get("/health").status_code == 503

@@ -1,0 +1,213 @@
+"""What operators ask beyond the contract: a sample record sent, who would get a record and why, recent deliveries."""
+
+import json
+from typing import Any
+
+import boto3
+import pytest
+from fastapi.testclient import TestClient
+
+from registry.access import EDIT_ALL, VIEW_ALL
+from registry.rest import PATH
+from registry.trial import AT_ONCE, sample_record
+from schemas.record import encode_record
+from tests.laboratory.http_fault_server import Answer, scripted
+from tests.pipeline.conftest import Receiver, Workshop, aws, moto, receiver, workshop
+from tests.pipeline.test_job import sessions
+from tests.registry.conftest import House, create
+
+__all__ = ["aws", "moto", "receiver", "workshop"]
+
+TOKEN = "hunter-token"
+
+
+def to(receiver: Receiver, **given: Any) -> dict[str, Any]:
+    configuration = {"protocol": "http", "url": receiver.url("in"), "authType": "token", "secret": TOKEN}
+    return {"payload": "record", "configuration": {**configuration, **given.pop("configuration", {})}, **given}
+
+
+def tried(client: TestClient, document_id: str, **asked: Any) -> dict[str, Any]:
+    answer = client.post(f"{PATH}/{document_id}/test", json=asked)
+    assert answer.status_code == 200, answer.text
+    assert TOKEN not in answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+# POST /:id/test
+
+
+def test_a_sample_goes_the_real_way_and_the_receipt_comes_back(editor: TestClient, receiver: Receiver) -> None:
+    document_id = create(editor, **to(receiver, query='{"kind": "score"}'))["_id"]
+    answer = tried(editor, document_id)
+    (arrival,) = receiver.log
+    assert arrival.headers["authorization"] == f"Bearer {TOKEN}"
+    assert arrival.key == answer["receipt"]["id"]
+    assert json.loads(arrival.body) == json.loads(answer["receipt"]["payload"])
+    assert answer["matches"] is True
+    receipt = answer["receipt"]
+    assert (receipt["forwarder_id"], receipt["kind"]) == (document_id, "score")
+    assert (receipt["outcome"], receipt["status"], receipt["attempts"]) == ("delivered", 200, 1)
+    assert receipt["first_attempt"] <= receipt["last_attempt"]
+
+
+def test_the_sample_may_be_chosen_and_need_not_match(editor: TestClient, receiver: Receiver) -> None:
+    document_id = create(editor, **to(receiver, query='{"kind": "score"}', payload="statement"))["_id"]
+    answer = tried(editor, document_id, kind="event")
+    assert answer["matches"] is False
+    assert json.loads(receiver.log[0].body)["verb"]["id"] == "http://adlnet.gov/expapi/verbs/completed"
+    assert editor.post(f"{PATH}/{document_id}/test", json={"kind": "letter"}).status_code == 422
+
+
+def test_a_receiver_that_refuses_is_told_after_one_attempt(editor: TestClient, receiver: Receiver) -> None:
+    receiver.script = lambda arrival: Answer(503, body=f"no {TOKEN}".encode())
+    answer = tried(editor, create(editor, **to(receiver, active=False, configuration={"maxRetries": 5}))["_id"])
+    receipt = answer["receipt"]
+    assert (receipt["outcome"], receipt["status"], receipt["reason"]) == ("dead_lettered", 503, "http_503")
+    assert receipt["response"] == "no [redacted]"
+    assert len(receiver.log) == 1
+
+
+def test_a_sample_goes_to_a_stream(editor: TestClient, aws: boto3.Session) -> None:
+    kinesis = aws.client("kinesis")
+    kinesis.create_stream(StreamName="records", ShardCount=1)
+    options = {"service": "streams", "streamName": "records", "awsRegion": "us-east-1"}
+    keys = {"awsClientKey": "test", "awsClientSecret": "hunter-secret"}
+    configuration = {"protocol": "Kinesis", "url": None}
+    document_id = create(editor, configuration=configuration, kinesisOptions={**options, **keys})["_id"]
+    receipt = tried(editor, document_id)["receipt"]
+    assert receipt["outcome"] == "delivered"
+    shard = kinesis.get_shard_iterator(
+        StreamName="records", ShardId=receipt["shard"], ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    records = kinesis.get_records(ShardIterator=shard)["Records"]
+    assert [record["SequenceNumber"] for record in records] == [receipt["sequence_number"]]
+    editor.patch(f"{PATH}/{document_id}", json={"kinesisOptions": {"streamName": "absent"}})
+    answer = editor.post(f"{PATH}/{document_id}/test", json={})
+    assert answer.status_code == 422
+    assert "absent" in answer.json()["faults"][0]["message"]
+
+
+def test_a_sample_reaches_no_private_address_that_is_not_allowed(house: House, editor: TestClient) -> None:
+    for host in ("169.254.169.254", "10.0.0.1", "[::1]"):
+        document_id = create(editor, configuration={"url": f"{host}/latest", "protocol": "http"})["_id"]
+        answer = editor.post(f"{PATH}/{document_id}/test", json={})
+        assert answer.status_code == 422
+        assert [fault["field"] for fault in answer.json()["faults"]] == ["configuration.url"]
+
+
+def test_what_the_job_would_refuse_is_not_tried(editor: TestClient, receiver: Receiver) -> None:
+    document_id = editor.post(PATH, json={"active": False, "query": "{"}).json()["_id"]
+    answer = editor.post(f"{PATH}/{document_id}/test", json={})
+    assert answer.status_code == 422
+    assert {fault["field"] for fault in answer.json()["faults"]} == {"query", "configuration.url"}
+
+
+def test_only_a_few_are_tried_at_a_time(house: House, editor: TestClient, receiver: Receiver) -> None:
+    document_id = create(editor, **to(receiver))["_id"]
+    for _ in range(AT_ONCE):
+        assert house.registry.trials._free.acquire(blocking=False)
+    answer = editor.post(f"{PATH}/{document_id}/test", json={})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "5")
+    house.registry.trials._free.release()
+    tried(editor, document_id)
+
+
+# POST /match
+
+
+SCORE = {
+    "user_id": "u",
+    "activity_id": "a",
+    "session_id": "s",
+    "score": 9,
+    "max_score": 10,
+    "subscores": [],
+    "status": "Completed",
+}
+
+
+def test_who_would_get_a_record_and_why(house: House, editor: TestClient) -> None:
+    create(editor, _id="all")
+    create(editor, _id="high", query='{"score": {"$gte": 5}}')
+    create(editor, _id="low", query='{"score": {"$lt": 5}}')
+    create(editor, _id="off", active=False)
+    create(editor, _id="store", lrs_id="another")
+    create(editor, _id="statements", query='{"statement.result.score.raw": 9}', configuration={"secret": TOKEN})
+    editor.post(PATH, json={"_id": "broken", "active": False, "query": "{"})
+    answer = editor.post(f"{PATH}/match", json=SCORE).json()
+    assert answer["kind"] == "score"
+    found = {one["_id"]: one for one in answer["forwarders"]}
+    assert {name for name, one in found.items() if one["reached"]} == {"all", "high", "statements"}
+    assert "score" in found["low"]["reason"]
+    assert "9" in found["low"]["reason"]
+    assert "not active" in found["off"]["reason"]
+    assert found["store"]["reason"] == "not in scope: lrs_id is None, the forwarder's is 'another'"
+    assert found["broken"]["reason"].startswith("query ")
+
+
+def test_a_records_line_is_taken_as_it_is_but_for_its_organisation(editor: TestClient) -> None:
+    create(editor, _id="a", query='{"metadata.sample": true}', lrs_id="store")
+    record = sample_record("status", "somebody-else", "store")
+    answer = editor.post(
+        f"{PATH}/match", content=encode_record(record), headers={"Content-Type": "application/json"}
+    ).json()
+    assert (answer["id"], answer["kind"]) == (record.id, "status")
+    assert [one["reached"] for one in answer["forwarders"]] == [True]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"user_id": "u"},
+        {**SCORE, "user_id": 7},
+        {**SCORE, "kind": "letter"},
+        {**SCORE, "timestamp": "yesterday"},
+        {**SCORE, "kind": "status"},
+        {**SCORE, "activity_id": 7},
+        {**SCORE, "score": "9", "max_score": []},
+    ],
+)
+def test_what_is_no_record_is_told(editor: TestClient, body: dict[str, Any]) -> None:
+    answer = editor.post(f"{PATH}/match", json=body)
+    assert answer.status_code == 422
+    assert "is no record" in answer.json()["message"]
+
+
+# GET /:id/deliveries
+
+
+def test_deliveries_of_runs_are_shown(workshop: Workshop, receiver: Receiver, house: House) -> None:
+    editor = house.client(EDIT_ALL, organisation="school")
+    create(editor, _id="good", **to(receiver))
+    create(editor, _id="bad", **to(receiver))
+    workshop.write_activity(sessions(3))
+    workshop.write_forwarders(
+        {"_id": "good", "active": True, **to(receiver)},
+        {"_id": "bad", "active": True, **to(receiver, configuration={"secret": "bad"})},
+    )
+    receiver.script = lambda arrival: Answer(410 if arrival.headers["authorization"] == "Bearer bad" else 200)
+    assert house.client(VIEW_ALL, organisation="school").get(f"{PATH}/good/deliveries").json() == []
+
+    assert workshop.run() == 3
+
+    good = editor.get(f"{PATH}/good/deliveries").json()
+    bad = editor.get(f"{PATH}/bad/deliveries", params={"limit": 5}).json()
+    assert len(good) == 12
+    assert {entry["outcome"] for entry in good} == {"delivered"}
+    assert {entry["id"] for entry in good} == {arrival.key for arrival in receiver.log if arrival.stored}
+    assert [entry["settled_at"] for entry in good] == sorted((entry["settled_at"] for entry in good), reverse=True)
+    assert len(bad) == 5
+    assert {(entry["outcome"], entry["reason"], entry["status"]) for entry in bad} == {
+        ("dead_lettered", "http_410", 410)
+    }
+    assert not {"payload", "record"} & set(bad[0])
+    last = editor.get(f"{PATH}/deliveries").json()
+    assert {name: entry["outcome"] for name, entry in last.items()} == {"good": "delivered", "bad": "dead_lettered"}
+    # A later run is seen too, and nothing twice.
+    receiver.script = scripted()
+    assert workshop.run() == 0
+    assert editor.get(f"{PATH}/bad/deliveries").json()[0]["outcome"] == "delivered"
+    assert len(editor.get(f"{PATH}/bad/deliveries").json()) == 24
+    assert house.client(EDIT_ALL, organisation="other").get(f"{PATH}/deliveries").json() == {}

@@ -1,0 +1,248 @@
+"""Forwarder documents that a service or a database holds, as of one moment (forwarders.md section 5).
+
+`http(s)://host/api/v2/statementforwarding` is the REST interface of `python -m registry`, or of a Learning Locker;
+`sqlite:///...` and `mongodb://...` are the stores of the former. Credentials come from the environment of whoever
+reads, launcher or worker: a location travels in the job graph, and holds none.
+"""
+
+import base64
+import http.client
+import ipaddress
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode, urlsplit
+from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
+
+from transforms.forwarders import Documents, documents_from
+from transforms.forwarders.documents import loads_strictly
+
+JsonObject = dict[str, Any]
+
+CLIENT_KEY = "REGISTRY_CLIENT_KEY"
+CLIENT_SECRET = "REGISTRY_CLIENT_SECRET"  # noqa: S105 - a variable's name
+"""Basic auth of the service. Not named as references are (`FORWARDER_...`): no document can be made to send it away."""
+
+_SCHEMES = ("http://", "https://", "sqlite://", "mongodb://", "mongodb+srv://")
+_PAGE = 100
+_PAGE_BYTES = 128 * 1024 * 1024
+_TIMEOUT = 30.0
+_TRIES = 5
+
+
+class ServiceError(Exception):
+    """The service or database did not give the documents. The text says why, and holds no credential."""
+
+
+def is_remote(location: str) -> bool:
+    """Whether a service or a database holds the documents: they are trusted less than a file of the operator's."""
+    return location.startswith(_SCHEMES)
+
+
+def location_problem(location: str) -> str | None:
+    """What is wrong with a remote location, without repeating a credential that may be in it; None if nothing is."""
+    if re.match(r"[a-z0-9+.-]+://[^/?#]*@", location, re.IGNORECASE):
+        return (
+            f"holds a user: leave it out, and set {CLIENT_KEY} and {CLIENT_SECRET}, or for mongodb:// "
+            "REGISTRY_MONGODB_USERNAME and REGISTRY_MONGODB_PASSWORD, where the job is launched and on each worker"
+        )
+    if location.startswith("mongodb") and "password" in location.lower():
+        return "holds an option that is a password: the location travels with the job"
+    if location.startswith("sqlite://") and not location.removeprefix("sqlite://").strip("/"):
+        return "names no file: sqlite:///relative/path or sqlite:////absolute/path"
+    if location.startswith(("http://", "https://")):
+        try:
+            parts = urlsplit(location)
+            if not parts.hostname or parts.port == 0:
+                return "names no host: https://host/api/v2/statementforwarding"
+        except ValueError:
+            return "is not a url: https://host/api/v2/statementforwarding"
+        if parts.query or parts.fragment:
+            return "has a query or a fragment: give the address of the interface alone"
+    return None
+
+
+def location_warning(location: str) -> str | None:
+    """What the operator should know about how the documents travel."""
+    if not location.startswith("http://"):
+        return None
+    host = urlsplit(location).hostname or ""
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if is_loopback:
+        return None
+    return f"--forwarders {location}: credentials and secrets travel unencrypted, and python -m registry refuses that"
+
+
+def read_remote(location: str, environment: Mapping[str, str] = os.environ) -> Documents:
+    """Every document at a remote location, with its secrets, as of one moment. Raises ServiceError."""
+    if location.startswith(("http://", "https://")):
+        return documents_from(_Interface(location.rstrip("/"), _login(environment)).read(), location)
+    return documents_from(_read_store(location, environment), location)
+
+
+def _login(environment: Mapping[str, str]) -> str:
+    key, secret = environment.get(CLIENT_KEY), environment.get(CLIENT_SECRET)
+    if not key or not secret:
+        raise ServiceError(
+            f"needs {CLIENT_KEY} and {CLIENT_SECRET} in the environment, of the launcher and each worker"
+        )
+    return "Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode()
+
+
+# The REST interface
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """A redirect would take the credentials to where nobody meant them to go."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        return None
+
+
+def _opener() -> OpenerDirector:
+    return build_opener(ProxyHandler({}), _NoRedirects)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What one pass over the pages gave. `version` is the service's own, where it was the same on all of them."""
+
+    documents: list[JsonObject]
+    version: str | None
+    is_whole: bool
+
+
+class _Interface:
+    """Reads all pages. Shows no credential in its repr."""
+
+    def __init__(self, url: str, authorization: str) -> None:
+        self._url = url
+        self._authorization = authorization
+        self._opener = _opener()
+
+    def read(self) -> list[JsonObject]:
+        """One consistent snapshot: pages of one version, or, of a service without versions, twice the same."""
+        before: str | None = None
+        for _ in range(_TRIES):
+            reading = self._pages()
+            if not reading.is_whole:
+                before = None
+                continue
+            if reading.version is not None:
+                return reading.documents
+            digest = documents_from(reading.documents, self._url).digest
+            if digest == before:
+                return reading.documents
+            before = digest
+        raise ServiceError("is changed faster than it can be read: try again")
+
+    def _pages(self) -> _Reading:
+        documents: list[JsonObject] = []
+        versions: set[str | None] = set()
+        ids: set[str] = set()
+        while True:
+            page, version = self._page(len(documents))
+            versions.add(version)
+            if not page:
+                return _Reading(documents, version, is_whole=len(versions) == 1)
+            found = {str(document.get("_id")) for document in page}
+            if found <= ids:
+                raise ServiceError("gives the same page again and again: it does not understand skip")
+            # A page that overlaps: something was deleted or added before it.
+            if found & ids or len(versions) > 1:
+                return _Reading([], None, is_whole=False)
+            ids |= found
+            documents += page
+
+    def _page(self, skip: int) -> tuple[list[JsonObject], str | None]:
+        query = urlencode({"sort": '{"_id":1}', "skip": skip, "limit": _PAGE, "secrets": "full"})
+        request = Request(  # noqa: S310 - http and https alone come here
+            f"{self._url}?{query}", headers={"Authorization": self._authorization, "Accept": "application/json"}
+        )
+        try:
+            with self._opener.open(request, timeout=_TIMEOUT) as response:
+                body: bytes = response.read(_PAGE_BYTES + 1)
+                version = response.headers.get("Forwarders-Version")
+        except HTTPError as error:
+            with error:
+                raise ServiceError(_refusal(error.code)) from None
+        except URLError as error:
+            raise ServiceError(f"cannot be reached: {_reason(error.reason)}") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise ServiceError(f"cannot be reached: {_reason(error)}") from None
+        return _documents_in(body), version
+
+
+def _documents_in(body: bytes) -> list[JsonObject]:
+    if len(body) > _PAGE_BYTES:
+        raise ServiceError(f"answers with more than {_PAGE_BYTES} bytes for {_PAGE} documents")
+    try:
+        page, _ = loads_strictly(body.decode())
+    except ValueError:
+        raise ServiceError("does not answer with JSON: is it the address of the REST interface?") from None
+    if not isinstance(page, list) or not all(isinstance(document, dict) for document in page):
+        raise ServiceError("does not answer with a list of documents: is it the address of the REST interface?")
+    return page
+
+
+def _refusal(status: int) -> str:
+    if status == 401:
+        return f"does not know the client: see {CLIENT_KEY} and {CLIENT_SECRET} (HTTP status 401)"
+    if status == 403:
+        return (
+            "refuses the client (HTTP status 403): it needs a scope that views the organisation, and "
+            "statementForwarding/deliver over TLS or loopback"
+        )
+    if status == 429:
+        return "refuses the client for now, after failed logins (HTTP status 429): try again in a minute"
+    if 300 <= status < 400:
+        return f"answers with a redirect (HTTP status {status}), which is not followed: give the address it leads to"
+    return f"answers with HTTP status {status}"
+
+
+def _reason(error: object) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not valid: {error.verify_message}"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {_TIMEOUT:g} s"
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else type(error).__name__
+
+
+# The stores of `python -m registry`
+
+
+def _read_store(location: str, environment: Mapping[str, str]) -> list[JsonObject]:
+    try:
+        from registry.keyring import KeyringError, read_keyring
+        from registry.store import StoreError, open_store, whole
+    except ImportError as error:
+        raise ServiceError(f"needs the extra: pip install 'session-forwarder[registry]' ({error.name})") from None
+    path = location.removeprefix("sqlite:///")
+    if path != location and not Path(path).is_file():
+        raise ServiceError(
+            "is not there: the path after sqlite:/// is relative to the present directory, or begins with /"
+        )
+    try:
+        store = open_store(location, environment)
+        try:
+            snapshot = store.snapshot(None)
+            # A MongoDB cursor that is read while documents change may mix: not if a second look finds the same.
+            for _ in range(_TRIES):
+                again = store.snapshot(None)
+                if again.version == snapshot.version:
+                    keyring = read_keyring(environment)
+                    return [whole(stored, keyring) for stored in again.documents]
+                snapshot = again
+        finally:
+            store.close()
+    except (StoreError, KeyringError) as error:
+        raise ServiceError(f"cannot be read: {error}") from None
+    raise ServiceError("is changed faster than it can be read: try again")

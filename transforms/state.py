@@ -1,0 +1,274 @@
+"""Session state between bounded runs: what lets today's submit of yesterday's session have its start and the same ids.
+
+What is kept of a session is its own activity, line by line, not the folded state: late activity then refolds as if it
+had come in time, and there is one definition of the fold. A run folds a session that has new activity twice, without
+and with it, and hands on the records that only the second has: those of earlier runs are not derived again, whether or
+not this run's output knows them as delivered. Sessions without new activity are carried over unread, until nothing has
+arrived of them for the time to live.
+
+A state directory has immutable parts, each of one bucket of users, and `current.json`, which names those in force. A
+run writes new parts beside the old ones and, when it has ended well, `current.json` in one step; one that dies leaves
+the previous state in force, with the list of the input files that it counts as read.
+"""
+
+import struct
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from uuid import uuid4
+from zlib import crc32
+
+import msgspec
+import zstandard
+
+from schemas import Activity, Record
+from transforms.activity import decode_admitted, encode
+from transforms.buckets import BUCKETS
+from transforms.delivery.storage import Storage, storage_at
+from transforms.derivation import Derivation, StateKey
+from transforms.shuffle import PASS_SIZE, lines_by_user
+
+CURRENT = "current.json"
+PARTS = "parts"
+
+_FRAME = struct.Struct("<I")
+_FRAME_SIZE = 16 * 1024 * 1024
+_IN_MEMORY = 64 * 1024 * 1024
+
+
+class StateError(RuntimeError):
+    """The state cannot be used. The text says which file, and what to do."""
+
+
+class SessionLines(msgspec.Struct, array_like=True, gc=False):
+    """One session of a user: its key, when its latest activity arrived (epoch ms), and its activity as encoded."""
+
+    organisation: str | None
+    lrs_id: str | None
+    session_id: str
+    arrived: int
+    lines: list[bytes]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(dict[str, list[SessionLines]]).decode
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part by name, and when it was written (epoch ms): nothing in it arrived later."""
+
+    name: str
+    written: int
+
+
+class SeenFile(msgspec.Struct, frozen=True):
+    """An input file as it was when it was read."""
+
+    size: int
+    changed: float
+
+
+class Current(msgspec.Struct):
+    """`current.json`: the state in force. `parts` by bucket; `files` are the input files that are in it, by path."""
+
+    run_id: str = ""
+    parts: dict[int, Part] = {}
+    files: dict[str, SeenFile] = {}
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class StateOptions:
+    """What a worker needs to go on from a state. `now`: epoch ms, when this run's activity arrived. `ttl` in ms.
+
+    read_only: write no parts, for a run that only looks.
+    """
+
+    directory: str
+    run_id: str
+    now: int
+    ttl: int
+    parts: tuple[tuple[int, str], ...] = ()
+    read_only: bool = False
+
+
+def read_current(directory: str) -> Current:
+    """The state in force; an empty one where there is none yet. StateError: the file is not one of this job's."""
+    try:
+        with storage_at(directory).open(CURRENT) as stream:
+            current = msgspec.json.decode(stream.read(), type=Current)
+    except FileNotFoundError:
+        return Current()
+    except (msgspec.DecodeError, OSError) as error:
+        raise StateError(
+            f"{directory}/{CURRENT} cannot be read ({error}): restore it, or use another --state"
+        ) from None
+    if current.version != 1:
+        raise StateError(f"{directory}/{CURRENT} is of version {current.version}, which this release does not know")
+    return current
+
+
+def commit(
+    directory: str,
+    before: Current,
+    run_id: str,
+    written: dict[int, str],
+    files: dict[str, SeenFile],
+    now: int,
+    ttl: int,
+) -> None:
+    """Put the state that a run leaves in force, then remove the parts that no longer are.
+
+    written: the parts the run has written, by bucket; an empty name for a bucket of which nothing is left. Call it
+    holding the lock, when everything derived is settled. `now` and `ttl` in ms.
+    """
+    parts = {bucket: part for bucket, part in before.parts.items() if part.written >= now - ttl}
+    for bucket, name in written.items():
+        if name:
+            parts[bucket] = Part(name, now)
+        else:
+            parts.pop(bucket, None)
+    storage = storage_at(directory)
+    storage.write(CURRENT, [msgspec.json.encode(Current(run_id, parts, files))])
+    remove_parts(storage, parts.values())
+
+
+def remove_parts(storage: Storage, kept: Iterable[Part]) -> None:
+    """Remove all parts but `kept`: those of earlier states, and of runs that died."""
+    names = {part.name for part in kept}
+    for name in storage.list(PARTS):
+        if f"{PARTS}/{name}" not in names:
+            storage.remove(f"{PARTS}/{name}")
+
+
+def alive(sessions: list[SessionLines], now: int, ttl: int) -> list[SessionLines]:
+    """Those of which something has arrived within `ttl` before `now`, in ms."""
+    return [session for session in sessions if session.arrived >= now - ttl]
+
+
+def fold_on(
+    sessions: list[SessionLines], lines: Iterable[bytes], now: int, derivation: Derivation, before: Derivation
+) -> list[Record]:
+    """The records that new activity of a user gives rise to, in their order; `sessions` become what they are after it.
+
+    lines: admitted activity. now: epoch ms of its arrival. `derivation` folds, and its counts are of the sessions that
+    have new activity, whole; `before` folds what was there, to leave out the records that it has.
+    """
+    kept = {(each.organisation, each.lrs_id, each.session_id): each for each in sessions}
+    arrived: defaultdict[StateKey, list[Activity]] = defaultdict(list)
+    for line in lines:
+        activity = decode_admitted(line)
+        arrived[activity.organisation, activity.lrs_id, activity.session_id].append(activity)
+    earlier: list[Activity] = []
+    whole: list[Activity] = []
+    for key, activities in arrived.items():
+        session = kept.get(key)
+        if session is None:
+            session = SessionLines(*key, now, [])
+            kept[key] = session
+            sessions.append(session)
+        had = [decode_admitted(line) for line in session.lines]
+        earlier += had
+        whole += had
+        whole += activities
+        session.arrived = now
+        # Copies add nothing to what is kept: the same activity has one line, however it was spelled.
+        session.lines = list(dict.fromkeys([*session.lines, *map(encode, activities)]))
+    records = derivation.user(whole)
+    if not earlier:
+        return records
+    sent = {record.id for record in before.user(earlier)}
+    return [record for record in records if record.id not in sent]
+
+
+class BucketFold:
+    """Folds the new activity of one bucket on to what the state has of it, and writes the state that comes after.
+
+    `derivation` folds and counts; `before` folds what earlier runs had, and its counts are not used.
+    """
+
+    def __init__(self, options: StateOptions, bucket: int, derivation: Derivation, before: Derivation) -> None:
+        self._options = options
+        self._bucket = bucket
+        self._derivation = derivation
+        self._before = before
+        self._storage = storage_at(options.directory)
+        self._writer = _PartWriter()
+
+    def records(self, blobs: Iterable[bytes], pass_size: int = PASS_SIZE) -> Iterator[list[Record]]:
+        """For each user with new activity, the records that it gives rise to, in their order.
+
+        `blobs`: the shards of new activity of this bucket. The memory needed is that of `shuffle.users_of`.
+        """
+        options = self._options
+        new = list(blobs)
+        old = list(self._old_blobs())
+        passes = 1 + sum(zstandard.frame_content_size(blob) for blob in (*new, *old)) // pass_size
+        for turn in range(passes):
+            known: dict[str, list[SessionLines]] = {}
+            for blob in old:
+                for user_id, sessions in _decode(zstandard.ZstdDecompressor().decompress(blob)).items():
+                    if passes == 1 or crc32(user_id.encode()) // BUCKETS % passes == turn:
+                        known[user_id] = sessions
+            for user_id, lines in lines_by_user(new, passes, turn):
+                sessions = alive(known.pop(user_id, []), options.now, options.ttl)
+                records = fold_on(sessions, lines, options.now, self._derivation, self._before)
+                self._writer.add(user_id, sessions)
+                yield records
+            for user_id, sessions in known.items():
+                self._writer.add(user_id, alive(sessions, options.now, options.ttl))
+
+    def close(self) -> str:
+        """The name of the part that holds the bucket from now on; empty when there is none, or none to write."""
+        if self._options.read_only:
+            return ""
+        return self._writer.close(self._storage, f"{PARTS}/{self._options.run_id}-{self._bucket:02}-{uuid4().hex[:8]}")
+
+    def _old_blobs(self) -> Iterator[bytes]:
+        name = dict(self._options.parts).get(self._bucket)
+        if name is None:
+            return
+        try:
+            stream = self._storage.open(name)
+        except FileNotFoundError:
+            raise StateError(
+                f"{self._options.directory}/{name} is missing: restore it, or use another --state"
+            ) from None
+        with stream:
+            while head := stream.read(_FRAME.size):
+                yield stream.read(_FRAME.unpack(head)[0])
+
+
+class _PartWriter:
+    """Collects a bucket's sessions as frames of zstd of msgpack {user id: [session, ...]}."""
+
+    def __init__(self) -> None:
+        self._spool = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed in `close`
+        self._users: dict[str, list[SessionLines]] = {}
+        self._size = 0
+
+    def add(self, user_id: str, sessions: list[SessionLines]) -> None:
+        if sessions:
+            self._users[user_id] = sessions
+            self._size += sum(len(line) for session in sessions for line in session.lines)
+            if self._size >= _FRAME_SIZE:
+                self._end_frame()
+
+    def _end_frame(self) -> None:
+        frame = zstandard.ZstdCompressor(level=3).compress(_encode(self._users))
+        self._spool.write(_FRAME.pack(len(frame)))
+        self._spool.write(frame)
+        self._users = {}
+        self._size = 0
+
+    def close(self, storage: Storage, name: str) -> str:
+        """Write what was added as `name`; gives the name, or an empty one when there was nothing."""
+        if self._users:
+            self._end_frame()
+        with self._spool as spool:
+            if not spool.tell():
+                return ""
+            spool.seek(0)
+            storage.write(name, iter(lambda: spool.read(1 << 20), b""))
+        return name
