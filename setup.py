@@ -25,6 +25,9 @@ setup(
         "aws": ["apache-beam[aws]>=2.77"],
         "gcp": ["apache-beam[gcp]>=2.77"],
         "local": LOCAL,
+        "bench": ["matplotlib>=3.9", "requests>=2.32"],
+        # In an environment of their own: they pin versions of what this project uses.
+        "bench-peers": ["bytewax>=0.21", "quixstreams>=3.20"],
         "registry": REGISTRY,
         "test": [
             *LOCAL,

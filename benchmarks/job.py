@@ -1,0 +1,112 @@
+"""The job itself: `python -m pipeline`'s own run, or its graph with ends that count.
+
+The counting graphs are the job's steps as they are, up to a point, on Beam's FnApiRunner.
+"""
+
+import json
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+
+from benchmarks.workload import Tally, sum_of
+from pipeline.options import parse
+from pipeline.preflight import choose_forwarders
+from pipeline.run import main
+from schemas import Record
+from transforms.derive import DeriveRecords, DeriveSettings
+from transforms.forwarder_source import ForwarderSource
+from transforms.match import Match, MatchForwarders
+from transforms.read import ReadActivity, match_files
+from transforms.shuffle import ReadCounts
+from transforms.statement import StatementBuilder, encode_payload
+from transforms.summary import Summary, total
+
+Stage = Literal["derive", "encode"]
+
+
+def deliver(path: Path, forwarders: Path, output: Path, beam_args: Sequence[str] = ()) -> None:
+    """What `python -m pipeline` does with these arguments."""
+    status = main(
+        [
+            "--runner=DirectRunner",
+            f"--input={path}",
+            f"--forwarders={forwarders}",
+            f"--output={output}",
+            "--allow_network=127.0.0.0/8",
+            *beam_args,
+        ]
+    )
+    if status != 0:
+        raise SystemExit(f"the job ended with exit status {status}")
+
+
+def count(path: Path, forwarders: Path, output: Path, stage: Stage, beam_args: Sequence[str] = ()) -> dict[str, Any]:
+    """Derive; or derive, match and encode. Counts only."""
+    asked = ["--runner=DirectRunner", f"--input={path}", f"--forwarders={forwarders}", "--dry_run"]
+    source = choose_forwarders(parse(asked), on_this_machine=True).source
+    assert source is not None
+    statements = StatementBuilder()
+    output.mkdir(parents=True, exist_ok=True)
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_args)))
+    read = pipeline | "Read" >> ReadActivity(match_files([str(path)]))
+    all_read = read.counts | "Read summaries" >> beam.Map(_summary) | "All read" >> beam.CombineGlobally(total)
+    records = (read.shards | "Derive" >> DeriveRecords(DeriveSettings(max_reject_ratio=0.05), all_read)).records
+    if stage == "derive":
+        _ = records | "Count" >> beam.ParDo(_CountRecords(str(output)))
+    else:
+        matches = records | "Match" >> MatchForwarders(source, statements)
+        _ = matches | "Encode" >> beam.ParDo(_EncodeMatches(source, statements, str(output)))
+    pipeline.run().wait_until_finish()
+    return sum_of(json.loads(part.read_text()) for part in output.glob("*.tally"))
+
+
+def _summary(counts: ReadCounts) -> Summary:
+    return Summary(read=counts)
+
+
+class _Tallying(beam.DoFn):
+    """Leaves what each bundle counted in a file."""
+
+    def __init__(self, output: str) -> None:
+        self._output = output
+
+    def start_bundle(self) -> None:
+        self._tally = Tally()
+
+    def finish_bundle(self) -> None:
+        path = Path(self._output) / f"{uuid.uuid4()}.tally"
+        path.write_text(json.dumps(self._tally.as_json()))
+
+
+class _CountRecords(_Tallying):
+    def process(self, records: list[Record]) -> None:
+        self._tally.count += len(records)
+
+
+class _EncodeMatches(_Tallying):
+    def __init__(self, forwarders: ForwarderSource, statements: StatementBuilder, output: str) -> None:
+        super().__init__(output)
+        self._source = forwarders
+        self._statements = statements
+
+    def setup(self) -> None:
+        self._kinds = {forwarder.id: forwarder.payload for forwarder in self._source.load()}
+
+    def process(self, matches: list[Match]) -> None:
+        kinds, tally = self._kinds, self._tally
+        for match in matches:
+            statement = match.statement
+            encoded: dict[str, bytes] = {}
+            for forwarder_id in match.forwarders:
+                kind = kinds[forwarder_id]
+                payload = encoded.get(kind)
+                if payload is None:
+                    if statement is None and kind != "record":
+                        statement = self._statements.statement(match.record)
+                    payload = encoded[kind] = encode_payload(match.record, kind, lambda built=statement: built)
+                tally.add(forwarder_id, payload)

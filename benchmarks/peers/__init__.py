@@ -1,0 +1,1 @@
+"""Other people's engines at the same work. Each imports its own package only when it is run."""

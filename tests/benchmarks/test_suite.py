@@ -1,0 +1,149 @@
+"""Every benchmark at a tiny size, and what makes their figures comparable: the same records, in the same order."""
+
+import importlib.util
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from benchmarks import growth, report
+from benchmarks.measuring import Task, run
+from benchmarks.sinks import running_sinks
+from benchmarks.suite import COMPARISONS, DifferentError, Row, Suite, check_same
+from benchmarks.workload import Tally, count_lines, many_forwarders, sample_file, sum_of, wishes, write_forwarders
+
+TINY = 400
+BYTEWAX = importlib.util.find_spec("bytewax") is not None
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory):
+    with running_sinks() as sinks:
+        yield Suite(
+            tmp_path_factory.mktemp("benchmarks"),
+            sinks,
+            rounds=1,
+            rounds_of_large=1,
+            peers_python=sys.executable if BYTEWAX else None,
+            kafka=None,
+        )
+
+
+@pytest.mark.parametrize("comparison", COMPARISONS, ids=lambda comparison: comparison.name)
+def test_every_comparison_runs_and_its_programs_deliver_the_same(suite, comparison):
+    rows = suite.compare(comparison, TINY)
+    assert [row.label for row in rows if row.label not in ("bytewax", "quix")] == [
+        one.label for one in comparison.contestants if not one.of_peer
+    ]
+    assert all(run.wall > 0 and run.cpu > 0 and run.peak > 10_000_000 for row in rows for run in row.runs)
+    assert all(run.delivered["count"] > 0 for row in rows for run in row.runs)
+    assert rows[0].label in report.table(rows)
+    assert all(promise["what"] for promise in report.promises(rows))
+
+
+def test_matching_is_measured_against_more_forwarders(suite, monkeypatch):
+    monkeypatch.setattr("benchmarks.suite.FORWARDER_COUNTS", (10, 20))
+    monkeypatch.setattr("benchmarks.suite.MATCHED_ACTIVITIES", TINY)
+    rows = suite.matching()
+    assert [row.runs[0].delivered["count"] for row in rows] == [rows[0].runs[0].delivered["count"]] * 2
+    assert set(growth.hits(rows)) == {10, 20}
+    assert set(growth.slopes(rows)) == {"microseconds: match a record"}
+
+
+def test_memory_has_a_hot_user(suite, monkeypatch):
+    monkeypatch.setattr("benchmarks.suite.HOT_ACTIVITIES", TINY)
+    rows = suite.memory((2 * TINY,))
+    assert [row.label for row in rows] == ["a handful", "hot user of 100 k"]
+    lines = sample_file(suite.directory, 2 * TINY, hot_share=0.5).read_text().splitlines()
+    assert sum(json.loads(line)["user_id"] == "learner-00000000-00000000" for line in lines) > TINY / 2
+
+
+def test_floor_script_and_job_keep_each_user_in_the_same_order(tmp_path):
+    orders = []
+    with running_sinks(keep=True) as sinks:
+        task = Task(sample_file(tmp_path, TINY), write_forwarders(tmp_path, sinks.port))
+        for program in ("floor", "job", "script-batches"):
+            run(program, "deliver", task, sinks)
+            by_user = defaultdict(list)
+            for forwarder_id, payload in sinks.report()["kept"]:
+                if forwarder_id not in ("completed-status", "ipads"):  # Firehose keeps no order
+                    sent = json.loads(payload)
+                    by_user[forwarder_id, sent.get("user_id") or sent["actor"]["account"]["name"]].append(payload)
+            orders.append(by_user)
+    assert orders[0] == orders[1] == orders[2]
+    assert max(map(len, orders[0].values())) > 5
+
+
+def test_different_deliveries_are_found():
+    tally, other = Tally(), Tally()
+    tally.add("a", b"1")
+    other.add("a", b"2")
+    rows = [Row("encode", "", 1, label) for label in ("floor", "job")]
+    rows[0].runs.append(_run(tally.as_json()))
+    rows[1].runs.append(_run(tally.as_json()))
+    check_same(rows)
+    rows[1].runs.append(_run(other.as_json()))
+    with pytest.raises(DifferentError, match="encode"):
+        check_same(rows)
+
+
+def test_a_tally_does_not_depend_on_order_or_workers():
+    one, other, both = Tally(), Tally(), Tally()
+    for tally in (one, both):
+        tally.add("a", b"first")
+    for tally in (other, both):
+        tally.add("b", b"second")
+    assert sum_of(iter([other.as_json(), one.as_json()])) == both.as_json()
+
+
+def test_a_tally_tells_forwarders_apart():
+    one, other = Tally(), Tally()
+    one.add("a", b"payload")
+    other.add("b", b"payload")
+    assert one.as_json() != other.as_json()
+
+
+def test_many_forwarders_are_valid_and_distinct():
+    found = many_forwarders(50)
+    assert len({document["_id"] for document in found}) == 50
+    assert found[:10] == [wish.forwarder(1) for wish in wishes()]
+
+
+def test_a_sample_has_about_as_many_activities_as_were_asked_for(tmp_path):
+    assert count_lines(sample_file(tmp_path, 5_000)) == pytest.approx(5_000, rel=0.05)
+
+
+def test_the_slope_of_what_is_proportional_is_one():
+    assert growth.slope([(10, 5.0), (100, 50.0), (1000, 500.0)]) == pytest.approx(1)
+    assert growth.slope([(10, 5.0), (100, 5.0)]) == pytest.approx(0)
+
+
+def test_promises_are_judged_by_their_side(tmp_path):
+    encode = next(comparison for comparison in COMPARISONS if comparison.name == "encode")
+    rows = [Row("encode", encode.title, 1000, label) for label in ("floor", "job")]
+    for row, wall in zip(rows, (1.0, 1.3), strict=True):
+        row.runs.append(_run({"count": 1}, wall))
+    met = {promise["target"]: promise["met"] for promise in report.promises(rows)}
+    assert met == {"at most 1.4x the floor": True, "75,000 activities/s": False}
+    path = tmp_path / "result.json"
+    report.write_json(path, rows, report.promises(rows), {})
+    assert [row["wall"] for row in json.loads(path.read_text())["rows"]] == [1.0, 1.3]
+
+
+def _run(delivered, wall=1.0):
+    from benchmarks.measuring import Run
+
+    return Run("job", "encode", wall, wall, 1, delivered)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+def test_the_plot_is_small(tmp_path: Path):
+    rows = []
+    for activities in (1000, 10_000):
+        row = Row("encode", "derive + match + encode", activities, "job")
+        row.runs.append(_run({"count": 1}, activities / 1000))
+        rows.append(row)
+    growth.plot(rows, tmp_path / "plot.png")
+    assert 1_000 < (tmp_path / "plot.png").stat().st_size < 150_000
