@@ -60,9 +60,10 @@ def run_on_flink(place: Path, environment: dict[str, str], distribution: Path, j
         if status not in (0, 3):
             return status
         if kill:
-            if killer.is_alive() or flink.restarts() == 0:
+            failures = flink.failures()
+            if not failures:
                 raise RunError("the job ended before a TaskManager was killed: ask for more --sessions")
-            print(f"Flink has started the job again {flink.restarts()} time(s)")
+            print(f"Flink has started the job again after {', '.join(failures)}")
     command = [sys.executable, "-m", "pipeline", "--runner=DirectRunner", "--write_records=jsonl"]
     command += ["--input", f"{place}/in/*.jsonl.gz", "--output", f"{place}/direct"]
     command += ["--organisation", CONTRACT_ORGANISATION]

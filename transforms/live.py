@@ -1,0 +1,84 @@
+"""The fold of activity as it arrives: the same core as in batch, on Beam's state (records.md section 3)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import msgspec
+from apache_beam.coders import BytesCoder
+from apache_beam.metrics.metric import Metrics
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
+from apache_beam.utils.timestamp import Duration, Timestamp
+
+from schemas import Record
+from transforms.derivation import Derivation, DurationUnit
+from transforms.state import SessionLines, alive, fold_on
+from transforms.xapi import resolve_session
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[SessionLines]).decode
+
+
+class FoldArriving(beam.DoFn):
+    """PCollection[tuple[str, bytes]] (user id, admitted line), keyed by user -> PCollection[list[Record]].
+
+    Each element's timestamp is when it arrived: Kinesis' own, and so is its watermark. Records leave with the activity
+    that causes them; late activity refolds its session and sends what is new. What is kept of a session is its
+    activity, as in `transforms.state`, so a duplicate derives nothing for as long as the session is kept. A session of
+    which nothing has arrived for `ttl` seconds is forgotten, by a timer in event time, which is arrival: a timer in
+    processing time would lose state at the end of bounded input (beam-notes.md section 1).
+
+    The key is the user, not the session: a user's records of several sessions leave in one order.
+    """
+
+    SESSIONS = ReadModifyWriteStateSpec("sessions", BytesCoder())
+    EXPIRY = TimerSpec("expiry", TimeDomain.WATERMARK)
+
+    def __init__(self, ttl: float, duration_unit: DurationUnit = "minutes", xapi: bool = False) -> None:
+        self._ttl = int(ttl * 1000)
+        self._settings = (duration_unit, resolve_session if xapi else None)
+        self._expired = Metrics.counter("live", "sessions_expired")
+
+    def setup(self) -> None:
+        self._derivation, self._before = Derivation(*self._settings), Derivation(*self._settings)
+
+    def process(
+        self,
+        element: tuple[str, bytes],
+        arrived: Any = beam.DoFn.TimestampParam,
+        kept: Any = beam.DoFn.StateParam(SESSIONS),  # noqa: B008 - Beam's way
+        expiry: Any = beam.DoFn.TimerParam(EXPIRY),  # noqa: B008
+    ) -> Iterator[list[Record]]:
+        now = arrived.micros // 1000
+        sessions = self._alive(kept.read(), now)
+        records = fold_on(sessions, [element[1]], now, self._derivation, self._before)
+        kept.write(_encode(sessions))
+        expiry.set(self._next_expiry(sessions))
+        if records:
+            yield records
+
+    @on_timer(EXPIRY)
+    def expire(
+        self,
+        now: Any = beam.DoFn.TimestampParam,
+        kept: Any = beam.DoFn.StateParam(SESSIONS),  # noqa: B008
+        expiry: Any = beam.DoFn.TimerParam(EXPIRY),  # noqa: B008
+    ) -> None:
+        sessions = self._alive(kept.read(), now.micros // 1000)
+        if sessions:
+            kept.write(_encode(sessions))
+            expiry.set(self._next_expiry(sessions))
+        else:
+            kept.clear()
+
+    def _alive(self, packed: bytes | None, now: int) -> list[SessionLines]:
+        known = _decode(packed) if packed else []
+        sessions = alive(known, now, self._ttl)
+        self._expired.inc(len(known) - len(sessions))
+        return sessions
+
+    def _next_expiry(self, sessions: list[SessionLines]) -> Timestamp:
+        """Just after the session that was quiet for longest is to be forgotten."""
+        quiet = min(session.arrived for session in sessions)
+        return Timestamp(micros=quiet * 1000) + Duration(micros=(self._ttl + 1) * 1000)
