@@ -104,7 +104,7 @@ def measure(pid: int, port: int, authorization: str, count: int, requests: int) 
             f"{PATH}/count?" + urlencode({"query": '{"configuration.maxRetries": 3}'})
         ),
         "GET /, filtered, sorted": lambda number: (
-            "?" + urlencode({"query": '{"active": true}', "sort": "-updatedAt", "limit": 20})
+            f"{PATH}?" + urlencode({"query": '{"active": true}', "sort": "-updatedAt", "limit": 20})
         ),
     }
     print(f"{count:,} forwarders, {count // ORGANISATIONS:,} of the client; ms, {requests} requests each")
