@@ -29,6 +29,7 @@ from registry.store import seal
 
 ORGANISATIONS = 10
 BOUND_MS = 20.0
+CONTROL = "control: GET /page.css"
 
 
 def main() -> int:
@@ -95,17 +96,22 @@ def measure(pid: int, port: int, authorization: str, count: int, requests: int) 
     ask = asking(port, authorization)
     numbers = [random.randrange(count // ORGANISATIONS) * ORGANISATIONS for _ in range(requests)]  # noqa: S311
     reads: dict[str, Callable[[int], str]] = {
-        "GET /:id": lambda number: f"/{number:024x}",
-        "GET / (100 documents)": lambda number: f"?limit=100&skip={number // ORGANISATIONS}",
-        "GET /count, filtered": lambda number: "/count?" + urlencode({"query": '{"configuration.maxRetries": 3}'}),
+        # Through the same server without a forwarder or the store: what is slow here is the machine.
+        CONTROL: lambda number: "/page.css",
+        "GET /:id": lambda number: f"{PATH}/{number:024x}",
+        "GET / (100 documents)": lambda number: f"{PATH}?limit=100&skip={number // ORGANISATIONS}",
+        "GET /count, filtered": lambda number: (
+            f"{PATH}/count?" + urlencode({"query": '{"configuration.maxRetries": 3}'})
+        ),
         "GET /, filtered, sorted": lambda number: (
-            "?" + urlencode({"query": '{"active": true}', "sort": "-updatedAt", "limit": 20})
+            f"{PATH}?" + urlencode({"query": '{"active": true}', "sort": "-updatedAt", "limit": 20})
         ),
     }
     print(f"{count:,} forwarders, {count // ORGANISATIONS:,} of the client; ms, {requests} requests each")
     print(f"{'read':26} {'p50':>8} {'p99':>8} {'most':>8} {'CPU':>8}   while another client writes: p50, p99, most")
     worst = 0.0
     for name, path in reads.items():
+        timed(ask, [path(number) for number in numbers[:20]])
         before = cpu_ms(pid)
         quiet = timed(ask, [path(number) for number in numbers])
         used = (cpu_ms(pid) - before) / requests
@@ -113,7 +119,8 @@ def measure(pid: int, port: int, authorization: str, count: int, requests: int) 
             busy = timed(ask, [path(number) for number in numbers])
         shown = " ".join(f"{value:8.2f}" for value in (*quiet, used))
         print(f"{name:26} {shown}  ", *(f"{value:8.2f}" for value in busy), flush=True)
-        worst = max(worst, quiet[1], busy[1])
+        if name != CONTROL:
+            worst = max(worst, quiet[1], busy[1])
     print(f"worst p99 {worst:.2f} ms: {'under' if worst < BOUND_MS else 'NOT under'} {BOUND_MS:g} ms")
     return 0 if worst < BOUND_MS else 1
 
@@ -139,7 +146,7 @@ def asking(port: int, authorization: str) -> Callable[[str], None]:
 
     def ask(path: str, method: str = "GET", body: bytes | None = None) -> None:
         headers = {"Authorization": authorization, "Content-Type": "application/json"}
-        connection.request(method, PATH + path, body, headers)
+        connection.request(method, path, body, headers)
         response = connection.getresponse()
         content = response.read()
         assert response.status == 200, content

@@ -44,6 +44,7 @@ def build(registry: Registry) -> FastAPI:
         version="1",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         default_response_class=Answer,
         responses=_PROBLEMS,
     )
@@ -125,6 +126,9 @@ class _Frame:
             return
         started = time.perf_counter()
         status = 500
+        if len(scope["path"]) > 1 and scope["path"].endswith("/"):
+            # `GET /` of the interfaces, as the contract writes it: a redirect would lose a body, or credentials.
+            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
 
         async def framed(message: Message) -> None:
             nonlocal status

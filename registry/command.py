@@ -135,6 +135,8 @@ def _serve(arguments: argparse.Namespace) -> None:
         raise CommandError(f"there is no key to seal secrets with: set {KEYS} or {KEY_FILE}; see --help")
     store = open_store(arguments.store)
     try:
+        # A store that does not answer is told now; and the first who asks need not wait until it is read.
+        store.check()
         _run(arguments, _registry(arguments, Service(store, keyring, _rules(arguments))))
     finally:
         store.close()

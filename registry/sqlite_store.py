@@ -73,10 +73,9 @@ class SqliteStore:
         self._path = path
         self._reading, self._writing = threading.Lock(), threading.Lock()
         try:
-            made = not Path(path).exists()
+            # For its owner alone from the start; SQLite gives the files beside it the same mode.
+            Path(path).touch(mode=0o600)
             self._writer = self._connect()
-            if made:
-                Path(path).chmod(0o600)
             self._migrate()
             self._reader = self._connect()
         except (sqlite3.Error, OSError) as error:
@@ -136,7 +135,7 @@ class SqliteStore:
     def check(self) -> None:
         try:
             with self._reading:
-                self._reader.execute("SELECT 1 FROM forwarder LIMIT 1").fetchone()
+                self._latest()
         except sqlite3.Error as error:
             raise StoreError(f"the store {self._path} does not answer: {error}") from None
 

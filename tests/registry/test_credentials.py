@@ -4,15 +4,17 @@ import base64
 import re
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from registry import credentials
+from registry import command, credentials
 from registry.access import ALL
 from registry.command import main
 from registry.connection import PATH as CONNECTION
 from registry.credentials import LoginLimit, hash_secret, is_secret, new_secret
+from registry.keyring import KEYS, new_key
 from registry.rest import PATH
 from registry.store import open_store
 from tests.registry.conftest import House, house_on
@@ -140,6 +142,18 @@ def test_serving_needs_a_key(
     monkeypatch.delenv("REGISTRY_KEYS", raising=False)
     assert main(["serve", *store]) == 2
     assert "REGISTRY_KEYS" in capsys.readouterr().err
+
+
+def test_the_service_is_for_this_machine_and_believes_no_proxy_unless_told(
+    store: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[dict[str, Any]] = []
+    monkeypatch.setenv(KEYS, new_key())
+    monkeypatch.setattr(command.uvicorn, "run", lambda app, **given: served.append(given))
+    assert main(["serve", *store]) == 0
+    assert main(["serve", *store, "--host", "0.0.0.0", "--trusted_proxy", "10.0.0.1"]) == 0  # noqa: S104
+    told = [(given["host"], given["proxy_headers"], given["forwarded_allow_ips"]) for given in served]
+    assert told == [("127.0.0.1", False, ""), ("0.0.0.0", True, "10.0.0.1")]  # noqa: S104
 
 
 @pytest.mark.parametrize(

@@ -315,6 +315,13 @@ def test_a_list_names_a_version_that_every_change_changes(editor: TestClient) ->
     assert len(set(versions)) == 4
 
 
+def test_a_slash_at_the_end_is_no_other_address(editor: TestClient) -> None:
+    answer = editor.post(f"{PATH}/", json=forwarder(_id="a"), follow_redirects=False)
+    assert answer.status_code == 201
+    assert [document["_id"] for document in editor.get(f"{PATH}/", follow_redirects=False).json()] == ["a"]
+    assert editor.delete(f"{PATH}/", follow_redirects=False).status_code == 405
+
+
 # The service
 
 
