@@ -49,6 +49,9 @@ class Cluster:
             f"--flink_master={HOST}:{self.rest_port}",
             "--environment_type=EXTERNAL",
             f"--environment_config={HOST}:{self.pool_port}",
+            # Else Beam ends a worker as soon as no step uses it, at times when the next has just been given it: that
+            # step then fails ("CANCELLED: client cancelled") or waits for ever.
+            "--environment_cache_millis=600000",
             "--parallelism=2",
         )
 
@@ -153,7 +156,7 @@ def _configuration(directory: Path, rpc: int, rest: int) -> str:
         "io.tmp.dirs": directory,
         # A TaskManager that was killed is missed soon, and the job starts again.
         "heartbeat.interval": 1000,
-        "heartbeat.timeout": 8000,
+        "heartbeat.timeout": 20000,
         "restart-strategy.type": "fixed-delay",
         "restart-strategy.fixed-delay.attempts": 3,
         "restart-strategy.fixed-delay.delay": "1 s",
