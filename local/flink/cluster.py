@@ -49,9 +49,6 @@ class Cluster:
             f"--flink_master={HOST}:{self.rest_port}",
             "--environment_type=EXTERNAL",
             f"--environment_config={HOST}:{self.pool_port}",
-            # Else Beam ends a worker as soon as no step uses it, at times when the next has just been given it: that
-            # step then fails ("CANCELLED: client cancelled") or waits for ever.
-            "--environment_cache_millis=600000",
             "--parallelism=2",
         )
 
@@ -80,14 +77,16 @@ class Cluster:
 
 
 @contextmanager
-def cluster(distribution: Path, place: Path, environment: Mapping[str, str]) -> Iterator[Cluster]:
+def cluster(distribution: Path, jar: Path, place: Path, environment: Mapping[str, str]) -> Iterator[Cluster]:
     """A cluster of the jars in `distribution`/lib, with its files under `place`; ended with the block.
 
-    environment: of the pool's workers, who alone need the secrets. Raises ClusterError.
+    jar: Beam's job server, which is on the cluster's own class path too. As user code alone its classes are unloaded
+    whenever no step of the job happens to be on a TaskManager, and connections to workers break with them ("CANCELLED:
+    client cancelled"). environment: of the pool's workers, who alone need the secrets. Raises ClusterError.
     """
     place.mkdir(parents=True)
     rpc, rest, pool = _free_ports(3)
-    java = [shutil.which("java") or "java", "-Xmx768m", "-cp", f"{distribution}/lib/*"]
+    java = [shutil.which("java") or "java", "-Xmx768m", "-cp", f"{distribution}/lib/*{os.pathsep}{jar}"]
     java += [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
     # Flink's processes get no environment but what Java needs: secrets are for the workers.
     bare = {name: os.environ[name] for name in ("PATH", "HOME", "JAVA_HOME", "TMPDIR") if name in os.environ}
@@ -160,7 +159,7 @@ def _configuration(directory: Path, rpc: int, rest: int) -> str:
         "restart-strategy.type": "fixed-delay",
         "restart-strategy.fixed-delay.attempts": 3,
         "restart-strategy.fixed-delay.delay": "1 s",
-        "classloader.check-leaked-classloader": "false",
+        "classloader.resolve-order": "parent-first",
     }
     return "".join(f"{name}: {value}\n" for name, value in settings.items())
 
