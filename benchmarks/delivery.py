@@ -418,7 +418,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.delivery", description=__doc__)
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--scenarios", action="store_true", help="the fault laboratory instead of the rates")
-    parser.add_argument("--records", type=int, default=4000, help="of an HTTP candidate; ten times as many to AWS")
+    parser.add_argument("--records", type=int, default=8000, help="of an HTTP candidate; ten times as many to AWS")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--schedules", type=int, default=40, help="random fault schedules")
