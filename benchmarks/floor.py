@@ -10,6 +10,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import boto3
 from botocore.config import Config
 from yarl import URL
 
+from benchmarks.encoding import encoded
 from benchmarks.workload import Tally
 from schemas import Record
 from transforms.activity import ActivityDecoder, decode_admitted
@@ -27,7 +29,7 @@ from transforms.delivery.model import Item, Outcome, Settlement, Verdict
 from transforms.derivation import Derivation
 from transforms.forwarders import Forwarder, HttpTarget, KinesisTarget
 from transforms.query import ForwarderIndex
-from transforms.statement import StatementBuilder, encode_payload, query_document
+from transforms.statement import StatementBuilder, query_document
 
 CHUNK = 256 * 1024
 MAX_RECORDS = 500
@@ -73,15 +75,10 @@ class Encoder:
     def due(self, record: Record) -> Iterator[tuple[str, bytes]]:
         """(forwarder id, payload), each payload encoded once."""
         statement = self._statements.statement(record) if self._sees_statements else None
-        encoded: dict[str, bytes] = {}
-        for forwarder in self._index.matching(query_document(record, statement)):
-            kind = forwarder.payload
-            payload = encoded.get(kind)
-            if payload is None:
-                if statement is None and kind != "record":
-                    statement = self._statements.statement(record)
-                payload = encoded[kind] = encode_payload(record, kind, lambda built=statement: built)
-            yield forwarder.id, payload
+        matching = self._index.matching(query_document(record, statement))
+        return encoded(
+            record, statement, [(forwarder.id, forwarder.payload) for forwarder in matching], self._statements
+        )
 
 
 def derive_only(path: Path) -> dict[str, Any]:
@@ -266,9 +263,9 @@ class BatchLane:
             users = [self._ready.popleft() for _ in range(min(MAX_RECORDS, len(self._ready)))]
             call = asyncio.get_running_loop().run_in_executor(self._threads, self._put, users)
             self._calls.add(call)
-            call.add_done_callback(lambda done, users=users: self._done(done, users))
+            call.add_done_callback(partial(self._done, users))
 
-    def _done(self, call: "asyncio.Future[None]", users: list[deque[Item]]) -> None:
+    def _done(self, users: list[deque[Item]], call: "asyncio.Future[None]") -> None:
         self._calls.discard(call)
         self._error = self._error or call.exception()
         if self._error is not None:

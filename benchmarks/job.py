@@ -13,6 +13,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
+from benchmarks.encoding import encoded
 from benchmarks.workload import Tally, sum_of
 from pipeline.options import parse
 from pipeline.preflight import choose_forwarders
@@ -23,7 +24,7 @@ from transforms.forwarder_source import ForwarderSource
 from transforms.match import Match, MatchForwarders
 from transforms.read import ReadActivity, match_files
 from transforms.shuffle import ReadCounts
-from transforms.statement import StatementBuilder, encode_payload
+from transforms.statement import StatementBuilder
 from transforms.summary import Summary, total
 
 Stage = Literal["derive", "encode"]
@@ -100,13 +101,6 @@ class _EncodeMatches(_Tallying):
     def process(self, matches: list[Match]) -> None:
         kinds, tally = self._kinds, self._tally
         for match in matches:
-            statement = match.statement
-            encoded: dict[str, bytes] = {}
-            for forwarder_id in match.forwarders:
-                kind = kinds[forwarder_id]
-                payload = encoded.get(kind)
-                if payload is None:
-                    if statement is None and kind != "record":
-                        statement = self._statements.statement(match.record)
-                    payload = encoded[kind] = encode_payload(match.record, kind, lambda built=statement: built)
+            due = [(forwarder_id, kinds[forwarder_id]) for forwarder_id in match.forwarders]
+            for forwarder_id, payload in encoded(match.record, match.statement, due, self._statements):
                 tally.add(forwarder_id, payload)

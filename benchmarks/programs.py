@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Stage = Literal["derive", "encode", "deliver"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ Program = Callable[[Arguments], Any]
 """Gives what it counted, or None if the sinks do; or another Program, which is then what is timed."""
 
 
-def _floor(collect_garbage: bool) -> Callable[[str], Program]:
-    def of_stage(stage: str) -> Program:
+def _floor(collect_garbage: bool) -> Callable[[Stage], Program]:
+    def of_stage(stage: Stage) -> Program:
         from benchmarks import floor
 
         def run(arguments: Arguments) -> dict[str, Any] | None:
@@ -49,14 +51,15 @@ def _floor(collect_garbage: bool) -> Callable[[str], Program]:
                 return floor.derive_only(arguments.input)
             if stage == "encode":
                 return floor.encode_only(arguments.input, forwarders)
-            return floor.deliver(arguments.input, forwarders, arguments.output)
+            floor.deliver(arguments.input, forwarders, arguments.output)
+            return None
 
         return run
 
     return of_stage
 
 
-def _job(stage: str) -> Program:
+def _job(stage: Stage) -> Program:
     from benchmarks import job
 
     def run(arguments: Arguments) -> dict[str, Any] | None:
@@ -65,7 +68,8 @@ def _job(stage: str) -> Program:
             () if workers == 1 else ("--direct_running_mode=multi_processing", f"--direct_num_workers={workers}")
         )
         if stage == "deliver":
-            return job.deliver(arguments.input, arguments.forwarders, arguments.output, beam_args)
+            job.deliver(arguments.input, arguments.forwarders, arguments.output, beam_args)
+            return None
         return job.count(arguments.input, arguments.forwarders, arguments.output, stage, beam_args)
 
     return run
@@ -81,8 +85,8 @@ def _load(location: Path) -> Any:
     return load_forwarders(read_documents({str(location): location.read_bytes()}), rules).forwarders
 
 
-def _script(batches: bool) -> Callable[[str], Program]:
-    def of_stage(stage: str) -> Program:
+def _script(batches: bool) -> Callable[[Stage], Program]:
+    def of_stage(stage: Stage) -> Program:
         from benchmarks import script
         from benchmarks.workload import wishes
 
@@ -95,8 +99,8 @@ def _script(batches: bool) -> Callable[[str], Program]:
     return of_stage
 
 
-def _delivering(way: str) -> Callable[[str], Program]:
-    def of_stage(stage: str) -> Program:
+def _delivering(way: str) -> Callable[[Stage], Program]:
+    def of_stage(stage: Stage) -> Program:
         from benchmarks import delivering
 
         def run(arguments: Arguments) -> Program:
@@ -109,7 +113,7 @@ def _delivering(way: str) -> Callable[[str], Program]:
     return of_stage
 
 
-def _match(stage: str) -> Program:
+def _match(stage: Stage) -> Program:
     from benchmarks import core
 
     def run(arguments: Arguments) -> Program:
@@ -119,13 +123,13 @@ def _match(stage: str) -> Program:
     return run
 
 
-def _bytewax(stage: str) -> Program:
+def _bytewax(stage: Stage) -> Program:
     from benchmarks.peers import bytewax_flow
 
     return lambda arguments: bytewax_flow.run(arguments.input, _load(arguments.forwarders))
 
 
-def _quix(stage: str) -> Program:
+def _quix(stage: Stage) -> Program:
     from benchmarks.peers import quix_streams
     from benchmarks.workload import wishes
 
@@ -136,13 +140,13 @@ def _quix(stage: str) -> Program:
     return run
 
 
-def _quix_feed(stage: str) -> Program:
+def _quix_feed(stage: Stage) -> Program:
     from benchmarks.peers import quix_streams
 
     return lambda arguments: quix_streams.feed(arguments.broker, arguments.input)
 
 
-PROGRAMS: dict[str, Callable[[str], Program]] = {
+PROGRAMS: dict[str, Callable[[Stage], Program]] = {
     "floor": _floor(collect_garbage=False),
     "floor-gc": _floor(collect_garbage=True),
     "job": _job,

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import boto3
 import requests
@@ -260,7 +261,7 @@ def statement(made: Fields) -> Fields:
     activity_id, session_id = message["activity_id"], message["session_id"]
     verb = VERBS[made["name"]]
     if not activity_id.startswith(("http:", "https:", "urn:")):
-        activity_id = f"{HOME_PAGE}/activities/{requests.utils.quote(activity_id, safe='')}"
+        activity_id = f"{HOME_PAGE}/activities/{quote(activity_id, safe='')}"
     context: Fields = {"registration": session_id}
     try:
         uuid.UUID(session_id)
@@ -336,7 +337,8 @@ def payload(made: Fields, found: Fields, wish: Wish) -> bytes:
 
 def one_by_one(path: Path, wishes: tuple[Wish, ...], url: str) -> None:
     """Each record as it is made: put_record, requests.post."""
-    kinesis, firehose = boto3.client("kinesis", region_name=REGION), boto3.client("firehose", region_name=REGION)
+    kinesis: Any = boto3.client("kinesis", region_name=REGION)
+    firehose: Any = boto3.client("firehose", region_name=REGION)
     for made in records_of(path):
         found = document(made)
         for wish in wishes:
@@ -353,7 +355,8 @@ def one_by_one(path: Path, wishes: tuple[Wish, ...], url: str) -> None:
 
 def in_batches(path: Path, wishes: tuple[Wish, ...], url: str) -> None:
     """put_records and put_record_batch of 500, a requests session."""
-    kinesis, firehose = boto3.client("kinesis", region_name=REGION), boto3.client("firehose", region_name=REGION)
+    kinesis: Any = boto3.client("kinesis", region_name=REGION)
+    firehose: Any = boto3.client("firehose", region_name=REGION)
     collected: dict[str, list[Fields]] = {wish.id: [] for wish in wishes}
 
     def put(wish: Wish) -> None:

@@ -134,7 +134,7 @@ def wishes(ends: Ends = "all") -> tuple[Wish, ...]:
 
 def many_forwarders(count: int) -> list[dict[str, Any]]:
     """The ten, and others up to `count`: tenants, learners and activities of their own, so that hits hardly grow."""
-    others = (
+    others: tuple[Callable[[int], dict[str, Any]], ...] = (
         lambda number: {"query": {"user_id": f"learner-{number:08d}-{(number * 2654435761) % 2**32:08x}"}},
         lambda number: {"query": {"kind": "score", "score": {"$gte": number % 10}}, "organisation": f"school-{number}"},
         lambda number: {"query": {"statement.object.id": f"https://activities.example/{number}"}},
