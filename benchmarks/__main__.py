@@ -32,17 +32,9 @@ def main() -> int:
     names = options.names or known
     if unknown := set(names).difference(known):
         parser.error(f"no comparison is called {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
-    options.directory.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
-    with running_sinks() as sinks:
-        suite = Suite(
-            options.directory, sinks, options.rounds, options.rounds_of_large, options.peers_python, options.kafka, _log
-        )
-        try:
-            _measure(suite, names, options.sizes, rows, options.json)
-        except DifferentError as error:
-            _log(str(error))
-            return 1
+    rows: list[Row] = report.read_json(options.from_json) if options.from_json else []
+    if not options.from_json and not _measured(options, names, rows):
+        return 1
     slopes = growth.slopes(rows)
     told = report.promises(rows)
     print(f"\n{report.table(rows)}\n\n{report.promises_text(told)}\n")
@@ -55,6 +47,21 @@ def main() -> int:
     if options.plot:
         growth.plot(rows, options.plot)
     return 0
+
+
+def _measured(options: argparse.Namespace, names: list[str], rows: list[Row]) -> bool:
+    """Adds to `rows`; False if programs did not deliver the same."""
+    options.directory.mkdir(parents=True, exist_ok=True)
+    with running_sinks() as sinks:
+        suite = Suite(
+            options.directory, sinks, options.rounds, options.rounds_of_large, options.peers_python, options.kafka, _log
+        )
+        try:
+            _measure(suite, names, options.sizes, rows, options.json)
+        except DifferentError as error:
+            _log(str(error))
+            return False
+    return True
 
 
 def _measure(suite: Suite, names: list[str], sizes: tuple[int, ...], rows: list[Row], json: Path | None) -> None:
@@ -103,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--directory", type=Path, default=Path("/tmp/session-forwarder-benchmarks"), help="for samples")  # noqa: S108
     parser.add_argument("--json", type=Path, help="write every run here")
+    parser.add_argument("--from_json", type=Path, help="measure nothing: tell and draw what an earlier run wrote")
     parser.add_argument("--plot", type=Path, help="draw how cost grows, as PNG")
     parser.add_argument("--peers_python", help="the Python that Bytewax and Quix Streams are installed in")
     parser.add_argument("--kafka", type=Path, help="a directory of Kafka's jars, for Quix Streams")

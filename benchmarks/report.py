@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measuring import Run
 from benchmarks.suite import COMPARISONS, HANDFUL, Comparison, Row, Target
 
 PROMISED_RATE = 75_000
@@ -128,6 +129,21 @@ def write_json(path: Path, rows: Iterable[Row], told: Iterable[dict[str, Any]], 
         "slopes": slopes,
     }
     path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def read_json(path: Path) -> list[Row]:
+    """The rows that `write_json` wrote."""
+    titles = {one.name: one.title for one in COMPARISONS}
+    return [
+        Row(
+            row["comparison"],
+            titles.get(row["comparison"], row["comparison"]),
+            row["activities"],
+            row["label"],
+            [Run(**one) for one in row["runs"]],
+        )
+        for row in json.loads(path.read_text())["rows"]
+    ]
 
 
 def machine() -> dict[str, Any]:
