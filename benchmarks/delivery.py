@@ -1,12 +1,14 @@
 """The sending side in figures: records a second by protocol, and what the fault laboratory finds.
 
     python -m benchmarks.delivery [--json PATH] [--records N] [--rounds N]
+    python -m benchmarks.delivery --neighbours [--json PATH] [--records N] [--rounds N]
     python -m benchmarks.delivery --scenarios [--json PATH] [--kills N]
 
 The first measures, in one run and with the rounds of all candidates interleaved, the engine with its journal and its
 real sinks (`ordered`: every user has many records; `unordered`: every record is a user's only one), and beside it the
 bare client that each sink is made of. Receivers run in processes of their own and take everything at once. The second
-runs the scenarios of issue 4 at full size; it takes some five minutes. Nothing but 127.0.0.1 is spoken to.
+measures what a forwarder gets of the whole job, alone and beside a dead, a slow and a throttling one. The third runs
+the scenarios of issue 4 at full size; it takes some five minutes. Nothing but 127.0.0.1 is spoken to.
 """
 
 import argparse
@@ -29,7 +31,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import aiohttp
 import boto3
@@ -39,7 +41,7 @@ from yarl import URL
 from tests.laboratory import scenarios
 from tests.laboratory.aws_fake import AwsFake
 from tests.laboratory.scenarios import environment
-from tests.laboratory.whole_job import Figures
+from tests.laboratory.whole_job import Experiment, Figures, activities, aws_document
 from tests.pipeline.conftest import Workshop
 from tests.transforms.delivery.making import aws_forwarder, item
 from transforms.delivery.engine import Deliveries
@@ -64,10 +66,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class _Receiver(asyncio.Protocol):
-    """Answers every request on a connection with 200 as fast as Python can; reads headers no more than it must."""
+    """Answers every request on a connection with 200 as fast as Python can; reads headers no more than it must.
 
-    def __init__(self) -> None:
+    `delay`: seconds before each answer. After `expected` requests it prints when the first and the last of them came.
+    """
+
+    def __init__(self, delay: float, expected: int, times: list[float]) -> None:
         self._data = b""
+        self._delay = delay
+        self._expected = expected
+        self._times = times
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -81,36 +89,56 @@ class _Receiver(asyncio.Protocol):
             if len(self._data) < size:
                 return
             self._data = self._data[size:]
-            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            if self._expected:
+                self._times.append(time.monotonic())
+                if len(self._times) == self._expected:
+                    print(self._times[0], self._times[-1], flush=True)
+            if self._delay:
+                asyncio.get_running_loop().call_later(self._delay, self._answer)
+            else:
+                self._answer()
+
+    def _answer(self) -> None:
+        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
 
-def serve(kind: str) -> None:
+def serve(kind: str, delay: float, expected: int, capacity: float) -> None:
     """A receiver, in a process of its own: says its address, and serves until its input ends."""
     if kind == "http":
+        times: list[float] = []
 
         async def forever() -> None:
             loop = asyncio.get_running_loop()
-            server = await loop.create_server(_Receiver, "127.0.0.1", 0)
+            server = await loop.create_server(lambda: _Receiver(delay, expected, times), "127.0.0.1", 0)
             print(server.sockets[0].getsockname()[1], flush=True)
             await loop.run_in_executor(None, sys.stdin.read)
             os._exit(0)
 
         asyncio.run(forever())
     with AwsFake() as fake:
-        fake.add_stream("stream", shards=4, records_per_second=1e9, bytes_per_second=1e12)
+        fake.add_stream("stream", shards=4, records_per_second=capacity, bytes_per_second=1e12)
         fake.add_delivery_stream("stream", records_per_second=1e9, bytes_per_second=1e12)
         print(fake.endpoint, flush=True)
         sys.stdin.read()
         os._exit(0)
 
 
+class Served(NamedTuple):
+    """A receiver's address (a port or a url), and what else it says."""
+
+    address: str
+    says: IO[str]
+
+
 @contextmanager
-def receiver(kind: str) -> Iterator[str]:
+def receiver(kind: str, delay: float = 0.0, expected: int = 0, capacity: float = 1e9) -> Iterator[Served]:
+    """`capacity`: records/s of each of the stream's 4 shards; else as `_Receiver` has it."""
     command = [sys.executable, "-m", "benchmarks.delivery", "--serve", kind]
+    command += [f"--delay={delay}", f"--expected={expected}", f"--capacity={capacity}"]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().strip()
+        yield Served(process.stdout.readline().strip(), process.stdout)
     finally:
         process.kill()
         process.wait()
@@ -288,8 +316,8 @@ def measure_rates(records: int, rounds: int) -> dict[str, Any]:
     """
     rates: dict[str, dict[str, list[float]]] = {}
     costs: dict[str, dict[str, list[float]]] = {}
-    with receiver("http") as port, receiver("aws") as endpoint, environment(AWS_ENDPOINT_URL=endpoint):
-        chosen = candidates(port, records)
+    with receiver("http") as http, receiver("aws") as aws, environment(AWS_ENDPOINT_URL=aws.address):
+        chosen = candidates(http.address, records)
         for at in range(rounds + 1):
             for protocol, named in chosen.items():
                 for name, (number, candidate) in named.items():
@@ -317,11 +345,78 @@ def _ratio(values: Sequence[float], others: Sequence[float]) -> float:
     return statistics.median(mine / other for mine, other in zip(values, others, strict=True))
 
 
+# --- neighbours ------------------------------------------------------------------------------------------------------
+
+
+def measure_neighbours(records: int, rounds: int) -> dict[str, Any]:
+    """A fine forwarder of the whole job, alone and beside a dead, a slow and a throttling one: records/s it gets.
+
+    From the first to the last request its receiver saw. {"at once" | "10 ms": figures} by how fast the fine one
+    answers; the ratio is the median of each round's.
+    """
+    found: dict[str, Any] = {}
+    for name, delay in (("at once", 0.0), ("10 ms", 0.01)):
+        pairs = [(_fine_rate(records, delay, False), _fine_rate(records, delay, True)) for _ in range(rounds)]
+        found[name] = {
+            "alone": statistics.median(alone for alone, _ in pairs),
+            "together": statistics.median(together for _, together in pairs),
+            "ratio": statistics.median(together / alone for alone, together in pairs),
+            "ratios": [together / alone for alone, together in pairs],
+        }
+    return found
+
+
+def _fine_rate(records: int, delay: float, beside_others: bool) -> float:
+    users, of_session = 100, 4
+    sessions = records // users // of_session
+    expected = users * sessions * of_session
+    with (
+        tempfile.TemporaryDirectory(prefix="neighbours-") as path,
+        receiver("http", delay, expected) as fine,
+        receiver("http", 0.2) as slow,
+        # The stream takes a tenth of the records a second, the slow one 80 records.
+        receiver("aws", capacity=expected / 40) as aws,
+        environment(AWS_ENDPOINT_URL=aws.address, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test"),  # noqa: S106
+    ):
+        workshop = Workshop(Path(path))
+        workshop.write_activity(activities(users, sessions))
+        documents = [_to_port("fine", fine.address)]
+        if beside_others:
+            dead = _to_port("dead", str(scenarios.closed_port()), maxRetries=3)
+            documents = [dead, _to_port("slow", slow.address), aws_document("stream"), *documents]
+        workshop.write_forwarders(*documents)
+        experiment = Experiment(workshop, {}, ("--max_backoff=60",))
+        with experiment.process():
+            first, last = map(float, fine.says.readline().split())
+            # The others need much longer: they are not waited for.
+    return (expected - 1) / (last - first)
+
+
+def _to_port(name: str, port: str, **configuration: Any) -> dict[str, Any]:
+    return {
+        "_id": name,
+        "active": True,
+        "query": "{}",
+        "payload": "record",
+        "configuration": {"protocol": "http", "url": f"127.0.0.1:{port}/{name}", "maxRetries": 10, **configuration},
+    }
+
+
+def neighbours_table(neighbours: dict[str, Any]) -> str:
+    lines = [f"{'the fine one answers':22}{'alone, records/s':>18}{'beside others':>15}{'ratio':>7}  of each round"]
+    lines += [
+        f"{name:22}{found['alone']:>18,.0f}{found['together']:>15,.0f}{found['ratio']:>7.2f}  "
+        + " ".join(f"{ratio:.2f}" for ratio in found["ratios"])
+        for name, found in neighbours.items()
+    ]
+    return "\n".join(lines)
+
+
 # --- scenarios -------------------------------------------------------------------------------------------------------
 
 
 def run_scenarios(kills: int, schedules: int, seed: int) -> dict[str, Any]:
-    """Every scenario of issue 4: {"figures": the table's lines, "neighbours": the fine forwarder's rates}."""
+    """Every scenario of issue 4: {"figures": the table's lines}."""
     lines: list[Figures] = []
 
     def told(more: list[Figures]) -> None:
@@ -331,8 +426,7 @@ def run_scenarios(kills: int, schedules: int, seed: int) -> dict[str, Any]:
 
     print(_HEADER)
     told(_quietly(scenarios.scripted_statuses))
-    neighbours = _quietly(partial(scenarios.four_neighbours, sessions=20))
-    told(neighbours.figures)
+    told(_quietly(partial(scenarios.four_neighbours, sessions=20)))
     told(_quietly(scenarios.beyond_capacity))
     told(_quietly(partial(scenarios.resharded, sessions=20, seed=seed)))
     told(_quietly(partial(scenarios.killed_again_and_again, kills=kills, seed=seed)))
@@ -340,15 +434,7 @@ def run_scenarios(kills: int, schedules: int, seed: int) -> dict[str, Any]:
     killed = _quietly(partial(scenarios.killed_again_and_again, kills=kills // 4, seed=seed, arguments=several))
     told([replace(line, scenario=f"{line.scenario}, 2 workers") for line in killed])
     told(_random_schedules(schedules, seed))
-    ratio = neighbours.together / neighbours.alone
-    print(
-        f"\nthe fine forwarder: {neighbours.alone:,.0f} records/s alone, {neighbours.together:,.0f} beside a dead, "
-        f"a slow and a throttling one: {ratio:.2f}"
-    )
-    return {
-        "figures": [asdict(line) for line in lines],
-        "neighbours": {"alone": neighbours.alone, "together": neighbours.together, "ratio": ratio},
-    }
+    return {"figures": [asdict(line) for line in lines]}
 
 
 def _random_schedules(schedules: int, seed: int) -> list[Figures]:
@@ -418,20 +504,27 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.delivery", description=__doc__)
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--scenarios", action="store_true", help="the fault laboratory instead of the rates")
+    parser.add_argument("--neighbours", action="store_true", help="what a forwarder gets beside others")
     parser.add_argument("--records", type=int, default=8000, help="of an HTTP candidate; ten times as many to AWS")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--schedules", type=int, default=40, help="random fault schedules")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--serve", choices=("http", "aws"), help=argparse.SUPPRESS)
+    parser.add_argument("--delay", type=float, default=0.0, help=argparse.SUPPRESS)
+    parser.add_argument("--expected", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--capacity", type=float, default=1e9, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.serve:
-        serve(options.serve)
+        serve(options.serve, options.delay, options.expected, options.capacity)
         return
     logging.disable(logging.WARNING)
     results: dict[str, Any] = {"python": platform.python_version(), "cores": os.cpu_count(), "seed": options.seed}
     if options.scenarios:
         results |= run_scenarios(options.kills, options.schedules, options.seed)
+    elif options.neighbours:
+        results["neighbours"] = measure_neighbours(options.records, options.rounds)
+        print(neighbours_table(results["neighbours"]))
     else:
         results["rates"] = measure_rates(options.records, options.rounds)
         print(rates_table(results["rates"]))

@@ -170,8 +170,9 @@ def killed_again_and_again(
             done += 1
         status = experiment.run()
         assert status == 0, experiment.told
-        in_flight = max((len(ids) for name in logs for ids in experiment.killed_in_flight(name)), default=0)
-        note = f"{done} kills, at most {in_flight} sent and not settled at one"
+        killed = [each for name in logs for each in experiment.killed_under_way(name)]
+        in_flight = max((len(each.in_flight) for each in killed), default=0)
+        note = f"{done} kills, at most {in_flight} in flight at one"
         return _figures("SIGKILL and resume", experiment, records, note)
 
 
@@ -235,21 +236,12 @@ def closed_port() -> int:
         return port
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """`alone` and `together`: records per second of the fine forwarder, from its first to its last arrival."""
-
-    figures: list[Figures]
-    alone: float
-    together: float
-
-
 def four_neighbours(
-    workshop: Workshop, *, users: int = 50, sessions: int = 10, outage_budget: float = 2.0, latency: float = 0.01
-) -> Neighbours:
-    """One forwarder dead, one slow, one throttling, one fine (`latency` seconds for an answer); and the fine one alone.
+    workshop: Workshop, *, users: int = 50, sessions: int = 10, outage_budget: float = 2.0
+) -> list[Figures]:
+    """One forwarder dead, one slow (until the fine one has everything), one throttling, one fine; and that one alone.
 
-    The slow one needs twenty times as long as the fine one, until that has everything.
+    `benchmarks.delivery --neighbours` measures its rates.
     """
     alone, together = Workshop(workshop.path / "alone"), Workshop(workshop.path / "together")
     for place in (alone, together):
@@ -262,7 +254,7 @@ def four_neighbours(
             path = arrival.request_line.split()[1]
             arrived[path] += 1
             is_slow = path == "/slow" and arrived["/fine"] < 4 * users * sessions
-            return Answer(fault="late", interval=20 * latency if is_slow else latency)
+            return Answer(fault="late", interval=0.2) if is_slow else Answer()
 
         receiver.script = script
         stream = kinesis.add_stream("throttling", records_per_second=users * sessions)
@@ -288,11 +280,7 @@ def four_neighbours(
         reasons = together.account("dead")["dead_letter_reasons"]
         assert set(reasons) <= {"unavailable", "connection_refused"}
         assert sum(reasons.values()) == len(records)
-        return Neighbours(figures, _rate(by_itself), _rate(beside_others))
-
-
-def _rate(arrivals: list[Arrival]) -> float:
-    return (len(arrivals) - 1) / (arrivals[-1].time - arrivals[0].time)
+        return figures
 
 
 def _by_user(arrivals: list[Arrival]) -> dict[str, list[str]]:

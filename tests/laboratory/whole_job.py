@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from schemas import KINDS, Activity
 from tests.laboratory.aws_fake import AMBIGUOUS, Stream
@@ -28,8 +28,8 @@ from tests.transforms.build import activity, response
 
 ROOT = Path(__file__).resolve().parents[2]
 
-NO_ANSWER = frozenset({"reset", "close", "half_close", "cut_headers", "reset_headers", "garbage", "close_on_next"})
-"""Faults of the HTTP server that leave the sender in doubt about the request, or about the next one."""
+NO_ANSWER = frozenset({"reset", "close", "half_close", "cut_headers", "reset_headers", "garbage"})
+"""Faults of the HTTP server that leave the sender in doubt about the request."""
 
 
 # --- what is sent ----------------------------------------------------------------------------------------------------
@@ -91,6 +91,7 @@ class Log(Protocol):
     def __len__(self) -> int: ...
     def ids(self, start: int = 0, end: int | None = None) -> list[str]: ...
     def stored(self) -> list[str]: ...
+    def accepted(self, start: int, end: int) -> set[str]: ...
     def doubtful(self) -> set[str]: ...
     def faults(self) -> int: ...
 
@@ -114,6 +115,11 @@ class HttpLog:
 
     def stored(self) -> list[str]:
         return [arrival.key for arrival in self.arrivals() if arrival.stored]
+
+    def accepted(self, start: int, end: int) -> set[str]:
+        """Ids whose last request among those was not refused: the sender may have died before it knew."""
+        last = {arrival.key: arrival for arrival in self.arrivals()[start:end]}
+        return {id_ for id_, arrival in last.items() if arrival.stored or arrival.answer.fault in NO_ANSWER}
 
     def doubtful(self) -> set[str]:
         """Ids whose sender could not know whether they were stored.
@@ -154,6 +160,9 @@ class StreamLog:
     def stored(self) -> list[str]:
         return self.ids()
 
+    def accepted(self, start: int, end: int) -> set[str]:
+        return set(self.ids(start, end))
+
     def doubtful(self) -> set[str]:
         told = list(self.stream.told.items())
         return {self.id_of(data) for data, words in told if any(word in AMBIGUOUS for word in words)}
@@ -172,6 +181,13 @@ class Start:
     at: dict[str, int]
     run_id: str | None = None
     killed: bool = False
+
+
+class Killed(NamedTuple):
+    """Ids at a kill. under_way: sent and not settled; in_flight: of these, not those that wait for their retry."""
+
+    under_way: set[str]
+    in_flight: set[str]
 
 
 @dataclass
@@ -238,18 +254,19 @@ class Experiment:
         names = os.listdir(receipts) if receipts.exists() else []  # noqa: PTH208 - names only
         return {"-".join(name.split("-")[:2]) for name in names}
 
-    def killed_in_flight(self, name: str) -> list[set[str]]:
-        """For each run that was killed: the ids that the forwarder's receiver saw of it, and it left no receipt of.
+    def killed_under_way(self, name: str) -> list[Killed]:
+        """For each run that was killed, what the forwarder's receiver saw of it, and it left no receipt of.
 
         What its sockets still held may have arrived after it was gone, but before the next start.
         """
-        receipts = self._receipts(name)
+        receipts, log = self._receipts(name), self.logs[name]
         found = []
-        ends = [following.at[name] for following in self.starts[1:]] + [len(self.logs[name])]
+        ends = [following.at[name] for following in self.starts[1:]] + [len(log)]
         for start, end in zip(self.starts, ends[: len(self.starts)], strict=True):
             if start.killed:
                 settled = {row["id"] for row in receipts if row["run_id"] == start.run_id}
-                found.append(set(self.logs[name].ids(start.at[name], end)) - settled)
+                first = start.at[name]
+                found.append(Killed(set(log.ids(first, end)) - settled, log.accepted(first, end) - settled))
         return found
 
     def _receipts(self, name: str) -> list[dict[str, Any]]:
@@ -261,10 +278,10 @@ class Experiment:
         log, receipts = self.logs[name], self._receipts(name)
         users = {id_: user for user, id_ in records}
         doubtful = log.doubtful()
-        for in_flight in self.killed_in_flight(name):
-            busy = Counter(users[id_] for id_ in in_flight)
+        for killed in self.killed_under_way(name):
+            busy = Counter(users[id_] for id_ in killed.under_way)
             assert max(busy.values(), default=0) <= 1, "two records of a user were under way at a kill"
-            doubtful |= in_flight
+            doubtful |= killed.in_flight
         times = Counter(row["id"] for row in receipts if row["outcome"] == "delivered")
         assert max(times.values(), default=0) <= 1, "sent again though a receipt said that it was delivered"
         latest = {row["id"]: row for row in receipts}

@@ -30,6 +30,9 @@ QUICK_SECONDS = 0.1
 QUICK_RECORDS = 200
 """A forwarder that takes so many records in so many seconds is worth waiting for."""
 
+RETRIES_TOGETHER = 0.1
+"""Seconds that a call of retries may wait for other retries; much less than the backoff's first wait."""
+
 
 class DeliveriesStoppedError(RuntimeError):
     """Work was handed in, or waited for, after `stop`."""
@@ -453,29 +456,35 @@ class _BatchRun(_Run):
         return [], []
 
     def _take(self, now: float) -> list[Item]:
-        if self._in_flight >= self._sink.calls_in_flight or not self._is_worth_a_call(now):
+        if self._in_flight >= self._sink.calls_in_flight or self._patience(now) > 0:
             return []
         batch = self.lane.take(now, _epoch_ms(), self._sink.max_items, self._sink.max_bytes)
         if batch:
             self._called_at = now
         return batch
 
-    def _is_worth_a_call(self, now: float) -> bool:
-        """Whether to call now with what is ready, or to wait for a fuller call: a call costs as much as 100 records."""
+    def _patience(self, now: float) -> float:
+        """Seconds to wait for a fuller call than what is ready makes: a call costs as much as 100 records."""
         ready = self.lane.ready(now)
         if ready >= self._sink.max_items:
-            return True
-        if self._flush or now - self._submitted_at >= self._linger:
-            # No more is coming in; but what is in flight brings its users' next records when it is back.
-            return not self._in_flight or ready >= self._sink.max_items // 2
-        return now - self._called_at >= self._linger
+            return 0.0
+        if not self._flush and now - self._submitted_at < self._linger:
+            return max(0.0, self._called_at + self._linger - now)
+        # No more is coming in; but what is in flight brings its users' next records when it is back.
+        if ready >= self._sink.max_items // 2:
+            return 0.0
+        if self._in_flight:
+            return self._linger
+        # A throttled stream's records come back one by one. Those that do soon go together, if they are the most.
+        soon = self._called_at + RETRIES_TOGETHER - now
+        return soon if soon > 0 and self.lane.retries_due(now + soon, ready + 1) > ready else 0.0
 
     def _nap(self, now: float) -> float | None:
         """Seconds after which to look again; None: until woken."""
         wake_at = self.lane.wake_at()
         if wake_at is None or wake_at > now:
             return None if wake_at is None else wake_at - now
-        return self._linger  # Something is ready, and waits for a fuller call.
+        return self._patience(now) or self._linger  # Something is ready, and waits for a fuller call or for its turn.
 
 
 class _LoopThread:

@@ -184,6 +184,16 @@ class Lane:
             # Before what was never tried: it has waited longest.
             self._ready.appendleft(heappop(retries)[2])
 
+    def retries_due(self, until: float, most: int) -> int:
+        """How many items will have waited for their retry by then; it does not count further than `most`."""
+        retries, found, left = self._retries, 0, [0]
+        while left and found < most:
+            at = left.pop()
+            if at < len(retries) and retries[at][0] <= until:
+                found += 1
+                left += (2 * at + 1, 2 * at + 2)  # A heap: what comes after one that is due later is due later too.
+        return found
+
     def wake_at(self) -> float | None:
         """When to look at the lane again though nothing was submitted or finished; None for never."""
         if not self._ready and not self._retries:

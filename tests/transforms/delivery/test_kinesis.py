@@ -118,6 +118,15 @@ def test_a_stream_at_a_third_of_the_capacity_that_is_needed(fake: AwsFake):
     assert counts.attempts < 4 * len(due), "and is paced"
 
 
+def test_throttled_records_come_back_together(fake: AwsFake):
+    # Each waits a time of its own; a call for each of them would keep other forwarders from working.
+    fake.add_stream("stream")
+    fake.faults.script += ["call_throttled"]
+    settled, counts = deliver(aws_forwarder(), items(100, 1), DeliverySettings(linger=0.002))
+    assert (len(settled), counts.attempts) == (100, 200)
+    assert len(fake.call_sizes) <= 20
+
+
 def test_at_most_one_record_of_a_user_in_a_call(fake: AwsFake, monkeypatch: pytest.MonkeyPatch):
     fake.add_stream("stream")
     seen: list[list[str]] = []

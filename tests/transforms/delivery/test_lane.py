@@ -286,3 +286,15 @@ def test_a_sink_with_too_few_outcomes_is_a_bug():
     made.submit(items(2, 1))
     with pytest.raises(ValueError, match="zip"):
         made.finish(made.take(0.0, 0, 2), [DELIVERED], 0.0)
+
+
+@given(st.lists(st.floats(0.0, 1.0, exclude_max=True), max_size=30), st.floats(0.0, 1.0), st.integers(1, 40))
+def test_retries_due_counts_those_whose_wait_is_over_by_then(jitters: list[float], until: float, most: int) -> None:
+    draws = iter(jitters)
+    made = lane(random=lambda: next(draws))
+    made.submit(items(len(jitters), 1))
+    taken = made.take(0.0, 0, max_items=100)
+    made.finish(taken, [THROTTLED] * len(taken), 0.0)
+    # A call that was throttled as a whole doubles the first wait's bound of 0.5 s.
+    due = sum(jitter <= until for jitter in jitters)
+    assert made.retries_due(until, most) == min(due, most)
