@@ -98,6 +98,7 @@ def _redrive(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) 
         kinds=job.kinds,
         since=job.since,
         until=job.until,
+        block_user=job.on_failure == "block_user",
     )
     return [dead.summaries, _end(dead.matches, plan, plan.source, statements)]
 

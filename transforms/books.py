@@ -62,11 +62,13 @@ def _upper_end(bucket: int) -> int:
 
 
 class Account(msgspec.Struct):
-    """One forwarder's books. All are counts of records, except `attempts` (requests or entries sent) and `bytes`.
+    """One forwarder's books. All are counts of records, except `attempts` and `bytes`.
 
-    `dead_lettered` is by reason. `bytes` are payload bytes of delivered records. `ambiguous` counts settled records
-    that may have been stored by an attempt that was not acknowledged. `hashed_keys` counts records whose partition key
-    was too long and was replaced (forwarders.md section 3). `latencies` run from the first attempt to the settlement.
+    `attempts` are those that count against `maxRetries`: not one that was throttled, nor the resend of a request that
+    met a connection gone stale. `dead_lettered` is by reason. `bytes` are payload bytes of delivered records.
+    `ambiguous` counts settled records that may have been stored by an attempt that was not acknowledged. `hashed_keys`
+    counts records whose partition key was too long and was replaced (forwarders.md section 3). `latencies` run from
+    the first attempt to the settlement.
     """
 
     matched: int = 0

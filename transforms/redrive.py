@@ -41,6 +41,7 @@ class ReadDeadLetters(beam.PTransform[beam.Pipeline, Redriven]):
     """Pipeline -> Redriven: what was given up and not delivered since.
 
     restricted_to: ids of the forwarders whose dead letters are looked at; empty: all, also of documents that are gone.
+    block_user: what follows a record that is still undecided stays too, as `blocked_by_earlier` (`--on_failure`).
     """
 
     history: HistoryIndex
@@ -51,6 +52,7 @@ class ReadDeadLetters(beam.PTransform[beam.Pipeline, Redriven]):
     kinds: tuple[Kind, ...] = KINDS
     since: int | None = None
     until: int | None = None
+    block_user: bool = False
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -77,6 +79,7 @@ class _MatchAgain(beam.DoFn):
         self._kinds = settings.kinds
         self._since = settings.since
         self._until = settings.until
+        self._block_user = settings.block_user
 
     def setup(self) -> None:
         self._history = History(self._index)
@@ -88,6 +91,7 @@ class _MatchAgain(beam.DoFn):
 
     def process(self, bucket: int) -> Iterator[list[Match]]:
         block: list[Match] = []
+        blocked: set[tuple[str, str]] = set()
         for letter in self._history.dead_letters(bucket):
             if self._progress.stopping():
                 self._summary.stopped = True
@@ -97,7 +101,10 @@ class _MatchAgain(beam.DoFn):
             record = decode_record(letter.record)
             if not self._wanted(record):
                 continue
-            reason = self._why_not(letter, record)
+            due = (letter.forwarder_id, record.user_id)
+            reason = "blocked_by_earlier" if due in blocked else self._why_not(letter, record)
+            if reason == "undecided" and self._block_user:
+                blocked.add(due)
             if reason is not None:
                 self._summary.keep(letter.forwarder_id, reason)
                 continue

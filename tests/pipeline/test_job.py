@@ -1,20 +1,24 @@
 """The whole job: activity in files, requests and bytes at the receivers, files in the output."""
 
 import gzip
+import io
 import json
 import random
 import signal
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import boto3
+import fastavro
 import pytest
 
-from pipeline.lock import OutputLock
+from pipeline.lock import LEASE, OutputLock
 from pipeline.run import main
 from schemas import Activity
 from tests.laboratory.http_fault_server import Answer, scripted
@@ -195,6 +199,52 @@ def test_input_and_output_may_lie_in_s3(workshop: Workshop, receiver: Receiver, 
     assert (account["already_delivered"], account["delivered"]) == (8, 4)
     left = [entry["Key"] for entry in s3.list_objects_v2(Bucket="sessions", Prefix="out/")["Contents"]]
     assert {key.split("/")[1] for key in left} == {"dead_letters", "receipts", "records", "rejects", "report.json"}
+
+
+def test_a_killed_run_on_s3_is_gone_on_with_when_its_lease_is_over(
+    workshop: Workshop,
+    receiver: Receiver,
+    aws: boto3.Session,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="sessions")
+    taken = 20
+    receiver.script = lambda arrival: Answer() if len(receiver.log) < taken else Answer(fault="hold")
+    workshop.write_activity(sessions(15))
+    workshop.write_forwarders(http_forwarder(receiver))
+    in_s3 = "--output=s3://sessions/out"
+
+    def receipts() -> list[str]:
+        parts = s3.list_objects_v2(Bucket="sessions", Prefix="out/receipts/").get("Contents", [])
+        bodies = [s3.get_object(Bucket="sessions", Key=part["Key"])["Body"].read() for part in parts]
+        return [row["id"] for body in bodies for row in fastavro.reader(io.BytesIO(body))]  # type: ignore[call-overload]
+
+    job = start(workshop, in_s3)
+    try:
+        receiver.wait_for(taken + 1)
+        until = time.monotonic() + 30
+        while len(receipts()) < taken and time.monotonic() < until:
+            time.sleep(0.05)
+        known = set(receipts())
+        assert len(known) == taken, "of what was acknowledged; within about a second, while nothing else goes on"
+        assert workshop.run(in_s3) == 1
+        assert f"in use by another run (process {job.pid} " in caplog.text
+    finally:
+        job.kill()
+        job.communicate()
+    receiver.release()
+    receiver.script = scripted()
+    before = [arrival.key for arrival in receiver.log]
+    assert workshop.run(in_s3) == 1
+    assert "If it was killed, this one is free in" in caplog.text
+    monkeypatch.setattr("pipeline.run.OutputLock", partial(OutputLock, clock=lambda: time.time() + LEASE))
+    assert workshop.run(in_s3) == 0
+    again = [arrival.key for arrival in receiver.log[len(before) :]]
+    assert not known & set(again)
+    assert set(again) & set(before) == set(before) - known, "only what was in flight is sent again"
+    assert len({key for _, key in receiver.stored()}) == 60
 
 
 def test_retries_keep_the_order_of_each_user(workshop: Workshop, receiver: Receiver) -> None:

@@ -326,7 +326,7 @@ class Lane:
         self.abandoned = False
 
     def _retry_or_end(self, item: Item, outcome: Outcome, now: float) -> Settlement | None:
-        if self.abandoned:
+        if self.abandoned or self._outage.is_over_budget(now):
             return Settlement(item, self._given_up("unavailable"))
         if outcome.spends_attempt:
             delay = self._backoff.delay(item.attempts - 1, outcome.retry_after)
