@@ -2,7 +2,6 @@ import logging
 import pickle
 from collections.abc import Iterator
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -233,39 +232,3 @@ def test_no_credential_is_told(fake: AwsFake, caplog: pytest.LogCaptureFixture):
     sink.close()
     assert len(told) == 9
     assert all(SECRET_KEY not in text for text in [*told, caplog.text])
-
-
-def test_the_laboratory_agrees_with_moto(fake: AwsFake, moto: str):
-    """On what both do: the answers to good calls, the shard of a key, the codes of bad calls."""
-    answers = []
-    for endpoint in (fake.endpoint, moto):
-        client = boto3.client(
-            "kinesis",
-            region_name="eu-central-1",
-            endpoint_url=endpoint,
-            aws_access_key_id="AKIDEXAMPLE",
-            aws_secret_access_key=SECRET_KEY,
-        )
-        if endpoint == moto:
-            client.create_stream(StreamName="agreed", ShardCount=3)
-            client.get_waiter("stream_exists").wait(StreamName="agreed", WaiterConfig={"Delay": 1})
-        else:
-            fake.add_stream("agreed", shards=3, region="eu-central-1")
-        seen: list[object] = []
-        put = client.put_records(
-            StreamName="agreed",
-            Records=[{"Data": b"\x00\xff", "PartitionKey": f"user-{number}"} for number in range(50)],
-        )
-        seen.append([entry["ShardId"] for entry in put["Records"]])
-        seen.append(put["FailedRecordCount"])
-        seen.append(all(entry["SequenceNumber"].isdigit() for entry in put["Records"]))
-        seen.append(client.put_record(StreamName="agreed", Data=b"x", PartitionKey="user-1")["ShardId"])
-        summary = client.describe_stream_summary(StreamName="agreed")["StreamDescriptionSummary"]
-        seen.append([summary[key] for key in ("StreamName", "StreamStatus", "OpenShardCount", "RetentionPeriodHours")])
-        for name, records in (("missing", 1), ("agreed", 501)):
-            with pytest.raises(ClientError) as refused:
-                client.put_records(StreamName=name, Records=[{"Data": b"x", "PartitionKey": "k"}] * records)
-            seen.append(refused.value.response["ResponseMetadata"]["HTTPStatusCode"])
-            seen.append(refused.value.response["Error"]["Code"])
-        answers.append(seen)
-    assert answers[0] == answers[1]
