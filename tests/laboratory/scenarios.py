@@ -180,14 +180,11 @@ def _until_a_random_moment(
     job: subprocess.Popen[bytes], experiment: Experiment, chance: random.Random, records: int, kills_left: int
 ) -> None:
     began, arrived = time.monotonic(), experiment.arrived()
-    if chance.random() < 0.25:
-        until = began + chance.uniform(0.0, 4.0)
-        while job.poll() is None and time.monotonic() < until:
-            time.sleep(0.005)
-        return
+    until = began + chance.uniform(0.0, 4.0) if chance.random() < 0.25 else float("inf")
     left = max(records - arrived, 0)
+    # Also when the clock decides: what is left must do for the kills that are to come.
     enough = arrived + 1 + chance.randrange(2 * left // (kills_left + 1) + 1)
-    while job.poll() is None and experiment.arrived() < enough:
+    while job.poll() is None and experiment.arrived() < enough and time.monotonic() < until:
         time.sleep(0.005)
 
 
