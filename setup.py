@@ -19,6 +19,7 @@ setup(
         "orjson>=3.10",
         "pcre2>=0.7,<0.8",
         "pyarrow>=18",
+        "uvloop>=0.21",
         "zstandard>=0.23",
     ],
     extras_require={

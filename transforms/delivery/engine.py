@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+import uvloop
+
 from transforms.delivery.lane import Lane
 from transforms.delivery.model import BatchSink, HttpSink, Item, Outcome, Settle, Settlement
 from transforms.delivery.policy import DeliverySettings
@@ -491,7 +493,7 @@ class _LoopThread:
     """One asyncio loop in one thread, for all HTTP lanes."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="deliver-http", daemon=True)
         self._thread.start()
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import uvloop
+
 from schemas import Record
 from tests.laboratory.http_fault_server import FaultServer, Script
 from transforms.delivery.http import AiohttpSink
@@ -56,7 +58,7 @@ def run(
                 await talk(sink, server)
         return server
 
-    return asyncio.run(asyncio.wait_for(main(), 20))
+    return uvloop.run(asyncio.wait_for(main(), 20))
 
 
 def outcomes(

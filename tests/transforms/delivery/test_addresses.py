@@ -1,11 +1,11 @@
 """Which addresses are dialled: forwarders.md section 2."""
 
-import asyncio
 import socket
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
+import uvloop
 
 from tests.laboratory.http_fault_server import Answer, FaultServer, scripted
 from tests.transforms.delivery.sending import LOCAL, item, load, opened
@@ -151,7 +151,7 @@ class TestDialled:
                     assert await sink.send(item()) == REFUSAL
                 assert server.connections == 0
 
-        asyncio.run(main())
+        uvloop.run(main())
 
     def test_a_name_that_changes_its_mind(self) -> None:
         async def main() -> None:
@@ -169,7 +169,7 @@ class TestDialled:
                     assert await sink.send(item("id-3")) == REFUSAL
                 assert [arrival.key for arrival in server.log] == ["id-1", "id-2"]
 
-        asyncio.run(main())
+        uvloop.run(main())
 
     @pytest.mark.parametrize("addresses", [["10.0.0.1"], ["10.0.0.1", "192.168.0.1"], ["fd00::1", "10.0.0.1", "::1"]])
     def test_a_name_with_refused_addresses_only(self, addresses: list[str]) -> None:
@@ -177,7 +177,7 @@ class TestDialled:
             async with opened(load({"url": "inside.example"}), getaddrinfo=resolver(addresses)) as sink:
                 assert await sink.send(item()) == REFUSAL
 
-        asyncio.run(main())
+        uvloop.run(main())
 
     def test_of_several_addresses_the_refused_ones_are_left_out(self) -> None:
         async def main() -> None:
@@ -192,4 +192,4 @@ class TestDialled:
                     outcome = await sink.send(item())
                     assert (outcome.verdict, outcome.failure) == (Verdict.RETRY, True)
 
-        asyncio.run(main())
+        uvloop.run(main())

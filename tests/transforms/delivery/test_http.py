@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
+import uvloop
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from tests.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread, scripted
@@ -247,7 +248,7 @@ class TestConnection:
                 async with opened(load({"url": f"127.0.0.1:{port}"})) as sink:
                     return await sink.send(item())
 
-            assert asyncio.run(main()) == Outcome(RETRY, "connection_refused", failure=True)
+            assert uvloop.run(main()) == Outcome(RETRY, "connection_refused", failure=True)
 
     @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 64 + ".invalid"])
     def test_no_such_host(self, host: str) -> None:
@@ -259,7 +260,7 @@ class TestConnection:
             async with opened(load({"url": host}), getaddrinfo=getaddrinfo) as sink:
                 return await sink.send(item())
 
-        assert asyncio.run(main()) == Outcome(RETRY, "dns", failure=True)
+        assert uvloop.run(main()) == Outcome(RETRY, "dns", failure=True)
 
     def test_a_name_server_that_hangs_costs_the_timeout(self) -> None:
         import threading
@@ -276,7 +277,7 @@ class TestConnection:
                 hang.set()
                 return outcome
 
-        assert asyncio.run(main()) == Outcome(RETRY, "timeout", failure=True)
+        assert uvloop.run(main()) == Outcome(RETRY, "timeout", failure=True)
 
     def test_one_connection_serves_many_requests(self) -> None:
         _, server = outcomes(scripted(), *[item(f"id-{n}") for n in range(5)])
@@ -447,5 +448,5 @@ def test_the_server_serves_from_a_thread_too() -> None:
             return await sink.send(item())
 
     with in_thread(FaultServer(scripted(by_user={"ann": [201]}))) as server:
-        assert asyncio.run(main(server.port)).status == 201
+        assert uvloop.run(main(server.port)).status == 201
     assert [arrival.user for arrival in server.log] == ["ann"]

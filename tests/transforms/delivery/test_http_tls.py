@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trustme
+import uvloop
 from cryptography.hazmat.primitives import serialization
 
 from tests.laboratory.http_fault_server import FaultServer
@@ -61,7 +62,7 @@ def send(context: ssl.SSLContext | None, configuration: dict[str, Any], *, hands
                 assert [arrival.stored for arrival in server.log] == ([True] if outcome.status == 200 else [])
                 return outcome
 
-    return asyncio.run(asyncio.wait_for(main(), 20))
+    return uvloop.run(asyncio.wait_for(main(), 20))
 
 
 def test_verified_against_the_file(authority: trustme.CA, files: Path) -> None:
@@ -128,4 +129,4 @@ def test_files_that_do_not_load(files: Path, configuration: dict[str, str], mess
     configuration = {name: str(files / value) for name, value in configuration.items()}
     sink = AiohttpSink(load({"protocol": "https", "url": "127.0.0.1"} | configuration))
     with pytest.raises(SinkError, match=message):
-        asyncio.run(sink.open())
+        uvloop.run(sink.open())
