@@ -21,7 +21,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from importlib import metadata
 from typing import Any, NoReturn
 from urllib.parse import unquote, unquote_plus
 
@@ -35,6 +34,7 @@ from yarl import URL
 from transforms.delivery.addresses import AddressGuard, AddressInfo, AddressRefusedError
 from transforms.delivery.model import Item, Outcome, Verdict
 from transforms.delivery.signatures import Signer
+from transforms.delivery.user_agent import USER_AGENT
 from transforms.forwarders import Fault, Forwarder, HttpTarget
 from transforms.secrets import Scrubber
 
@@ -520,17 +520,6 @@ def _fixed_headers(target: HttpTarget) -> CIMultiDict[str]:
 def _credentials(target: HttpTarget) -> str:
     password = target.basic_password.reveal() if target.basic_password is not None else ""
     return f"{target.basic_username}:{password}"
-
-
-def _version() -> str:
-    try:
-        return metadata.version("session-forwarder")
-    except metadata.PackageNotFoundError:
-        # Run from a checkout that is not installed.
-        return "0"
-
-
-USER_AGENT = f"session-forwarder/{_version()}"
 
 
 @dataclass(frozen=True, slots=True)

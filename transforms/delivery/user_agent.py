@@ -1,0 +1,14 @@
+"""How this project names itself to receivers (forwarders.md section 2)."""
+
+from importlib import metadata
+
+
+def _version() -> str:
+    try:
+        return metadata.version("session-forwarder")
+    except metadata.PackageNotFoundError:
+        # Run from a checkout that is not installed.
+        return "0"
+
+
+USER_AGENT = f"session-forwarder/{_version()}"
