@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 import boto3
+import uvloop
 from botocore.config import Config
 from yarl import URL
 
@@ -97,7 +98,7 @@ def encode_only(path: Path, forwarders: tuple[Forwarder, ...]) -> dict[str, Any]
 
 def deliver(path: Path, forwarders: tuple[Forwarder, ...], output: Path) -> None:
     """All of it, with receipts under `output`."""
-    asyncio.run(_Delivery(forwarders, Journal(str(output), new_run_id(), "floor")).run(path))
+    uvloop.run(_Delivery(forwarders, Journal(str(output), new_run_id(), "floor")).run(path))
 
 
 class _Delivery:
@@ -218,7 +219,11 @@ class BatchLane:
         self._threads = threads
         self._target = target
         self._journal = journal
-        config = Config(parameter_validation=False, max_pool_connections=CALLS_IN_FLIGHT)
+        config = Config(
+            parameter_validation=False,
+            max_pool_connections=CALLS_IN_FLIGHT,
+            user_agent=f"floor boto3/{boto3.__version__}",
+        )
         self._client: Any = boto3.client(
             "kinesis" if target.service == "streams" else "firehose", region_name=target.region, config=config
         )
