@@ -9,7 +9,7 @@ Long = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Number = Long | float
 Scalar = str | bool | Long | float | None
 
-Action = Literal[
+InputAction = Literal[
     "START",
     "RESUME",
     "RESPOND",
@@ -22,9 +22,9 @@ Action = Literal[
     "RESCORE",
     "DISCARD",
     "SET_STATUS",
-    # Only from xAPI, never accepted as activity: START or RESUME, by what came before it in its session.
-    "START_OR_RESUME",
 ]
+# The last only from xAPI, never accepted as activity: START or RESUME, by what came before it in its session.
+Action = Literal[InputAction, "START_OR_RESUME"]
 State = Literal["initial", "resume", "review", "preview"]
 
 

@@ -17,7 +17,7 @@ import msgspec
 import orjson
 
 from schemas import Activity, Response, SubscoreDefinition, Tag
-from schemas.activity import Action, Long, Number, Scalar, State
+from schemas.activity import Action, InputAction, Long, Number, Scalar, State
 
 MAX_LINE = 16 * 1024 * 1024
 """Longest accepted line or element, in bytes, without the newline."""
@@ -34,20 +34,6 @@ _FIRST_MS = 946_684_800_000  # 2000-01-01
 _LAST_MS = 4_133_980_800_000 - 1  # the last of 2100
 _LONG_LIMIT = 2**63
 
-InputAction = Literal[
-    "START",
-    "RESUME",
-    "RESPOND",
-    "SAVE",
-    "AUTOSAVE",
-    "PAUSE",
-    "UNPAUSE",
-    "SUBMIT",
-    "SCORE",
-    "RESCORE",
-    "DISCARD",
-    "SET_STATUS",
-]
 InputStatus = Literal["Incomplete", "Completed", "Discarded", "PendingScoring", "Pending Scoring"]
 
 _Id = Annotated[str, msgspec.Meta(min_length=1)]

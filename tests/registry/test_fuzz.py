@@ -75,7 +75,6 @@ def test_no_request_is_answered_with_a_5xx(
 
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         derandomize=True,
         database=None,
         phases=[Phase.generate],

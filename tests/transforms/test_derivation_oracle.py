@@ -110,7 +110,7 @@ def test_the_derivation_agrees_with_the_slow_one() -> None:
     reached: set[str] = set()
 
     # The same examples every time: what they reach is asserted, and must not hang on luck.
-    @settings(max_examples=300, deadline=None, derandomize=True)
+    @settings(max_examples=300, derandomize=True)
     @given(_of_one_user)
     def agrees(activities: list[Activity]) -> None:
         for unit in _UNITS:
@@ -130,7 +130,7 @@ def test_the_derivation_agrees_with_the_slow_one() -> None:
     assert reached == every_record | set(Counts.__struct_fields__) - {"activities", "sessions"}, "too tame an input"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(_of_one_user, st.data())
 def test_shuffling_and_duplicating_change_no_record_and_no_conflict(activities: list[Activity], data: Any) -> None:
     one, other = Derivation(), Derivation()
@@ -150,7 +150,7 @@ def _with_other_key_order(activity: Activity) -> Activity:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(_of_one_session)
 def test_what_comes_later_changes_nothing_that_was_derived_before(activities: list[Activity]) -> None:
     unique = list({activity.record_id: activity for activity in activities}.values())
@@ -164,7 +164,7 @@ def test_what_comes_later_changes_nothing_that_was_derived_before(activities: li
     assert until == len(ordered)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(_of_one_session)
 def test_a_session_put_away_between_any_two_activities_goes_on_as_if_it_had_not_been(
     activities: list[Activity],

@@ -218,7 +218,6 @@ def test_the_home_page_names_the_account_and_the_activities(home_page: str) -> N
     assert built["object"]["id"] == "https://school.example/moodle/activities/activity_1234567890"
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1, max_size=12) | st.text("http:/urn#?%[]@a1é ", min_size=1, max_size=12))
 def test_whatever_the_activity_the_object_is_an_iri(activity_id: str) -> None:
     message = {**_SCORE.message, "activity_id": activity_id}
@@ -300,7 +299,7 @@ _text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=10)
 _points = st.none() | st.sampled_from([0, 1, 0.5, -1, 1e20])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(_text, _text, _text, st.lists(st.tuples(_points, _points), max_size=3))
 def test_every_statement_of_any_session_keeps_the_rules(
     user: str, session: str, activity_id: str, points: list[tuple[Any, Any]]

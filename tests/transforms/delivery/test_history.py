@@ -135,7 +135,7 @@ USERS = {name: f"user {int(name) % 3}" for name in NAMES}
 STEP = st.tuples(st.sampled_from(["f-1", "f-2"]), st.sampled_from(NAMES), st.booleans())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.lists(STEP, max_size=4), max_size=4), max_size=4))
 def test_agrees_with_a_dict(tmp_path_factory: pytest.TempPathFactory, runs: list[list[list[Any]]]) -> None:
     output = tmp_path_factory.mktemp("out")

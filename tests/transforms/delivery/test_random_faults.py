@@ -9,7 +9,7 @@ from tests.laboratory.scenarios import by_schedule, random_schedule
 from tests.laboratory.whole_job import assert_clean
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     source=st.randoms(use_true_random=False),
     max_retries=st.integers(0, 4),

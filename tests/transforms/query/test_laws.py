@@ -11,8 +11,8 @@ from tests.transforms.query import oracle
 from tests.transforms.query.strategies import DOCUMENTS, OPERANDS, PATHS, SCALARS, VALUES, operators, queries
 from transforms.query import ForwarderIndex, Outcome, compile_query
 
-OFTEN = settings(max_examples=200, deadline=None)
-SOMETIMES = settings(max_examples=40, deadline=None)
+OFTEN = settings(max_examples=200)
+SOMETIMES = settings(max_examples=40)
 
 
 def outcome(matched: bool) -> Outcome:
@@ -127,7 +127,7 @@ INDEXED = st.dictionaries(PATHS, SCALARS, max_size=3) | st.fixed_dictionaries(
 FORWARDERS = st.lists(st.tuples(SCOPES, SCOPES, INDEXED | queries()), max_size=14)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(FORWARDERS, DOCUMENTS, SCOPES, SCOPES)
 def test_the_index_gives_what_brute_force_gives(
     specifications: Any, document: Any, organisation: Any, lrs_id: Any
@@ -148,7 +148,7 @@ def test_the_index_gives_what_brute_force_gives(
     assert list(index.matching(document)) == expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.dictionaries(PATHS, operators(1), min_size=1, max_size=2), min_size=6, max_size=12), DOCUMENTS)
 def test_the_index_gives_what_brute_force_gives_for_operators(specifications: Any, document: Any) -> None:
     forwarders = [Forwarder(str(number), None, None, query) for number, query in enumerate(specifications)]

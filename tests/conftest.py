@@ -1,0 +1,21 @@
+"""What holds for all tests."""
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+# A timing is never a test: what a busy machine does to an example says nothing of the code.
+settings.register_profile("project")
+settings.load_profile("project")
+
+
+@pytest.fixture(autouse=True)
+def _garbage_is_collected() -> Iterator[None]:
+    """A job in this process keeps what is alive from the garbage collector, for good (`transforms.memory`)."""
+    thresholds = gc.get_threshold()
+    yield
+    if gc.get_threshold() != thresholds:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
