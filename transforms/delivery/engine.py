@@ -84,6 +84,7 @@ class Deliveries:
         self._runs: dict[str, _BatchRun | _HttpRun] = {}
         self._loop: _LoopThread | None = None
         self._starting = threading.Lock()
+        self._ending = threading.Lock()
         self._closed = False
         self.state = _State()
 
@@ -147,32 +148,36 @@ class Deliveries:
         Returns the records left per forwarder (pending in the books). What ends after the grace is not settled: it is
         pending too, and is sent again by the next run with the same ids.
         """
-        if self._closed:
-            return self.pending()
         self.state.stop()
         deadline = time.monotonic() + (self._settings.grace if grace is None else grace)
         with self._starting:
             runs = list(self._runs.values())
-        for run in runs:
-            run.wake()
-        for run in runs:
-            run.await_idle(max(0.0, deadline - time.monotonic()))
-        for run in runs:
-            run.seal()
+        with self._ending:
+            if not self._closed:
+                for run in runs:
+                    run.wake()
+                for run in runs:
+                    run.await_idle(max(0.0, deadline - time.monotonic()))
+                for run in runs:
+                    run.seal()
         return self.pending()
 
     def close(self) -> None:
-        """Stop without grace, close the sinks and remove the spool. May be called again; raises nothing."""
-        if self._closed:
-            return
+        """Stop without grace, close the sinks and remove the spool. May be called again; raises nothing.
+
+        A `stop` that is under way in another thread ends first.
+        """
         self.stop(0.0)
-        self._closed = True
-        for run in self._runs.values():
-            run.close()
-        if self._loop is not None:
-            self._loop.close()
-            self._loop = None
-        self._directory.close()
+        with self._ending:
+            if self._closed:
+                return
+            self._closed = True
+            for run in self._runs.values():
+                run.close()
+            if self._loop is not None:
+                self._loop.close()
+                self._loop = None
+            self._directory.close()
 
     def pending(self) -> dict[str, int]:
         """Records not settled yet, per forwarder that has any."""

@@ -397,9 +397,29 @@ def test_drain_is_ended_by_a_stop_from_another_thread():
     gate = threading.Event()
     with deliveries({"f": ScriptedHttp(always(DELIVERED), gate)}) as (engine, _):
         engine.submit(items(5, 5))
-        threading.Timer(0.05, engine.stop, [0.0]).start()
+        stopping = threading.Timer(0.05, engine.stop, [0.0])
+        stopping.start()
         with pytest.raises(DeliveriesStoppedError):
             engine.drain()
+        stopping.join()
+
+
+def test_closing_waits_for_a_stop_that_is_under_way():
+    gate = threading.Event()
+    stopped: list[dict[str, int]] = []
+    with deliveries({"f": ScriptedHttp(always(DELIVERED), gate)}) as (engine, settled):
+        engine.submit(items(5, 1))
+        stopping = threading.Thread(target=lambda: stopped.append(engine.stop(30.0)))
+        stopping.start()
+        with pytest.raises(DeliveriesStoppedError):
+            engine.drain()
+        opening = threading.Timer(0.1, gate.set)
+        opening.start()
+        engine.close()
+        stopping.join()
+        opening.join()
+    in_flight = len(settled)
+    assert stopped == [{"f": 5 - in_flight} if in_flight < 5 else {}]
 
 
 def test_submitting_goes_on_after_a_drain_and_from_many_threads():
