@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from registry import hidden
 from registry.access import Client, Reach
@@ -46,7 +46,13 @@ class Service:
         snapshot = self.store.snapshot(client.organisation)
         if client.view is Reach.ORGANISATION:
             return snapshot
-        return Snapshot(snapshot.version, [stored for stored in snapshot.documents if client.may_view(stored.content)])
+        who = client.view, client.user
+        view = snapshot.views.get(who)
+        if view is None:
+            view = Snapshot(snapshot.version, [one for one in snapshot.documents if client.may_view(one.content)])
+            if len(snapshot.views) < _VIEWS:
+                snapshot.views[who] = view
+        return view
 
     def get(self, client: Client, document_id: str) -> Stored:
         """Raises NoSuchDocumentError too for a document that the client may not view: it does not learn of it."""
@@ -149,6 +155,9 @@ def _wanted_anew(shown: JsonObject) -> list[Fault]:
 def _faults(document: JsonObject, paths: Iterable[hidden.Path], message: str) -> list[Fault]:
     return [Fault(str(document["_id"]), "the request", ".".join(map(str, path)), message) for path in paths]
 
+
+_VIEWS: Final = 100
+"""Views of one snapshot that are remembered, for users who do not see all of it: lists of its documents, no copies."""
 
 _WANTED_ANEW = "is kept for the protocol and host it was stored with, and those change: write the secret anew"
 _NOTHING_KEPT = "is a redaction, and no secret is stored that it could stand for: write the secret"
