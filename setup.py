@@ -37,6 +37,8 @@ setup(
             "httpx2>=2",
             "hypothesis>=6.100",
             "mypy>=1.15",
+            # Drives the Chromium that is there; it need not download one.
+            "playwright>=1.50",
             "pytest>=8",
             "ruff>=0.11",
             "schemathesis>=4",

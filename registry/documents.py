@@ -1,5 +1,6 @@
 """What becomes of a document that a client sends: read, merged, forced, judged by the job's own rules, made ready."""
 
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -105,6 +106,22 @@ def _merge(before: JsonObject, changes: JsonObject) -> JsonObject:
         else:
             document[name] = value
     return document
+
+
+def is_sent_elsewhere(before: JsonObject, after: JsonObject) -> bool:
+    """Whether `after` sends over HTTP to another protocol, host or port than `before`: what it sends, others get."""
+    return _origin(after) not in (None, _origin(before))
+
+
+def _origin(document: JsonObject) -> tuple[str, str] | None:
+    configuration = document.get("configuration")
+    if not isinstance(configuration, dict) or not isinstance(url := configuration.get("url"), str):
+        return None
+    protocol = str(configuration.get("protocol") or "http")
+    if protocol == "Kinesis":
+        return None
+    host = re.split(r"[/?#]", url, maxsplit=1)[0].lower()
+    return protocol, host.removesuffix({"http": ":80", "https": ":443"}.get(protocol, ":"))
 
 
 def judge(document: JsonObject, rules: Rules, duplicates: tuple[str, ...] = ()) -> tuple[Fault, ...]:

@@ -125,7 +125,7 @@ def match_record(registry: Asked, client: Known, body: Body) -> Answer:
         record = trial.read_record(content, client.organisation)
     except RecordError as error:
         raise HTTPException(422, f"the body {error}") from None
-    answers = trial.matching(record, (stored.content for stored in visible), registry.service.rules)
+    answers = registry.matcher.matching(record, (stored.content for stored in visible))
     return Answer({"id": record.id, "kind": record.kind, "forwarders": answers})
 
 

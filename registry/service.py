@@ -1,13 +1,13 @@
 """What clients may do with forwarders: access, validation and storage in one place, without HTTP."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from registry import hidden
 from registry.access import Client, Reach
-from registry.documents import FaultyDocumentError, created, judge, merged
+from registry.documents import FaultyDocumentError, created, is_sent_elsewhere, judge, merged
 from registry.keyring import Keyring
 from registry.store import Draft, NoSuchDocumentError, Snapshot, Store, Stored, seal, whole
 from transforms.forwarders import Fault, Rules
@@ -46,7 +46,13 @@ class Service:
         snapshot = self.store.snapshot(client.organisation)
         if client.view is Reach.ORGANISATION:
             return snapshot
-        return Snapshot(snapshot.version, [stored for stored in snapshot.documents if client.may_view(stored.content)])
+        who = client.view, client.user
+        view = snapshot.views.get(who)
+        if view is None:
+            view = Snapshot(snapshot.version, [one for one in snapshot.documents if client.may_view(one.content)])
+            if len(snapshot.views) < _VIEWS:
+                snapshot.views[who] = view
+        return view
 
     def get(self, client: Client, document_id: str) -> Stored:
         """Raises NoSuchDocumentError too for a document that the client may not view: it does not learn of it."""
@@ -102,8 +108,10 @@ class Service:
             self._may_change(client, stored, is_seen)
             before = whole(stored, self.keyring)
             # Merged into what the client is shown: a secret it does not mention stands there as a redaction too.
-            document = hidden.restore(merged(stored.content, content, client, self.now()), before)
-            draft, warnings = self._draft(document, duplicates)
+            shown = merged(stored.content, content, client, self.now())
+            document = hidden.restore(shown, before)
+            faults = _wanted_anew(shown) if is_sent_elsewhere(before, document) else ()
+            draft, warnings = self._draft(document, duplicates, faults)
             return draft
 
         stored = self.store.update(document_id, change, client.key)
@@ -121,18 +129,37 @@ class Service:
         if not is_seen(stored.revision):
             raise ChangedError
 
-    def _draft(self, document: JsonObject, duplicates: tuple[str, ...]) -> tuple[Draft, tuple[Fault, ...]]:
-        warnings = judge(document, self.rules, duplicates)
-        faults = [
-            Fault(str(document["_id"]), "the request", ".".join(map(str, path)), _NOTHING_KEPT)
-            for path in hidden.redactions(document)
-        ]
+    def _draft(
+        self, document: JsonObject, duplicates: tuple[str, ...], found: Sequence[Fault] = ()
+    ) -> tuple[Draft, tuple[Fault, ...]]:
+        """What is to be stored, and warnings. Raises FaultyDocumentError with the faults that were `found` too."""
+        try:
+            warnings = judge(document, self.rules, duplicates)
+        except FaultyDocumentError as error:
+            raise FaultyDocumentError([*error.faults, *found], error.warnings) from None
+        faults = [*found, *_faults(document, hidden.redactions(document), _NOTHING_KEPT)]
         if faults:
             # Of an inactive document too: what nobody can fill in again must not look like a secret that is there.
             raise FaultyDocumentError(faults, warnings)
         return seal(document, self.keyring), warnings
 
 
+def _wanted_anew(shown: JsonObject) -> list[Fault]:
+    """A fault for each secret that is kept, of a document that is to send to another host.
+
+    Kept, it would be sent there: whoever may edit could read what only the deliver scope may.
+    """
+    return _faults(shown, [path for path in hidden.redactions(shown) if path[0] == "configuration"], _WANTED_ANEW)
+
+
+def _faults(document: JsonObject, paths: Iterable[hidden.Path], message: str) -> list[Fault]:
+    return [Fault(str(document["_id"]), "the request", ".".join(map(str, path)), message) for path in paths]
+
+
+_VIEWS: Final = 100
+"""Views of one snapshot that are remembered, for users who do not see all of it: lists of its documents, no copies."""
+
+_WANTED_ANEW = "is kept for the protocol and host it was stored with, and those change: write the secret anew"
 _NOTHING_KEPT = "is a redaction, and no secret is stored that it could stand for: write the secret"
 
 

@@ -60,6 +60,8 @@ class Snapshot:
     documents: Sequence[Stored]
     answers: dict[Any, list[Stored]] = field(default_factory=dict, repr=False, compare=False)
     """For whoever asks the snapshot: what they found in it, so that they need not look again."""
+    views: dict[Any, "Snapshot"] = field(default_factory=dict, repr=False, compare=False)
+    """For whoever shows parts of it: what each user may see."""
 
 
 Change = Callable[[Stored], Draft]

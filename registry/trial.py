@@ -1,11 +1,12 @@
 """Trying a forwarder out: which forwarders a record would reach and why, and one sample record on its real way."""
 
+import json
 import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import msgspec
@@ -22,13 +23,16 @@ from transforms.delivery.kinesis import KinesisSink
 from transforms.delivery.model import BatchSink, Item, Settlement
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Document, Fault, Forwarder, HttpTarget, KinesisTarget, Rules, check_document, resolve
-from transforms.query import ForwarderIndex, compile_query
+from transforms.query import Outcome, Query, compile_query
 from transforms.statement import StatementBuilder, encode_payload, query_document
 
 JsonObject = dict[str, Any]
 
 AT_ONCE: Final = 4
 """Trials that run at a time: each may wait for a slow receiver."""
+
+REMEMBERED: Final = 20_000
+"""Queries that are kept compiled for matching, the latest used: 2 kB each or so, for most."""
 
 _SETTINGS: Final = DeliverySettings(max_backoff=1.0, outage_budget=10.0, grace=1.0)
 _STATEMENTS: Final = StatementBuilder()
@@ -114,35 +118,60 @@ def read_record(content: JsonObject, organisation: str) -> Record:
     return record
 
 
-def matching(record: Record, documents: Iterable[JsonObject], rules: Rules) -> list[JsonObject]:
-    """For each document whether it would get the record, and what decided. Judged as the job judges.
+class Matcher:
+    """Says which forwarders a record would reach. Remembers what it compiled, by what the documents say.
 
-    `documents` may have redactions for secrets: those have no part in it.
+    Safe to use from several threads.
     """
-    document = query_document(record, _STATEMENTS.statement(record))
-    answers = []
-    for content in documents:
-        answer: JsonObject = {"_id": content["_id"], "active": content.get("active") is True}
-        forwarder, problem = _matchable(content, rules)
-        if forwarder is None:
-            answers.append({**answer, "reached": False, "reason": problem})
-            continue
-        found = ForwarderIndex([forwarder]).matching(document)
-        reached = bool(found.matched)
-        reason = _out_of_scope(forwarder, record) or str(compile_query(forwarder.query).explain(document))
-        if not answer["active"]:
-            reached, reason = False, f"the forwarder is not active; its query: {reason}"
-        answers.append({**answer, "reached": reached, "reason": reason})
-    return answers
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._judged = lru_cache(maxsize=REMEMBERED)(self._judge)
+
+    def matching(self, record: Record, documents: Iterable[JsonObject]) -> list[JsonObject]:
+        """For each document whether it would get the record, and what decided. Judged as the job judges.
+
+        `documents` may have redactions for secrets: those have no part in it.
+        """
+        document = query_document(record, _STATEMENTS.statement(record))
+        answers = []
+        for content in documents:
+            active = content.get("active") is True
+            reached, reason = self._reached(content, active, record, document)
+            answers.append({"_id": content["_id"], "active": active, "reached": reached, "reason": reason})
+        return answers
+
+    def _reached(self, content: JsonObject, active: bool, record: Record, document: JsonObject) -> tuple[bool, str]:
+        found = self._judged(json.dumps([content.get(name) for name in _JUDGED]))
+        if found.forwarder is None or found.query is None:
+            return False, found.problem
+        out_of_scope = _out_of_scope(found.forwarder, record)
+        # Not by the query's generated function: for a record or two, making it costs more than it saves.
+        explanation = found.query.explain(document)
+        reason = out_of_scope or str(explanation)
+        if not active:
+            return False, f"the forwarder is not active; its query: {reason}"
+        return out_of_scope is None and explanation.outcome is Outcome.MATCH, reason
+
+    def _judge(self, judged: str) -> "_Judged":
+        """The forwarder that a document is as far as matching goes: where it sends to is left out."""
+        given = {name: value for name, value in zip(_JUDGED, json.loads(judged), strict=True) if value is not None}
+        bare = {"_id": "matching", "active": True, "configuration": {"url": "matching.invalid"}, **given}
+        checked = check_document(Document("the store", bare), self._rules)
+        problem = "; ".join(f"{fault.field} {fault.message}" for fault in checked.faults)
+        return _Judged(checked.forwarder, checked.query if isinstance(checked.query, Query) else None, problem)
 
 
-def _matchable(content: JsonObject, rules: Rules) -> tuple[Forwarder | None, str]:
-    """The forwarder a document is as far as matching goes: where it sends to is left out."""
-    known = ("_id", "organisation", "lrs_id", "query", "active")
-    bare = {name: content[name] for name in known if name in content}
-    bare |= {"active": True, "configuration": {"url": "matching.invalid"}}
-    checked = check_document(Document("the store", bare), rules)
-    return checked.forwarder, "; ".join(f"{fault.field} {fault.message}" for fault in checked.faults)
+_JUDGED: Final = ("organisation", "lrs_id", "query")
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """`forwarder` and its `query`; `problem` says why where there is none."""
+
+    forwarder: Forwarder | None
+    query: Query | None
+    problem: str
 
 
 def _out_of_scope(forwarder: Forwarder, record: Record) -> str | None:

@@ -13,7 +13,7 @@ from registry.credentials import LoginLimit, authenticate
 from registry.recent import RecentDeliveries
 from registry.service import ForbiddenError, Service
 from registry.store import Stored
-from registry.trial import Trials
+from registry.trial import Matcher, Trials
 from transforms.forwarders import Fault
 
 JsonObject = dict[str, Any]
@@ -32,6 +32,7 @@ class Registry:
 
     service: Service
     trials: Trials
+    matcher: Matcher
     deliveries: RecentDeliveries | None = None
     logins: LoginLimit = field(default_factory=LoginLimit)
 

@@ -150,8 +150,12 @@ async function edit(id) {
   await deliveries();
 }
 
-function fill(document) {
+function title() {
   find("#title").textContent = shown ? shown.description || shown._id : "New forwarder";
+}
+
+function fill(document) {
+  title();
   for (const field of fields()) {
     const value = at(document, field.name);
     if (field.type === "checkbox") field.checked = value === true;
@@ -203,7 +207,12 @@ find("#form").addEventListener("submit", async (event) => {
       : await ask("POST", "", sent);
     faults(ok ? [] : answer.faults || []);
     if (!ok) {
+      title();
       problem("edit", status === 422 ? "Not saved: see the fields." : answer.message);
+      // Whoever saves is at the end of the form, and what is wrong may be far up.
+      const faulty = find(".faulty");
+      if (faulty) faulty.focus();
+      else find("#edit").scrollIntoView();
       return;
     }
     shown = answer;

@@ -18,7 +18,7 @@ from registry.rest import PATH
 from registry.service import Service
 from registry.sqlite_store import SqliteStore
 from registry.store import Store
-from registry.trial import Trials
+from registry.trial import Matcher, Trials
 from registry.web import Registry
 from tests.registry.stores import is_atomic, mongo_server, mongo_stores
 from transforms.forwarders import Rules
@@ -76,7 +76,7 @@ def house_on(store: Store, deliveries: Path | None = None, *, trusted: bool = Fa
     rules = Rules(compile_query, trusted=trusted, require_organisation=True)
     service = Service(store, Keyring([KEY]), rules, Clock())
     recent = RecentDeliveries(str(deliveries)) if deliveries else None
-    return House(store, service, Registry(service, Trials(rules, ("127.0.0.0/8",)), recent))
+    return House(store, service, Registry(service, Trials(rules, ("127.0.0.0/8",)), Matcher(rules), recent))
 
 
 @pytest.fixture

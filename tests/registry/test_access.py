@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from fastapi.testclient import TestClient
 
 from registry.access import ALL, DELIVER, EDIT_ALL, EDIT_PUBLIC, VIEW_ALL, VIEW_PUBLIC
 from registry.connection import PATH as CONNECTION
@@ -115,3 +116,16 @@ def test_a_forwarder_cannot_be_given_to_another_owner_without_the_whole_organisa
     client = stocked.client(EDIT_PUBLIC, user="ann")
     assert client.patch(f"{PATH}/public", json={"owner": "ann"}).json()["owner"] == "bob"
     assert stocked.client(EDIT_ALL).patch(f"{PATH}/public", json={"owner": "ann"}).json()["owner"] == "ann"
+
+
+def test_what_a_user_sees_is_that_users_and_of_now(house: House) -> None:
+    ann, bob = (house.client(VIEW_PUBLIC, user=user) for user in ("ann", "bob"))
+    create(ann, _id="anns")
+    create(bob, _id="bobs")
+
+    def seen(client: TestClient) -> list[str]:
+        return [document["_id"] for document in client.get(PATH).json()]
+
+    assert (seen(ann), seen(bob), seen(house.client(user="bob"))) == (["anns"], ["bobs"], ["bobs"])
+    assert bob.patch(f"{PATH}/bobs", json={"isPublic": True}).status_code == 200
+    assert (seen(ann), seen(bob), seen(house.client(user="ann"))) == (["anns", "bobs"], ["bobs"], ["anns"])

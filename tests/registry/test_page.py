@@ -1,4 +1,7 @@
-"""The page at `/`, in a real browser: headless Chromium. Set SCREENSHOTS to a directory to have a look."""
+"""The page at `/`, in a real browser: headless Chromium, the one on PATH or the program that CHROMIUM names.
+
+Set SCREENSHOTS to a directory to have a look.
+"""
 
 import json
 import os
@@ -21,8 +24,13 @@ from tests.registry.serving import served
 __all__ = ["receiver", "workshop"]
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no browser driver: pip install playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")
+# A browser that was named and is not there is a mistake, which its start tells.
+CHROMIUM = os.environ.get("CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no browser on PATH: apt-get install chromium, or set CHROMIUM to the program"
+)
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +181,21 @@ def test_a_forwarder_is_created_with_faults_beside_the_fields_then_edited_tried_
     assert json.loads(arrival.body)["verb"]["id"] == "http://adlnet.gov/expapi/verbs/scored"
     visit.look("tested")
 
+    # What is wrong is in view, whatever part of the form that is in; and nothing says any longer that it was saved.
+    visit.field("query").fill("{")
+    page.click("#save")
+    playwright.expect(visit.field("query")).to_be_focused()
+    playwright.expect(visit.field("query")).to_be_in_viewport()
+    playwright.expect(page.locator("#title")).to_have_text("Gradebook of one school")
+    visit.field("query").fill('{"score": {"$gte": 5}}')
+    visit.field("configuration.url").fill("another.example/in")
+    page.click("#save")
+    playwright.expect(visit.field("configuration.secret")).to_be_focused()
+    assert "write the secret anew" in visit.fault("configuration.secret")
+    visit.field("configuration.url").fill(receiver.url("in"))
+    page.click("#save")
+    playwright.expect(page.locator("#title")).to_have_text(re.compile("saved$"))
+
     # Somebody else was faster: nothing of theirs is overwritten.
     editor.patch(f"{PATH}/{document['_id']}", json={"description": "theirs"})
     visit.field("description").fill("ours")
@@ -209,6 +232,24 @@ def test_a_kinesis_forwarder_has_its_own_fields(visit: Visit, house: House) -> N
     (document,) = house.client(EDIT_ALL).get(PATH).json()
     assert document["kinesisOptions"]["streamName"] == "records"
     assert document["kinesisOptions"]["awsClientSecret"] == "[redacted]"
+
+
+def test_it_fits_a_narrow_window(visit: Visit, house: House) -> None:
+    page = visit.page
+    page.set_viewport_size({"width": 360, "height": 700})
+    create(
+        house.client(EDIT_ALL),
+        description="Scores of one school",
+        configuration={"url": "receiver.example/" + 60 * "a"},
+    )
+    sign_in(visit, house.add_client(EDIT_ALL))
+    page.wait_for_selector("#rows a")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    visit.look("narrow-list")
+    page.click("#rows a")
+    page.wait_for_selector("#edit:not([hidden])")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    visit.look("narrow-form")
 
 
 def test_the_documentation_is_there_without_the_internet(visit: Visit) -> None:

@@ -141,6 +141,67 @@ def test_secrets_are_replaced_one_by_one_the_others_stay(
     assert configuration["signingSecret"] == [SIGNING[1], SIGNING[1]]
 
 
+KEPT = ["configuration.url", "configuration.secret", "configuration.headers", "configuration.signingSecret.0",
+        "configuration.signingSecret.1", "configuration.secert"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        ({"url": f"mine.example/records?token={REDACTED}&empty="}, KEPT),
+        ({"url": "receiver.example:8443/records"}, KEPT[1:]),
+        ({"url": "receiver.example.mine.example/records"}, KEPT[1:]),
+        ({"protocol": "http"}, KEPT),
+        ({"protocol": None}, KEPT),
+        ({"url": "mine.example", "secret": "theirs", "headers": None, "signingSecret": None}, ["configuration.secert"]),
+    ],
+)
+def test_a_secret_is_not_kept_for_another_host(
+    editor: TestClient, deliverer: TestClient, stored: dict[str, Any], change: dict[str, Any], fields: list[str]
+) -> None:
+    answer = editor.patch(f"{PATH}/gradebook", json={"configuration": change})
+    assert answer.status_code == 422
+    faults = answer.json()["faults"]
+    assert sorted(fault["field"] for fault in faults) == sorted(fields)
+    assert all("write the secret anew" in fault["message"] for fault in faults)
+    assert full(deliverer)["configuration"] == FULL["configuration"]
+
+
+def test_with_its_secrets_written_anew_a_forwarder_may_send_elsewhere(
+    editor: TestClient, deliverer: TestClient, stored: dict[str, Any]
+) -> None:
+    changes = {
+        "url": "other.example/records",
+        "secret": "another",
+        "headers": None,
+        "signingSecret": None,
+        "secert": None,
+    }
+    assert editor.patch(f"{PATH}/gradebook", json={"configuration": changes}).status_code == 200
+    assert full(deliverer)["configuration"]["secret"] == "another"
+    # What Amazon gets does not go by the url.
+    assert full(deliverer)["kinesisOptions"] == FULL["kinesisOptions"]
+
+
+def test_a_secret_gets_to_another_host_by_no_detour(
+    editor: TestClient, deliverer: TestClient, stored: dict[str, Any]
+) -> None:
+    for detour, back in (
+        ({"active": False, "configuration": {"url": None}}, {"url": "mine.example"}),
+        ({"active": True, "configuration": {"protocol": "Kinesis", "url": "mine.example"}}, {"protocol": "https"}),
+    ):
+        assert editor.patch(f"{PATH}/gradebook", json=detour).status_code == 200
+        answer = editor.patch(f"{PATH}/gradebook", json={"configuration": back})
+        assert answer.status_code == 422
+        assert "configuration.secret" in [fault["field"] for fault in answer.json()["faults"]]
+        assert full(deliverer)["configuration"]["secret"] == "hunter-token"
+
+
+def test_the_same_host_may_be_written_in_another_way(editor: TestClient, stored: dict[str, Any]) -> None:
+    for url in ("RECEIVER.example:443/other", "receiver.example"):
+        assert editor.patch(f"{PATH}/gradebook", json={"configuration": {"url": url}}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [

@@ -146,6 +146,30 @@ def test_who_would_get_a_record_and_why(house: House, editor: TestClient) -> Non
     assert found["broken"]["reason"].startswith("query ")
 
 
+def test_a_forwarder_that_was_changed_is_matched_as_it_is_now(editor: TestClient) -> None:
+    def reached() -> dict[str, bool]:
+        answer = editor.post(f"{PATH}/match", json=SCORE).json()
+        return {one["_id"]: one["reached"] for one in answer["forwarders"]}
+
+    create(editor, _id="a", query='{"score": 9}')
+    create(editor, _id="b", query='{"score": 9}')
+    assert reached() == {"a": True, "b": True}
+    editor.patch(f"{PATH}/a", json={"query": '{"score": 8}'})
+    editor.patch(f"{PATH}/b", json={"lrs_id": "store"})
+    assert reached() == {"a": False, "b": False}
+    editor.patch(f"{PATH}/a", json={"query": {"score": 9}})
+    editor.patch(f"{PATH}/b", json={"lrs_id": None, "active": False})
+    assert reached() == {"a": True, "b": False}
+
+
+def test_what_nobody_can_decide_is_not_reached_and_says_so(editor: TestClient) -> None:
+    create(editor, _id="a", query=json.dumps({"user_id": {"$regex": "^(a+)+$"}}))
+    answer = editor.post(f"{PATH}/match", json={**SCORE, "user_id": "a" * 40 + "!"}).json()
+    (found,) = answer["forwarders"]
+    assert found["reached"] is False
+    assert found["reason"].startswith("undecided: user_id")
+
+
 def test_a_records_line_is_taken_as_it_is_but_for_its_organisation(editor: TestClient) -> None:
     create(editor, _id="a", query='{"metadata.sample": true}', lrs_id="store")
     record = sample_record("status", "somebody-else", "store")
