@@ -7,4 +7,5 @@ cd "$(dirname "$0")"
 ruff format --check .
 ruff check .
 mypy
-pytest "$@"
+# By file: what the tests of a file share (servers, mostly) is started once.
+pytest --numprocesses=2 --dist=loadfile "$@"

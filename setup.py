@@ -40,6 +40,7 @@ setup(
             # Drives the Chromium that is there; it need not download one.
             "playwright>=1.50",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ruff>=0.11",
             "schemathesis>=4",
             "standardwebhooks>=1.0",

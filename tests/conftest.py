@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 # A timing is never a test: what a busy machine does to an example says nothing of the code.
-settings.register_profile("project")
+settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
 
