@@ -462,7 +462,7 @@ def test_nothing_is_started_for_a_forwarder_without_records():
         before = set(threading.enumerate())
         engine.submit([])
         engine.drain()
-        assert threading.active_count() == before
+        assert set(threading.enumerate()) <= before
         assert engine.counts() == {}
 
 
