@@ -23,8 +23,8 @@ from uuid import uuid4
 import orjson
 
 from local.__main__ import RunError, workspace
-from local.endpoint import REGION, Endpoint, EndpointError, aws_endpoint
-from local.flink.cluster import Cluster, ClusterError, cluster
+from local.endpoint import REGION, EndpointError, aws_endpoint
+from local.flink.cluster import ClusterError, cluster
 from local.process import GRACE, ROOT, Stopped, run_child, signals_as_exceptions
 from local.receiver import Attempt, FaultPlan, Receiver
 from local.stack import stack
@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=int, default=100, metavar="N", help="activities a second (default 100)")
     parser.add_argument("--seconds", type=int, default=60, metavar="S", help="for how long (default 60)")
     parser.add_argument("--seed", type=int, default=7, metavar="S", help="of the sample (default 7)")
+    parser.add_argument(
+        "--max_bundle_time_mills", type=int, default=None, metavar="MS", help="the job's, in place of its default"
+    )
     parser.add_argument("--kill", action="store_true", help="kill one of the two TaskManagers halfway")
     parser.add_argument("--distribution", type=Path, required=True, help="a directory with Flink's lib/")
     parser.add_argument("--job_server_jar", type=Path, required=True, help="of local/flink/pom.xml")
@@ -63,6 +66,8 @@ def run(place: Path, arguments: argparse.Namespace) -> int:
     name = f"session-forwarder-local-{uuid4().hex[:8]}"
     activities = sample(place / "sample.jsonl", arguments.rate * arguments.seconds, arguments.seed)
     due = ever_right(activities)
+    millis = arguments.max_bundle_time_mills
+    more = [] if millis is None else [f"--max_bundle_time_mills={millis}"]
     with (
         aws_endpoint() as endpoint,
         stack(endpoint, name) as aws,
@@ -76,7 +81,12 @@ def run(place: Path, arguments: argparse.Namespace) -> int:
         write_forwarders(place / "forwarders.json", receiver.http)
         with (
             cluster(arguments.distribution, arguments.job_server_jar, place / "flink", environment, source) as flink,
-            streaming_job(place, name, endpoint, flink, arguments.job_server_jar, environment) as job,
+            streaming_job(
+                place,
+                f"kinesis://{name}?region={REGION}&service_endpoint={endpoint.url}",
+                [*flink.flags, f"--flink_job_server_jar={arguments.job_server_jar}", *more],
+                environment,
+            ) as job,
         ):
             load = Load(endpoint.client("kinesis"), name)
             # The first few start the workers, and are not measured.
@@ -153,11 +163,10 @@ def write_forwarders(file: Path, host: str) -> None:
 
 @contextmanager
 def streaming_job(
-    place: Path, stream: str, endpoint: Endpoint, flink: Cluster, jar: Path, environment: Mapping[str, str]
+    place: Path, source: str, flags: Sequence[str], environment: Mapping[str, str]
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """The job under way, as a user would start it; cancelled at the end of the block."""
-    command = [sys.executable, "-m", "pipeline", *flink.flags, f"--flink_job_server_jar={jar}", "--streaming"]
-    command += [f"--input=kinesis://{stream}?region={REGION}&service_endpoint={endpoint.url}"]
+    command = [sys.executable, "-m", "pipeline", *flags, "--streaming", f"--input={source}"]
     command += ["--forwarders", f"{place}/forwarders.json", "--output", f"{place}/out", "--checkpointing_interval=5000"]
     command += ["--allow_network=127.0.0.0/8", "--max_backoff=2", "--outage_budget=30"]
     # A session of its own: Ctrl-C reaches this process alone, which passes it on.

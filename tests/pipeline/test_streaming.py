@@ -6,6 +6,7 @@ Skipped where there is no Java or no job server jar, as `test_flink.py` says.
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -181,3 +182,34 @@ def test_the_streaming_job_gives_the_records_of_batch_and_ends_when_told_to(
 def rows(part: Path) -> list[Any]:
     with part.open("rb") as file:
         return list(fastavro.reader(file))
+
+
+def test_a_destination_that_is_down_holds_the_others_up_for_no_longer_than_the_outage_budget(
+    workshop: Workshop,
+    receiver: Receiver,
+    kinesis: Any,
+    activities: list[Activity],
+    started: list["subprocess.Popen[str]"],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        nobody = unused.getsockname()[1]
+    down = http_forwarder(receiver, "down", configuration={"url": f"127.0.0.1:{nobody}/x", "maxRetries": 10})
+    workshop.write_forwarders(http_forwarder(receiver), down)
+    lines, keys = [encode(each) for each in activities], [each.user_id for each in activities]
+    half = len(lines) // 2
+    put(kinesis, lines[:half], keys[:half])
+    job = streaming(workshop, "--outage_budget=4", "--max_backoff=5")
+    started.append(job)
+    wait_for(receiver, batch(activities[:half]), workshop, job)
+    time.sleep(4)
+    # Its budget is over: what comes now waits for it no more.
+    put(kinesis, lines[half:], keys[half:])
+    wait_for(receiver, batch(activities), workshop, job)
+    stop(job, signal.SIGINT, workshop)
+
+    expected = set(ever_right(activities))
+    assert {key for _, key in receiver.stored()} == expected
+    letters = workshop.avro("dead_letters")
+    assert {letter["forwarder_id"] for letter in letters} == {"down"}
+    assert "unavailable" in {letter["reason"] for letter in letters}
+    assert {letter["id"] for letter in letters} == expected
