@@ -53,12 +53,12 @@ def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
     stopping = _Stop()
     pipeline = beam.Pipeline(runner=plan.job.runner, options=options)
     try:
-        with _stopping_on_signals(stopping):
+        with _stopping_on_signals(stopping, "cancelling the job"):
             build(pipeline, plan)
             result = pipeline.run()
         _LOG.info("the job is on Flink; Ctrl-C or SIGTERM cancels it")
         # Beam's job server has put its own handler of Ctrl-C in our place.
-        with _stopping_on_signals(stopping):
+        with _stopping_on_signals(stopping, "cancelling the job"):
             while not PipelineState.is_terminal(result.state):
                 if stopping.asked or plan.progress.stopping():
                     _cancel(result)
@@ -131,11 +131,13 @@ def is_direct(job: Job) -> bool:
 
 
 @contextmanager
-def _stopping_on_signals(progress: Progress | _Stop) -> Iterator[None]:
+def _stopping_on_signals(
+    progress: Progress | _Stop, told: str = "finishing what is in flight, then stopping"
+) -> Iterator[None]:
     """SIGTERM and the first Ctrl-C ask the run to stop; a second Ctrl-C interrupts it."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        _LOG.warning("%s: finishing what is in flight, then stopping", signal.Signals(number).name)
+        _LOG.warning("%s: %s", signal.Signals(number).name, told)
         progress.stop()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

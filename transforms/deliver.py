@@ -18,7 +18,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Record
 from transforms.books import Books, Ledger
-from transforms.buckets import bucket_of
+from transforms.buckets import BUCKETS, bucket_of
 from transforms.delivery.aws import StreamLimits
 from transforms.delivery.engine import Deliveries, DeliveriesStoppedError
 from transforms.delivery.history import History, HistoryIndex
@@ -127,7 +127,7 @@ class _Sender:
         self._ledger = Ledger()
         self._books = Books()
         self._journal = Journal(options.output, options.run_id, new_worker_name())
-        self._history = History(options.history, options.run_id)
+        self._history = History(options.history, options.run_id, keep=BUCKETS if options.unbounded else 2)
         self._deliveries = Deliveries(
             forwarders,
             self._settle,

@@ -71,9 +71,9 @@ def test_a_streaming_job_has_checkpoints_and_short_bundles_unless_told_otherwise
     assert job.job_server_jar == __file__
     assert job.session_ttl == 3 * 86_400
     assert job.beam_args[:2] == ("--streaming", f"--flink_job_server_jar={__file__}")
-    assert job.beam_args[2:] == ("--checkpointing_interval=30000", "--max_bundle_time_mills=1000")
-    job = parse([*ARRIVING, "--checkpointing_interval=5000", "--max_bundle_time_mills=200"])
-    assert job.beam_args[2:] == ("--checkpointing_interval=5000", "--max_bundle_time_mills=200")
+    assert job.beam_args[2:] == ("--checkpointing_interval=30000", "--max_bundle_time_mills=200")
+    job = parse([*ARRIVING, "--checkpointing_interval=5000", "--max_bundle_time_mills=900"])
+    assert job.beam_args[2:] == ("--checkpointing_interval=5000", "--max_bundle_time_mills=900")
 
 
 @pytest.mark.parametrize(
