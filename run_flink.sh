@@ -4,7 +4,7 @@
 # With --streaming first: the streaming job instead, from Kinesis to a receiver, measured; --streaming --help.
 #
 # Needs Java 17 and Maven. Downloads, once, into .local-flink: from PyPI, Flink's distribution (apache-flink-libraries,
-# 230 MB); from Maven Central, what Beam's job server for Flink is made of (150 MB, see local/flink/pom.xml).
+# 230 MB); from Maven Central, what Beam's job server for Flink is made of (180 MB, see local/flink/pom.xml).
 set -euo pipefail
 cd "$(dirname "$0")"
 FLINK=1.19.3
@@ -26,7 +26,7 @@ if [ ! -d "$dist" ]; then
 fi
 jar=local/flink/target/flink-job-server.jar
 if [ ! -f "$jar" ] || [ -n "$(find local/flink/pom.xml local/flink/src -newer "$jar")" ]; then
-    echo "Building $jar: its parts come from Maven Central (150 MB) ..." >&2
+    echo "Building $jar: its parts come from Maven Central (180 MB) ..." >&2
     mvn -B -q -f local/flink/pom.xml package
 fi
 

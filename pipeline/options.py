@@ -47,8 +47,8 @@ _FLINK_JOB_SERVER_SWITCHES = (
     "unaligned_checkpoint_enabled",
 )
 _FLINK_RUNNERS = ("flinkrunner", "flink")
-# In ms. Without checkpoints nothing is known after a failure. Activity waits for the end of a bundle twice, on its way to
-# its user's worker and there: with Flink's own 1,000 ms half of the records took 1.7 s, with these 0.6 s.
+# In ms. Without checkpoints nothing is known after a failure. Activity waits for the end of a bundle twice, on its way
+# to its user's worker and there: with Flink's own 1,000 ms half of the records took 1.7 s, with these 0.6 s.
 _STREAMING_ARGS = {"checkpointing_interval": 30_000, "max_bundle_time_mills": 200}
 _RELATIVE = re.compile(r"-(\d+)([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

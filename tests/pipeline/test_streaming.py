@@ -19,11 +19,14 @@ import boto3
 import fastavro
 import orjson
 import pytest
+from apache_beam.portability.api import beam_runner_api_pb2
 
+from pipeline.options import parse
 from pipeline.sample import main as sample
 from schemas import Activity, Record
 from tests.pipeline.conftest import Receiver, Workshop
 from tests.pipeline.test_flink import JAR, pytestmark, started
+from tests.pipeline.test_graph import SECRETS, built, dofns, secretive_forwarders
 from tests.pipeline.test_job import ROOT, http_forwarder
 from transforms.activity import ActivityDecoder, encode
 from transforms.derivation import Derivation
@@ -177,6 +180,31 @@ def test_the_streaming_job_gives_the_records_of_batch_and_ends_when_told_to(
     receipts = [row for part in (workshop.output / "receipts").glob("*.avro") for row in rows(part)]
     assert len(receipts) == len(arrived)
     assert not list((workshop.output / "receipts").glob("*.journal")), "every journal is a part at the end"
+
+
+def test_the_streaming_graph_holds_no_secret_and_no_step_waits_for_a_clock(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-environment")
+    workshop.write_forwarders(*secretive_forwarders())
+    arguments = workshop.arguments(
+        "--streaming", f"--flink_job_server_jar={JAR}", "--input=kinesis://a?region=eu-west-1"
+    )
+    arguments[0] = "--runner=FlinkRunner"
+    graph = built(parse(arguments), tmp_path)
+
+    contents = b"\0".join([graph.SerializeToString(), *dofns(graph)])
+    assert b"transforms.kinesis_source" in contents, "the search finds what is there"
+    for secret in (*SECRETS, "hunter2-environment"):
+        assert secret.encode() not in contents
+    steps = [transform.spec for transform in graph.components.transforms.values()]
+    assert "beam:transform:read:v1" in [spec.urn for spec in steps], "a read that Flink itself runs"
+    for spec in steps:
+        if spec.urn == "beam:transform:pardo:v1":
+            payload = beam_runner_api_pb2.ParDoPayload.FromString(spec.payload)
+            for timer in payload.timer_family_specs.values():
+                assert timer.time_domain != beam_runner_api_pb2.TimeDomain.PROCESSING_TIME
 
 
 def rows(part: Path) -> list[Any]:
