@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The job of run_local.sh on a Flink cluster of this machine: one JobManager, two TaskManagers, user code in a pool of
 # workers. First as it is, then with one TaskManager killed while records are sent. Arguments go to both; --help.
+# With --streaming first: the streaming job instead, from Kinesis to a receiver, measured; --streaming --help.
 #
 # Needs Java 17 and Maven. Downloads, once, into .local-flink: from PyPI, Flink's distribution (apache-flink-libraries,
-# 230 MB); from Maven Central, what Beam's job server for Flink is made of (150 MB, see local/flink/pom.xml).
+# 230 MB); from Maven Central, what Beam's job server for Flink is made of (180 MB, see local/flink/pom.xml).
 set -euo pipefail
 cd "$(dirname "$0")"
 FLINK=1.19.3
@@ -24,11 +25,15 @@ if [ ! -d "$dist" ]; then
     mv "$dist.part" "$dist"
 fi
 jar=local/flink/target/flink-job-server.jar
-if [ ! -f "$jar" ] || [ local/flink/pom.xml -nt "$jar" ]; then
-    echo "Building $jar: its parts come from Maven Central (150 MB) ..." >&2
+if [ ! -f "$jar" ] || [ -n "$(find local/flink/pom.xml local/flink/src -newer "$jar")" ]; then
+    echo "Building $jar: its parts come from Maven Central (180 MB) ..." >&2
     mvn -B -q -f local/flink/pom.xml package
 fi
 
+if [ "${1:-}" = --streaming ]; then
+    shift
+    exec python -m local.flink.streaming --distribution "$dist" --job_server_jar "$jar" "$@"
+fi
 python -m local.flink --distribution "$dist" --job_server_jar "$jar" "$@"
 echo
 python -m local.flink --distribution "$dist" --job_server_jar "$jar" --kill "$@"

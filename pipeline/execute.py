@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.portability.python_urns import SUBPROCESS_SDK
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner, RunnerResult
-from apache_beam.runners.runner import PipelineResult
+from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from pipeline.graph import Plan, build
 from pipeline.options import Job
@@ -22,6 +23,8 @@ from transforms.summary import Summary
 from transforms.write import read_summary
 
 _LOG = logging.getLogger(__name__)
+_POLL = 0.5
+_CANCEL_WITHIN = 30.0
 _DIRECT_RUNNERS = ("directrunner", "direct", "fnapirunner", "fnapi")
 
 
@@ -43,6 +46,48 @@ def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[Sta
     if summary.too_many_rejects(job.max_reject_ratio):
         return "too_many_rejects", summary
     return "done", summary
+
+
+def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
+    """Run the streaming graph of `plan` until a signal or a lost lock cancels it (True), or it fails (False)."""
+    stopping = _Stop()
+    pipeline = beam.Pipeline(runner=plan.job.runner, options=options)
+    try:
+        with _stopping_on_signals(stopping, "cancelling the job"):
+            build(pipeline, plan)
+            result = pipeline.run()
+        _LOG.info("the job is on Flink; Ctrl-C or SIGTERM cancels it")
+        # Beam's job server has put its own handler of Ctrl-C in our place.
+        with _stopping_on_signals(stopping, "cancelling the job"):
+            while not PipelineState.is_terminal(result.state):
+                if stopping.asked or plan.progress.stopping():
+                    _cancel(result)
+                    _LOG.info("the job is cancelled; what was delivered is in the receipts")
+                    return stopping.asked
+                time.sleep(_POLL)
+            result.wait_until_finish()
+    except Exception as error:
+        _LOG.error(
+            "the job failed; what was delivered is in the receipts and is not sent again by the same command",
+            exc_info=_root(error),
+        )
+    return False
+
+
+class _Stop:
+    """Whether a signal has asked for the end. The steps are not told: what they leave undone must not be committed."""
+
+    asked = False
+
+    def stop(self) -> None:
+        self.asked = True
+
+
+def _cancel(result: PipelineResult) -> None:
+    result.cancel()
+    deadline = time.monotonic() + _CANCEL_WITHIN
+    while not PipelineState.is_terminal(result.state) and time.monotonic() < deadline:
+        time.sleep(_POLL)
 
 
 class _DirectRunner(FnApiRunner):
@@ -86,11 +131,13 @@ def is_direct(job: Job) -> bool:
 
 
 @contextmanager
-def _stopping_on_signals(progress: Progress) -> Iterator[None]:
+def _stopping_on_signals(
+    progress: Progress | _Stop, told: str = "finishing what is in flight, then stopping"
+) -> Iterator[None]:
     """SIGTERM and the first Ctrl-C ask the run to stop; a second Ctrl-C interrupts it."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        _LOG.warning("%s: finishing what is in flight, then stopping", signal.Signals(number).name)
+        _LOG.warning("%s: %s", signal.Signals(number).name, told)
         progress.stop()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -9,6 +9,8 @@ from pipeline.options import Job
 from transforms.deliver import DeliverMatches, DeliverOptions
 from transforms.derive import DeriveRecords, DeriveSettings
 from transforms.forwarder_source import ForwarderSource
+from transforms.kinesis_source import AdmitArriving, KinesisInput, ReadKinesis
+from transforms.live import DeriveArriving, count_settled
 from transforms.match import Match, MatchForwarders
 from transforms.preview import CountMatches, ExplainRecord
 from transforms.progress import Progress
@@ -18,7 +20,7 @@ from transforms.shuffle import ReadCounts
 from transforms.state import StateOptions
 from transforms.statement import StatementBuilder
 from transforms.summary import Summary, total
-from transforms.write import WriteRecords, WriteRejects, WriteSummary
+from transforms.write import WriteArrivingRejects, WriteRecords, WriteRejects, WriteSummary
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ def build(pipeline: beam.Pipeline, plan: Plan) -> None:
     """Add the whole job to `pipeline`."""
     job = plan.job
     statements = StatementBuilder(job.actor_home_page, 60 if job.session_duration_unit == "minutes" else 1)
+    if job.streaming:
+        _stream(pipeline, plan, statements)
+        return
     parts = _redrive(pipeline, plan, statements) if job.redrive else _run(pipeline, plan, statements)
     _ = (
         parts
@@ -82,6 +87,24 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
             matches = derived.records | "Match" >> MatchForwarders(plan.source, statements)
             parts.append(_end(matches, plan, plan.source, statements))
     return parts
+
+
+def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> None:
+    """Activity as it arrives; there is no end at which to sum up."""
+    job = plan.job
+    if plan.source is None or plan.deliver is None or job.job_server_jar is None:
+        raise ValueError("a streaming job needs forwarders, an output and the jar that holds its source")
+    source, xapi = KinesisInput.parse(job.inputs[0]), job.input_format == "xapi"
+    arriving = (
+        pipeline
+        | "Read" >> ReadKinesis(source, job.job_server_jar)
+        | "Admit" >> AdmitArriving(source.stream_name, xapi, job.organisation, job.lrs_id)
+    )
+    _ = arriving.rejects | "Rejects" >> beam.ParDo(WriteArrivingRejects(plan.deliver.output, plan.run_id))
+    derive = DeriveArriving(job.session_ttl, job.session_duration_unit, xapi, job.kinds)
+    matches = arriving.lines | "Derive" >> derive | "Match" >> MatchForwarders(plan.source, statements)
+    settled = matches | "Deliver" >> DeliverMatches(plan.source, statements, plan.deliver, plan.progress)
+    _ = settled | "Count" >> beam.Map(count_settled)
 
 
 def _redrive(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> list[PCollection[Summary]]:

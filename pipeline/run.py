@@ -12,7 +12,7 @@ from pathlib import Path
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.execute import execute, is_direct
+from pipeline.execute import execute, execute_until_stopped, is_direct
 from pipeline.graph import Plan
 from pipeline.lock import OutputLock, OutputLockedError, OutputLostError
 from pipeline.options import Job, UsageError, parse
@@ -35,6 +35,7 @@ _LOG = logging.getLogger(__name__)
 _LOCK_CHECK = 1.0
 # Seconds. Nobody waits for one record of a bounded run, and a full Kinesis call costs what a part-filled one does.
 _LINGER = 1.0
+_LINGER_AS_IT_ARRIVES = 0.05
 
 
 def main(argv: Sequence[str]) -> int:
@@ -83,11 +84,16 @@ def run(job: Job) -> int:
             summary=_summary_path(job, run_id, work, stack),
             state=sessions.options(read_only=job.looks_only) if sessions else None,
         )
+        if job.streaming:
+            stopped = execute_until_stopped(plan, options)
+            try:
+                _close_books(plan)
+            except JournalError as error:
+                # Where its jar is in Flink's own class path, Beam keeps workers for a while after their job.
+                _LOG.warning("%s; that closes its journal", error)
+            return 0 if stopped else FAILED
         state, summary = execute(plan, options, sum(file.size for file in files))
-        if plan.deliver is not None:
-            # Beam does not tear down the steps of a run that failed: their journals are closed here.
-            close_journals()
-            recover(plan.deliver.output)
+        _close_books(plan)
         report = Report(
             job=job,
             run_id=run_id,
@@ -108,7 +114,16 @@ def run(job: Job) -> int:
         return report.exit_status
 
 
+def _close_books(plan: Plan) -> None:
+    """Turn every journal into parts. Beam does not tear down the steps of a run that failed or was cancelled."""
+    if plan.deliver is not None:
+        close_journals()
+        recover(plan.deliver.output)
+
+
 def _input_files(job: Job) -> tuple[InputFile, ...]:
+    if job.streaming:
+        return ()
     try:
         files = match_files(job.inputs) if job.inputs else []
         for file in files:
@@ -174,8 +189,9 @@ def _deliver_options(
             max_backoff=job.max_backoff,
             outage_budget=job.outage_budget,
             on_failure=job.on_failure,
-            linger=_LINGER,
+            linger=_LINGER_AS_IT_ARRIVES if job.streaming else _LINGER,
         ),
+        unbounded=job.streaming,
     )
 
 

@@ -18,7 +18,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Record
 from transforms.books import Books, Ledger
-from transforms.buckets import bucket_of
+from transforms.buckets import BUCKETS, bucket_of
 from transforms.delivery.aws import StreamLimits
 from transforms.delivery.engine import Deliveries, DeliveriesStoppedError
 from transforms.delivery.history import History, HistoryIndex
@@ -49,6 +49,7 @@ class DeliverOptions:
 
     output, run_id: of the journal. history: what earlier runs delivered, which is not sent again.
     limits: of the data streams, by forwarder id. allow_networks: CIDRs that HTTP may reach though they are private.
+    unbounded: a bundle in which something was left raises, or the next checkpoint would take it as done.
     """
 
     output: str
@@ -57,6 +58,7 @@ class DeliverOptions:
     limits: Mapping[str, StreamLimits]
     allow_networks: tuple[str, ...]
     settings: DeliverySettings
+    unbounded: bool = False
 
 
 @dataclass(eq=False)
@@ -120,11 +122,12 @@ class _Sender:
             if isinstance(forwarder.target, KinesisTarget) and forwarder.target.service == "streams"
         }
         self._settings = options.settings
+        self._unbounded = options.unbounded
         self._progress = progress
         self._ledger = Ledger()
         self._books = Books()
         self._journal = Journal(options.output, options.run_id, new_worker_name())
-        self._history = History(options.history, options.run_id)
+        self._history = History(options.history, options.run_id, keep=BUCKETS if options.unbounded else 2)
         self._deliveries = Deliveries(
             forwarders,
             self._settle,
@@ -182,6 +185,8 @@ class _Sender:
             self._stopped = True
             self._deliveries.stop()
         self._journal.flush()
+        if self._stopped and self._unbounded:
+            raise DeliveriesStoppedError("the job is being stopped, and not all of this bundle is delivered")
         books, self._books = self._books, Books()
         books.merge(self._ledger.take())
         for forwarder_id, pending in self._pending().items():

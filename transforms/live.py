@@ -1,19 +1,22 @@
 """The fold of activity as it arrives: the same core as in batch, on Beam's state (records.md section 3)."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 import msgspec
 from apache_beam.coders import BytesCoder
 from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import PCollection
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.utils.timestamp import Duration, Timestamp
 
-from schemas import Record
+from schemas import KINDS, Kind, Record
 from transforms.derivation import Derivation, DurationUnit
 from transforms.state import SessionLines, alive, fold_on
+from transforms.summary import Summary
 from transforms.xapi import resolve_session
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -82,3 +85,42 @@ class FoldArriving(beam.DoFn):
         """Just after the session that was quiet for longest is to be forgotten."""
         quiet = min(session.arrived for session in sessions)
         return Timestamp(micros=quiet * 1000) + Duration(micros=(self._ttl + 1) * 1000)
+
+
+@dataclass(eq=False)
+class DeriveArriving(beam.PTransform[PCollection[tuple[str, bytes]], PCollection[list[Record]]]):
+    """PCollection[tuple[str, bytes]] as `FoldArriving` has it -> PCollection[list[Record]], of `kinds` alone.
+
+    ttl: seconds for which a session is kept, see `FoldArriving`.
+    """
+
+    ttl: float
+    duration_unit: DurationUnit = "minutes"
+    xapi: bool = False
+    kinds: tuple[Kind, ...] = KINDS
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, lines: PCollection[tuple[str, bytes]]) -> PCollection[list[Record]]:
+        fold = beam.ParDo(FoldArriving(self.ttl, self.duration_unit, self.xapi)).with_output_types(list[Record])
+        records: PCollection[list[Record]] = lines | "Fold" >> fold
+        if len(self.kinds) < len(KINDS):
+            records = records | "Kinds" >> beam.Map(_only, self.kinds).with_output_types(list[Record])
+        return records
+
+
+def _only(records: list[Record], kinds: tuple[Kind, ...]) -> list[Record]:
+    return [record for record in records if record.kind in kinds]
+
+
+def count_settled(summary: Summary) -> None:
+    """A bundle's books as metrics, since a job that has no end has no report.
+
+    For each forwarder `<id>.delivered`, `<id>.already_delivered` and `<id>.dead_lettered`, in the namespace `delivery`.
+    """
+    for forwarder_id, account in summary.books.accounts.items():
+        counts = (("delivered", account.delivered), ("already_delivered", account.already_delivered))
+        for name, count in (*counts, ("dead_lettered", account.dead)):
+            if count:
+                Metrics.counter("delivery", f"{forwarder_id}.{name}").inc(count)

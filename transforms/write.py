@@ -3,9 +3,12 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, Literal
+from uuid import uuid4
 
 import apache_beam as beam
+import fastavro
 import msgspec
 import pyarrow as pa
 from apache_beam.coders import BytesCoder
@@ -90,6 +93,30 @@ class WriteRejects(beam.PTransform[PCollection[Reject], None]):
             | "Reject rows" >> beam.Map(msgspec.structs.asdict)
             | "Write rejects" >> WriteToAvro(self.prefix, avro_schema("reject"), file_name_suffix=".avro")
         )
+
+
+class WriteArrivingRejects(beam.DoFn):
+    """PCollection[Reject] without an end -> Avro files `<output>/rejects/<run_id>-*.avro`, one for each bundle's.
+
+    Beam's own writer of Avro needs windows there, and shards in each. A bundle that is tried again writes another file.
+    """
+
+    def __init__(self, output: str, run_id: str) -> None:
+        self._output = output
+        self._run_id = run_id
+
+    def start_bundle(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+
+    def process(self, reject: Reject) -> None:
+        self._rows.append(msgspec.structs.asdict(reject))
+
+    def finish_bundle(self) -> None:
+        if self._rows:
+            content = BytesIO()
+            fastavro.writer(content, avro_schema("reject"), self._rows, codec="deflate")
+            storage_at(self._output).write(f"rejects/{self._run_id}-{uuid4().hex[:12]}.avro", [content.getvalue()])
+            self._rows = []
 
 
 @dataclass(eq=False)

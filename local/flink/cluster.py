@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
+from types import MappingProxyType
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -77,12 +78,19 @@ class Cluster:
 
 
 @contextmanager
-def cluster(distribution: Path, jar: Path, place: Path, environment: Mapping[str, str]) -> Iterator[Cluster]:
+def cluster(
+    distribution: Path,
+    jar: Path,
+    place: Path,
+    environment: Mapping[str, str],
+    source: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Cluster]:
     """A cluster of the jars in `distribution`/lib, with its files under `place`; ended with the block.
 
     jar: Beam's job server, which is on the cluster's own class path too. As user code alone its classes are unloaded
     whenever no step of the job happens to be on a TaskManager, and connections to workers break with them ("CANCELLED:
-    client cancelled"). environment: of the pool's workers, who alone need the secrets. Raises ClusterError.
+    client cancelled"). environment: of the pool's workers, who alone need the secrets. source: variables for a source
+    that Flink itself runs. Raises ClusterError.
     """
     place.mkdir(parents=True)
     rpc, rest, pool = _free_ports(3)
@@ -90,6 +98,7 @@ def cluster(distribution: Path, jar: Path, place: Path, environment: Mapping[str
     java += [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
     # Flink's processes get no environment but what Java needs: secrets are for the workers.
     bare = {name: os.environ[name] for name in ("PATH", "HOME", "JAVA_HOME", "TMPDIR") if name in os.environ}
+    bare |= source
     with ExitStack() as stack:
 
         def start(name: str, command: Sequence[str], given: Mapping[str, str]) -> "subprocess.Popen[bytes]":
@@ -103,9 +112,10 @@ def cluster(distribution: Path, jar: Path, place: Path, environment: Mapping[str
         def configured(name: str) -> str:
             directory = place / name
             directory.mkdir()
-            (directory / "flink-conf.yaml").write_text(_configuration(directory, rpc, rest))
+            (directory / "flink-conf.yaml").write_text(_configuration(directory, rpc, rest, checkpoints))
             return str(directory)
 
+        checkpoints = place / "checkpoints"
         start("jobmanager", [*java, _JOB_MANAGER, "--configDir", configured("jobmanager")], bare)
         managers = tuple(
             start(name, [*java, _TASK_MANAGER, "--configDir", configured(name)], bare)
@@ -124,7 +134,7 @@ def cluster(distribution: Path, jar: Path, place: Path, environment: Mapping[str
         yield started
 
 
-def _configuration(directory: Path, rpc: int, rest: int) -> str:
+def _configuration(directory: Path, rpc: int, rest: int, checkpoints: Path) -> str:
     settings = {
         "jobmanager.rpc.address": HOST,
         "jobmanager.rpc.port": rpc,
@@ -153,6 +163,8 @@ def _configuration(directory: Path, rpc: int, rest: int) -> str:
         "taskmanager.memory.jvm-overhead.max": "192m",
         "blob.server.port": 0,
         "io.tmp.dirs": directory,
+        # Of a streaming job. The JobManager's memory, where they are kept otherwise, takes 5 MB of a step's.
+        "state.checkpoints.dir": checkpoints.resolve().as_uri(),
         # A TaskManager that was killed is missed soon, and the job starts again.
         "heartbeat.interval": 1000,
         "heartbeat.timeout": 20000,

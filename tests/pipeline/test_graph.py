@@ -78,7 +78,7 @@ def built(job: Job, tmp_path: Path) -> beam_runner_api_pb2.Pipeline:
     plan = Plan(
         job=job,
         run_id="run",
-        files=tuple(match_files(job.inputs)) if job.inputs else (),
+        files=tuple(match_files(job.inputs)) if job.inputs and not job.streaming else (),
         source=chosen.source,
         deliver=deliver if job.delivers else None,
         progress=Progress(str(tmp_path)),

@@ -117,14 +117,16 @@ def remove_index(index: HistoryIndex) -> None:
 
 
 class History:
-    """What earlier runs settled, as a worker asks for it. Made from the launcher's index; keeps two buckets loaded.
+    """What earlier runs settled, as a worker asks for it. Made from the launcher's index; keeps `keep` buckets loaded.
 
     Give it the `run_id` of the present run where the engine may try a bundle again (Flink): then it also knows what
     that run had delivered when this was made, so that a bundle tried again sends only what was in flight. Make it
-    when the worker starts; it costs a listing, and a pass over that run's receipts if there are any.
+    when the worker starts; it costs a listing, and a pass over that run's receipts if there are any. Two buckets are
+    enough for input that comes bucket by bucket; what comes in any order needs all of them (some 100 bytes an id).
     """
 
-    def __init__(self, index: HistoryIndex, run_id: str | None = None) -> None:
+    def __init__(self, index: HistoryIndex, run_id: str | None = None, keep: int = 2) -> None:
+        self._keep = keep
         self._index = index
         self._storage = storage_at(index.output)
         self._loaded: dict[int, Delivered] = {}
@@ -141,7 +143,7 @@ class History:
         found = self._loaded.get(bucket)
         if found is None:
             found = self._load(bucket)
-            while len(self._loaded) > 1:
+            while len(self._loaded) >= self._keep:
                 del self._loaded[next(iter(self._loaded))]
             self._loaded[bucket] = found
         return found

@@ -1,0 +1,243 @@
+"""The streaming job: Kinesis (moto's) to an HTTP receiver through Flink, against one batch fold over all of it.
+
+Skipped where there is no Java or no job server jar, as `test_flink.py` says.
+"""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import boto3
+import fastavro
+import orjson
+import pytest
+from apache_beam.portability.api import beam_runner_api_pb2
+
+from pipeline.options import parse
+from pipeline.sample import main as sample
+from schemas import Activity, Record
+from tests.pipeline.conftest import Receiver, Workshop
+from tests.pipeline.test_flink import JAR, pytestmark, started
+from tests.pipeline.test_graph import SECRETS, built, dofns, secretive_forwarders
+from tests.pipeline.test_job import ROOT, http_forwarder
+from transforms.activity import ActivityDecoder, encode
+from transforms.derivation import Derivation
+
+__all__ = ["pytestmark", "started"]
+
+SOON = 90.0
+STREAM = "activity"
+
+
+@pytest.fixture
+def activities(tmp_path: Path) -> list[Activity]:
+    file = tmp_path / "sample.jsonl"
+    assert not sample(["--sessions=20", "--seed=4", f"--output={file}"])
+    decode = ActivityDecoder().decode
+    return sorted(map(decode, file.read_bytes().splitlines()), key=lambda each: each.occurred_at)
+
+
+@pytest.fixture
+def kinesis(aws: boto3.Session) -> Iterator[Any]:
+    client = aws.client("kinesis")
+    client.create_stream(StreamName=STREAM, ShardCount=3)
+    yield client
+    client.delete_stream(StreamName=STREAM)
+
+
+def put(kinesis: Any, lines: Sequence[bytes], keys: Sequence[str]) -> None:
+    records = [{"Data": line, "PartitionKey": key} for line, key in zip(lines, keys, strict=True)]
+    for start in range(0, len(records), 500):
+        kinesis.put_records(StreamName=STREAM, Records=records[start : start + 500])
+
+
+def streaming(workshop: Workshop, *more: str) -> "subprocess.Popen[str]":
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    command = [sys.executable, "-m", "pipeline", *workshop.arguments()]
+    command[command.index("--runner=DirectRunner")] = "--runner=FlinkRunner"
+    command += [
+        f"--input=kinesis://{STREAM}?region=us-east-1&service_endpoint={endpoint}",
+        "--streaming",
+        "--flink_master=[local]",
+        "--environment_type=LOOPBACK",
+        "--parallelism=2",
+        "--checkpointing_interval=2000",
+        f"--flink_job_server_jar={JAR}",
+        *more,
+    ]
+    # Kinesis answers in CBOR when asked to, moto does not; Java's client does not notice and finds no record.
+    environment = {**os.environ, "CBOR_ENABLED": "false"}
+    log = (workshop.path / "job.log").open("w")
+    return subprocess.Popen(  # noqa: S603
+        command, cwd=ROOT, env=environment, text=True, stdout=log, stderr=log, start_new_session=True
+    )
+
+
+def wait_for(receiver: Receiver, ids: Iterable[str], workshop: Workshop, job: "subprocess.Popen[str]") -> None:
+    """Until each of the ids has arrived; then a little more, for what should not."""
+    due, deadline = set(ids), time.monotonic() + SOON
+    while not due <= {key for _, key in receiver.stored()}:
+        log = (workshop.path / "job.log").read_text()
+        assert job.poll() is None, log
+        missing = len(due - {key for _, key in receiver.stored()})
+        assert time.monotonic() < deadline, f"{missing} of {len(due)} have not arrived\n{log[-4000:]}"
+        time.sleep(0.2)
+    time.sleep(2)
+
+
+def batch(activities: Iterable[Activity]) -> dict[str, Record]:
+    """By id, the records of one fold over all of it, each user's in their order."""
+    by_user: defaultdict[str, list[Activity]] = defaultdict(list)
+    for each in activities:
+        by_user[each.user_id].append(each)
+    return {record.id: record for theirs in by_user.values() for record in Derivation().user(theirs)}
+
+
+def ever_right(arriving: Iterable[Activity]) -> dict[str, Record]:
+    """By id, every record that the batch fold of some first part of a user's activity has."""
+    known: defaultdict[str, list[Activity]] = defaultdict(list)
+    found: dict[str, Record] = {}
+    for each in arriving:
+        known[each.user_id].append(each)
+        found |= {record.id: record for record in Derivation().user(known[each.user_id])}
+    return found
+
+
+def collapsed(records: Iterable[Record]) -> set[bytes]:
+    """The messages that count in the end: of a session's snapshots the latest, of its session-started the earliest."""
+    kept: dict[tuple[str, ...], tuple[int, bytes]] = {}
+    for record in records:
+        message = orjson.dumps(record.message)
+        key = (record.user_id, record.message["session_id"], record.kind)
+        if record.kind != "event":
+            if key not in kept or record.timestamp >= kept[key][0]:
+                kept[key] = (record.timestamp, message)
+        elif record.message["event"] == "session-started":
+            if key not in kept or record.timestamp < kept[key][0]:
+                kept[key] = (record.timestamp, message)
+        else:
+            kept[*key, record.message["event"], record.record_id] = (record.timestamp, message)
+    return {message for _, message in kept.values()}
+
+
+def stop(job: "subprocess.Popen[str]", number: int, workshop: Workshop) -> str:
+    job.send_signal(number)
+    status = job.wait(60)
+    log = (workshop.path / "job.log").read_text()
+    assert status == 0, log
+    return log
+
+
+@pytest.mark.parametrize("how", ["in order", "shuffled and duplicated"])
+def test_the_streaming_job_gives_the_records_of_batch_and_ends_when_told_to(
+    how: str,
+    workshop: Workshop,
+    receiver: Receiver,
+    kinesis: Any,
+    activities: list[Activity],
+    started: list["subprocess.Popen[str]"],
+) -> None:
+    arriving = list(activities)
+    if how != "in order":
+        chance = random.Random(3)  # noqa: S311
+        arriving += chance.sample(arriving, len(arriving) // 5)
+        chance.shuffle(arriving)
+    workshop.write_forwarders(http_forwarder(receiver))
+    half = len(arriving) // 2
+    keys = [each.user_id for each in arriving]
+    lines = [encode(each) for each in arriving]
+    put(kinesis, [b"{no activity", *lines[:half]], ["x", *keys[:half]])
+    job = streaming(workshop)
+    started.append(job)
+    if how == "in order":
+        wait_for(receiver, batch(arriving[:half]), workshop, job)
+    put(kinesis, lines[half:], keys[half:])
+    expected = batch(activities)
+    wait_for(receiver, expected, workshop, job)
+    log = stop(job, signal.SIGTERM, workshop)
+
+    assert "SIGTERM" in log
+    arrived = [key for _, key in receiver.stored()]
+    assert len(arrived) == len(set(arrived)), "nothing is sent twice"
+    right = ever_right(arriving)
+    assert set(arrived) <= set(right), "what is not in the batch fold was right when it was sent"
+    assert collapsed(right[key] for key in arrived) == collapsed(expected.values())
+    if how == "in order":
+        assert set(arrived) == set(right)
+        for user in {each.user_id for each in activities}:
+            due = [key for key, record in right.items() if record.user_id == user]
+            assert [key for theirs, key in receiver.stored() if theirs == user] == due
+    (reject,) = workshop.avro("rejects")
+    assert reject["file"].startswith(f"kinesis://{STREAM}/shardId-")
+    receipts = [row for part in (workshop.output / "receipts").glob("*.avro") for row in rows(part)]
+    assert len(receipts) == len(arrived)
+    assert not list((workshop.output / "receipts").glob("*.journal")), "every journal is a part at the end"
+
+
+def test_the_streaming_graph_holds_no_secret_and_no_step_waits_for_a_clock(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-environment")
+    workshop.write_forwarders(*secretive_forwarders())
+    arguments = workshop.arguments(
+        "--streaming", f"--flink_job_server_jar={JAR}", "--input=kinesis://a?region=eu-west-1"
+    )
+    arguments[0] = "--runner=FlinkRunner"
+    graph = built(parse(arguments), tmp_path)
+
+    contents = b"\0".join([graph.SerializeToString(), *dofns(graph)])
+    assert b"transforms.kinesis_source" in contents, "the search finds what is there"
+    for secret in (*SECRETS, "hunter2-environment"):
+        assert secret.encode() not in contents
+    steps = [transform.spec for transform in graph.components.transforms.values()]
+    assert "beam:transform:read:v1" in [spec.urn for spec in steps], "a read that Flink itself runs"
+    for spec in steps:
+        if spec.urn == "beam:transform:pardo:v1":
+            payload = beam_runner_api_pb2.ParDoPayload.FromString(spec.payload)
+            for timer in payload.timer_family_specs.values():
+                assert timer.time_domain != beam_runner_api_pb2.TimeDomain.PROCESSING_TIME
+
+
+def rows(part: Path) -> list[Any]:
+    with part.open("rb") as file:
+        return list(fastavro.reader(file))
+
+
+def test_a_destination_that_is_down_holds_the_others_up_for_no_longer_than_the_outage_budget(
+    workshop: Workshop,
+    receiver: Receiver,
+    kinesis: Any,
+    activities: list[Activity],
+    started: list["subprocess.Popen[str]"],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        nobody = unused.getsockname()[1]
+    down = http_forwarder(receiver, "down", configuration={"url": f"127.0.0.1:{nobody}/x", "maxRetries": 10})
+    workshop.write_forwarders(http_forwarder(receiver), down)
+    lines, keys = [encode(each) for each in activities], [each.user_id for each in activities]
+    half = len(lines) // 2
+    put(kinesis, lines[:half], keys[:half])
+    job = streaming(workshop, "--outage_budget=4", "--max_backoff=5")
+    started.append(job)
+    wait_for(receiver, batch(activities[:half]), workshop, job)
+    time.sleep(4)
+    # Its budget is over: what comes now waits for it no more.
+    put(kinesis, lines[half:], keys[half:])
+    wait_for(receiver, batch(activities), workshop, job)
+    stop(job, signal.SIGINT, workshop)
+
+    expected = set(ever_right(activities))
+    assert {key for _, key in receiver.stored()} == expected
+    letters = workshop.avro("dead_letters")
+    assert {letter["forwarder_id"] for letter in letters} == {"down"}
+    assert "unavailable" in {letter["reason"] for letter in letters}
+    assert {letter["id"] for letter in letters} == expected

@@ -1,0 +1,66 @@
+"""What a kinesis:// url says, and what becomes of what is read there. The source itself: tests/pipeline."""
+
+import apache_beam as beam
+import pytest
+from apache_beam.testing import test_pipeline, util
+
+from schemas import Reject
+from tests.transforms.build import activity
+from transforms.activity import encode
+from transforms.kinesis_source import AdmitArriving, KinesisInput, KinesisUrlError
+
+
+def test_a_url_names_stream_region_endpoint_and_position() -> None:
+    assert KinesisInput.parse("kinesis://Activity_1.x?region=eu-west-1") == KinesisInput("Activity_1.x", "eu-west-1")
+    assert KinesisInput.parse("kinesis://a?region=eu-west-1").initial_position_in_stream == "TRIM_HORIZON"
+    assert KinesisInput.parse(
+        "kinesis://a?region=us-east-1&service_endpoint=http://127.0.0.1:4566&initial_position_in_stream=LATEST"
+    ) == KinesisInput("a", "us-east-1", "http://127.0.0.1:4566", "LATEST")
+    at = KinesisInput.parse("kinesis://a?region=us-east-1&initial_timestamp_in_stream=2026-03-01T09:00:00Z")
+    assert at.initial_timestamp_in_stream == 1_772_355_600_000
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("s3://a?region=eu-west-1", "form kinesis://STREAM"),
+        ("kinesis://?region=eu-west-1", "form kinesis://STREAM"),
+        ("kinesis://a/b?region=eu-west-1", "form kinesis://STREAM"),
+        ("kinesis://AKIDEXAMPLE:hunter2@a?region=eu-west-1", "keys do not belong"),
+        ("kinesis://a", "needs its region"),
+        ("kinesis://a?region=", "needs its region"),
+        ("kinesis://a?region=eu-west-1&region=eu-west-2", "given twice"),
+        ("kinesis://a?region=eu-west-1&endpoint=x", "endpoint is not known; parameters are region, service_endpoint"),
+        ("kinesis://a?region=eu-west-1&initial_position_in_stream=AT_TIMESTAMP", "initial_timestamp_in_stream"),
+        ("kinesis://a?region=eu-west-1&initial_timestamp_in_stream=2026-03-01", "2026-03-01T09:00:00Z"),
+        ("kinesis://a?region=eu-west-1&service_endpoint=127.0.0.1:4566", "http://host:port"),
+        ("kinesis://a?region=eu-west-1&service_endpoint=http://ann:hunter2@h", "http://host:port"),
+    ],
+)
+def test_what_names_no_stream_is_refused_without_repeating_it(url: str, told: str) -> None:
+    with pytest.raises(KinesisUrlError, match=told) as refused:
+        KinesisInput.parse(url)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_what_is_no_activity_is_a_reject_that_says_where_it_was() -> None:
+    start = activity("START", 0)
+    with test_pipeline.TestPipeline() as pipeline:
+        outputs = (
+            pipeline
+            | beam.Create([("shardId-000000000000:49", encode(start)), ("shardId-000000000001:50", b"[]")])
+            | AdmitArriving("a", organisation="school-1")
+        )
+        util.assert_that(outputs.lines | beam.Map(_user_and_stamp), util.equal_to([(start.user_id, True)]), "lines")
+        util.assert_that(outputs.rejects | beam.Map(_where), util.equal_to([_PLACE]), "rejects")
+
+
+_PLACE = ("kinesis://a/shardId-000000000001:50", b"[]", 2)
+
+
+def _user_and_stamp(line: tuple[str, bytes]) -> tuple[str, bool]:
+    return line[0], b'"school-1"' in line[1]
+
+
+def _where(reject: Reject) -> tuple[str, bytes, int]:
+    return reject.file, reject.content, reject.length

@@ -1,0 +1,175 @@
+"""Reading Kinesis as it happens: Beam's own source, in Java, which Flink runs itself (local/flink/src/main/java)."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qsl, urlsplit
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.transforms.external import (
+    ExpansionAndArtifactRetrievalStub,
+    ExternalTransform,
+    ImplicitSchemaPayloadBuilder,
+)
+from apache_beam.typehints.decorators import IOTypeHints
+from apache_beam.utils.subprocess_server import JavaHelper, SubprocessServer
+
+from schemas import Reject
+from schemas.reject import CONTENT_LIMIT
+from transforms.activity import ActivityDecoder, ActivityError
+from transforms.shuffle import Decoder
+from transforms.xapi import StatementDecoder
+
+SCHEME = "kinesis://"
+
+_URN = "session_forwarder:transform:kinesis_read:v1"
+_EXPANSION_SERVICE = "org.apache.beam.sdk.expansion.service.ExpansionService"
+# Flink runs a primitive Read itself. What Beam makes of it without these, a splittable DoFn, needs a worker in Java.
+_PRIMITIVE_READ = "--experiments=use_deprecated_read,beam_fn_api_use_deprecated_read"
+_IDLE_MS = 60_000
+"""A shard that has been silent for so long no longer holds the watermark, and so the others, back."""
+
+_STREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_REGION = re.compile(r"[a-z0-9-]+")
+_POSITIONS = ("TRIM_HORIZON", "LATEST")
+_FORM = "kinesis://STREAM?region=REGION"
+
+
+class KinesisUrlError(ValueError):
+    """A url that names no stream in a way that is known. The text says what is allowed."""
+
+
+@dataclass(frozen=True)
+class KinesisInput:
+    """A data stream to read, under the names of Beam's ReadDataFromKinesis. Holds no key: workers have their own.
+
+    initial_timestamp_in_stream: epoch ms; takes the place of initial_position_in_stream.
+    """
+
+    stream_name: str
+    region: str
+    service_endpoint: str | None = None
+    initial_position_in_stream: str = "TRIM_HORIZON"
+    initial_timestamp_in_stream: int | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Of `kinesis://STREAM?region=REGION`, with the other fields as further parameters. Raises KinesisUrlError."""
+        parts = urlsplit(url)
+        if not url.startswith(SCHEME) or parts.path or parts.fragment or not _STREAM_NAME.fullmatch(parts.netloc):
+            # Not repeated in the text: it may hold a key.
+            raise KinesisUrlError(f"is not of the form {_FORM}; keys do not belong in it, workers use AWS's own chain")
+        given = parse_qsl(parts.query, keep_blank_values=True)
+        values = dict(given)
+        unknown = sorted(set(values) - set(_PARAMETERS))
+        if unknown or len(values) < len(given):
+            told = f"{unknown[0]} is not known" if unknown else "a parameter is given twice"
+            raise KinesisUrlError(f"{told}; parameters are {', '.join(_PARAMETERS)}")
+        if not _REGION.fullmatch(values.get("region", "")):
+            raise KinesisUrlError(f"needs its region: {_FORM}")
+        position = values.get("initial_position_in_stream", "TRIM_HORIZON")
+        if position not in _POSITIONS:
+            raise KinesisUrlError(
+                f"initial_position_in_stream is one of {', '.join(_POSITIONS)}; give initial_timestamp_in_stream "
+                "alone for a time"
+            )
+        timestamp = values.get("initial_timestamp_in_stream")
+        endpoint = values.get("service_endpoint")
+        if endpoint is not None:
+            _check_endpoint(endpoint)
+        return cls(
+            parts.netloc, values["region"], endpoint, position, None if timestamp is None else _epoch_ms(timestamp)
+        )
+
+
+_PARAMETERS = ("region", "service_endpoint", "initial_position_in_stream", "initial_timestamp_in_stream")
+
+
+def _check_endpoint(endpoint: str) -> None:
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        raise KinesisUrlError("service_endpoint is not of the form http://host:port")
+
+
+def _epoch_ms(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise KinesisUrlError(f"initial_timestamp_in_stream: {text!r} is not a time such as 2026-03-01T09:00:00Z")
+    return int(moment.timestamp() * 1000)
+
+
+@dataclass(eq=False)
+class ReadKinesis(beam.PTransform[beam.Pipeline, PCollection[tuple[str, bytes]]]):
+    """Applied to the pipeline -> PCollection[tuple[str, bytes]] (shard id:sequence number, data).
+
+    An element's timestamp, and so the watermark, is when Kinesis took it in. jar: of `local/flink/pom.xml`, on this
+    machine; a Java process expands the transform and ends. Applying it raises RuntimeError when that fails.
+    """
+
+    source: KinesisInput
+    jar: str
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, begin: beam.Pipeline) -> PCollection[tuple[str, bytes]]:
+        # What is None is left out, and null in Java.
+        configuration = {**asdict(self.source), "watermark_idle_duration_threshold": _IDLE_MS}
+        # Nothing is staged: the jar is in Flink's class path, it is the job server's own.
+        command = [JavaHelper.get_java(), "-cp", self.jar, _EXPANSION_SERVICE]
+        command += ["{{PORT}}", "--filesToStage=", _PRIMITIVE_READ]
+        service = SubprocessServer(ExpansionAndArtifactRetrievalStub, command)
+        read = ExternalTransform(_URN, ImplicitSchemaPayloadBuilder(configuration), service)
+        data: PCollection[tuple[str, bytes]] = begin | "Kinesis" >> read
+        return data
+
+
+class AdmitOutputs(NamedTuple):
+    """`lines`: (user id, admitted line), see `ActivityDecoder.admit`; `rejects`."""
+
+    lines: PCollection[tuple[str, bytes]]
+    rejects: PCollection[Reject]
+
+
+class AdmitArriving(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutputs]):
+    """PCollection[tuple[str, bytes]] of `ReadKinesis`, one activity (or statement) in JSON each -> AdmitOutputs.
+
+    `stream_name` is for the rejects' `file`: kinesis://STREAM/SHARD:SEQUENCE. `organisation` and `lrs_id` are given to
+    activity that carries none.
+    """
+
+    def __init__(
+        self, stream_name: str, xapi: bool = False, organisation: str | None = None, lrs_id: str | None = None
+    ) -> None:
+        super().__init__()
+        decoder = StatementDecoder if xapi else ActivityDecoder
+        self.admit = _Admit(stream_name, decoder(organisation, lrs_id))
+
+    def default_type_hints(self) -> IOTypeHints:
+        return IOTypeHints.empty()  # Beam warns of annotations that name several outputs
+
+    def expand(self, data: PCollection[tuple[str, bytes]]) -> AdmitOutputs:
+        outputs = data | "Admit each" >> beam.ParDo(self.admit).with_output_types(
+            tuple[str, bytes], rejects=Reject
+        ).with_outputs("rejects", main="lines")
+        return AdmitOutputs(outputs.lines, outputs.rejects)
+
+
+class _Admit(beam.DoFn):
+    def __init__(self, stream_name: str, decoder: Decoder) -> None:
+        self._stream_name = stream_name
+        self._decoder = decoder
+
+    def process(self, element: tuple[str, bytes]) -> Iterator[Any]:
+        place, data = element
+        try:
+            yield self._decoder.admit(data)
+        except ActivityError as error:
+            file = f"{SCHEME}{self._stream_name}/{place}"
+            yield TaggedOutput("rejects", Reject(file, 0, str(error), data[:CONTENT_LIMIT], len(data)))
