@@ -32,7 +32,7 @@ def main() -> int:
     names = options.names or known
     if unknown := set(names).difference(known):
         parser.error(f"no comparison is called {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
-    rows: list[Row] = report.read_json(options.from_json) if options.from_json else []
+    rows: list[Row] = [row for earlier in options.from_json for row in report.read_json(earlier)]
     if not options.from_json and not _measured(options, names, rows):
         return 1
     slopes = growth.slopes(rows)
@@ -110,7 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--directory", type=Path, default=Path("/tmp/session-forwarder-benchmarks"), help="for samples")  # noqa: S108
     parser.add_argument("--json", type=Path, help="write every run here")
-    parser.add_argument("--from_json", type=Path, help="measure nothing: tell and draw what an earlier run wrote")
+    parser.add_argument(
+        "--from_json",
+        type=Path,
+        action="append",
+        default=[],
+        help="measure nothing: tell and draw what an earlier run wrote; repeatable",
+    )
     parser.add_argument("--plot", type=Path, help="draw how cost grows, as PNG")
     parser.add_argument("--peers_python", help="the Python that Bytewax and Quix Streams are installed in")
     parser.add_argument("--kafka", type=Path, help="a directory of Kafka's jars, for Quix Streams")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import uvloop
 
 from transforms.delivery.lane import Lane
-from transforms.delivery.model import BatchSink, HttpSink, Item, Outcome, Settle, Settlement
+from transforms.delivery.model import BatchSink, HttpSink, Item, Outcome, Settle, Settlement, Verdict
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.spool import DiskParking, DiskSpool, SpoolDirectory
 from transforms.forwarders import Forwarder, HttpTarget
@@ -647,8 +647,13 @@ class _HttpRun(_Run):
             now = time.monotonic()
             settlements: list[Settlement] = []
             with self._lock:
-                for item, outcome in finished:
-                    settlements += self.lane.finish((item,), (outcome,), now)
+                if all(outcome.verdict is Verdict.DELIVERED for _, outcome in finished):
+                    items, outcomes = [item for item, _ in finished], [outcome for _, outcome in finished]
+                    settlements = self.lane.finish(items, outcomes, now)
+                else:
+                    # Each a call of its own: failures are counted.
+                    for item, outcome in finished:
+                        settlements += self.lane.finish((item,), (outcome,), now)
             if settlements:
                 self._end(settlements)
             # Else there is nothing to see: the workers take what is ready by themselves.

@@ -218,14 +218,12 @@ class Lane:
             return []
         if self.breaker.state is not BreakerState.CLOSED:
             max_items = 1  # A probe risks the attempts of one record, not of a whole call's.
-        taken: list[Item] = []
-        room = max_bytes
-        while ready and len(taken) < max_items:
-            item = ready[0]
-            room -= self._size(item)
-            if room < 0 and taken:
-                break
-            taken.append(ready.popleft())
+        taken = [ready.popleft()]
+        if max_items > 1:
+            room = max_bytes - self._size(taken[0])
+            while ready and len(taken) < max_items and (room := room - self._size(ready[0])) >= 0:
+                taken.append(ready.popleft())
+        for item in taken:
             if item.first_attempt is None:
                 item.first_attempt = epoch_ms
             item.last_attempt = epoch_ms
