@@ -41,7 +41,7 @@ from yarl import URL
 from tests.laboratory import scenarios
 from tests.laboratory.aws_fake import AwsFake
 from tests.laboratory.scenarios import environment
-from tests.laboratory.whole_job import Experiment, Figures, activities, aws_document, document_to
+from tests.laboratory.whole_job import Experiment, Figures, activities, aws_document
 from tests.pipeline.conftest import Workshop
 from tests.transforms.delivery.making import aws_forwarder, item
 from transforms.delivery.engine import Deliveries
@@ -380,17 +380,26 @@ def _fine_rate(records: int, delay: float, beside_others: bool) -> float:
     ):
         workshop = Workshop(Path(path))
         workshop.write_activity(activities(users, sessions))
-        documents = [document_to(f"127.0.0.1:{fine.address}/fine", "fine")]
+        documents = [_to_port("fine", fine.address)]
         if beside_others:
-            dead = document_to(f"127.0.0.1:{scenarios.closed_port()}/dead", "dead", maxRetries=3)
-            slowly = document_to(f"127.0.0.1:{slow.address}/slow", "slow")
-            documents = [dead, slowly, aws_document("stream"), *documents]
+            dead = _to_port("dead", str(scenarios.closed_port()), maxRetries=3)
+            documents = [dead, _to_port("slow", slow.address), aws_document("stream"), *documents]
         workshop.write_forwarders(*documents)
         experiment = Experiment(workshop, {}, ("--max_backoff=60",))
         with experiment.process():
             first, last = map(float, fine.says.readline().split())
             # The others need much longer: they are not waited for.
     return (expected - 1) / (last - first)
+
+
+def _to_port(name: str, port: str, **configuration: Any) -> dict[str, Any]:
+    return {
+        "_id": name,
+        "active": True,
+        "query": "{}",
+        "payload": "record",
+        "configuration": {"protocol": "http", "url": f"127.0.0.1:{port}/{name}", "maxRetries": 10, **configuration},
+    }
 
 
 def neighbours_table(neighbours: dict[str, Any]) -> str:

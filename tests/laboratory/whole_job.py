@@ -61,17 +61,12 @@ def due(workshop: Workshop) -> list[tuple[str, str]]:
 
 
 def http_document(receiver: Receiver, name: str, **configuration: Any) -> dict[str, Any]:
-    return document_to(receiver.url(name), name, **configuration)
-
-
-def document_to(url: str, name: str, **configuration: Any) -> dict[str, Any]:
-    """`url` as a forwarder document has it, without a scheme."""
     return {
         "_id": name,
         "active": True,
         "query": "{}",
         "payload": "record",
-        "configuration": {"protocol": "http", "url": url, "maxRetries": 10, **configuration},
+        "configuration": {"protocol": "http", "url": receiver.url(name), "maxRetries": 10, **configuration},
     }
 
 
