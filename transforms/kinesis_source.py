@@ -20,6 +20,7 @@ from apache_beam.utils.subprocess_server import JavaHelper, SubprocessServer
 from schemas import Reject
 from schemas.reject import CONTENT_LIMIT
 from transforms.activity import ActivityDecoder, ActivityError
+from transforms.avro_message import avro_activities, is_avro
 from transforms.shuffle import Decoder
 from transforms.xapi import StatementDecoder
 
@@ -138,10 +139,11 @@ class AdmitOutputs(NamedTuple):
 
 
 class AdmitArriving(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutputs]):
-    """PCollection[tuple[str, bytes]] of `ReadKinesis`, one activity (or statement) in JSON each -> AdmitOutputs.
+    """PCollection[tuple[str, bytes]] of `ReadKinesis` -> AdmitOutputs.
 
-    `stream_name` is for the rejects' `file`: kinesis://STREAM/SHARD:SEQUENCE. `organisation` and `lrs_id` are given to
-    activity that carries none.
+    Each is an activity in JSON or in Avro (see `transforms.avro_message`), or an xAPI statement. `stream_name` is for
+    the rejects' `file`: kinesis://STREAM/SHARD:SEQUENCE. `organisation` and `lrs_id` are given to activity that
+    carries none.
     """
 
     def __init__(
@@ -149,7 +151,7 @@ class AdmitArriving(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutputs
     ) -> None:
         super().__init__()
         decoder = StatementDecoder if xapi else ActivityDecoder
-        self.admit = _Admit(stream_name, decoder(organisation, lrs_id))
+        self.admit = _Admit(stream_name, decoder(organisation, lrs_id), avro=not xapi)
 
     def default_type_hints(self) -> IOTypeHints:
         return IOTypeHints.empty()  # Beam warns of annotations that name several outputs
@@ -162,14 +164,23 @@ class AdmitArriving(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutputs
 
 
 class _Admit(beam.DoFn):
-    def __init__(self, stream_name: str, decoder: Decoder) -> None:
+    def __init__(self, stream_name: str, decoder: Decoder, avro: bool) -> None:
         self._stream_name = stream_name
         self._decoder = decoder
+        self._avro = avro
 
     def process(self, element: tuple[str, bytes]) -> Iterator[Any]:
         place, data = element
-        try:
-            yield self._decoder.admit(data)
-        except ActivityError as error:
-            file = f"{SCHEME}{self._stream_name}/{place}"
-            yield TaggedOutput("rejects", Reject(file, 0, str(error), data[:CONTENT_LIMIT], len(data)))
+        items = avro_activities(data) if self._avro and is_avro(data) else iter((data,))
+        for position, item in enumerate(items):
+            try:
+                yield self._admitted(item)
+            except ActivityError as error:
+                file = f"{SCHEME}{self._stream_name}/{place}"
+                reject = Reject(file, position, str(error), data[:CONTENT_LIMIT], len(data))
+                yield TaggedOutput("rejects", reject)
+
+    def _admitted(self, item: bytes | dict[str, Any] | ActivityError) -> tuple[str, bytes]:
+        if isinstance(item, ActivityError):
+            raise item
+        return self._decoder.admit(item) if isinstance(item, bytes) else self._decoder.admit_row(item)

@@ -1,10 +1,14 @@
 """What a kinesis:// url says, and what becomes of what is read there. The source itself: tests/pipeline."""
 
+import io
+
 import apache_beam as beam
+import fastavro
+import msgspec
 import pytest
 from apache_beam.testing import test_pipeline, util
 
-from schemas import Reject
+from schemas import Reject, avro_schema
 from tests.transforms.build import activity
 from transforms.activity import encode
 from transforms.kinesis_source import AdmitArriving, KinesisInput, KinesisUrlError
@@ -53,6 +57,32 @@ def test_what_is_no_activity_is_a_reject_that_says_where_it_was() -> None:
         )
         util.assert_that(outputs.lines | beam.Map(_user_and_stamp), util.equal_to([(start.user_id, True)]), "lines")
         util.assert_that(outputs.rejects | beam.Map(_where), util.equal_to([_PLACE]), "rejects")
+
+
+def test_avro_and_json_may_be_mixed_and_each_that_is_refused_says_which_it_was() -> None:
+    good, bad = activity("START", 0), activity("START", -60 * 60 * 24 * 366 * 60)
+    container = io.BytesIO()
+    fastavro.writer(container, avro_schema("session_activity"), map(msgspec.to_builtins, [good, bad]))
+    with test_pipeline.TestPipeline() as pipeline:
+        outputs = (
+            pipeline
+            | beam.Create([("shardId-000000000000:1", container.getvalue()), ("shardId-000000000000:2", encode(good))])
+            | AdmitArriving("a")
+        )
+        util.assert_that(outputs.lines | beam.Values(), util.equal_to([encode(good)] * 2), "lines")
+        util.assert_that(
+            outputs.rejects | beam.Map(lambda reject: (reject.file, reject.position, reject.reason[:11])),
+            util.equal_to([("kinesis://a/shardId-000000000000:1", 1, "occurred_at")]),
+            "rejects",
+        )
+
+
+def test_statements_are_json_only() -> None:
+    with test_pipeline.TestPipeline() as pipeline:
+        outputs = pipeline | beam.Create([("shardId-000000000000:1", b"Obj\x01")]) | AdmitArriving("a", xapi=True)
+        util.assert_that(
+            outputs.rejects | beam.Map(lambda reject: reject.reason.partition(":")[0]), util.equal_to(["not JSON"])
+        )
 
 
 _PLACE = ("kinesis://a/shardId-000000000001:50", b"[]", 2)
