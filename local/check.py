@@ -5,7 +5,7 @@ no receipt, no query engine and no payload encoder of the job has a say in it.
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
@@ -111,30 +111,42 @@ def due_to(example: Example, lines: Iterable[Line]) -> list[Due]:
 def compare(example: Example, due: Sequence[Due], arrivals: Sequence[Arrival], *, ordered: bool) -> Finding:
     """Holds arrivals, in the order they came, against what was due.
 
-    ordered: also whether the first arrivals of each user's messages are in order.
+    ordered: also whether the first arrivals of each user's messages are in order. Messages of different records may say
+    the same: one that comes before the second of them has its turn is the first of them again.
     """
     finding = Finding(example.id, example.payload, due=len(due), arrived=len(arrivals))
-    places: defaultdict[str, list[int]] = defaultdict(list)
+    waiting: defaultdict[str, deque[int]] = defaultdict(deque)
+    turns: defaultdict[str, deque[int]] = defaultdict(deque)
     for place, one in enumerate(due):
-        places[one.content].append(place)
-    came: Counter[str] = Counter()
+        waiting[one.content].append(place)
+        turns[one.user].append(place)
+    came: set[str] = set()
+    taken: set[int] = set()
     resends: Counter[str] = Counter()
     order: defaultdict[str, list[int]] = defaultdict(list)
+
+    def has_its_turn(place: int) -> bool:
+        turn = turns[due[place].user]
+        while turn[0] in taken:
+            turn.popleft()
+        return turn[0] == place
+
     for arrival in arrivals:
-        expected = places.get(arrival.content, ())
-        number = came[arrival.content]
-        came[arrival.content] += 1
-        if not expected:
+        expected = waiting.get(arrival.content)
+        if expected is None:
             finding.unexpected += 1
-        elif number < len(expected):
-            order[due[expected[number]].user].append(expected[number])
+        elif expected and (arrival.content not in came or not ordered or has_its_turn(expected[0])):
+            place = expected.popleft()
+            taken.add(place)
+            order[due[place].user].append(place)
         elif resends[arrival.content]:
             resends[arrival.content] -= 1
             finding.resent += 1
         else:
             finding.duplicates += 1
+        came.add(arrival.content)
         resends[arrival.content] += arrival.resend_expected
-    finding.missing = sum(max(0, len(expected) - came[content]) for content, expected in places.items())
+    finding.missing = len(due) - len(taken)
     if ordered:
         finding.out_of_order = sum(_late(sequence) for sequence in order.values())
     return finding

@@ -101,6 +101,19 @@ def test_equal_messages_that_are_due_twice() -> None:
     assert compare(EVERYTHING, due, [*in_order, Arrival("same")], ordered=True).duplicates == 1
 
 
+def test_an_equal_message_before_its_turn_is_a_repeat_of_the_first() -> None:
+    due = [Due(content, "a") for content in ("same", "other", "same")]
+
+    def counts(*arrivals: str) -> tuple[int, int, int | None]:
+        finding = compare(EVERYTHING, due, list(map(Arrival, arrivals)), ordered=True)
+        return finding.missing, finding.duplicates, finding.out_of_order
+
+    assert counts("same", "other", "same") == (0, 0, 0)
+    assert counts("same", "same", "other", "same") == (0, 1, 0)
+    assert counts("same", "same", "other") == (1, 1, 0)
+    assert counts("other", "same", "same") == (0, 0, 1)
+
+
 def test_nothing_due_proves_nothing() -> None:
     finding = compare(EVERYTHING, [], [], ordered=True)
     assert not finding.arrived_as_due
