@@ -56,7 +56,7 @@ def run_on_flink(place: Path, environment: dict[str, str], distribution: Path, j
         killer = Thread(target=_kill_in_the_middle, args=(flink, place), daemon=True)
         if kill:
             killer.start()
-        status = run_job(place, environment, [*flink.flags, f"--flink_job_server_jar={jar}"])
+        status = run_job(place, environment, [*flink.flags(), f"--flink_job_server_jar={jar}"])
         if status not in (0, 3):
             return status
         if kill:

@@ -1,4 +1,4 @@
-"""A Flink cluster on this machine (one JobManager, two TaskManagers) and the pool in which user code runs."""
+"""A Flink cluster on this machine: a JobManager, and two TaskManagers with the pools in which their user code runs."""
 
 import json
 import os
@@ -28,6 +28,8 @@ _READY_WITHIN = 60.0
 _POLL = 0.2
 _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
+_POOL = "worker-pool"
+"""A name for each TaskManager's own pool: the job names one address for all, as on a cluster of many machines."""
 _OPENED = ("java.lang", "java.util", "java.nio", "java.net", "java.time", "java.util.concurrent", "sun.nio.ch")
 
 
@@ -37,20 +39,20 @@ class ClusterError(Exception):
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster that runs. `flags`: what the job needs to run on it."""
+    """A cluster that runs."""
 
     rest_port: int
     pool_port: int
     task_managers: tuple["subprocess.Popen[bytes]", ...]
 
-    @property
-    def flags(self) -> tuple[str, ...]:
+    def flags(self, parallelism: int = TASK_MANAGERS) -> tuple[str, ...]:
+        """What the job needs to run on it."""
         return (
             "--runner=FlinkRunner",
             f"--flink_master={HOST}:{self.rest_port}",
             "--environment_type=EXTERNAL",
-            f"--environment_config={HOST}:{self.pool_port}",
-            "--parallelism=2",
+            f"--environment_config={_POOL}:{self.pool_port}",
+            f"--parallelism={parallelism}",
         )
 
     def kill_task_manager(self) -> None:
@@ -89,7 +91,7 @@ def cluster(
 
     jar: Beam's job server, which is on the cluster's own class path too. As user code alone its classes are unloaded
     whenever no step of the job happens to be on a TaskManager, and connections to workers break with them ("CANCELLED:
-    client cancelled"). environment: of the pool's workers, who alone need the secrets. source: variables for a source
+    client cancelled"). environment: of the workers, who alone need the secrets. source: variables for a source
     that Flink itself runs. Raises ClusterError.
     """
     place.mkdir(parents=True)
@@ -115,16 +117,21 @@ def cluster(
             (directory / "flink-conf.yaml").write_text(_configuration(directory, rpc, rest, checkpoints))
             return str(directory)
 
+        def task_manager(number: int) -> "subprocess.Popen[bytes]":
+            name, address = f"taskmanager-{number}", f"127.0.1.{number + 1}"
+            pool_command = [sys.executable, "-m", "local.flink.pool", f"--address={address}:{pool}"]
+            start(f"workers-{number}", pool_command, {**environment, "PATH": path})
+            directory = configured(name)
+            hosts = Path(directory, "hosts")
+            hosts.write_text(f"{HOST} localhost {socket.gethostname()}\n{address} {_POOL}\n")
+            own = [java[0], f"-Djdk.net.hosts.file={hosts.resolve()}", *java[1:]]
+            return start(name, [*own, _TASK_MANAGER, "--configDir", directory], bare)
+
         checkpoints = place / "checkpoints"
-        start("jobmanager", [*java, _JOB_MANAGER, "--configDir", configured("jobmanager")], bare)
-        managers = tuple(
-            start(name, [*java, _TASK_MANAGER, "--configDir", configured(name)], bare)
-            for name in (f"taskmanager-{number}" for number in range(TASK_MANAGERS))
-        )
-        # The pool starts `python` as it finds it in the path.
+        # A pool starts `python` as it finds it in the path.
         path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-        pool_command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={pool}"]
-        start("workers", pool_command, {**environment, "PATH": path})
+        start("jobmanager", [*java, _JOB_MANAGER, "--configDir", configured("jobmanager")], bare)
+        managers = tuple(map(task_manager, range(TASK_MANAGERS)))
         started = Cluster(rest, pool, managers)
         deadline = monotonic() + _READY_WITHIN
         while started.registered() < TASK_MANAGERS:

@@ -1,7 +1,7 @@
 """The streaming job on a Flink cluster of this machine: activity put into Kinesis at a rate, records at a receiver.
 
-It measures the time from the put to the receiver, can kill a TaskManager halfway, and holds what arrived against one
-fold over all of it. Started by `./run_flink.sh --streaming`.
+It measures the time from the put to the receiver, or how fast the job catches up with what is in the stream, can kill a
+TaskManager halfway, and holds what arrived against one fold over all of it. Started by `./run_flink.sh --streaming`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import orjson
 
 from local.__main__ import RunError, workspace
 from local.endpoint import REGION, EndpointError, aws_endpoint
-from local.flink.cluster import ClusterError, cluster
+from local.flink.cluster import Cluster, ClusterError, cluster
 from local.process import GRACE, ROOT, Stopped, run_child, signals_as_exceptions
 from local.receiver import Attempt, FaultPlan, Receiver
 from local.stack import stack
@@ -35,6 +35,8 @@ from transforms.derivation import Derivation
 PATH = "/records"
 _TICK = 0.1
 _SETTLE_WITHIN = 120.0
+_CATCH_UP_WITHIN = 600.0
+_PUT_RECORDS = 500
 _WARM_UP_WITHIN = 120.0
 
 
@@ -46,7 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--max_bundle_time_mills", type=int, default=None, metavar="MS", help="the job's, in place of its default"
     )
-    parser.add_argument("--kill", action="store_true", help="kill one of the two TaskManagers halfway")
+    parser.add_argument("--parallelism", type=int, default=2, metavar="N", help="of the job: 1 or 2 (default 2)")
+    trial = parser.add_mutually_exclusive_group()
+    trial.add_argument("--kill", action="store_true", help="kill one of the two TaskManagers halfway")
+    trial.add_argument(
+        "--backlog", action="store_true", help="put it all before the job starts, and tell how fast it catches up"
+    )
     parser.add_argument("--distribution", type=Path, required=True, help="a directory with Flink's lib/")
     parser.add_argument("--job_server_jar", type=Path, required=True, help="of local/flink/pom.xml")
     arguments = parser.parse_args(argv)
@@ -79,36 +86,66 @@ def run(place: Path, arguments: argparse.Namespace) -> int:
         environment = endpoint.environment(os.environ) | {"CBOR_ENABLED": "false"}
         source = {each: environment[each] for each in environment if each.startswith(("AWS_", "CBOR_"))}
         write_forwarders(place / "forwarders.json", receiver.http)
+        load = Load(endpoint.client("kinesis"), name)
+        if arguments.backlog:
+            load.put_all(activities)
         with (
             cluster(arguments.distribution, arguments.job_server_jar, place / "flink", environment, source) as flink,
             streaming_job(
                 place,
                 f"kinesis://{name}?region={REGION}&service_endpoint={endpoint.url}",
-                [*flink.flags, f"--flink_job_server_jar={arguments.job_server_jar}", *more],
+                [*flink.flags(arguments.parallelism), f"--flink_job_server_jar={arguments.job_server_jar}", *more],
                 environment,
             ) as job,
         ):
-            load = Load(endpoint.client("kinesis"), name)
-            # The first few start the workers, and are not measured.
-            head, rest = activities[:50], activities[50:]
-            load.put(head)
-            first = ever_right(head)
-            wait_for(receiver, first, _WARM_UP_WITHIN, job)
-            killed_at = None
-            feeding = Thread(target=load.put_at_a_rate, args=(rest, arguments.rate), daemon=True)
-            feeding.start()
-            if arguments.kill:
-                sleep(arguments.seconds / 2)
-                flink.kill_task_manager()
-                killed_at = monotonic()
-                print(f"Killed a TaskManager after {arguments.seconds / 2:.0f} s", flush=True)
-            feeding.join()
-            wait_for(receiver, due, _SETTLE_WITHIN, job)
+            unmeasured, killed_at = (
+                (set(due), None) if arguments.backlog else feed(load, activities, receiver, job, flink, arguments)
+            )
+            wait_for(receiver, due, _CATCH_UP_WITHIN if arguments.backlog else _SETTLE_WITHIN, job)
             # What should not come would come soon.
             sleep(3)
-            if arguments.kill:
+            if killed_at is not None:
                 print(f"Flink has started the job again after {', '.join(flink.failures()) or 'nothing'}")
-        return report(receiver.attempts(PATH), due, load.put_at, set(first), killed_at)
+        attempts = receiver.attempts(PATH)
+        if arguments.backlog:
+            print(f"Caught up at {rate_of(attempts, len(activities)):,.0f} activities/s")
+        return report(attempts, due, load.put_at, unmeasured, killed_at)
+
+
+def feed(
+    load: "Load",
+    activities: Sequence[Activity],
+    receiver: Receiver,
+    job: "subprocess.Popen[bytes]",
+    flink: Cluster,
+    arguments: argparse.Namespace,
+) -> tuple[set[str], float | None]:
+    """Puts `activities` at the rate that is asked for, and kills a TaskManager halfway if it is.
+
+    Returns the ids of what is not to be measured, and when the TaskManager was killed.
+    """
+    # The first few start the workers, and are not measured.
+    head, rest = activities[:50], activities[50:]
+    load.put(head)
+    first = ever_right(head)
+    wait_for(receiver, first, _WARM_UP_WITHIN, job)
+    feeding = Thread(target=load.put_at_a_rate, args=(rest, arguments.rate), daemon=True)
+    feeding.start()
+    killed_at = None
+    if arguments.kill:
+        sleep(arguments.seconds / 2)
+        flink.kill_task_manager()
+        killed_at = monotonic()
+        print(f"Killed a TaskManager after {arguments.seconds / 2:.0f} s", flush=True)
+    feeding.join()
+    return set(first), killed_at
+
+
+def rate_of(attempts: Sequence[Attempt], activities: int) -> float:
+    """Activities a second, by the middle eight tenths of the records that they gave."""
+    times = sorted(attempt.at for attempt in attempts)
+    tenth = len(times) // 10
+    return 0.8 * activities / (times[-tenth - 1] - times[tenth])
 
 
 class Load:
@@ -125,6 +162,11 @@ class Load:
         self.put_at |= {each.record_id: now for each in activities}
         records = [{"Data": encode(each), "PartitionKey": each.user_id} for each in activities]
         self._kinesis.put_records(StreamName=self._stream, Records=records)
+
+    def put_all(self, activities: Sequence[Activity]) -> None:
+        """As fast as it goes."""
+        for start in range(0, len(activities), _PUT_RECORDS):
+            self.put(activities[start : start + _PUT_RECORDS])
 
     def put_at_a_rate(self, activities: Sequence[Activity], rate: int) -> None:
         """`rate` a second, ten times a second."""
