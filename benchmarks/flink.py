@@ -49,7 +49,7 @@ def main() -> int:
     for _ in range(arguments.rounds):
         for name, flags in runs.items():
             place = Path(tempfile.mkdtemp(dir=arguments.work))
-            with cluster(arguments.distribution, arguments.job_server_jar, place / "flink", os.environ) as flink:
+            with cluster(arguments.distribution, place / "flink", os.environ) as flink:
                 started, worked = (seconds(file, forwarders, flags(flink)) for file in (small, large))
             found[name].append((started, worked))
             print(f"  {name}: {started:.1f} s, {worked:.1f} s", flush=True)

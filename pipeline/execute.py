@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from types import FrameType
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import FlinkRunnerOptions, GoogleCloudOptions, PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.portability.python_urns import SUBPROCESS_SDK
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner, RunnerResult
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
+from pipeline.flink import cancel_job
 from pipeline.graph import Plan, build
-from pipeline.options import Job
+from pipeline.options import FLINK_RUNNERS, Job
 from pipeline.report import State
 from pipeline.terminal import ProgressLine
 from transforms.progress import Progress
@@ -35,7 +36,7 @@ def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[Sta
     build(pipeline, plan)
     try:
         with _stopping_on_signals(plan.progress), ProgressLine(plan.progress, total_bytes or None):
-            _wait(pipeline.run(), plan.progress)
+            _wait(pipeline.run(), plan, options)
     except Exception as error:
         _LOG.error(
             "the run failed; what was delivered is in the receipts, run the same command again to go on",
@@ -61,7 +62,7 @@ def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
         with _stopping_on_signals(stopping, "cancelling the job"):
             while not PipelineState.is_terminal(result.state):
                 if stopping.asked or plan.progress.stopping():
-                    _cancel(result)
+                    _cancel(result, plan.job, options)
                     _LOG.info("the job is cancelled; what was delivered is in the receipts")
                     return stopping.asked
                 time.sleep(_POLL)
@@ -83,11 +84,14 @@ class _Stop:
         self.asked = True
 
 
-def _cancel(result: PipelineResult) -> None:
+def _cancel(result: PipelineResult, job: Job, options: PipelineOptions) -> None:
     result.cancel()
     deadline = time.monotonic() + _CANCEL_WITHIN
     while not PipelineState.is_terminal(result.state) and time.monotonic() < deadline:
         time.sleep(_POLL)
+    if job.runner.lower() in FLINK_RUNNERS:
+        name = options.view_as(GoogleCloudOptions).job_name
+        cancel_job(options.view_as(FlinkRunnerOptions).flink_master, name, _CANCEL_WITHIN)
 
 
 class _DirectRunner(FnApiRunner):
@@ -107,14 +111,14 @@ class _DirectRunner(FnApiRunner):
         return super().run_via_runner_api(pipeline_proto, options)
 
 
-def _wait(result: PipelineResult, progress: Progress) -> None:
+def _wait(result: PipelineResult, plan: Plan, options: PipelineOptions) -> None:
     """Wait for the end of a job that is under way; one that is interrupted does not stay behind on a cluster."""
     # Starting Beam's job server has put its own handler of Ctrl-C in our place: it would kill the server at once.
-    with _stopping_on_signals(progress):
+    with _stopping_on_signals(plan.progress):
         try:
             result.wait_until_finish()
         except KeyboardInterrupt:
-            result.cancel()
+            _cancel(result, plan.job, options)
             raise
 
 

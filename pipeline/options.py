@@ -46,7 +46,7 @@ _FLINK_JOB_SERVER_SWITCHES = (
     "retain_externalized_checkpoints_on_cancellation",
     "unaligned_checkpoint_enabled",
 )
-_FLINK_RUNNERS = ("flinkrunner", "flink")
+FLINK_RUNNERS = ("flinkrunner", "flink")
 # In ms. Without checkpoints nothing is known after a failure. Activity waits for the end of a bundle twice, on its way
 # to its user's worker and there: with Flink's own 1,000 ms half of the records took 1.7 s, with these 0.6 s.
 _STREAMING_ARGS = {"checkpointing_interval": 30_000, "max_bundle_time_mills": 200}
@@ -355,7 +355,7 @@ def _check_streaming(job: Job) -> None:
         if job.dedupe_horizon is not None:
             raise UsageError("--dedupe_horizon goes with --streaming: a bounded run knows all duplicates in its input")
         return
-    if job.runner.lower() not in _FLINK_RUNNERS:
+    if job.runner.lower() not in FLINK_RUNNERS:
         raise UsageError("--streaming needs --runner=FlinkRunner: Flink itself runs the Kinesis source")
     if len(job.inputs) != 1 or not streams:
         raise UsageError(f"--streaming reads exactly one --input, {SCHEME}STREAM?region=REGION")

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from pipeline.execute import execute, execute_until_stopped, is_direct
 from pipeline.graph import Plan
@@ -61,6 +61,9 @@ def run(job: Job) -> int:
     started, clock = epoch_ms(), time.monotonic()
     run_id = new_run_id()
     options = PipelineOptions(list(job.beam_args), runner=job.runner)
+    named = options.view_as(GoogleCloudOptions)
+    # By its name a job is found on a cluster. Dataflow's have no capitals.
+    named.job_name = named.job_name or f"session-forwarder-{run_id}".lower()
     # Before the first path is opened: the clients of s3:// and gs:// take their settings from here.
     FileSystems.set_options(options)
     with ExitStack() as stack:

@@ -51,7 +51,7 @@ def run_on_flink(place: Path, environment: dict[str, str], distribution: Path, j
 
     Raises RunError when its records are not those of DirectRunner on the same input.
     """
-    with cluster(distribution, jar, place / "flink", environment) as flink:
+    with cluster(distribution, place / "flink", environment) as flink:
         print(f"Flink: a JobManager and two TaskManagers; http://127.0.0.1:{flink.rest_port} shows them", flush=True)
         killer = Thread(target=_kill_in_the_middle, args=(flink, place), daemon=True)
         if kill:

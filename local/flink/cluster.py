@@ -44,6 +44,7 @@ class Cluster:
     rest_port: int
     pool_port: int
     task_managers: tuple["subprocess.Popen[bytes]", ...]
+    pools: tuple["subprocess.Popen[bytes]", ...]
 
     def flags(self, parallelism: int = TASK_MANAGERS) -> tuple[str, ...]:
         """What the job needs to run on it."""
@@ -58,6 +59,14 @@ class Cluster:
     def kill_task_manager(self) -> None:
         """Kills one without a warning. No other takes its place."""
         self.task_managers[0].send_signal(signal.SIGKILL)
+
+    def largest_worker(self) -> int:
+        """Resident memory of the largest worker, in bytes. Linux only."""
+        children = " ".join(
+            listed.read_text() for pool in self.pools for listed in Path("/proc").glob(f"{pool.pid}/task/*/children")
+        )
+        pages = (int(Path(f"/proc/{child}/statm").read_text().split()[1]) for child in children.split())
+        return max(pages, default=0) * os.sysconf("SC_PAGE_SIZE")
 
     def failures(self) -> list[str]:
         """What made Flink start a job again, by the exceptions' names, the latest first."""
@@ -82,21 +91,18 @@ class Cluster:
 @contextmanager
 def cluster(
     distribution: Path,
-    jar: Path,
     place: Path,
     environment: Mapping[str, str],
     source: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Cluster]:
     """A cluster of the jars in `distribution`/lib, with its files under `place`; ended with the block.
 
-    jar: Beam's job server, which is on the cluster's own class path too. As user code alone its classes are unloaded
-    whenever no step of the job happens to be on a TaskManager, and connections to workers break with them ("CANCELLED:
-    client cancelled"). environment: of the workers, who alone need the secrets. source: variables for a source
-    that Flink itself runs. Raises ClusterError.
+    environment: of the workers, who alone need the secrets. source: variables for a source that Flink itself runs.
+    Raises ClusterError.
     """
     place.mkdir(parents=True)
-    rpc, rest, pool = _free_ports(3)
-    java = [shutil.which("java") or "java", "-Xmx768m", "-cp", f"{distribution}/lib/*{os.pathsep}{jar}"]
+    rpc, rest, pool = free_ports(3)
+    java = [shutil.which("java") or "java", "-Xmx768m", "-cp", f"{distribution}/lib/*"]
     java += [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
     # Flink's processes get no environment but what Java needs: secrets are for the workers.
     bare = {name: os.environ[name] for name in ("PATH", "HOME", "JAVA_HOME", "TMPDIR") if name in os.environ}
@@ -117,13 +123,18 @@ def cluster(
             (directory / "flink-conf.yaml").write_text(_configuration(directory, rpc, rest, checkpoints))
             return str(directory)
 
+        def address_of_pool(number: int) -> str:
+            return f"127.0.1.{number + 1}"
+
+        def worker_pool(number: int) -> "subprocess.Popen[bytes]":
+            command = [sys.executable, "-m", "local.flink.pool", f"--address={address_of_pool(number)}:{pool}"]
+            return start(f"workers-{number}", command, {**environment, "PATH": path})
+
         def task_manager(number: int) -> "subprocess.Popen[bytes]":
-            name, address = f"taskmanager-{number}", f"127.0.1.{number + 1}"
-            pool_command = [sys.executable, "-m", "local.flink.pool", f"--address={address}:{pool}"]
-            start(f"workers-{number}", pool_command, {**environment, "PATH": path})
+            name = f"taskmanager-{number}"
             directory = configured(name)
             hosts = Path(directory, "hosts")
-            hosts.write_text(f"{HOST} localhost {socket.gethostname()}\n{address} {_POOL}\n")
+            hosts.write_text(f"{HOST} localhost {socket.gethostname()}\n{address_of_pool(number)} {_POOL}\n")
             own = [java[0], f"-Djdk.net.hosts.file={hosts.resolve()}", *java[1:]]
             return start(name, [*own, _TASK_MANAGER, "--configDir", directory], bare)
 
@@ -131,8 +142,8 @@ def cluster(
         # A pool starts `python` as it finds it in the path.
         path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         start("jobmanager", [*java, _JOB_MANAGER, "--configDir", configured("jobmanager")], bare)
-        managers = tuple(map(task_manager, range(TASK_MANAGERS)))
-        started = Cluster(rest, pool, managers)
+        pools = tuple(map(worker_pool, range(TASK_MANAGERS)))
+        started = Cluster(rest, pool, tuple(map(task_manager, range(TASK_MANAGERS))), pools)
         deadline = monotonic() + _READY_WITHIN
         while started.registered() < TASK_MANAGERS:
             if monotonic() > deadline:
@@ -178,12 +189,12 @@ def _configuration(directory: Path, rpc: int, rest: int, checkpoints: Path) -> s
         "restart-strategy.type": "fixed-delay",
         "restart-strategy.fixed-delay.attempts": 3,
         "restart-strategy.fixed-delay.delay": "1 s",
-        "classloader.resolve-order": "parent-first",
     }
     return "".join(f"{name}: {value}\n" for name, value in settings.items())
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """So many ports of this machine at which nobody listens."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
         return [each.getsockname()[1] for each in sockets]

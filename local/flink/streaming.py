@@ -1,7 +1,8 @@
 """The streaming job on a Flink cluster of this machine: activity put into Kinesis at a rate, records at a receiver.
 
-It measures the time from the put to the receiver, or how fast the job catches up with what is in the stream, can kill a
-TaskManager halfway, and holds what arrived against one fold over all of it. Started by `./run_flink.sh --streaming`.
+It measures the time from the put to the receiver, or how fast the job catches up with what is in the stream; halfway it
+can kill a TaskManager, or cancel the job and go on from its checkpoint; and it holds what arrived against one fold over
+all of it. Started by `./run_flink.sh --streaming`.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +25,7 @@ import orjson
 
 from local.__main__ import RunError, workspace
 from local.endpoint import REGION, EndpointError, aws_endpoint
-from local.flink.cluster import Cluster, ClusterError, cluster
+from local.flink.cluster import Cluster, ClusterError, cluster, free_ports
 from local.process import GRACE, ROOT, Stopped, run_child, signals_as_exceptions
 from local.receiver import Attempt, FaultPlan, Receiver
 from local.stack import stack
@@ -37,7 +38,9 @@ _TICK = 0.1
 _SETTLE_WITHIN = 120.0
 _CATCH_UP_WITHIN = 600.0
 _PUT_RECORDS = 500
+_WARM_UP = 50
 _WARM_UP_WITHIN = 120.0
+_RETAINED = ("--externalized_checkpoints_enabled", "--retain_externalized_checkpoints_on_cancellation")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,10 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--max_bundle_time_mills", type=int, default=None, metavar="MS", help="the job's, in place of its default"
     )
     parser.add_argument("--parallelism", type=int, default=2, metavar="N", help="of the job: 1 or 2 (default 2)")
+    parser.add_argument(
+        "--down", action="store_true", help="a second forwarder of everything, to a port at which nobody listens"
+    )
     trial = parser.add_mutually_exclusive_group()
     trial.add_argument("--kill", action="store_true", help="kill one of the two TaskManagers halfway")
     trial.add_argument(
         "--backlog", action="store_true", help="put it all before the job starts, and tell how fast it catches up"
+    )
+    trial.add_argument(
+        "--resume", action="store_true", help="cancel the job halfway, and start another from its last checkpoint"
     )
     parser.add_argument("--distribution", type=Path, required=True, help="a directory with Flink's lib/")
     parser.add_argument("--job_server_jar", type=Path, required=True, help="of local/flink/pom.xml")
@@ -73,8 +82,6 @@ def run(place: Path, arguments: argparse.Namespace) -> int:
     name = f"session-forwarder-local-{uuid4().hex[:8]}"
     activities = sample(place / "sample.jsonl", arguments.rate * arguments.seconds, arguments.seed)
     due = ever_right(activities)
-    millis = arguments.max_bundle_time_mills
-    more = [] if millis is None else [f"--max_bundle_time_mills={millis}"]
     with (
         aws_endpoint() as endpoint,
         stack(endpoint, name) as aws,
@@ -85,60 +92,110 @@ def run(place: Path, arguments: argparse.Namespace) -> int:
         # shards, and by the TaskManagers, which read them: both need it, and credentials.
         environment = endpoint.environment(os.environ) | {"CBOR_ENABLED": "false"}
         source = {each: environment[each] for each in environment if each.startswith(("AWS_", "CBOR_"))}
-        write_forwarders(place / "forwarders.json", receiver.http)
+        down = f"http://127.0.0.1:{free_ports(1)[0]}" if arguments.down else None
+        write_forwarders(place / "forwarders.json", receiver.http, down)
         load = Load(endpoint.client("kinesis"), name)
+        url = f"kinesis://{name}?region={REGION}&service_endpoint={endpoint.url}"
         if arguments.backlog:
             load.put_all(activities)
-        with (
-            cluster(arguments.distribution, arguments.job_server_jar, place / "flink", environment, source) as flink,
-            streaming_job(
-                place,
-                f"kinesis://{name}?region={REGION}&service_endpoint={endpoint.url}",
-                [*flink.flags(arguments.parallelism), f"--flink_job_server_jar={arguments.job_server_jar}", *more],
-                environment,
-            ) as job,
-        ):
-            unmeasured, killed_at = (
-                (set(due), None) if arguments.backlog else feed(load, activities, receiver, job, flink, arguments)
-            )
-            wait_for(receiver, due, _CATCH_UP_WITHIN if arguments.backlog else _SETTLE_WITHIN, job)
-            # What should not come would come soon.
-            sleep(3)
-            if killed_at is not None:
-                print(f"Flink has started the job again after {', '.join(flink.failures()) or 'nothing'}")
+        with cluster(arguments.distribution, place / "flink", environment, source) as flink:
+            trial = Trial(place, flink, receiver, load, url, environment, activities, due, arguments)
+            if arguments.backlog:
+                unmeasured, broken_off = trial.catch_up(), None
+            elif arguments.resume:
+                unmeasured, broken_off = trial.cancel_and_resume()
+            else:
+                unmeasured, broken_off = trial.feed()
         attempts = receiver.attempts(PATH)
         if arguments.backlog:
             print(f"Caught up at {rate_of(attempts, len(activities)):,.0f} activities/s")
-        return report(attempts, due, load.put_at, unmeasured, killed_at)
+        return report(attempts, due, load.put_at, unmeasured, broken_off)
 
 
-def feed(
-    load: "Load",
-    activities: Sequence[Activity],
-    receiver: Receiver,
-    job: "subprocess.Popen[bytes]",
-    flink: Cluster,
-    arguments: argparse.Namespace,
-) -> tuple[set[str], float | None]:
-    """Puts `activities` at the rate that is asked for, and kills a TaskManager halfway if it is.
+@dataclass
+class Trial:
+    """What is done with the job while activity arrives. `due`: see `ever_right`.
 
-    Returns the ids of what is not to be measured, and when the TaskManager was killed.
+    The methods return the ids of what is not to be measured, and when the job was broken off (None: it was not).
     """
-    # The first few start the workers, and are not measured.
-    head, rest = activities[:50], activities[50:]
-    load.put(head)
-    first = ever_right(head)
-    wait_for(receiver, first, _WARM_UP_WITHIN, job)
-    feeding = Thread(target=load.put_at_a_rate, args=(rest, arguments.rate), daemon=True)
-    feeding.start()
-    killed_at = None
-    if arguments.kill:
-        sleep(arguments.seconds / 2)
-        flink.kill_task_manager()
-        killed_at = monotonic()
-        print(f"Killed a TaskManager after {arguments.seconds / 2:.0f} s", flush=True)
-    feeding.join()
-    return set(first), killed_at
+
+    place: Path
+    flink: Cluster
+    receiver: Receiver
+    load: "Load"
+    url: str
+    environment: Mapping[str, str]
+    activities: Sequence[Activity]
+    due: Mapping[str, Record]
+    arguments: argparse.Namespace
+
+    def catch_up(self) -> set[str]:
+        """The job, on a stream that has it all."""
+        with self._job() as job:
+            self._settle(job, _CATCH_UP_WITHIN)
+        return set(self.due)
+
+    def feed(self) -> tuple[set[str], float | None]:
+        """The activity at the rate that was asked for; halfway a TaskManager is killed, if it is to be."""
+        killed_at = None
+        with self._job() as job:
+            first = self._warm_up(job)
+            before = self.flink.largest_worker()
+            feeding = self._feeding(_WARM_UP, len(self.activities))
+            if self.arguments.kill:
+                sleep(self.arguments.seconds / 2)
+                self.flink.kill_task_manager()
+                killed_at = monotonic()
+                print(f"Killed a TaskManager after {self.arguments.seconds / 2:.0f} s", flush=True)
+            feeding.join()
+            self._settle(job, _SETTLE_WITHIN)
+            if killed_at is not None:
+                print(f"Flink has started the job again after {', '.join(self.flink.failures()) or 'nothing'}")
+            print(f"Largest worker: {before >> 20} MB at first, {self.flink.largest_worker() >> 20} MB in the end")
+        return first, killed_at
+
+    def cancel_and_resume(self) -> tuple[set[str], float]:
+        """The job is cancelled halfway, with activity on its way, and another goes on from the last checkpoint."""
+        half = len(self.activities) // 2
+        with self._job(*_RETAINED) as job:
+            first = self._warm_up(job)
+            self._feeding(_WARM_UP, half).join()
+        cancelled_at = monotonic()
+        checkpoint = max(self.place.glob("flink/checkpoints/*/chk-*"), key=lambda path: path.stat().st_mtime)
+        print(f"Cancelled the job; going on from {checkpoint.name}", flush=True)
+        feeding = self._feeding(half, len(self.activities))
+        # Were the checkpoint not taken up, LATEST would lose what is in the stream by now.
+        with self._job(f"--savepoint_path={checkpoint.resolve().as_uri()}", position="LATEST") as job:
+            feeding.join()
+            self._settle(job, _SETTLE_WITHIN)
+        return first, cancelled_at
+
+    def _job(self, *more: str, position: str = "TRIM_HORIZON") -> AbstractContextManager["subprocess.Popen[bytes]"]:
+        flags = [*self.flink.flags(self.arguments.parallelism), *more]
+        flags.append(f"--flink_job_server_jar={self.arguments.job_server_jar}")
+        if self.arguments.max_bundle_time_mills is not None:
+            flags.append(f"--max_bundle_time_mills={self.arguments.max_bundle_time_mills}")
+        source = f"{self.url}&initial_position_in_stream={position}"
+        return streaming_job(self.place, source, flags, self.environment)
+
+    def _warm_up(self, job: "subprocess.Popen[bytes]") -> set[str]:
+        """The first few start the workers, and are not measured."""
+        head = self.activities[:_WARM_UP]
+        self.load.put(head)
+        first = ever_right(head)
+        wait_for(self.receiver, first, _WARM_UP_WITHIN, job)
+        return set(first)
+
+    def _feeding(self, start: int, end: int) -> Thread:
+        part = self.activities[start:end]
+        thread = Thread(target=self.load.put_at_a_rate, args=(part, self.arguments.rate), daemon=True)
+        thread.start()
+        return thread
+
+    def _settle(self, job: "subprocess.Popen[bytes]", seconds: float) -> None:
+        wait_for(self.receiver, self.due, seconds, job)
+        # What should not come would come soon.
+        sleep(3)
 
 
 def rate_of(attempts: Sequence[Attempt], activities: int) -> float:
@@ -197,10 +254,20 @@ def ever_right(activities: Iterable[Activity]) -> dict[str, Record]:
     return found
 
 
-def write_forwarders(file: Path, host: str) -> None:
-    configuration = {"protocol": "http", "url": f"{host}{PATH}", "maxRetries": 5}
-    document = {"_id": "live", "active": True, "query": "{}", "payload": "record", "configuration": configuration}
-    file.write_bytes(orjson.dumps([document]))
+def write_forwarders(file: Path, host: str, down: str | None) -> None:
+    """One forwarder of everything to `host`, and one to `down` if that is given."""
+    documents = [
+        {
+            "_id": name,
+            "active": True,
+            "query": "{}",
+            "payload": "record",
+            "configuration": {"protocol": "http", "url": f"{where}{PATH}", "maxRetries": 5},
+        }
+        for name, where in (("live", host), ("down", down))
+        if where is not None
+    ]
+    file.write_bytes(orjson.dumps(documents))
 
 
 @contextmanager
@@ -274,9 +341,9 @@ def report(
     due: Mapping[str, Record],
     put_at: Mapping[str, float],
     unmeasured: set[str],
-    killed_at: float | None,
+    broken_off: float | None,
 ) -> int:
-    """Prints what was seen; returns 0 when it was all as due, repeats after a kill aside."""
+    """Prints what was seen; returns 0 when it was all as due, repeats of a job that was broken off aside."""
     found = compare([attempt.key for attempt in attempts], due)
     print(
         f"{len(due):,} records due, {len(attempts):,} arrived: {found.missing} missing, {found.unexpected} unexpected, "
@@ -293,12 +360,11 @@ def report(
         shares = ((0.5, "p50"), (0.99, "p99"), (1.0, "most"))
         told = (f"{name} {latencies[math.ceil(share * len(latencies)) - 1]:.2f} s" for share, name in shares)
         print(f"From the put to the receiver: {', '.join(told)} ({len(latencies):,} records)")
-    if killed_at is not None:
-        times = sorted(attempt.at for attempt in attempts)
-        gaps = [later - earlier for earlier, later in pairwise(times) if later > killed_at]
-        print(f"Longest silence after the kill: {max(gaps, default=math.inf):.1f} s")
+    times = sorted(attempt.at for attempt in attempts if attempt.key not in unmeasured)
+    gaps = [later - earlier for earlier, later in pairwise(times) if broken_off is None or later > broken_off]
+    print(f"Longest silence: {max(gaps, default=0):.1f} s")
     as_due = not (found.missing or found.unexpected)
-    if killed_at is None:
+    if broken_off is None:
         as_due = as_due and not (found.repeated or found.out_of_order)
     print("Everything arrived as due." if as_due else "NOT everything is as it should be.")
     return 0 if as_due else 1

@@ -1,7 +1,7 @@
-"""The sample on a real cluster of two TaskManagers, of which one is killed: `./run_flink.sh`, as a test.
+"""The job on a real cluster of two TaskManagers: `./run_flink.sh`, as tests.
 
-Skipped where there is no Java, no job server jar or no Flink: FLINK_DISTRIBUTION names a directory that has its lib/;
-without it that is where `run_flink.sh` downloads it to.
+FLINK_DISTRIBUTION names a directory that has Flink's lib/ (`run_flink.sh` downloads one to .local-flink); without it
+they are skipped, since they take two minutes.
 """
 
 import os
@@ -11,27 +11,45 @@ import pytest
 
 import local.__main__ as run_local
 import local.flink.__main__ as run_flink
+import local.flink.streaming as run_streaming
 from local.endpoint import aws_endpoint
 from tests.local.test_stack import free_port
 from tests.pipeline.test_flink import JAR, pytestmark
-from tests.pipeline.test_job import ROOT
 
-DISTRIBUTION = Path(os.environ.get("FLINK_DISTRIBUTION", ROOT / ".local-flink/flink-1.19.3"))
+DISTRIBUTION = os.environ.get("FLINK_DISTRIBUTION", "")
 
-pytestmark = [*pytestmark, pytest.mark.skipif(not DISTRIBUTION.exists(), reason=f"no Flink: {DISTRIBUTION}")]
+pytestmark = [
+    *pytestmark,
+    pytest.mark.skipif(not DISTRIBUTION, reason="FLINK_DISTRIBUTION is not set: .local-flink/flink-1.19.3, say"),
+]
+
+
+@pytest.fixture
+def flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    port = free_port()
+    for module in (run_flink, run_streaming):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    for module in (run_local, run_streaming):
+        monkeypatch.setattr(module, "aws_endpoint", lambda: aws_endpoint({}, port))
+    return [f"--distribution={DISTRIBUTION}", f"--job_server_jar={JAR}"]
 
 
 def test_with_a_task_manager_killed_records_are_those_of_direct_runner_and_arrive_in_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    flags: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    port = free_port()
-    monkeypatch.setattr(run_flink, "ROOT", tmp_path)
-    monkeypatch.setattr(run_local, "aws_endpoint", lambda: aws_endpoint({}, port))
-    status = run_flink.main(
-        ["--kill", "--sessions=1000", "--seed=3", f"--distribution={DISTRIBUTION}", f"--job_server_jar={JAR}"]
-    )
+    status = run_flink.main(["--kill", "--sessions=1000", "--seed=3", *flags])
     told = capfd.readouterr().out
     assert status == 0, told
     assert "Flink has started the job again after" in told
     assert "Flink derived the same" in told
     assert "Everything arrived as due." in told
+
+
+def test_a_streaming_job_that_is_cancelled_goes_on_from_its_checkpoint(
+    flags: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    status = run_streaming.main(["--resume", "--seconds=16", *flags])
+    told = capfd.readouterr().out
+    assert status == 0, told
+    assert "Cancelled the job; going on from chk-" in told
+    assert "0 missing, 0 unexpected" in told

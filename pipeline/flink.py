@@ -1,0 +1,50 @@
+"""Flink's REST API, for what Beam's job server leaves undone.
+
+Beam's cancel ends the job server's own wait for the job. On an embedded cluster the job ends with it; on any other it
+runs on, though Beam calls it cancelled (seen with Beam 2.62's job server and Flink 1.19).
+"""
+
+import json
+import logging
+import time
+from http.client import HTTPException
+from urllib.request import Request, urlopen
+
+_LOG = logging.getLogger(__name__)
+_EMBEDDED = ("[local]", "[auto]", "[collection]")
+_ENDED = ("CANCELED", "FAILED", "FINISHED")
+_TIMEOUT = 10.0
+_POLL = 0.2
+
+
+def cancel_job(master: str, name: str, within: float) -> None:
+    """Cancel the jobs of that name at `master` (--flink_master), and wait until they have ended, for `within` seconds.
+
+    Says in the log what to do by hand where it cannot. Nothing happens for an embedded cluster.
+    """
+    if master in _EMBEDDED:
+        return
+    address = master if "://" in master else f"http://{master}"
+    deadline = time.monotonic() + within
+    try:
+        for job in _under_way(address, name):
+            _ask(f"{address}/jobs/{job}?mode=cancel", "PATCH")
+        while _under_way(address, name):
+            if time.monotonic() > deadline:
+                _LOG.error("Flink has not ended the job %s after %g s: see %s", name, within, address)
+                return
+            time.sleep(_POLL)
+    except (OSError, HTTPException, ValueError, KeyError) as error:
+        _LOG.error("the job %s may run on; cancel it at %s: %s", name, address, error)
+
+
+def _under_way(address: str, name: str) -> list[str]:
+    """The ids of the jobs of that name that have not ended."""
+    jobs = json.loads(_ask(f"{address}/jobs/overview", "GET"))["jobs"]
+    return [job["jid"] for job in jobs if job["name"] == name and job["state"] not in _ENDED]
+
+
+def _ask(url: str, method: str) -> bytes:
+    with urlopen(Request(url, method=method), timeout=_TIMEOUT) as answer:  # noqa: S310 - it is http
+        answered: bytes = answer.read()
+    return answered
