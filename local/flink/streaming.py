@@ -92,7 +92,7 @@ def run(place: Path, arguments: argparse.Namespace) -> int:
         # shards, and by the TaskManagers, which read them: both need it, and credentials.
         environment = endpoint.environment(os.environ) | {"CBOR_ENABLED": "false"}
         source = {each: environment[each] for each in environment if each.startswith(("AWS_", "CBOR_"))}
-        down = f"http://127.0.0.1:{free_ports(1)[0]}" if arguments.down else None
+        down = f"127.0.0.1:{free_ports(1)[0]}" if arguments.down else None
         write_forwarders(place / "forwarders.json", receiver.http, down)
         load = Load(endpoint.client("kinesis"), name)
         url = f"kinesis://{name}?region={REGION}&service_endpoint={endpoint.url}"
@@ -277,7 +277,7 @@ def streaming_job(
     """The job under way, as a user would start it; cancelled at the end of the block."""
     command = [sys.executable, "-m", "pipeline", *flags, "--streaming", f"--input={source}"]
     command += ["--forwarders", f"{place}/forwarders.json", "--output", f"{place}/out", "--checkpointing_interval=5000"]
-    command += ["--allow_network=127.0.0.0/8", "--max_backoff=2", "--outage_budget=30"]
+    command += ["--allow_network=127.0.0.0/8", "--max_backoff=2"]
     # A session of its own: Ctrl-C reaches this process alone, which passes it on.
     with (place / "job.log").open("wb") as log:
         job = subprocess.Popen(  # noqa: S603 - our own module
