@@ -116,7 +116,7 @@ COMPARISONS: tuple[Comparison, ...] = (
         "quix",
         "whole documents; Quix Streams only filters and delivers",
         "deliver",
-        (JOB, Contestant("quix", of_peer=True)),
+        (JOB, FLOOR, Contestant("quix", of_peer=True)),
         ends="documents",
         targets=(Target("at least 3x Quix Streams", "quix", "job", at_least=3),),
         only=lambda size: size < LARGE,
