@@ -8,8 +8,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.laboratory.aws_fake import AwsFake
-from tests.laboratory.kinesalite import kinesalite_server, why_not
+from tests.laboratory.kinesalite import kinesalite_server
 from tests.laboratory.moto import moto_server
+from tests.laboratory.npm import why_not
 
 REGION = "eu-central-1"
 NAME = "agreed"

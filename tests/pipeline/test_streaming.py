@@ -25,7 +25,8 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from pipeline.options import parse
 from pipeline.sample import main as sample
 from schemas import Activity, Record
-from tests.laboratory.kinesalite import kinesalite_server, why_not
+from tests.laboratory.kinesis_mock import kinesis_mock_server
+from tests.laboratory.npm import why_not
 from tests.pipeline.conftest import Receiver, Workshop
 from tests.pipeline.test_flink import JAR, pytestmark, started
 from tests.pipeline.test_graph import SECRETS, built, dofns, secretive_forwarders
@@ -37,6 +38,7 @@ __all__ = ["pytestmark", "started"]
 
 SOON = 90.0
 STREAM = "activity"
+OFTEN = {"Delay": 1, "MaxAttempts": 30}
 
 
 @pytest.fixture
@@ -61,8 +63,9 @@ def put(kinesis: Any, lines: Sequence[bytes], keys: Sequence[str]) -> None:
         kinesis.put_records(StreamName=STREAM, Records=records[start : start + 500])
 
 
-def streaming(workshop: Workshop, *more: str, source: str = "") -> "subprocess.Popen[str]":
-    """The job, started. source: further parameters of the input's url, instead of moto's address."""
+def streaming(workshop: Workshop, *more: str, source: str = "", cbor: bool = False) -> "subprocess.Popen[str]":
+    """The job, started. source: further parameters of the input's url, instead of moto's address. cbor: as Kinesis
+    answers Java's client; one that asks moto for it finds no record, and does not say so."""
     source = source or f"service_endpoint={os.environ['AWS_ENDPOINT_URL']}"
     command = [sys.executable, "-m", "pipeline", *workshop.arguments()]
     command[command.index("--runner=DirectRunner")] = "--runner=FlinkRunner"
@@ -76,8 +79,7 @@ def streaming(workshop: Workshop, *more: str, source: str = "") -> "subprocess.P
         f"--flink_job_server_jar={JAR}",
         *more,
     ]
-    # Kinesis answers in CBOR when asked to, local servers do not or not so; Java's client then finds no record.
-    environment = {**os.environ, "CBOR_ENABLED": "false"}
+    environment = {**os.environ, "CBOR_ENABLED": str(cbor).lower()}
     log = (workshop.path / "job.log").open("w")
     return subprocess.Popen(  # noqa: S603
         command, cwd=ROOT, env=environment, text=True, stdout=log, stderr=log, start_new_session=True
@@ -257,22 +259,26 @@ def test_a_stream_that_is_split_and_merged_meanwhile_is_read_to_its_end_from_the
         pytest.skip(reason)
     lines, keys = [encode(each) for each in activities], [each.user_id for each in activities]
     early, half = len(lines) // 10, len(lines) // 2
-    with kinesalite_server() as endpoint:
+    with kinesis_mock_server() as endpoint:
         kinesis = aws.client("kinesis", endpoint_url=endpoint)
+        active = kinesis.get_waiter("stream_exists")
         kinesis.create_stream(StreamName=STREAM, ShardCount=3)
+        active.wait(StreamName=STREAM, WaiterConfig=OFTEN)
         put(kinesis, lines[:early], keys[:early])
-        time.sleep(1.1)  # Kinesis' time of arrival has no fraction here
+        time.sleep(1.1)  # the url's time has no fraction of a second
         moment = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         put(kinesis, lines[early:half], keys[early:half])
         workshop.write_forwarders(http_forwarder(receiver))
         source = f"service_endpoint={endpoint}&initial_timestamp_in_stream={moment}"
-        job = streaming(workshop, source=source)
+        job = streaming(workshop, source=source, cbor=True)
         started.append(job)
         wait_for(receiver, batch(activities[early:half]), workshop, job)
         shards = [shard["ShardId"] for shard in kinesis.list_shards(StreamName=STREAM)["Shards"]]
         middle = str(2**128 // 6)
         kinesis.split_shard(StreamName=STREAM, ShardToSplit=shards[0], NewStartingHashKey=middle)
+        active.wait(StreamName=STREAM, WaiterConfig=OFTEN)
         kinesis.merge_shards(StreamName=STREAM, ShardToMerge=shards[1], AdjacentShardToMerge=shards[2])
+        active.wait(StreamName=STREAM, WaiterConfig=OFTEN)
         put(kinesis, lines[half:], keys[half:])
         wait_for(receiver, batch(activities[early:]), workshop, job)
         stop(job, signal.SIGTERM, workshop)
