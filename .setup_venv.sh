@@ -1,4 +1,4 @@
-# Sourced by run_local.sh and run_tests.sh: `. ./.setup_venv.sh EXTRA` makes .venv with the pinned set and activates it.
+# Sourced by run_local.sh, run_flink.sh and run_tests.sh: `. ./.setup_venv.sh EXTRA` makes .venv with the pinned set and activates it.
 # PYTHON names the interpreter to use (default python3.11, else python3); VENV the directory.
 VENV=${VENV:-.venv}
 PYTHON=${PYTHON:-$(command -v python3.11 || command -v python3)}

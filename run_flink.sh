@@ -2,6 +2,7 @@
 # The job of run_local.sh on a Flink cluster of this machine: one JobManager, two TaskManagers, user code in a pool of
 # workers. First as it is, then with one TaskManager killed while records are sent. Arguments go to both; --help.
 # With --streaming first: the streaming job instead, from Kinesis to a receiver, measured; --streaming --help.
+# With --tests first: the tests that need Flink, five minutes; arguments go to pytest.
 #
 # Needs Java 17 and Maven. Downloads, once, into .local-flink: from PyPI, Flink's distribution (apache-flink-libraries,
 # 230 MB); from Maven Central, what Beam's job server for Flink is made of (180 MB, see local/flink/pom.xml).
@@ -11,7 +12,7 @@ FLINK=1.19.3
 for tool in java mvn; do
     command -v "$tool" >/dev/null || { echo "run_flink: $tool is not installed" >&2; exit 1; }
 done
-. ./.setup_venv.sh local
+if [ "${1:-}" = --tests ]; then . ./.setup_venv.sh test; else . ./.setup_venv.sh local; fi
 
 dist=.local-flink/flink-$FLINK
 if [ ! -d "$dist" ]; then
@@ -30,6 +31,11 @@ if [ ! -f "$jar" ] || [ -n "$(find local/flink/pom.xml local/flink/src -newer "$
     mvn -B -q -f local/flink/pom.xml package
 fi
 
+if [ "${1:-}" = --tests ]; then
+    shift
+    export FLINK_JOB_SERVER_JAR=$jar FLINK_DISTRIBUTION=$dist
+    exec pytest tests/pipeline/test_flink.py tests/pipeline/test_streaming.py tests/local/test_flink_cluster.py "$@"
+fi
 if [ "${1:-}" = --streaming ]; then
     shift
     exec python -m local.flink.streaming --distribution "$dist" --job_server_jar "$jar" "$@"

@@ -1,12 +1,11 @@
 """The same job on Flink: an embedded cluster in Beam's job server, user code in workers of the launching process.
 
-Skipped where there is no Java or no job server jar. FLINK_JOB_SERVER_JAR names the jar; without it, it is the one that
-`mvn -f local/flink/pom.xml package` leaves.
+FLINK_JOB_SERVER_JAR names the jar. Without it these, and the other tests on Flink, are skipped, since they take
+minutes: `./run_flink.sh --tests` makes what they need and runs them.
 """
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,11 +22,13 @@ from tests.laboratory.http_fault_server import Answer, scripted
 from tests.pipeline.conftest import Receiver, Workshop
 from tests.pipeline.test_job import ROOT, by_user, http_forwarder, read_stream, sessions
 
-JAR = Path(os.environ.get("FLINK_JOB_SERVER_JAR", ROOT / "local/flink/target/flink-job-server.jar"))
+_GIVEN = os.environ.get("FLINK_JOB_SERVER_JAR")
+JAR = Path(_GIVEN).resolve() if _GIVEN else None
 
 pytestmark = [
-    pytest.mark.skipif(shutil.which("java") is None, reason="Flink needs Java (17)"),
-    pytest.mark.skipif(not JAR.exists(), reason=f"no {JAR}: `mvn -q -f local/flink/pom.xml package` makes it"),
+    pytest.mark.skipif(
+        not JAR, reason="FLINK_JOB_SERVER_JAR is not set: `./run_flink.sh --tests` runs the tests on Flink"
+    )
 ]
 
 

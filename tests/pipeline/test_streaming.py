@@ -1,6 +1,6 @@
 """The streaming job: Kinesis (moto's) to an HTTP receiver through Flink, against one batch fold over all of it.
 
-Skipped where there is no Java or no job server jar, as `test_flink.py` says.
+Skipped without the job server jar, as `test_flink.py` says.
 """
 
 import os
