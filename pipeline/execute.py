@@ -37,10 +37,14 @@ def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[Sta
     try:
         with _stopping_on_signals(plan.progress), ProgressLine(plan.progress, total_bytes or None):
             _wait(pipeline.run(), plan, options)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
+        causes = list(_causes(error))
+        # A step that is interrupted may be told of as one that has failed.
+        interrupted = any(isinstance(cause, KeyboardInterrupt) for cause in causes)
         _LOG.error(
-            "the run failed; what was delivered is in the receipts, run the same command again to go on",
-            exc_info=_root(error),
+            "%s; what was delivered is in the receipts, run the same command again to go on",
+            "interrupted" if interrupted else "the run failed",
+            exc_info=None if interrupted else causes[-1],
         )
         return "failed", Summary()
     summary = read_summary(plan.summary)
@@ -70,7 +74,7 @@ def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
     except Exception as error:
         _LOG.error(
             "the job failed; what was delivered is in the receipts and is not sent again by the same command",
-            exc_info=_root(error),
+            exc_info=list(_causes(error))[-1],
         )
     return False
 
@@ -122,11 +126,12 @@ def _wait(result: PipelineResult, plan: Plan, options: PipelineOptions) -> None:
             raise
 
 
-def _root(error: BaseException) -> BaseException:
-    """The error that started it: Beam wraps it in layers of its own."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return error
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what it was wrapped around: Beam adds layers of its own. The last is what started it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def is_direct(job: Job) -> bool:

@@ -624,6 +624,28 @@ def test_a_stopped_run_finishes_what_is_in_flight_and_can_be_gone_on_with(
     assert len(keys) == len(set(keys)) == 120
 
 
+def test_a_second_ctrl_c_ends_a_run_at_once_and_the_next_goes_on(workshop: Workshop, receiver: Receiver) -> None:
+    taken = 40
+    receiver.script = lambda arrival: Answer() if len(receiver.log) < taken else Answer(fault="hold")
+    workshop.write_activity(sessions(30))
+    workshop.write_forwarders(http_forwarder(receiver))
+    job = start(workshop)
+    receiver.wait_for(taken + 1)
+    job.send_signal(signal.SIGINT)
+    assert job.stdout is not None
+    assert any("taking no more records" in line for line in job.stdout)
+    job.send_signal(signal.SIGINT)
+    told, _ = job.communicate(timeout=20)
+    assert job.returncode == 1, told
+    assert "interrupted" in told
+    assert not list((workshop.output / "receipts").glob("*.journal")), "every journal is a part at the end"
+
+    receiver.release()
+    receiver.script = scripted()
+    assert workshop.run() == 0
+    assert len({key for _, key in receiver.stored()}) == 120
+
+
 def test_a_killed_run_loses_nothing_and_repeats_only_what_was_in_flight(workshop: Workshop, receiver: Receiver) -> None:
     taken = 40
     receiver.script = lambda arrival: Answer() if len(receiver.log) < taken else Answer(fault="hold")
