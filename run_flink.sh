@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The job of run_local.sh on a Flink cluster of this machine: one JobManager, two TaskManagers, user code in a pool of
-# workers. First as it is, then with one TaskManager killed while records are sent. Arguments go to both; --help.
+# workers beside each. First as it is, then with one TaskManager killed while records are sent. Arguments go to both; --help.
 # With --streaming first: the streaming job instead, from Kinesis to a receiver, measured; --streaming --help.
 # With --tests first: the tests that need Flink, five minutes; arguments go to pytest.
 #

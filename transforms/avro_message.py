@@ -26,7 +26,7 @@ def is_avro(message: bytes) -> bool:
 
 
 def avro_activities(message: bytes) -> Iterator[dict[str, Any] | ActivityError]:
-    """The rows that `message` holds, for `ActivityDecoder.admit_row`; at the end an error if it cannot be read on.
+    r"""The rows that `message` holds, for `ActivityDecoder.admit_row`; at the end an error if it cannot be read on.
 
     By how it begins: `Obj\x01`, an object container file, of any schema, with any number of activities; `\xc3\x01`,
     the single-object encoding, of `schemas/session_activity.avsc`; anything else, the bare datum of that schema.

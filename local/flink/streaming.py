@@ -96,20 +96,13 @@ def run(place: Path, arguments: argparse.Namespace) -> int:
         write_forwarders(place / "forwarders.json", receiver.http, down)
         load = Load(endpoint.client("kinesis"), name)
         url = f"kinesis://{name}?region={REGION}&service_endpoint={endpoint.url}"
-        if arguments.backlog:
-            load.put_all(activities)
         with cluster(arguments.distribution, place / "flink", environment, source) as flink:
             trial = Trial(place, flink, receiver, load, url, environment, activities, due, arguments)
-            if arguments.backlog:
-                unmeasured, broken_off = trial.catch_up(), None
-            elif arguments.resume:
-                unmeasured, broken_off = trial.cancel_and_resume()
-            else:
-                unmeasured, broken_off = trial.feed()
-        attempts = receiver.attempts(PATH)
-        if arguments.backlog:
-            print(f"Caught up at {rate_of(attempts, len(activities)):,.0f} activities/s")
-        return report(attempts, due, load.put_at, unmeasured, broken_off)
+            method = (
+                trial.catch_up if arguments.backlog else trial.cancel_and_resume if arguments.resume else trial.feed
+            )
+            unmeasured, broken_off = method()
+        return report(receiver.attempts(PATH), due, load.put_at, unmeasured, broken_off)
 
 
 @dataclass
@@ -129,11 +122,14 @@ class Trial:
     due: Mapping[str, Record]
     arguments: argparse.Namespace
 
-    def catch_up(self) -> set[str]:
+    def catch_up(self) -> tuple[set[str], float | None]:
         """The job, on a stream that has it all."""
+        self.load.put_all(self.activities)
         with self._job() as job:
             self._settle(job, _CATCH_UP_WITHIN)
-        return set(self.due)
+        rate = rate_of(self.receiver.attempts(PATH), len(self.activities))
+        print(f"Caught up at {rate:,.0f} activities/s")
+        return set(self.due), None
 
     def feed(self) -> tuple[set[str], float | None]:
         """The activity at the rate that was asked for; halfway a TaskManager is killed, if it is to be."""
@@ -154,7 +150,7 @@ class Trial:
             print(f"Largest worker: {before >> 20} MB at first, {self.flink.largest_worker() >> 20} MB in the end")
         return first, killed_at
 
-    def cancel_and_resume(self) -> tuple[set[str], float]:
+    def cancel_and_resume(self) -> tuple[set[str], float | None]:
         """The job is cancelled halfway, with activity on its way, and another goes on from the last checkpoint."""
         half = len(self.activities) // 2
         with self._job(*_RETAINED) as job:

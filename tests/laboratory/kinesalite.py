@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.laboratory.npm import installed, running, unused_port
+from tests.laboratory.npm import installed, running
+from tests.ports import free_port
 
 VERSION = "3.3.3"
 
@@ -11,7 +12,7 @@ VERSION = "3.3.3"
 @contextmanager
 def kinesalite_server() -> Iterator[str]:
     """Gives its address."""
-    script, port = installed("kinesalite", VERSION) / "cli.js", unused_port()
+    script, port = installed("kinesalite", VERSION) / "cli.js", free_port()
     command = ["node", str(script), f"--port={port}", "--createStreamMs=0", "--updateStreamMs=0"]
     with running(command, port) as address:
         yield address

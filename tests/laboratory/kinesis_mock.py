@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.laboratory.npm import installed, running, unused_port
+from tests.laboratory.npm import installed, running
+from tests.ports import free_port
 
 VERSION = "0.6.2"
 
@@ -12,8 +13,8 @@ VERSION = "0.6.2"
 @contextmanager
 def kinesis_mock_server() -> Iterator[str]:
     """Gives its address."""
-    package, port = installed("kinesis-local", VERSION), unused_port()
-    settings = {"KINESIS_MOCK_PLAIN_PORT": str(port), "KINESIS_MOCK_TLS_PORT": str(unused_port())}
+    package, port = installed("kinesis-local", VERSION), free_port()
+    settings = {"KINESIS_MOCK_PLAIN_PORT": str(port), "KINESIS_MOCK_TLS_PORT": str(free_port())}
     # It looks for its certificate in the directory it is started in.
     with running(["node", "main.js"], port, package, {**os.environ, **settings}) as address:
         yield address

@@ -29,13 +29,6 @@ def installed(name: str, version: str) -> Path:
     return package
 
 
-def unused_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port: int = unused.getsockname()[1]
-    return port
-
-
 @contextmanager
 def running(
     command: Sequence[str], port: int, directory: Path | None = None, environment: Mapping[str, str] | None = None

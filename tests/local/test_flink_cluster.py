@@ -12,8 +12,8 @@ import local.__main__ as run_local
 import local.flink.__main__ as run_flink
 import local.flink.streaming as run_streaming
 from local.endpoint import aws_endpoint
-from tests.local.test_stack import free_port
 from tests.pipeline.test_flink import JAR, pytestmark
+from tests.ports import free_port
 
 _GIVEN = os.environ.get("FLINK_DISTRIBUTION")
 DISTRIBUTION = Path(_GIVEN).resolve() if _GIVEN else None

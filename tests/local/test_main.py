@@ -9,7 +9,8 @@ import pytest
 import local.__main__ as run_local
 from local.endpoint import aws_endpoint
 from local.process import Stopped
-from tests.local.test_stack import answers, free_port
+from tests.local.test_stack import answers
+from tests.ports import free_port
 
 
 @pytest.fixture

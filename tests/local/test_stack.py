@@ -16,6 +16,7 @@ import pytest
 from local.endpoint import Endpoint, EndpointError, _Answer, aws_endpoint
 from local.process import ROOT
 from local.stack import SHARDS, stack
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +24,6 @@ def endpoint() -> Iterator[Endpoint]:
     """moto's server, on a port that nobody else uses."""
     with aws_endpoint({}, default_port=free_port()) as started:
         yield started
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def answers(url: str) -> bool:

@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -22,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.ports import free_port
 
 # Ralph imports requests without naming it. The file back end needs no extra.
 REQUIREMENTS = ["ralph-malph[lrs,cli]==5.1.0", "requests"]
@@ -111,13 +112,6 @@ def install() -> Path:
     return VENV
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _environment(home: Path) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RALPH_", "PYTHON"))}
     return {
@@ -154,7 +148,7 @@ def run(home: Path) -> Iterator[Lrs]:
     subprocess.run(  # noqa: S603
         [binaries / "ralph", "auth", *credentials, "-w"], env=environment, cwd=work, check=True, capture_output=True
     )
-    port = _free_port()
+    port = free_port()
     log = home / "log"
     command = [binaries / "python", "-m", "uvicorn", "appending:app", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:

@@ -597,15 +597,22 @@ def start(workshop: Workshop, *more: str) -> subprocess.Popen[str]:
     )
 
 
+TAKEN = 40
+
+
+def start_held(workshop: Workshop, receiver: Receiver) -> "subprocess.Popen[str]":
+    """A job of 120 records, under way; the receiver answers the first TAKEN, and holds the others."""
+    receiver.script = lambda arrival: Answer() if len(receiver.log) < TAKEN else Answer(fault="hold")
+    workshop.write_activity(sessions(30))
+    workshop.write_forwarders(http_forwarder(receiver))
+    return start(workshop)
+
+
 def test_a_stopped_run_finishes_what_is_in_flight_and_can_be_gone_on_with(
     workshop: Workshop, receiver: Receiver
 ) -> None:
-    taken = 40
-    receiver.script = lambda arrival: Answer() if len(receiver.log) < taken else Answer(fault="hold")
-    workshop.write_activity(sessions(30))
-    workshop.write_forwarders(http_forwarder(receiver))
-    job = start(workshop)
-    receiver.wait_for(taken + 1)
+    job = start_held(workshop, receiver)
+    receiver.wait_for(TAKEN + 1)
     job.send_signal(signal.SIGTERM)
     assert job.stdout is not None
     assert any("taking no more records" in line for line in job.stdout)
@@ -625,12 +632,8 @@ def test_a_stopped_run_finishes_what_is_in_flight_and_can_be_gone_on_with(
 
 
 def test_a_second_ctrl_c_ends_a_run_at_once_and_the_next_goes_on(workshop: Workshop, receiver: Receiver) -> None:
-    taken = 40
-    receiver.script = lambda arrival: Answer() if len(receiver.log) < taken else Answer(fault="hold")
-    workshop.write_activity(sessions(30))
-    workshop.write_forwarders(http_forwarder(receiver))
-    job = start(workshop)
-    receiver.wait_for(taken + 1)
+    job = start_held(workshop, receiver)
+    receiver.wait_for(TAKEN + 1)
     job.send_signal(signal.SIGINT)
     assert job.stdout is not None
     assert any("taking no more records" in line for line in job.stdout)
@@ -647,12 +650,8 @@ def test_a_second_ctrl_c_ends_a_run_at_once_and_the_next_goes_on(workshop: Works
 
 
 def test_a_killed_run_loses_nothing_and_repeats_only_what_was_in_flight(workshop: Workshop, receiver: Receiver) -> None:
-    taken = 40
-    receiver.script = lambda arrival: Answer() if len(receiver.log) < taken else Answer(fault="hold")
-    workshop.write_activity(sessions(30))
-    workshop.write_forwarders(http_forwarder(receiver))
-    job = start(workshop)
-    receiver.wait_for(taken + 16)
+    job = start_held(workshop, receiver)
+    receiver.wait_for(TAKEN + 16)
     job.kill()
     job.communicate(timeout=60)
     acknowledged = {arrival.key for arrival in receiver.log if arrival.answer.fault == "none"}

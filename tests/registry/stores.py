@@ -1,7 +1,6 @@
 """A real server that speaks MongoDB's protocol, for the tests that every store has to pass."""
 
 import os
-import socket
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pymongo.errors import PyMongoError
 
 from registry.mongo_store import mongo_store
 from registry.store import Store
+from tests.ports import free_port
 
 FERRETDB = Path(os.environ.get("FERRETDB", Path(__file__).resolve().parents[2] / ".ferretdb" / "ferretdb"))
 START_SECONDS = 20
@@ -65,13 +65,6 @@ def mongo_stores(mongo_server: str) -> Callable[[], Callable[[], Store]]:
         return lambda: mongo_store(f"{mongo_server}/{name}.statementForwarding", {})
 
     return new_database
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def wait_for(url: str) -> None:
