@@ -50,8 +50,6 @@ FLINK_RUNNERS = ("flinkrunner", "flink")
 # In ms. Without checkpoints nothing is known after a failure. Activity waits for the end of a bundle twice, on its way
 # to its user's worker and there: with Flink's own 1,000 ms half of the records took 1.7 s, with these 0.6 s.
 _STREAMING_ARGS = {"checkpointing_interval": 30_000, "max_bundle_time_mills": 200}
-_OUTAGE_BUDGET = 300.0
-_OUTAGE_BUDGET_AS_IT_ARRIVES = 30.0
 _RELATIVE = re.compile(r"-(\d+)([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -89,7 +87,7 @@ class Job:
     explain: str | None = None
     allow_networks: tuple[str, ...] = ()
     max_backoff: float = 60.0
-    outage_budget: float = _OUTAGE_BUDGET
+    outage_budget: float = 300.0
     on_failure: OnFailure = "continue"
     replay: Replay = "new"
     redrive: bool = False
@@ -301,9 +299,9 @@ def _parser() -> argparse.ArgumentParser:
     deliver.add_argument(
         "--outage_budget",
         type=_positive,
+        default=300.0,
         metavar="SECONDS",
-        help="without progress for so long, what is left of a forwarder goes to the dead letters (default 300; with "
-        "--streaming 30, since the other forwarders wait for it)",
+        help="without progress for so long, what is left of a forwarder goes to the dead letters (default 300)",
     )
     deliver.add_argument(
         "--allow_network",
@@ -341,8 +339,6 @@ def parse(argv: Sequence[str]) -> Job:
     if beam.streaming:
         rest += [f"--{name}={value}" for name, value in _STREAMING_ARGS.items() if getattr(beam, name, None) is None]
     values = vars(arguments)
-    if values["outage_budget"] is None:
-        values["outage_budget"] = _OUTAGE_BUDGET_AS_IT_ARRIVES if beam.streaming else _OUTAGE_BUDGET
     for name in ("inputs", "only_forwarders", "allow_networks"):
         values[name] = tuple(dict.fromkeys(values[name]))
     values["kinds"] = tuple(kind for kind in KINDS if kind in (values["kinds"] or KINDS))

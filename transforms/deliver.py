@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
@@ -26,6 +27,7 @@ from transforms.delivery.http import AiohttpSink
 from transforms.delivery.journal import Journal, epoch_ms, new_worker_name
 from transforms.delivery.kinesis import partition_key
 from transforms.delivery.model import Item, Outcome, Settlement, Verdict
+from transforms.delivery.outstanding import Outstanding
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sinks import batch_sinks
 from transforms.forwarder_source import ForwarderSource
@@ -49,7 +51,9 @@ class DeliverOptions:
 
     output, run_id: of the journal. history: what earlier runs delivered, which is not sent again.
     limits: of the data streams, by forwarder id. allow_networks: CIDRs that HTTP may reach though they are private.
-    unbounded: a bundle in which something was left raises, or the next checkpoint would take it as done.
+    unbounded: the input has no end. So a bundle does not wait for a forwarder that is down (see `Outstanding`); for
+    that a user's records must all come to one DoFn instance, as they do on Flink. A bundle that is stopped in the
+    middle raises, or the next checkpoint would take it as done.
     """
 
     output: str
@@ -65,7 +69,8 @@ class DeliverOptions:
 class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summary]]):
     """PCollection[list[Match]] -> PCollection[Summary]: the books of what was delivered.
 
-    A user's matches come in their order, in one bundle. Nothing is emitted before everything in the bundle is settled.
+    A user's matches come in their order, in one bundle. Nothing is emitted before everything in the bundle is settled
+    or, of unbounded input, deferred: a dead letter that is still tried (metric `delivery/<forwarder>.deferred`).
     """
 
     forwarders: ForwarderSource
@@ -92,7 +97,7 @@ class _Send(beam.DoFn):
         self._progress = progress
 
     def setup(self) -> None:
-        self._sender = _Sender(self._source.resolve(), self._statements, self._options, self._progress)
+        self._sender = Sender(self._source.resolve(), self._statements, self._options, self._progress)
 
     def process(self, matches: list[Match]) -> None:
         self._sender.send(matches)
@@ -104,8 +109,11 @@ class _Send(beam.DoFn):
         self._sender.close()
 
 
-class _Sender:
-    """One worker's engine, journal and books, and the thread that watches for the run to be stopped."""
+class Sender:
+    """One worker's engine, journal and books, and the thread that watches for the run to be stopped.
+
+    What `finish` deferred, of unbounded input, is tried until `close`; after that it is a dead letter like any other.
+    """
 
     def __init__(
         self,
@@ -122,15 +130,15 @@ class _Sender:
             if isinstance(forwarder.target, KinesisTarget) and forwarder.target.service == "streams"
         }
         self._settings = options.settings
-        self._unbounded = options.unbounded
         self._progress = progress
         self._ledger = Ledger()
         self._books = Books()
         self._journal = Journal(options.output, options.run_id, new_worker_name())
         self._history = History(options.history, options.run_id, keep=BUCKETS if options.unbounded else 2)
+        self._outstanding = Outstanding(self._settle) if options.unbounded else None
         self._deliveries = Deliveries(
             forwarders,
-            self._settle,
+            self._outstanding.settle if self._outstanding else self._settle,
             options.settings,
             http_sink=partial(AiohttpSink, allow_networks=options.allow_networks),
             batch_sink=batch_sinks(options.limits),
@@ -171,6 +179,8 @@ class _Sender:
             self._settle(given_up)
         for item in items:
             self._handed_over[item.forwarder_id] += 1
+        if self._outstanding:
+            self._outstanding.submit(items)
         if items and not self._stopped:
             try:
                 self._deliveries.submit(items)
@@ -178,14 +188,22 @@ class _Sender:
                 self._stopped = True
 
     def finish(self) -> Summary:
-        """Wait until all is settled, or the run is stopped; what was counted since the last time."""
+        """Wait until all is settled or deferred, or the run is stopped; what was counted since the last time.
+
+        Raises DeliveriesStoppedError if unbounded input is stopped.
+        """
         try:
-            self._deliveries.drain()
+            if self._outstanding:
+                self._deliveries.drain(self._outstanding.is_worth_waiting)
+                for forwarder_id, deferred in self._outstanding.defer(self._journal.settle).items():
+                    Metrics.counter("delivery", f"{forwarder_id}.deferred").inc(deferred)
+            else:
+                self._deliveries.drain()
         except DeliveriesStoppedError:
             self._stopped = True
             self._deliveries.stop()
         self._journal.flush()
-        if self._stopped and self._unbounded:
+        if self._stopped and self._outstanding:
             raise DeliveriesStoppedError("the job is being stopped, and not all of this bundle is delivered")
         books, self._books = self._books, Books()
         books.merge(self._ledger.take())

@@ -65,9 +65,7 @@ def test_what_beam_knows_goes_to_beam_untouched() -> None:
     assert job.beam_args == ("--flink_master=[local]", "--checkpointing_interval=30000", "--object_reuse")
 
 
-def test_a_streaming_job_has_checkpoints_short_bundles_and_a_short_outage_budget_unless_told_otherwise() -> None:
-    assert (parse(USUAL).outage_budget, parse(ARRIVING).outage_budget) == (300, 30)
-    assert parse([*ARRIVING, "--outage_budget=300"]).outage_budget == 300
+def test_a_streaming_job_has_checkpoints_and_short_bundles_unless_told_otherwise() -> None:
     job = parse([*ARRIVING, "--session_ttl=3d"])
     assert job.streaming
     assert job.job_server_jar == __file__

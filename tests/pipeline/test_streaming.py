@@ -6,9 +6,9 @@ Skipped without the job server jar, as `test_flink.py` says.
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +25,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from pipeline.options import parse
 from pipeline.sample import main as sample
 from schemas import Activity, Record
+from tests.laboratory.http_fault_server import Answer
 from tests.laboratory.kinesis_mock import kinesis_mock_server
 from tests.laboratory.npm import why_not
 from tests.pipeline.conftest import Receiver, Workshop
@@ -86,13 +87,21 @@ def streaming(workshop: Workshop, *more: str, source: str = "", cbor: bool = Fal
     )
 
 
-def wait_for(receiver: Receiver, ids: Iterable[str], workshop: Workshop, job: "subprocess.Popen[str]") -> None:
-    """Until each of the ids has arrived; then a little more, for what should not."""
+def to(receiver: Receiver, path: str) -> list[tuple[str, str]]:
+    """(user, id) of what is kept of what was posted to a path, in the order of arrival."""
+    kept = [arrival for arrival in receiver.log if arrival.stored]
+    return [(each.user, each.key) for each in kept if f" /{path} " in each.request_line]
+
+
+def wait_for(
+    receiver: Receiver, ids: Iterable[str], workshop: Workshop, job: "subprocess.Popen[str]", path: str = "http"
+) -> None:
+    """Until each of the ids has arrived at the path; then a little more, for what should not."""
     due, deadline = set(ids), time.monotonic() + SOON
-    while not due <= {key for _, key in receiver.stored()}:
+    while not due <= {key for _, key in to(receiver, path)}:
         log = (workshop.path / "job.log").read_text()
         assert job.poll() is None, log
-        missing = len(due - {key for _, key in receiver.stored()})
+        missing = len(due - {key for _, key in to(receiver, path)})
         assert time.monotonic() < deadline, f"{missing} of {len(due)} have not arrived\n{log[-4000:]}"
         time.sleep(0.2)
     time.sleep(2)
@@ -217,35 +226,40 @@ def rows(part: Path) -> list[Any]:
         return list(fastavro.reader(file))
 
 
-def test_a_destination_that_is_down_holds_the_others_up_for_no_longer_than_the_outage_budget(
+def test_a_destination_that_is_down_stops_no_other_and_gets_all_in_order_when_it_is_back(
     workshop: Workshop,
     receiver: Receiver,
     kinesis: Any,
     activities: list[Activity],
     started: list["subprocess.Popen[str]"],
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        nobody = unused.getsockname()[1]
-    down = http_forwarder(receiver, "down", configuration={"url": f"127.0.0.1:{nobody}/x", "maxRetries": 10})
-    workshop.write_forwarders(http_forwarder(receiver), down)
-    lines, keys = [encode(each) for each in activities], [each.user_id for each in activities]
-    half = len(lines) // 2
-    put(kinesis, lines[:half], keys[:half])
-    job = streaming(workshop, "--outage_budget=4", "--max_backoff=5")
+    down = threading.Event()
+    down.set()
+    receiver.script = lambda arrival: Answer(503 if down.is_set() and " /late " in arrival.request_line else 200)
+    late = http_forwarder(receiver, "late", configuration={"maxRetries": 10})
+    workshop.write_forwarders(http_forwarder(receiver), late)
+    expected = ever_right(activities)
+    job = streaming(workshop, "--outage_budget=600", "--max_backoff=60")
     started.append(job)
-    wait_for(receiver, batch(activities[:half]), workshop, job)
-    time.sleep(4)
-    # Its budget is over: what comes now waits for it no more.
-    put(kinesis, lines[half:], keys[half:])
-    wait_for(receiver, batch(activities), workshop, job)
+    third = len(activities) // 3
+    for part in (activities[:third], activities[third : 2 * third], activities[2 * third :]):
+        put(kinesis, [encode(each) for each in part], [each.user_id for each in part])
+        known = activities[: activities.index(part[-1]) + 1]
+        wait_for(receiver, batch(known), workshop, job)
+    assert {key for _, key in to(receiver, "http")} == set(expected)
+    assert not to(receiver, "late")
+    down.clear()
+    wait_for(receiver, expected, workshop, job, "late")
     stop(job, signal.SIGINT, workshop)
 
-    expected = set(ever_right(activities))
-    assert {key for _, key in receiver.stored()} == expected
+    for user in {each.user_id for each in activities}:
+        due = [key for key, record in expected.items() if record.user_id == user]
+        for path in ("http", "late"):
+            assert [key for theirs, key in to(receiver, path) if theirs == user] == due
     letters = workshop.avro("dead_letters")
-    assert {letter["forwarder_id"] for letter in letters} == {"down"}
-    assert "unavailable" in {letter["reason"] for letter in letters}
-    assert {letter["id"] for letter in letters} == expected
+    assert {(letter["forwarder_id"], letter["reason"]) for letter in letters} == {("late", "deferred")}
+    assert not workshop.redrive()
+    assert len(to(receiver, "late")) == len(expected), "there is nothing to redrive"
 
 
 def test_a_stream_that_is_split_and_merged_meanwhile_is_read_to_its_end_from_the_time_that_is_given(

@@ -32,6 +32,9 @@ QUICK_SECONDS = 0.1
 QUICK_RECORDS = 200
 """A forwarder that takes so many records in so many seconds is worth waiting for."""
 
+OFTEN = 0.02
+"""Seconds after which `drain` asks again whether waiting is worth it."""
+
 RETRIES_TOGETHER = 0.1
 """Seconds that a call of retries may wait for other retries; much less than the backoff's first wait."""
 
@@ -126,14 +129,22 @@ class Deliveries:
             if all(run.settled - before < QUICK_RECORDS for run, before in crowded):
                 return
 
-    def drain(self) -> None:
-        """Wait until every submitted item is settled. Raises as `submit` does."""
+    def drain(self, is_worth_waiting: Callable[[], bool] | None = None) -> None:
+        """Wait until every submitted item is settled, or only while `is_worth_waiting`, which is asked often.
+
+        What is left goes on being delivered. Raises as `submit` does.
+        """
         runs = list(self._runs.values())
+
+        def is_over() -> bool:
+            return self.state.ended or not any(run.lane.pending for run in runs)
+
         for run in runs:
             run.flush(True)
         try:
-            with self.state.changed:
-                self.state.changed.wait_for(lambda: self.state.ended or not any(run.lane.pending for run in runs))
+            while not is_over() and (is_worth_waiting is None or is_worth_waiting()):
+                with self.state.changed:
+                    self.state.changed.wait_for(is_over, None if is_worth_waiting is None else OFTEN)
             self.state.check()
         finally:
             for run in runs:

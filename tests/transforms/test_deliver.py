@@ -1,0 +1,135 @@
+"""A worker's sender where the input has no end, bundle by bundle, to a real HTTP receiver."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from schemas import Record
+from tests.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread
+from tests.pipeline.conftest import Workshop
+from tests.transforms.delivery import making
+from transforms.deliver import DeliverOptions, Sender
+from transforms.delivery.history import History, HistoryIndex, index_history
+from transforms.delivery.policy import DeliverySettings
+from transforms.forwarder_source import launch_rules, read_forwarders
+from transforms.match import Match
+from transforms.progress import Progress
+from transforms.secrets import References
+from transforms.statement import StatementBuilder
+
+USERS = ("ann", "bob")
+NAMES = ("fine", "down")
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    return Workshop(tmp_path)
+
+
+@pytest.fixture
+def receivers() -> Iterator[FaultServer]:
+    """One server: what is posted to /down it answers when it is released, all else at once."""
+
+    def script(arrival: Arrival) -> Answer:
+        return Answer(fault="hold") if " /down " in arrival.request_line else Answer()
+
+    server = FaultServer(script)
+    with in_thread(server):
+        yield server
+
+
+def record(user: str, number: int) -> Record:
+    return making.record(user, number, b'{"user_id":"%b","session_id":"s","number":%d}' % (user.encode(), number))
+
+
+def stored(server: FaultServer, path: str) -> list[tuple[str, str]]:
+    """(user, id) of what a path has been sent."""
+    return [(arrival.user, arrival.key) for arrival in server.log if f" /{path} " in arrival.request_line]
+
+
+def sender(workshop: Workshop, server: FaultServer) -> Sender:
+    """A worker's sender to the forwarders `fine` and `down`; nothing is given up for an hour."""
+    workshop.write_forwarders(
+        *(
+            {
+                "_id": name,
+                "active": True,
+                "query": "",
+                "payload": "record",
+                "configuration": {"protocol": "http", "url": f"127.0.0.1:{server.port}/{name}", "timeout": 600},
+            }
+            for name in NAMES
+        )
+    )
+    location = str(workshop.path / "forwarders.json")
+    found = read_forwarders(location, launch_rules(References(), trusted=True, require_organisation=False))
+    history = HistoryIndex(str(workshop.output), "")
+    settings = DeliverySettings(outage_budget=3600)
+    options = DeliverOptions(history.output, "run", history, {}, ("127.0.0.0/8",), settings, unbounded=True)
+    statements = StatementBuilder("https://example.org", 60)
+    return Sender(found.forwarders, statements, options, Progress(str(workshop.path)))
+
+
+def bundle(number: int) -> list[list[Match]]:
+    """A record of each user, due to both."""
+    return [[Match(record(user, number), None, NAMES, ())] for user in USERS]
+
+
+def undelivered(output: Path) -> list[tuple[str, str, str]]:
+    """(forwarder, id, reason) of what a redrive would send."""
+    history = History(index_history(str(output), "later", dead_letters=True))
+    return sorted((each.forwarder_id, each.id, each.reason) for each in history.undelivered_dead_letters())
+
+
+def due(bundles: int) -> list[str]:
+    return sorted(record(user, number).id for number in range(bundles) for user in USERS)
+
+
+def by_user(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for user, identifier in pairs:
+        found[user].append(identifier)
+    return dict(found)
+
+
+def test_a_forwarder_that_is_down_stops_no_other_and_gets_all_in_order_when_it_is_back(
+    workshop: Workshop, receivers: FaultServer
+) -> None:
+    with closing(sender(workshop, receivers)) as worker:
+        for number in (0, 1):
+            for block in bundle(number):
+                worker.send(block)
+            worker.finish()
+        assert sorted(id_ for _, id_ in stored(receivers, "fine")) == due(2)
+        assert sorted(id_ for _, id_ in stored(receivers, "down")) == due(1), "the first of each user, unanswered"
+        receivers.release()
+        for block in bundle(2):
+            worker.send(block)
+        delivered, deadline = 0, time.monotonic() + 30
+        while delivered < 3 * len(USERS) and time.monotonic() < deadline:
+            delivered += worker.finish().books.account("down").delivered
+
+    everything = {user: [record(user, number).id for number in range(3)] for user in USERS}
+    assert by_user(stored(receivers, "fine")) == everything
+    assert by_user(stored(receivers, "down")) == everything
+    letters = workshop.avro("dead_letters")
+    assert {(letter["forwarder_id"], letter["reason"]) for letter in letters} == {("down", "deferred")}
+    assert {letter["id"] for letter in letters} >= set(due(2))
+    assert undelivered(workshop.output) == []
+
+
+def test_what_a_forwarder_never_took_is_left_for_a_redrive(workshop: Workshop, receivers: FaultServer) -> None:
+    with closing(sender(workshop, receivers)) as worker:
+        for number in (0, 1):
+            for block in bundle(number):
+                worker.send(block)
+            summary = worker.finish()
+            assert summary.books.account("fine").delivered == len(USERS)
+
+    assert undelivered(workshop.output) == [("down", id_, "deferred") for id_ in due(2)]
+    receipts = {(each["id"], each["ambiguous"]) for each in workshop.avro("receipts") if each["forwarder_id"] == "down"}
+    assert receipts == {(id_, id_ in due(1)) for id_ in due(2)}, "those under way may be there"

@@ -1,0 +1,146 @@
+"""What the end of a bundle waits for, and what it defers, where the input has no end (issue 6).
+
+A bundle is committed when each of its records is on disk as settled, so one that waited for all of them would let a
+forwarder that is down stop the others. What is not worth waiting for is *deferred*: it becomes a dead letter with the
+reason `deferred`, which outlives the process, while the lane goes on trying to deliver it, in its user's order. Its
+end then is a receipt of its own, and the latest receipt of (forwarder, id) decides (forwarders.md section 4).
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from transforms.delivery.model import Item, Outcome, Settle, Settlement, Verdict
+
+HOLD = 1.0
+"""Seconds that a bundle waits for a forwarder that takes nothing, or that still takes when another has all its own."""
+
+BEHIND = 1_000
+"""A forwarder that defers records of more users than this is behind: nothing new is waited for until it has them all.
+One with fewer has some users whose records fail, and the others' are waited for."""
+
+LIMIT = 50_000
+"""A forwarder that takes records, but too slowly, defers so many: with more, bundles wait for it after all."""
+
+_log = logging.getLogger(__name__)
+
+
+class Outstanding:
+    """The records of one bundle, and those deferred by earlier ones, that are not settled. For several threads.
+
+    `settle` makes settlements durable; a record's deferral and its settlement reach it one after the other, whichever
+    comes first. `clock` gives seconds, monotonic.
+    """
+
+    def __init__(self, settle: Settle, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settle = settle
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._forwarders: dict[str, _Forwarder] = {}
+        self._one_is_done_at: float | None = None
+
+    def submit(self, items: Sequence[Item]) -> None:
+        """Items of the bundle, before the engine gets them."""
+        now = self._clock()
+        with self._lock:
+            for item in items:
+                forwarder = self._forwarders.get(item.forwarder_id)
+                if forwarder is None:
+                    forwarder = self._forwarders[item.forwarder_id] = _Forwarder()
+                if not forwarder.fresh and not forwarder.deferred:
+                    forwarder.moved_at = now
+                forwarder.fresh[item.record.id] = item
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """The engine's `Settle`."""
+        now = self._clock()
+        with self._lock:
+            for settlement in settlements:
+                self._forwarders[settlement.item.forwarder_id].settled(settlement.item, now)
+            self._settle(settlements)
+
+    def is_worth_waiting(self) -> bool:
+        """Whether the bundle's end should wait on. Call it again and again from the bundle's end to `defer`."""
+        now = self._clock()
+        with self._lock:
+            forwarders = self._forwarders.values()
+            if self._one_is_done_at is None and not all(forwarder.fresh for forwarder in forwarders):
+                self._one_is_done_at = now
+            since = self._one_is_done_at
+            others_wait = since is not None and now - since >= HOLD
+            return any(forwarder.is_worth_waiting(now, others_wait) for forwarder in forwarders)
+
+    def defer(self, settle: Settle) -> Counter[str]:
+        """Ends the bundle: what is left of it becomes dead letters, through `settle`. How many, by forwarder."""
+        deferred: Counter[str] = Counter()
+        with self._lock:
+            self._one_is_done_at = None
+            for forwarder_id, forwarder in self._forwarders.items():
+                if forwarder.fresh:
+                    deferred[forwarder_id] = len(forwarder.fresh)
+                    settle([Settlement(item, _deferred(item)) for item in forwarder.fresh.values()])
+                    forwarder.defer()
+                elif forwarder.deferred:
+                    continue
+                self._tell(forwarder_id, forwarder)
+        return deferred
+
+    def _tell(self, forwarder_id: str, forwarder: "_Forwarder") -> None:
+        """One log line when the others go on without it, one when it has caught up."""
+        late = forwarder.deferred > 0
+        if late and not forwarder.was_late:
+            _log.warning(
+                "forwarder %s: is not waited for; its records are dead letters until it has them", forwarder_id
+            )
+        elif forwarder.was_late and not late:
+            _log.warning("forwarder %s: nothing of it is deferred any more", forwarder_id)
+        forwarder.was_late = late
+
+
+def _deferred(item: Item) -> Outcome:
+    """Of an item that may be under way at this moment, so that nobody knows whether the receiver has it."""
+    return Outcome(Verdict.GIVE_UP, "deferred", ambiguous=item.first_attempt is not None)
+
+
+class _Forwarder:
+    """`fresh`: what is left of the bundle, by record id. `deferred`: how many of earlier bundles are, and their users,
+    None of too many to be remembered. `moved_at`: when it last settled something, or was given something to do.
+    `was_late`: whether the log says that it defers."""
+
+    def __init__(self) -> None:
+        self.fresh: dict[str, Item] = {}
+        self.deferred = 0
+        self.users: Counter[str] | None = Counter()
+        self.moved_at = 0.0
+        self.was_late = False
+
+    def settled(self, item: Item, now: float) -> None:
+        self.moved_at = now
+        if self.fresh.pop(item.record.id, None) is not None or not self.deferred:
+            return
+        self.deferred -= 1
+        if not self.deferred:
+            self.users = Counter()
+        elif self.users is not None:
+            self.users[item.record.user_id] -= 1
+            if not self.users[item.record.user_id]:
+                del self.users[item.record.user_id]
+
+    def is_worth_waiting(self, now: float, others_wait: bool) -> bool:
+        if not self.fresh or now - self.moved_at >= HOLD:
+            return False
+        if self.deferred >= LIMIT:
+            return True
+        if others_wait or self.users is None:
+            return False
+        return any(item.record.user_id not in self.users for item in self.fresh.values())
+
+    def defer(self) -> None:
+        self.deferred += len(self.fresh)
+        if self.users is not None:
+            self.users.update(item.record.user_id for item in self.fresh.values())
+            if len(self.users) > BEHIND:
+                self.users = None
+        self.fresh = {}
