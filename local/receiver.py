@@ -72,17 +72,23 @@ class FaultPlan:
 
 
 class Receiver:
-    """An HTTP and, given a certificate, an HTTPS server on free ports of 127.0.0.1, in a thread; a context manager.
+    """An HTTP and, given a certificate, an HTTPS server on ports of 127.0.0.1, in a thread; a context manager.
 
-    authorization: for each path, the Authorization header it asks for; None: it wants none.
+    authorization: for each path, the Authorization header it asks for; None: it wants none. port: for HTTP; 0: any
+    that is free, as for HTTPS.
     """
 
     def __init__(
-        self, authorization: Mapping[str, str | None], plan: FaultPlan, certificate: ssl.SSLContext | None = None
+        self,
+        authorization: Mapping[str, str | None],
+        plan: FaultPlan,
+        certificate: ssl.SSLContext | None = None,
+        port: int = 0,
     ) -> None:
         self._authorization = dict(authorization)
         self._plan = plan
         self._certificate = certificate
+        self._port = port
         self._attempts: list[Attempt] = []
         self._seen: Counter[tuple[str, str]] = Counter()
         self._thread: Thread | None = None
@@ -113,7 +119,7 @@ class Receiver:
         runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=1)
         try:
             await runner.setup()
-            self.http = await _listen(runner, None)
+            self.http = await _listen(runner, None, self._port)
             if self._certificate is not None:
                 self.https = await _listen(runner, self._certificate)
         except BaseException as error:
@@ -161,12 +167,12 @@ class Receiver:
         return self._plan.fault(*place, attempt)
 
 
-async def _listen(runner: web.ServerRunner, certificate: ssl.SSLContext | None) -> str:
+async def _listen(runner: web.ServerRunner, certificate: ssl.SSLContext | None, port: int = 0) -> str:
     """Opens one more port; returns its host:port."""
     before = set(runner.addresses)
-    await web.TCPSite(runner, HOST, 0, ssl_context=certificate).start()
-    ((host, port),) = set(runner.addresses) - before
-    return f"{host}:{port}"
+    await web.TCPSite(runner, HOST, port, ssl_context=certificate).start()
+    ((host, listening),) = set(runner.addresses) - before
+    return f"{host}:{listening}"
 
 
 async def _answer(request: web.BaseRequest, status: int | None, fault: Fault | None) -> web.StreamResponse:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -31,13 +31,17 @@ from local.receiver import Attempt, FaultPlan, Receiver
 from local.stack import stack
 from schemas import Activity, Record
 from transforms.activity import ActivityDecoder, encode
+from transforms.delivery.history import History, index_history
+from transforms.delivery.journal import recover
 from transforms.derivation import Derivation
 
 PATH = "/records"
+SECOND = "second"
 _TICK = 0.1
 _SETTLE_WITHIN = 120.0
 _CATCH_UP_WITHIN = 600.0
 _PUT_RECORDS = 500
+_QUIET = 20.0
 _WARM_UP = 50
 _WARM_UP_WITHIN = 120.0
 _RETAINED = ("--externalized_checkpoints_enabled", "--retain_externalized_checkpoints_on_cancellation")
@@ -53,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--parallelism", type=int, default=2, metavar="N", help="of the job: 1 or 2 (default 2)")
     parser.add_argument(
-        "--down", action="store_true", help="a second forwarder of everything, to a port at which nobody listens"
+        "--down", action="store_true", help="a second forwarder of everything, down in the middle half of the time"
     )
     trial = parser.add_mutually_exclusive_group()
     trial.add_argument("--kill", action="store_true", help="kill one of the two TaskManagers halfway")
@@ -66,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--distribution", type=Path, required=True, help="a directory with Flink's lib/")
     parser.add_argument("--job_server_jar", type=Path, required=True, help="of local/flink/pom.xml")
     arguments = parser.parse_args(argv)
+    if arguments.down and (arguments.backlog or arguments.resume):
+        parser.error("--down goes without --backlog and --resume")
     try:
         with signals_as_exceptions(), workspace(ROOT / ".local") as place:
             return run(place, arguments)
@@ -92,17 +98,24 @@ def run(place: Path, arguments: argparse.Namespace) -> int:
         # shards, and by the TaskManagers, which read them: both need it, and credentials.
         environment = endpoint.environment(os.environ) | {"CBOR_ENABLED": "false"}
         source = {each: environment[each] for each in environment if each.startswith(("AWS_", "CBOR_"))}
-        down = f"127.0.0.1:{free_ports(1)[0]}" if arguments.down else None
-        write_forwarders(place / "forwarders.json", receiver.http, down)
+        second = Second(free_ports(1)[0])
+        write_forwarders(place / "forwarders.json", receiver.http, second.host if arguments.down else None)
         load = Load(endpoint.client("kinesis"), name)
         url = f"kinesis://{name}?region={REGION}&service_endpoint={endpoint.url}"
         with cluster(arguments.distribution, place / "flink", environment, source) as flink:
             trial = Trial(place, flink, receiver, load, url, environment, activities, due, arguments)
-            method = (
-                trial.catch_up if arguments.backlog else trial.cancel_and_resume if arguments.resume else trial.feed
-            )
-            unmeasured, broken_off = method()
-        return report(receiver.attempts(PATH), due, load.put_at, unmeasured, broken_off)
+            if arguments.backlog:
+                unmeasured, broken_off = trial.catch_up()
+            elif arguments.resume:
+                unmeasured, broken_off = trial.cancel_and_resume()
+            elif arguments.down:
+                unmeasured, broken_off = trial.interrupt(second)
+            else:
+                unmeasured, broken_off = trial.feed()
+        status = report(receiver.attempts(PATH), due, load.put_at, unmeasured, broken_off)
+        if arguments.down:
+            status = max(status, second.report(due, place / "out"))
+        return status
 
 
 @dataclass
@@ -140,15 +153,44 @@ class Trial:
             feeding = self._feeding(_WARM_UP, len(self.activities))
             if self.arguments.kill:
                 sleep(self.arguments.seconds / 2)
-                self.flink.kill_task_manager()
-                killed_at = monotonic()
-                print(f"Killed a TaskManager after {self.arguments.seconds / 2:.0f} s", flush=True)
+                killed_at = self._kill(self.arguments.seconds / 2)
             feeding.join()
             self._settle(job, _SETTLE_WITHIN)
             if killed_at is not None:
                 print(f"Flink has started the job again after {', '.join(self.flink.failures()) or 'nothing'}")
             print(f"Largest worker: {before >> 20} MB at first, {self.flink.largest_worker() >> 20} MB in the end")
         return first, killed_at
+
+    def interrupt(self, second: "Second") -> tuple[set[str], float | None]:
+        """The activity at the rate that was asked for; the second receiver is down in the middle half of the time.
+
+        Halfway through that a TaskManager is killed, if it is to be.
+        """
+        quarter = self.arguments.seconds / 4
+        killed_at = None
+        with ExitStack() as stack:
+            with second.listening():
+                job = stack.enter_context(self._job())
+                first = self._warm_up(job)
+                before = self.flink.largest_worker()
+                feeding = self._feeding(_WARM_UP, len(self.activities))
+                sleep(quarter)
+            sleep(quarter)
+            if self.arguments.kill:
+                killed_at = self._kill(2 * quarter)
+            sleep(quarter)
+            with second.listening():
+                feeding.join()
+                self._settle(job, _SETTLE_WITHIN)
+                second.settle(self.due)
+            print(f"Largest worker: {before >> 20} MB at first, {self.flink.largest_worker() >> 20} MB in the end")
+        return first, killed_at
+
+    def _kill(self, after: float) -> float:
+        """Kills a TaskManager; when that was."""
+        self.flink.kill_task_manager()
+        print(f"Killed a TaskManager after {after:.0f} s", flush=True)
+        return monotonic()
 
     def cancel_and_resume(self) -> tuple[set[str], float | None]:
         """The job is cancelled halfway, with activity on its way, and another goes on from the last checkpoint."""
@@ -192,6 +234,54 @@ class Trial:
         wait_for(self.receiver, self.due, seconds, job)
         # What should not come would come soon.
         sleep(3)
+
+
+class Second:
+    """A receiver of everything that comes and goes, at one port."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._attempts: list[Attempt] = []
+        self._listening_from: list[float] = []
+        self._receiver: Receiver | None = None
+        self.host = f"127.0.0.1:{port}"
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        self._listening_from.append(monotonic())
+        with Receiver({PATH: None}, FaultPlan(0, share=0), port=self._port) as self._receiver:
+            yield
+        self._attempts += self._receiver.attempts(PATH)
+        self._receiver = None
+
+    def settle(self, due: Mapping[str, Record]) -> None:
+        """Until all of it has arrived, or nothing new has for long enough: some may have used up their attempts."""
+        arrived, since = 0, monotonic()
+        while arrived < len(due) and monotonic() - since < _QUIET:
+            sleep(_TICK)
+            now = len(self._all())
+            if now != arrived:
+                arrived, since = now, monotonic()
+
+    def _all(self) -> list[Attempt]:
+        return self._attempts + (self._receiver.attempts(PATH) if self._receiver else [])
+
+    def report(self, due: Mapping[str, Record], output: Path) -> int:
+        """Prints what it got, and what is left as dead letters; returns 0 when that is all there was, in order."""
+        attempts = self._all()
+        back = self._listening_from[-1]
+        waited = [attempt.at - back for attempt in attempts if attempt.at > back]
+        recover(str(output))
+        history = History(index_history(str(output), "report", dead_letters=True))
+        left = {letter.id for letter in history.undelivered_dead_letters() if letter.forwarder_id == SECOND}
+        found = compare([attempt.key for attempt in attempts], due)
+        lost = len(due.keys() - {attempt.key for attempt in attempts} - left)
+        print(
+            f"The second, down in the middle half: {len(attempts):,} arrived, {found.repeated} repeated, "
+            f"{found.out_of_order} out of order; {len(left)} left as dead letters, {lost} neither"
+        )
+        print(f"Back again, it had its first after {min(waited):.1f} s")
+        return 1 if lost or found.unexpected else 0
 
 
 def rate_of(attempts: Sequence[Attempt], activities: int) -> float:
@@ -250,8 +340,8 @@ def ever_right(activities: Iterable[Activity]) -> dict[str, Record]:
     return found
 
 
-def write_forwarders(file: Path, host: str, down: str | None) -> None:
-    """One forwarder of everything to `host`, and one to `down` if that is given."""
+def write_forwarders(file: Path, host: str, second: str | None) -> None:
+    """One forwarder of everything to `host`, and another to `second` if that is given."""
     documents = [
         {
             "_id": name,
@@ -260,7 +350,7 @@ def write_forwarders(file: Path, host: str, down: str | None) -> None:
             "payload": "record",
             "configuration": {"protocol": "http", "url": f"{where}{PATH}", "maxRetries": 5},
         }
-        for name, where in (("live", host), ("down", down))
+        for name, where in (("live", host), (SECOND, second))
         if where is not None
     ]
     file.write_bytes(orjson.dumps(documents))
