@@ -62,8 +62,9 @@ class UsageError(Exception):
 class Job:
     """What one run is to do. Holds no secret: it travels in the job graph.
 
-    `since` and `until` are epoch milliseconds, half-open. `runner` and `beam_args` are Beam's, and so are `streaming`
-    and `job_server_jar` (its `--flink_job_server_jar`), which stay in `beam_args` too.
+    `since` and `until` are epoch milliseconds, half-open. `runner` and `beam_args` are Beam's, and so are `streaming`,
+    `checkpointing_interval` (milliseconds, 0 for none) and `job_server_jar` (its `--flink_job_server_jar`), which stay
+    in `beam_args` too.
     """
 
     runner: str
@@ -100,6 +101,7 @@ class Job:
     session_ttl: float = 30 * 86_400
     dedupe_horizon: float | None = None
     streaming: bool = False
+    checkpointing_interval: int = 0
     job_server_jar: str | None = None
 
     @property
@@ -200,8 +202,9 @@ def _parser() -> argparse.ArgumentParser:
         "--dedupe_horizon",
         type=_duration,
         metavar="TIME",
-        help="with --streaming: activity that arrives again within so long is dropped (default 7d, or --session_ttl "
-        "where that is shorter: what is known of a session is what its duplicates are known by)",
+        help="with --streaming: activity that arrives again within so long is dropped, and so old receipts of earlier "
+        "jobs count (default 7d, or --session_ttl where that is shorter: what is known of a session is what its "
+        "duplicates are known by)",
     )
 
     derive = parser.add_argument_group("what is derived")
@@ -336,13 +339,21 @@ def parse(argv: Sequence[str]) -> Job:
     parser = _parser()
     arguments, rest = parser.parse_known_args(_join_relative_times(argv))
     beam = _known_to_beam(parser, rest, arguments.runner)
-    if beam.streaming:
-        rest += [f"--{name}={value}" for name, value in _STREAMING_ARGS.items() if getattr(beam, name, None) is None]
+    for name, value in _STREAMING_ARGS.items() if beam.streaming else ():
+        if getattr(beam, name, None) is None:
+            rest.append(f"--{name}={value}")
+            setattr(beam, name, value)
     values = vars(arguments)
     for name in ("inputs", "only_forwarders", "allow_networks"):
         values[name] = tuple(dict.fromkeys(values[name]))
     values["kinds"] = tuple(kind for kind in KINDS if kind in (values["kinds"] or KINDS))
-    job = Job(**values, beam_args=tuple(rest), streaming=bool(beam.streaming), job_server_jar=beam.flink_job_server_jar)
+    job = Job(
+        **values,
+        beam_args=tuple(rest),
+        streaming=bool(beam.streaming),
+        checkpointing_interval=getattr(beam, "checkpointing_interval", None) or 0,
+        job_server_jar=beam.flink_job_server_jar,
+    )
     _check_combination(job)
     return job
 
@@ -444,7 +455,7 @@ def _known_to_beam(parser: argparse.ArgumentParser, rest: Sequence[str], runner:
         options._add_argparse_args(beam)  # type: ignore[arg-type]
     if runner not in ("DirectRunner", "FnApiRunner"):
         for name in _FLINK_JOB_SERVER_FLAGS:
-            beam.add_argument(f"--{name}")
+            beam.add_argument(f"--{name}", type=int if name == "checkpointing_interval" else str)
         for name in _FLINK_JOB_SERVER_SWITCHES:
             beam.add_argument(f"--{name}", action="store_true")
     known, unknown = beam.parse_known_args(list(rest))

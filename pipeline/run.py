@@ -36,6 +36,8 @@ _LOCK_CHECK = 1.0
 # Seconds. Nobody waits for one record of a bounded run, and a full Kinesis call costs what a part-filled one does.
 _LINGER = 1.0
 _LINGER_AS_IT_ARRIVES = 0.05
+_DEDUPE_HORIZON = 7 * 86_400.0
+_RETRY_HORIZON = 600.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -171,7 +173,7 @@ def _history(job: Job, output: str, run_id: str, stack: ExitStack) -> HistoryInd
     recover(output)
     if job.replay == "all" and not job.redrive:
         return HistoryIndex(output, "")
-    index = index_history(output, run_id, dead_letters=job.redrive)
+    index = index_history(output, run_id, dead_letters=job.redrive, horizon=_receipts_horizon(job))
     stack.callback(remove_index, index)
     return index
 
@@ -194,8 +196,21 @@ def _deliver_options(
             on_failure=job.on_failure,
             linger=_LINGER_AS_IT_ARRIVES if job.streaming else _LINGER,
         ),
-        unbounded=job.streaming,
+        horizon=_retry_horizon(job) if job.streaming else None,
     )
+
+
+def _receipts_horizon(job: Job) -> float | None:
+    """Seconds that receipts of earlier jobs may be older than the latest of them, to count; None for all."""
+    if not job.streaming:
+        return None
+    return job.dedupe_horizon or min(_DEDUPE_HORIZON, job.session_ttl)
+
+
+def _retry_horizon(job: Job) -> float:
+    """Seconds before a job's latest receipt in which all is that it may read or try again: many checkpoints lie there,
+    and the whole of an outage."""
+    return max(_RETRY_HORIZON, 10 * job.checkpointing_interval / 1000, 2 * job.outage_budget)
 
 
 def _summary_path(job: Job, run_id: str, work: Path, stack: ExitStack) -> str:

@@ -18,6 +18,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Record
+from schemas.record import decode_record
 from transforms.books import Books, Ledger
 from transforms.buckets import BUCKETS, bucket_of
 from transforms.delivery.aws import StreamLimits
@@ -32,7 +33,7 @@ from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sinks import batch_sinks
 from transforms.forwarder_source import ForwarderSource
 from transforms.forwarders import Forwarder, KinesisTarget
-from transforms.match import Match
+from transforms.match import Match, stored_match
 from transforms.progress import Progress
 from transforms.statement import StatementBuilder, encode_payload
 from transforms.summary import Summary
@@ -51,8 +52,9 @@ class DeliverOptions:
 
     output, run_id: of the journal. history: what earlier runs delivered, which is not sent again.
     limits: of the data streams, by forwarder id. allow_networks: CIDRs that HTTP may reach though they are private.
-    unbounded: the input has no end. So a bundle does not wait for a forwarder that is down (see `Outstanding`); for
-    that a user's records must all come to one DoFn instance, as they do on Flink. A bundle that is stopped in the
+    horizon: None of bounded input. Input without end is read again, if at all, from less than so many seconds before
+    the latest receipt on. Its bundles do not wait for a forwarder that is down (see `Outstanding`); for that a block is
+    of one user, and all of a user's come to one DoFn instance, as they do on Flink. And a bundle that is stopped in the
     middle raises, or the next checkpoint would take it as done.
     """
 
@@ -62,7 +64,7 @@ class DeliverOptions:
     limits: Mapping[str, StreamLimits]
     allow_networks: tuple[str, ...]
     settings: DeliverySettings
-    unbounded: bool = False
+    horizon: float | None = None
 
 
 @dataclass(eq=False)
@@ -134,8 +136,12 @@ class Sender:
         self._ledger = Ledger()
         self._books = Books()
         self._journal = Journal(options.output, options.run_id, new_worker_name())
-        self._history = History(options.history, options.run_id, keep=BUCKETS if options.unbounded else 2)
-        self._outstanding = Outstanding(self._settle) if options.unbounded else None
+        unbounded = options.horizon is not None
+        keep = BUCKETS if unbounded else 2
+        self._history = History(options.history, options.run_id, keep, options.horizon)
+        self._outstanding = Outstanding(self._settle) if unbounded else None
+        # (forwarder, id) of what an earlier worker of this run had deferred, and this one has taken on.
+        self._taken_on: set[tuple[str, str]] = set()
         self._deliveries = Deliveries(
             forwarders,
             self._outstanding.settle if self._outstanding else self._settle,
@@ -154,6 +160,8 @@ class Sender:
     def send(self, matches: list[Match]) -> None:
         """Hand a block of one bucket's matches to the engine; what an earlier run delivered is only counted."""
         delivered = self._delivered(matches[0].record)
+        if self._outstanding:
+            matches = self._deferred_before(matches)
         items: list[Item] = []
         given_up: list[Settlement] = []
         for match in matches:
@@ -186,6 +194,20 @@ class Sender:
                 self._deliveries.submit(items)
             except DeliveriesStoppedError:
                 self._stopped = True
+
+    def _deferred_before(self, matches: list[Match]) -> list[Match]:
+        """The matches of one user, behind what an earlier worker had deferred of theirs; each record once."""
+        letters = self._history.take_deferred(matches[0].record.user_id)
+        taken = self._taken_on
+        taken |= {(letter.forwarder_id, letter.id) for letter in letters}
+        if taken:
+            matches = [
+                match._replace(
+                    forwarders=tuple([id_ for id_ in match.forwarders if (id_, match.record.id) not in taken])
+                )
+                for match in matches
+            ]
+        return [*(stored_match(letter, decode_record(letter.record)) for letter in letters), *matches]
 
     def finish(self) -> Summary:
         """Wait until all is settled or deferred, or the run is stopped; what was counted since the last time.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from schemas import Record
+from schemas import DeadLetter, Record
 from transforms.forwarder_source import ForwarderSource
 from transforms.forwarders import Forwarder, Payload
 from transforms.query import ForwarderIndex
@@ -33,6 +33,12 @@ class Match(NamedTuple):
     forwarders: tuple[str, ...]
     undecided: tuple[str, ...]
     stored: Stored | None = None
+
+
+def stored_match(letter: DeadLetter, record: Record) -> Match:
+    """A dead letter's record, due to its forwarder, with the payload that was sent."""
+    stored = None if letter.payload is None else Stored(letter.payload, letter.payload_kind)
+    return Match(record, None, (letter.forwarder_id,), (), stored)
 
 
 @dataclass(eq=False)

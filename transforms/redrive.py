@@ -16,7 +16,7 @@ from transforms.buckets import BUCKETS
 from transforms.delivery.history import History, HistoryIndex
 from transforms.forwarder_source import ForwarderSource
 from transforms.forwarders import Forwarder
-from transforms.match import Match, Stored
+from transforms.match import Match, stored_match
 from transforms.progress import Progress
 from transforms.query import Outcome, compile_query
 from transforms.statement import StatementBuilder, query_document
@@ -108,8 +108,7 @@ class _MatchAgain(beam.DoFn):
             if reason is not None:
                 self._summary.keep(letter.forwarder_id, reason)
                 continue
-            stored = None if letter.payload is None else Stored(letter.payload, letter.payload_kind)
-            block.append(Match(record, None, (letter.forwarder_id,), (), stored))
+            block.append(stored_match(letter, record))
             if len(block) >= _BLOCK:
                 yield block
                 block = []

@@ -8,6 +8,7 @@ each bucket, what a redrive has to send, in order.
 
 import io
 import logging
+import math
 import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +22,7 @@ from schemas import KINDS, DeadLetter, Kind, avro_schema
 from transforms.buckets import BUCKETS, bucket_of
 from transforms.delivery.container import Block, Reader, TornError, plain
 from transforms.delivery.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
+from transforms.delivery.model import DEFERRED
 from transforms.delivery.storage import LocalStorage, Storage, storage_at
 
 logger = logging.getLogger(__name__)
@@ -68,18 +70,22 @@ class HistoryIndex(msgspec.Struct, frozen=True):
     letters_at: tuple[int, ...] = ()
 
 
-def index_history(output: str, run_id: str, *, dead_letters: bool = False) -> HistoryIndex:
+def index_history(
+    output: str, run_id: str, *, dead_letters: bool = False, horizon: float | None = None
+) -> HistoryIndex:
     """Reads the parts under `output` and writes what `History` needs under `<output>/.history/<run_id>`.
 
     Call it in the launcher, holding the output's lock, after `recover`. Memory: one bucket's receipts (1/64 of all),
-    and with `dead_letters` (for a redrive) about 0.4 KB for each dead letter of a bucket. Removes the indexes of runs
-    that were killed. NotAContainerError: a file in `receipts/` or `dead_letters/` is not one of this job's.
+    and with `dead_letters` (for a redrive) about 0.4 KB for each dead letter of a bucket. With `horizon`, in seconds,
+    parts that were written so long before the latest are left out. Removes the indexes of runs that were killed.
+    NotAContainerError: a file in `receipts/` or `dead_letters/` is not one of this job's.
     """
     storage = storage_at(output)
     storage.remove_all(INDEX)
     name = f"{INDEX}/{run_id}"
-    receipts = _parts(storage, RECEIPTS)
-    letters = _parts(storage, DEAD_LETTERS) if dead_letters else []
+    receipts, letters, _ = _recent(storage, horizon, PART)
+    if not dead_letters:
+        letters = []
     if not receipts and not letters:
         return HistoryIndex(output, name)
     with tempfile.TemporaryDirectory(dir=_scratch_beside(storage)) as scratch:
@@ -123,14 +129,18 @@ class History:
     that run had delivered when this was made, so that a bundle tried again sends only what was in flight. Make it
     when the worker starts; it costs a listing, and a pass over that run's receipts if there are any. Two buckets are
     enough for input that comes bucket by bucket; what comes in any order needs all of them (some 100 bytes an id).
+    `horizon`, for unbounded input, in seconds: the run is looked at from so long before its latest receipt on, and for
+    what it had deferred too.
     """
 
-    def __init__(self, index: HistoryIndex, run_id: str | None = None, keep: int = 2) -> None:
+    def __init__(
+        self, index: HistoryIndex, run_id: str | None = None, keep: int = 2, horizon: float | None = None
+    ) -> None:
         self._keep = keep
         self._index = index
         self._storage = storage_at(index.output)
         self._loaded: dict[int, Delivered] = {}
-        self._same_run = None if run_id is None else _SameRun.found(index.output, run_id)
+        self._same_run = None if run_id is None else _SameRun.found(index.output, run_id, horizon)
 
     def bucket(self, bucket: int) -> Delivered:
         """Forwarder id to ids of delivered records, for the users whose `bucket_of` is `bucket`.
@@ -169,13 +179,24 @@ class History:
         The latest dead letter of each (forwarder, id) that was not delivered since, by user, and for each user in the
         order of the records: timestamp, place, session, then event, status, score (records.md section 2).
         """
+        for _, frame in self._letters(bucket):
+            yield _decode_dead_letter(frame)
+
+    def _letters(self, bucket: int) -> Iterator[tuple[int, bytes]]:
         offsets = self._index.letters_at
         if not offsets or offsets[bucket] == offsets[bucket + 1]:
             return
         with self._storage.open(f"{self._index.name}/{_DEAD_LETTERS}") as stream:
             stream.seek(offsets[bucket])
-            for _, frame in _frames(stream, offsets[bucket], offsets[bucket + 1]):
-                yield _decode_dead_letter(frame)
+            yield from _frames(stream, offsets[bucket], offsets[bucket + 1])
+
+    def _letter_at(self, offset: int) -> DeadLetter:
+        with self._storage.open(f"{self._index.name}/{_DEAD_LETTERS}") as stream:
+            return _decode_dead_letter(_frame_at(stream, offset)[_FRAME.size :])
+
+    def take_deferred(self, user_id: str) -> list[DeadLetter]:
+        """What this run had deferred for the user when this was made (`Outstanding`), in order; [] the next time."""
+        return self._same_run.take_deferred(user_id) if self._same_run else []
 
     def undelivered_dead_letters(self) -> Iterator[DeadLetter]:
         """`dead_letters` of every bucket in turn."""
@@ -184,25 +205,40 @@ class History:
 
 
 class _SameRun:
-    """What workers of this very run have delivered, indexed on this machine's disk."""
+    """What workers of this very run have delivered and deferred, indexed on this machine's disk."""
 
-    def __init__(self, directory: tempfile.TemporaryDirectory[str], history: History) -> None:
+    def __init__(self, directory: tempfile.TemporaryDirectory[str], history: History, since: float) -> None:
+        """Of letters from before `since` (epoch seconds) not all receipts may be in `history`."""
         self._directory = directory  # removed with this object
         self.history = history
+        # user id -> where their letters are; the letters themselves may be more than memory holds.
+        self._deferred: dict[str, list[int]] = {}
+        for bucket in range(BUCKETS):
+            for offset, frame in history._letters(bucket):
+                letter = _decode_dead_letter(frame)
+                if letter.reason == DEFERRED and letter.settled_at / 1000 >= since:
+                    self._deferred.setdefault(letter.user_id, []).append(offset)
 
     @classmethod
-    def found(cls, output: str, run_id: str) -> Self | None:
-        """None if they have delivered nothing. A journal that is being written, or was left by a kill, counts too."""
+    def found(cls, output: str, run_id: str, horizon: float | None) -> Self | None:
+        """None if they have settled nothing. A journal that is being written, or was left by a kill, counts too."""
         storage = storage_at(output)
-        names = [f"{RECEIPTS}/{name}" for name in storage.list(RECEIPTS) if name.startswith(run_id + "-")]
-        parts = [name for name in names if name.endswith((PART, JOURNAL))]
-        if not parts:
+        receipts, letters, since = _recent(storage, horizon, PART, JOURNAL, run_id=run_id)
+        if not receipts:
             return None
+        if horizon is None:
+            letters = []
+        else:
+            since += horizon / 2  # For clocks that differ: an outage takes less.
         directory = tempfile.TemporaryDirectory(prefix="session-forwarder-history-")
         here = LocalStorage(Path(directory.name))
         with tempfile.TemporaryDirectory(dir=directory.name) as scratch:
-            index = _write_index(here.root, storage, parts, [], Path(scratch), here, "same_run")
-        return cls(directory, History(index))
+            index = _write_index(here.root, storage, receipts, letters, Path(scratch), here, "same_run")
+        return cls(directory, History(index), since)
+
+    def take_deferred(self, user_id: str) -> list[DeadLetter]:
+        offsets = self._deferred.pop(user_id, [])
+        return [self.history._letter_at(offset) for offset in offsets]
 
 
 _DELIVERED = "delivered"
@@ -210,8 +246,24 @@ _DEAD_LETTERS = "dead_letters"
 _NOTHING: Delivered = {}
 
 
-def _parts(storage: Storage, directory: str) -> list[str]:
-    return [f"{directory}/{name}" for name in storage.list(directory) if name.endswith(PART)]
+def _recent(
+    storage: Storage, horizon: float | None, *suffixes: str, run_id: str | None = None
+) -> tuple[list[str], list[str], float]:
+    """Receipts and dead letters, of one run or of all, that were written to since `horizon` before the latest receipt,
+    and when that is, in epoch seconds."""
+    receipts, letters = (
+        {
+            f"{directory}/{name}": at or math.inf
+            for name, at in storage.modified(directory).items()
+            if name.endswith(suffixes) and (run_id is None or name.startswith(run_id + "-"))
+        }
+        for directory in (RECEIPTS, DEAD_LETTERS)
+    )
+    since = -math.inf
+    if horizon is not None:
+        since = max((at for at in receipts.values() if at < math.inf), default=since) - horizon
+    found = [sorted(name for name, at in files.items() if at >= since) for files in (receipts, letters)]
+    return found[0], found[1], since
 
 
 def _scratch_beside(storage: Storage) -> Path | None:

@@ -59,6 +59,10 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     sequence_number: str | None = None
 
 
+DEFERRED = "deferred"
+"""The reason of a dead letter that is still tried (`Outstanding`)."""
+
+
 class Settlement(msgspec.Struct, frozen=True, gc=False):
     """The end of an item: delivered, or given up and due in the dead letters with `outcome.reason`."""
 

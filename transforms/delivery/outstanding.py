@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from transforms.delivery.model import Item, Outcome, Settle, Settlement, Verdict
+from transforms.delivery.model import DEFERRED, Item, Outcome, Settle, Settlement, Verdict
 
 HOLD = 1.0
 """Seconds that a bundle waits for a forwarder that takes nothing, or that still takes when another has all its own."""
@@ -101,7 +101,7 @@ class Outstanding:
 
 def _deferred(item: Item) -> Outcome:
     """Of an item that may be under way at this moment, so that nobody knows whether the receiver has it."""
-    return Outcome(Verdict.GIVE_UP, "deferred", ambiguous=item.first_attempt is not None)
+    return Outcome(Verdict.GIVE_UP, DEFERRED, ambiguous=item.first_attempt is not None)
 
 
 class _Forwarder:

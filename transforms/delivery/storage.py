@@ -6,7 +6,8 @@ The only module of the sending side that touches Beam, and only when the output 
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -20,6 +21,10 @@ class Storage(Protocol):
 
     def list(self, directory: str) -> list[str]:
         """Names (without the directory) of the files in `directory`, sorted; none if it does not exist."""
+        ...
+
+    def modified(self, directory: str) -> dict[str, float]:
+        """When each of the files that `list` names was last written to, in epoch seconds; 0 where nobody knows."""
         ...
 
     def open(self, name: str) -> BinaryIO:
@@ -68,10 +73,19 @@ class LocalStorage:
         self.root = str(root)
 
     def list(self, directory: str) -> list[str]:
-        try:
-            return sorted(entry.name for entry in os.scandir(self.path / directory) if entry.is_file())
-        except FileNotFoundError:
-            return []
+        return sorted(entry.name for entry in self._files(directory))
+
+    def modified(self, directory: str) -> dict[str, float]:
+        times: dict[str, float] = {}
+        for entry in self._files(directory):
+            times[entry.name] = 0.0
+            with suppress(FileNotFoundError):  # a journal that has become a part meanwhile
+                times[entry.name] = entry.stat().st_mtime
+        return times
+
+    def _files(self, directory: str) -> Iterator[os.DirEntry[str]]:
+        with suppress(FileNotFoundError), os.scandir(self.path / directory) as entries:
+            yield from (entry for entry in entries if entry.is_file())
 
     def open(self, name: str) -> BinaryIO:
         return (self.path / name).open("rb", buffering=1 << 20)
@@ -107,6 +121,9 @@ class BeamStorage:
         return f"{self.root}/{name}"
 
     def list(self, directory: str) -> list[str]:
+        return sorted(self.modified(directory))
+
+    def modified(self, directory: str) -> dict[str, float]:
         files, failed = _beam()
         prefix = self._url(directory) + "/"
         try:
@@ -114,9 +131,9 @@ class BeamStorage:
         except failed:
             if files.exists(prefix):
                 raise
-            return []
-        names = (metadata.path.removeprefix(prefix) for metadata in matched)
-        return sorted(name for name in names if "/" not in name)
+            return {}
+        times = {found.path.removeprefix(prefix): found.last_updated_in_seconds or 0.0 for found in matched}
+        return {name: time for name, time in times.items() if "/" not in name}
 
     def open(self, name: str) -> BinaryIO:
         files, _ = _beam()

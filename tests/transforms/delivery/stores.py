@@ -20,6 +20,9 @@ class MemoryStore:
             inside = (name.removeprefix(directory + "/") for name in self.files if name.startswith(directory + "/"))
             return sorted(name for name in inside if "/" not in name)
 
+    def modified(self, directory: str) -> dict[str, float]:
+        return dict.fromkeys(self.list(directory), 0.0)
+
     def open(self, name: str) -> BinaryIO:
         with self.lock:
             if name not in self.files:

@@ -1,6 +1,8 @@
 import gc
 import json
+import os
 import pickle
+import time
 import tracemalloc
 from itertools import count
 from pathlib import Path
@@ -19,7 +21,7 @@ from transforms.delivery import history as history_module
 from transforms.delivery.container import Reader
 from transforms.delivery.history import History, HistoryIndex, index_history, read_receipts, remove_index
 from transforms.delivery.journal import Journal
-from transforms.delivery.model import Settlement
+from transforms.delivery.model import DEFERRED, Settlement
 from transforms.delivery.storage import LocalStorage
 
 
@@ -29,6 +31,10 @@ def settle(output: Path, *batches: list[Settlement], run: str = "run", start: in
     for batch in batches:
         journal.settle(batch)
     journal.close()
+
+
+def deferred(name: str, **record: Any) -> Settlement:
+    return given_up(name, reason=DEFERRED, place=int(name), **record)
 
 
 def history(output: Path, *, dead_letters: bool = False) -> History:
@@ -120,11 +126,63 @@ def test_a_bundle_that_is_tried_again_knows_what_its_own_run_delivered(tmp_path:
     journal.close()
 
 
+def test_a_horizon_leaves_out_parts_that_are_so_much_older_than_the_latest(tmp_path: Path) -> None:
+    """By when they were written to; a part that is within it counts whole."""
+    for age, run in ((3600, "a"), (600, "b"), (0, "c")):
+        settle(tmp_path, [delivered(run), given_up(run + "-dead")], run=f"now-{run}")
+        for part in tmp_path.glob(f"*/now-{run}-*"):
+            os.utime(part, (1_700_000_000 - age, 1_700_000_000 - age))
+
+    def found(horizon: float | None) -> list[str]:
+        index = index_history(str(tmp_path), "next", dead_letters=True, horizon=horizon)
+        letters = [letter.id for letter in History(index).undelivered_dead_letters()]
+        assert len(letters) == index.dead_letters
+        return [name for name in "abc" if has(History(index), "f-1", name)]
+
+    assert found(None) == ["a", "b", "c"]
+    assert found(600) == ["b", "c"]
+    assert found(599) == ["c"]
+    this_run = History(HistoryIndex(str(tmp_path), ""), "now", horizon=600)
+    assert [name for name in "abc" if has(this_run, "f-1", name)] == ["b", "c"]
+
+
+def test_what_a_worker_of_this_run_had_deferred_is_taken_on_once_in_order(tmp_path: Path) -> None:
+    """Not what was delivered after that, or given up for good; and nothing of another run."""
+    settle(tmp_path, [deferred("1")], run="earlier")
+    settle(
+        tmp_path,
+        [deferred("4"), deferred("2"), deferred("5"), deferred("6"), deferred("7", user="u-2")],
+        [delivered("5"), given_up("6", reason="unavailable")],
+        [given_up("3", reason="http_400")],
+        run="now",
+        start=time.time_ns() // 1_000_000,
+    )
+    index = index_history(str(tmp_path), "now")
+    found = History(index, "now", BUCKETS, horizon=600)
+    assert [letter.id for letter in found.take_deferred("u-1")] == [a_record("2").id, a_record("4").id]
+    assert found.take_deferred("u-1") == []
+    assert [letter.payload for letter in found.take_deferred("u-2")] == [deferred("7").item.payload]
+    assert History(index, "now").take_deferred("u-1") == [], "bounded input is never deferred"
+    assert History(index).take_deferred("u-1") == []
+
+
+def test_a_letter_from_before_the_horizon_is_not_taken_on_for_its_receipt_may_not_be_looked_at(tmp_path: Path) -> None:
+    """A part of letters that is seldom written to begins long before the parts of receipts that are looked at."""
+    now = time.time_ns() // 1_000_000
+    settle(tmp_path, [delivered("1")], run="now-old", start=now - 3_600_000)
+    for part in tmp_path.glob("receipts/now-old-*"):
+        os.utime(part, (now / 1000 - 3600, now / 1000 - 3600))
+    settle(tmp_path, [deferred("1")], run="now-letters", start=now - 3_700_000)
+    settle(tmp_path, [deferred("2")], run="now-new", start=now)
+    found = History(HistoryIndex(str(tmp_path), ""), "now", BUCKETS, horizon=600)
+    assert [letter.id for letter in found.take_deferred("u-1")] == [a_record("2").id]
+
+
 def test_a_journal_that_becomes_a_part_while_it_is_looked_for_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settle(tmp_path, [delivered("1")], run="now")
-    monkeypatch.setattr(LocalStorage, "list", lambda self, directory: ["now-w-000000.journal"])
+    monkeypatch.setattr(LocalStorage, "modified", lambda self, directory: {"now-w-000000.journal": 0.0})
     assert has(History(HistoryIndex(str(tmp_path), ""), "now"), "f-1", "1")
 
 
