@@ -17,9 +17,10 @@ from transforms.delivery.model import DEFERRED, Item, Outcome, Settle, Settlemen
 HOLD = 1.0
 """Seconds that a bundle waits for a forwarder that takes nothing, or that still takes when another has all its own."""
 
-BEHIND = 1_000
-"""A forwarder that defers records of more users than this is behind: nothing new is waited for until it has them all.
-One with fewer has some users whose records fail, and the others' are waited for."""
+MANY = 1_000
+"""A forwarder that defers records of more users than this is behind, like one that takes records but too slowly:
+nothing new is waited for until it has them all. Else it has some users whose records fail, and the others' are waited
+for."""
 
 LIMIT = 50_000
 """A forwarder that takes records, but too slowly, defers so many: with more, bundles wait for it after all."""
@@ -75,13 +76,14 @@ class Outstanding:
     def defer(self, settle: Settle) -> Counter[str]:
         """Ends the bundle: what is left of it becomes dead letters, through `settle`. How many, by forwarder."""
         deferred: Counter[str] = Counter()
+        now = self._clock()
         with self._lock:
             self._one_is_done_at = None
             for forwarder_id, forwarder in self._forwarders.items():
                 if forwarder.fresh:
                     deferred[forwarder_id] = len(forwarder.fresh)
                     settle([Settlement(item, _deferred(item)) for item in forwarder.fresh.values()])
-                    forwarder.defer()
+                    forwarder.defer(now)
                 elif forwarder.deferred:
                     continue
                 self._tell(forwarder_id, forwarder)
@@ -105,9 +107,9 @@ def _deferred(item: Item) -> Outcome:
 
 
 class _Forwarder:
-    """`fresh`: what is left of the bundle, by record id. `deferred`: how many of earlier bundles are, and their users,
-    None of too many to be remembered. `moved_at`: when it last settled something, or was given something to do.
-    `was_late`: whether the log says that it defers."""
+    """`fresh`: what is left of the bundle, by record id. `deferred`: how many of earlier bundles are; `users`: whose,
+    None if it is behind. `moved_at`: when it last settled something, or was given something to do. `was_late`: whether
+    the log says that it defers."""
 
     def __init__(self) -> None:
         self.fresh: dict[str, Item] = {}
@@ -124,23 +126,30 @@ class _Forwarder:
         if not self.deferred:
             self.users = Counter()
         elif self.users is not None:
-            self.users[item.record.user_id] -= 1
-            if not self.users[item.record.user_id]:
-                del self.users[item.record.user_id]
+            user = item.record.user_id
+            self.users[user] -= 1
+            if self.users[user] <= 0:
+                del self.users[user]
 
     def is_worth_waiting(self, now: float, others_wait: bool) -> bool:
-        if not self.fresh or now - self.moved_at >= HOLD:
+        if not self.fresh or self._is_stuck(now):
             return False
         if self.deferred >= LIMIT:
             return True
-        if others_wait or self.users is None:
-            return False
-        return any(item.record.user_id not in self.users for item in self.fresh.values())
+        return not others_wait and self._has_new_users()
 
-    def defer(self) -> None:
+    def _is_stuck(self, now: float) -> bool:
+        return now - self.moved_at >= HOLD
+
+    def _has_new_users(self) -> bool:
+        users = self.users
+        return users is not None and any(item.record.user_id not in users for item in self.fresh.values())
+
+    def defer(self, now: float) -> None:
+        too_slow = self._has_new_users() and not self._is_stuck(now)
         self.deferred += len(self.fresh)
         if self.users is not None:
             self.users.update(item.record.user_id for item in self.fresh.values())
-            if len(self.users) > BEHIND:
+            if too_slow or len(self.users) > MANY:
                 self.users = None
         self.fresh = {}

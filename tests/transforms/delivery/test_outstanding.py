@@ -4,7 +4,7 @@ import pytest
 
 from tests.transforms.delivery.making import item
 from transforms.delivery.model import Item, Outcome, Settlement, Verdict
-from transforms.delivery.outstanding import BEHIND, HOLD, LIMIT, Outstanding
+from transforms.delivery.outstanding import HOLD, LIMIT, MANY, Outstanding
 
 SOON = HOLD / 4
 
@@ -111,6 +111,13 @@ def test_one_that_still_takes_when_another_has_all_its_own_is_waited_for_a_momen
         desk.settle(item(f"user-{number}", 0, "slow"))
     assert not desk.waits(SOON)
     assert desk.end() == {"slow": 16}
+    desk.submit(item("bob", 0, "slow"))
+    desk.settle(item("user-4", 0, "slow"))
+    assert not desk.waits(), "it has not caught up"
+    assert desk.end() == {"slow": 1}
+    desk.settle(*(item(f"user-{number}", 0, "slow") for number in range(5, 20)), item("bob", 0, "slow"))
+    desk.submit(item("bob", 1, "slow"))
+    assert desk.waits()
 
 
 def test_a_user_whose_record_fails_is_not_waited_for_twice_and_the_others_are(desk: Desk):
@@ -131,7 +138,7 @@ def test_a_user_whose_record_fails_is_not_waited_for_twice_and_the_others_are(de
 
 
 def test_one_that_is_behind_is_not_waited_for_until_it_has_all(desk: Desk):
-    late = [item(f"user-{number}", 0) for number in range(BEHIND + 1)]
+    late = [item(f"user-{number}", 0) for number in range(MANY + 1)]
     desk.submit(*late)
     desk.waits(2 * HOLD)
     desk.end()
