@@ -32,11 +32,14 @@ from tests.pipeline.conftest import Receiver, Workshop
 from tests.pipeline.test_flink import JAR, pytestmark, started
 from tests.pipeline.test_graph import SECRETS, built, dofns, secretive_forwarders
 from tests.pipeline.test_job import ROOT, http_forwarder
+from tests.shared import SHARED, needs_shared
 from transforms.activity import ActivityDecoder, encode
 from transforms.derivation import Derivation
+from transforms.xapi import StatementDecoder, resolve_session
 
 __all__ = ["pytestmark", "started"]
 
+ACTIVITY = Derivation()
 SOON = 90.0
 STREAM = "activity"
 OFTEN = {"Delay": 1, "MaxAttempts": 30}
@@ -107,21 +110,21 @@ def wait_for(
     time.sleep(2)
 
 
-def batch(activities: Iterable[Activity]) -> dict[str, Record]:
+def batch(activities: Iterable[Activity], fold: Derivation = ACTIVITY) -> dict[str, Record]:
     """By id, the records of one fold over all of it, each user's in their order."""
     by_user: defaultdict[str, list[Activity]] = defaultdict(list)
     for each in activities:
         by_user[each.user_id].append(each)
-    return {record.id: record for theirs in by_user.values() for record in Derivation().user(theirs)}
+    return {record.id: record for theirs in by_user.values() for record in fold.user(theirs)}
 
 
-def ever_right(arriving: Iterable[Activity]) -> dict[str, Record]:
+def ever_right(arriving: Iterable[Activity], fold: Derivation = ACTIVITY) -> dict[str, Record]:
     """By id, every record that the batch fold of some first part of a user's activity has."""
     known: defaultdict[str, list[Activity]] = defaultdict(list)
     found: dict[str, Record] = {}
     for each in arriving:
         known[each.user_id].append(each)
-        found |= {record.id: record for record in Derivation().user(known[each.user_id])}
+        found |= {record.id: record for record in fold.user(known[each.user_id])}
     return found
 
 
@@ -194,6 +197,30 @@ def test_the_streaming_job_gives_the_records_of_batch_and_ends_when_told_to(
     receipts = [row for part in (workshop.output / "receipts").glob("*.avro") for row in rows(part)]
     assert len(receipts) == len(arrived)
     assert not list((workshop.output / "receipts").glob("*.journal")), "every journal is a part at the end"
+
+
+@needs_shared
+def test_xapi_statements_as_they_arrive_give_the_records_of_batch(
+    workshop: Workshop, receiver: Receiver, kinesis: Any, started: list["subprocess.Popen[str]"]
+) -> None:
+    statements = orjson.loads((SHARED / "data" / "tccc_dev.json").read_bytes())
+    lines = [orjson.dumps(each) for each in statements]
+    arriving = [StatementDecoder().decode(line) for line in lines]
+    fold = Derivation("minutes", resolve_session)
+    workshop.write_forwarders(http_forwarder(receiver))
+    put(kinesis, lines, [each.user_id for each in arriving])
+    job = streaming(workshop, "--input_format=xapi")
+    started.append(job)
+    expected = batch(arriving, fold)
+    wait_for(receiver, expected, workshop, job)
+    stop(job, signal.SIGTERM, workshop)
+
+    right = ever_right(arriving, fold)
+    arrived = [key for _, key in receiver.stored()]
+    assert len(arrived) == len(set(arrived))
+    assert set(arrived) == set(right)
+    assert collapsed(right[key] for key in arrived) == collapsed(expected.values())
+    assert not (workshop.output / "rejects").exists()
 
 
 def test_the_streaming_graph_holds_no_secret_and_no_step_waits_for_a_clock(
