@@ -226,6 +226,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 def test_a_storage_keeps_files_by_name(store: Storage) -> None:
     assert isinstance(store, LocalStorage | BeamStorage)
     assert store.list("receipts") == []
+    assert store.modified("receipts") == {}
     with pytest.raises(FileNotFoundError):
         store.open("receipts/one")
     store.remove_all("receipts")
@@ -233,6 +234,7 @@ def test_a_storage_keeps_files_by_name(store: Storage) -> None:
     store.write("receipts/two.avro", [b"2"])
     store.write("receipts/deep/er/three", [b"3"])
     assert store.list("receipts") == ["one", "two.avro"]
+    assert store.modified("receipts") == pytest.approx(dict.fromkeys(("one", "two.avro"), time.time()), abs=60)
     with store.open("receipts/one") as stream:
         assert stream.read() == b"123"
     store.remove("receipts/one")
