@@ -1,24 +1,42 @@
-"""What the fold of arriving activity costs beside the fold of batch: `python -m benchmarks.live`.
+"""Arriving activity, on one core and without Beam: rounds in turn, of which the medians are compared.
 
-The same activity, in the order it happened, on one core and without Beam: one by one on kept state, packed and unpacked
-each time as `transforms.live.FoldArriving` does, and all of a user at once. Rounds in turn; the medians are compared.
+    python -m benchmarks.live [--activities N] [--rounds N]
+    python -m benchmarks.live --neighbours [--rounds N]
+
+The first is what its fold costs beside the fold of batch: the same activity, in the order it happened, one by one on
+kept state, packed and unpacked each time as `transforms.live.FoldArriving` does, and all of a user at once. The second
+is what a forwarder gets of a worker's sender, bundle after bundle: alone, and beside another that is well, down, slow.
 """
 
 import argparse
+import logging
 import statistics
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
+from benchmarks.delivery import receiver
 from benchmarks.workload import sample_file
+from tests.ports import free_port
+from tests.transforms.delivery.making import record
 from transforms.activity import ActivityDecoder, decode_admitted
+from transforms.deliver import DeliverOptions, Sender
+from transforms.delivery.history import HistoryIndex
+from transforms.delivery.journal import new_run_id
+from transforms.delivery.policy import DeliverySettings
 from transforms.derivation import Derivation
+from transforms.forwarders import Forwarder, HttpTarget
+from transforms.match import Match
+from transforms.progress import Progress
+from transforms.secrets import Secret
 from transforms.state import SessionLines, fold_on
+from transforms.statement import StatementBuilder
 
 Line = tuple[str, bytes]
 
@@ -30,7 +48,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--activities", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--neighbours", action="store_true")
     arguments = parser.parse_args()
+    if arguments.neighbours:
+        logging.disable(logging.WARNING)  # that they are down and slow
+        return neighbours(arguments.rounds)
     lines = arriving(Path(tempfile.gettempdir()), arguments.activities)
     programs: dict[str, Callable[[Sequence[Line]], int]] = {"all of a user at once": in_batch, "as it arrives": live}
     seconds: dict[str, list[float]] = {name: [] for name in programs}
@@ -75,6 +97,61 @@ def live(lines: Sequence[Line]) -> int:
         count += len(fold_on(sessions, [line], now, derivation, before))
         kept[user_id] = _encode(sessions)
     return count
+
+
+BUNDLES = 200
+BUNDLE = 100
+USERS = 5_000
+
+
+def neighbours(rounds: int) -> int:
+    """Records a second that a forwarder gets, 20,000 in bundles of 100, and how far behind the other is then."""
+    rates: defaultdict[str, list[float]] = defaultdict(list)
+    behind: dict[str, int] = {}
+    # Answers after 20 ms, two requests at a time: at most 100 records/s.
+    with receiver("http") as quick, receiver("http", delay=0.02) as slow:
+        forwarders = {
+            "alone": [],
+            "beside one like it": [_http("other", quick.address, 16)],
+            "beside one that is down": [_http("other", str(free_port()), 16)],
+            "beside one that takes 100 records/s": [_http("other", slow.address, 2)],
+        }
+        for _ in range(rounds):
+            for name, others in forwarders.items():
+                rate, behind[name] = _sent((_http("quick", quick.address, 16), *others))
+                rates[name].append(rate)
+    base = statistics.median(rates["alone"])
+    print(f"{'':38}{'records/s':>12}{'ratio':>8}{'the other is behind by':>26}")
+    for name, found in rates.items():
+        rate = statistics.median(found)
+        print(f"{name:38}{rate:12,.0f}{rate / base:8.2f}{behind[name]:26,}")
+    return 0
+
+
+def _http(name: str, port: str, concurrency: int) -> Forwarder:
+    target = HttpTarget(Secret(f"http://127.0.0.1:{port}/in"), "127.0.0.1", concurrency=concurrency)
+    return Forwarder(name, None, None, None, "record", 10, target)
+
+
+def _sent(forwarders: tuple[Forwarder, ...]) -> tuple[float, int]:
+    """Records a second that the first of them got, and how many deliveries to the others were not done then."""
+    names = tuple(forwarder.id for forwarder in forwarders)
+    matches = [[Match(record(f"user-{number % USERS}", number), None, names, ())] for number in range(BUNDLES * BUNDLE)]
+    with tempfile.TemporaryDirectory() as output:
+        options = DeliverOptions(
+            output, new_run_id(), HistoryIndex(output, ""), {}, ("127.0.0.0/8",), DeliverySettings(linger=0.05), 600.0
+        )
+        with closing(
+            Sender(forwarders, StatementBuilder("https://example.org", 60), options, Progress(output))
+        ) as sender:
+            started = time.perf_counter()
+            delivered = 0
+            for start in range(0, len(matches), BUNDLE):
+                for block in matches[start : start + BUNDLE]:
+                    sender.send(block)
+                delivered += sum(account.delivered for account in sender.finish().books.accounts.values())
+            seconds = time.perf_counter() - started
+    return len(matches) / seconds, len(matches) * len(forwarders) - delivered
 
 
 if __name__ == "__main__":

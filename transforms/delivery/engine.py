@@ -144,7 +144,8 @@ class Deliveries:
         try:
             while not is_over() and (is_worth_waiting is None or is_worth_waiting()):
                 with self.state.changed:
-                    self.state.changed.wait_for(is_over, None if is_worth_waiting is None else OFTEN)
+                    if not is_over():
+                        self.state.changed.wait(None if is_worth_waiting is None else OFTEN)
             self.state.check()
         finally:
             for run in runs:
