@@ -36,7 +36,8 @@ from tests.pipeline.conftest import Receiver, Workshop
 from tests.transforms.delivery.making import aws_forwarder, items
 from transforms.delivery.engine import Deliveries, LaneCounts
 from transforms.delivery.http import AiohttpSink
-from transforms.delivery.model import Item, Settlement
+from transforms.delivery.model import DEFERRED, Item, Settlement
+from transforms.delivery.outstanding import Outstanding
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sinks import batch_sinks
 from transforms.forwarders import Forwarder, HttpTarget
@@ -343,7 +344,10 @@ def resharded(workshop: Workshop, *, users: int = 50, sessions: int = 10, seed: 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What happens: to the n-th request of an HTTP record, to the n-th call of each AWS fake, and how many records."""
+    """What happens: to the n-th request of an HTTP record, to the n-th call of each AWS fake, and how many records.
+
+    hurried: records come in bundles that wait for next to nothing, as if the input had no end.
+    """
 
     http: Sequence[Answer]
     kinesis: Sequence[Word]
@@ -352,6 +356,7 @@ class Schedule:
     each: int = 6
     max_retries: int = 3
     on_failure: Literal["continue", "block_user"] = "continue"
+    hurried: bool = False
 
 
 def random_schedule(chance: random.Random, length: int = 40, **given: Any) -> Schedule:
@@ -383,21 +388,30 @@ def by_schedule(schedule: Schedule) -> list[Figures]:
             aws_forwarder("f", "firehose", "f", max_retries=schedule.max_retries),
         ]
         sent = {each.id: items(schedule.users, schedule.each, each.id) for each in forwarders}
-        settled: list[Settlement] = []
+        written: list[Settlement] = []
+        outstanding = Outstanding(written.extend, hold=0.003)
         engine = Deliveries(
             forwarders,
-            settled.extend,
+            outstanding.settle if schedule.hurried else written.extend,
             DeliverySettings(max_backoff=0.01, outage_budget=30.0, linger=0.001, on_failure=schedule.on_failure),
             http_sink=partial(AiohttpSink, allow_networks=["127.0.0.0/8"]),
             batch_sink=batch_sinks(),
         )
         try:
             for three in zip(*sent.values(), strict=True):
+                if schedule.hurried:
+                    outstanding.submit(three)
                 engine.submit(three)
+                if schedule.hurried:
+                    engine.drain(outstanding.is_worth_waiting)
+                    outstanding.defer(written.extend)
             engine.drain()
             counts = engine.counts()
         finally:
             engine.close()
+        last = {(each.item.forwarder_id, each.item.record.id): each.outcome.reason for each in written}
+        assert DEFERRED not in last.values(), "what is written last is what became of it"
+        settled = [each for each in written if each.outcome.reason != DEFERRED]
         logs: dict[str, Log] = {
             "h": HttpLog(receiver, "h"),
             "k": StreamLog(streams["k"], number_id),

@@ -32,12 +32,13 @@ class Outstanding:
     """The records of one bundle, and those deferred by earlier ones, that are not settled. For several threads.
 
     `settle` makes settlements durable; a record's deferral and its settlement reach it one after the other, whichever
-    comes first. `clock` gives seconds, monotonic.
+    comes first. `clock` gives seconds, monotonic; `hold`: see HOLD.
     """
 
-    def __init__(self, settle: Settle, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settle: Settle, clock: Callable[[], float] = time.monotonic, hold: float = HOLD) -> None:
         self._settle = settle
         self._clock = clock
+        self._hold = hold
         self._lock = threading.Lock()
         self._forwarders: dict[str, _Forwarder] = {}
         self._one_is_done_at: float | None = None
@@ -49,7 +50,7 @@ class Outstanding:
             for item in items:
                 forwarder = self._forwarders.get(item.forwarder_id)
                 if forwarder is None:
-                    forwarder = self._forwarders[item.forwarder_id] = _Forwarder()
+                    forwarder = self._forwarders[item.forwarder_id] = _Forwarder(self._hold)
                 if not forwarder.fresh and not forwarder.deferred:
                     forwarder.moved_at = now
                 forwarder.fresh[item.record.id] = item
@@ -70,7 +71,7 @@ class Outstanding:
             if self._one_is_done_at is None and not all(forwarder.fresh for forwarder in forwarders):
                 self._one_is_done_at = now
             since = self._one_is_done_at
-            others_wait = since is not None and now - since >= HOLD
+            others_wait = since is not None and now - since >= self._hold
             return any(forwarder.is_worth_waiting(now, others_wait) for forwarder in forwarders)
 
     def defer(self, settle: Settle) -> Counter[str]:
@@ -111,7 +112,8 @@ class _Forwarder:
     None if it is behind. `moved_at`: when it last settled something, or was given something to do. `was_late`: whether
     the log says that it defers."""
 
-    def __init__(self) -> None:
+    def __init__(self, hold: float) -> None:
+        self._hold = hold
         self.fresh: dict[str, Item] = {}
         self.deferred = 0
         self.users: Counter[str] | None = Counter()
@@ -139,7 +141,7 @@ class _Forwarder:
         return not others_wait and self._has_new_users()
 
     def _is_stuck(self, now: float) -> bool:
-        return now - self.moved_at >= HOLD
+        return now - self.moved_at >= self._hold
 
     def _has_new_users(self) -> bool:
         users = self.users

@@ -9,18 +9,23 @@ from tests.laboratory.scenarios import by_schedule, random_schedule
 from tests.laboratory.whole_job import assert_clean
 
 
-@settings(max_examples=12, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     source=st.randoms(use_true_random=False),
     max_retries=st.integers(0, 4),
     users=st.integers(1, 6),
     blocks=st.booleans(),
+    hurried=st.booleans(),
 )
 def test_nothing_is_lost_or_out_of_order_and_every_duplicate_is_explained(
-    source: random.Random, max_retries: int, users: int, blocks: bool
+    source: random.Random, max_retries: int, users: int, blocks: bool, hurried: bool
 ) -> None:
     schedule = random_schedule(
-        source, users=users, max_retries=max_retries, on_failure="block_user" if blocks else "continue"
+        source,
+        users=users,
+        max_retries=max_retries,
+        on_failure="block_user" if blocks else "continue",
+        hurried=hurried,
     )
     assert_clean(by_schedule(schedule))
 
