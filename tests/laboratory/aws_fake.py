@@ -237,8 +237,16 @@ class AwsFake:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="aws-fake", daemon=True)
 
     @property
+    def port(self) -> int:
+        return self._server.server_address[1]
+
+    @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def open_connections(self) -> int:
+        return self._server.open_connections
 
     def __enter__(self) -> "AwsFake":
         self._thread.start()
@@ -442,6 +450,10 @@ class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], ConnectionError):  # That is a sender that was killed.
             super().handle_error(request, client_address)
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._connections)
 
     def drop_connections(self) -> None:
         for connection in list(self._connections):

@@ -151,6 +151,10 @@ class FaultServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    @property
+    def open_connections(self) -> int:
+        return len(self._tasks)
+
     def release(self) -> None:
         """Lets every answer go on that is held. From any thread."""
         self._loop.call_soon_threadsafe(self._released.set)

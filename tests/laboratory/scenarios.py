@@ -161,7 +161,7 @@ def killed_again_and_again(
             http_document(receiver, "http"), aws_document("stream"), aws_document("firehose", "firehose")
         )
         records = due(workshop)
-        experiment = Experiment(workshop, logs, ("--max_backoff=0.05", *arguments))
+        experiment = Experiment(workshop, logs, ("--max_backoff=0.05", *arguments), (receiver, kinesis, firehose))
         done = 0
         while done < kills:
             with experiment.process() as job:

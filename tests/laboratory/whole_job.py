@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -190,13 +191,39 @@ class Killed(NamedTuple):
     in_flight: set[str]
 
 
+class Server(Protocol):
+    """What a receiver listens with."""
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def open_connections(self) -> int: ...
+
+
+def await_silence(server: Server, seconds: float = 15.0) -> None:
+    """Until the server has read, to their ends, all connections that were made to it."""
+    deadline = time.monotonic() + seconds
+    # Connections are accepted in the order they are made: when this one has its end, all before it are accepted.
+    with socket.create_connection(("127.0.0.1", server.port), seconds) as last:
+        last.shutdown(socket.SHUT_WR)
+        while last.recv(1024):
+            pass
+    while server.open_connections and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
 @dataclass
 class Experiment:
-    """The job, started as often as need be on one output, and the logs of its receivers by forwarder id."""
+    """The job, started as often as need be on one output, and the logs of its receivers by forwarder id.
+
+    servers: those whose logs tell what a killed run sent; it may still lie in their sockets when the run is gone.
+    """
 
     workshop: Workshop
     logs: dict[str, Log]
     arguments: tuple[str, ...] = ()
+    servers: tuple[Server, ...] = ()
     starts: list[Start] = field(default_factory=list)
     told: str = ""
     _job: subprocess.Popen[bytes] | None = None
@@ -225,6 +252,8 @@ class Experiment:
                 job.kill()
                 job.wait()
                 _await_end_of_group(job.pid)
+                for server in self.servers:
+                    await_silence(server)
                 self.told = told.read_text(errors="replace")
                 new = self._run_ids() - known
                 assert len(new) <= 1
@@ -257,7 +286,7 @@ class Experiment:
     def killed_under_way(self, name: str) -> list[Killed]:
         """For each run that was killed, what the forwarder's receiver saw of it, and it left no receipt of.
 
-        What its sockets still held may have arrived after it was gone, but before the next start.
+        What its sockets still held arrived after it was gone, but before the next start: see `servers`.
         """
         receipts, log = self._receipts(name), self.logs[name]
         found = []
