@@ -2,7 +2,7 @@
 # The job of run_local.sh on a Flink cluster of this machine: one JobManager, two TaskManagers, user code in a pool of
 # workers beside each. First as it is, then with one TaskManager killed while records are sent. Arguments go to both; --help.
 # With --streaming first: the streaming job instead, from Kinesis to a receiver, measured; --streaming --help.
-# With --tests first: the tests that need Flink, five minutes; arguments go to pytest.
+# With --tests first: the tests that need Flink, six minutes; arguments go to pytest.
 #
 # Needs Java 17 and Maven. Downloads, once, into .local-flink: from PyPI, Flink's distribution (apache-flink-libraries,
 # 230 MB); from Maven Central, what Beam's job server for Flink is made of (180 MB, see local/flink/pom.xml).
