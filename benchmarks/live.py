@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -145,13 +145,14 @@ def _sent(forwarders: tuple[Forwarder, ...]) -> tuple[float, int]:
             Sender(forwarders, StatementBuilder("https://example.org", 60), options, Progress(output))
         ) as sender:
             started = time.perf_counter()
-            delivered = 0
+            delivered: Counter[str] = Counter()
             for start in range(0, len(matches), BUNDLE):
                 for block in matches[start : start + BUNDLE]:
                     sender.send(block)
-                delivered += sum(account.delivered for account in sender.finish().books.accounts.values())
+                for name, account in sender.finish().books.accounts.items():
+                    delivered[name] += account.delivered
             seconds = time.perf_counter() - started
-    return len(matches) / seconds, len(matches) * len(forwarders) - delivered
+    return delivered[names[0]] / seconds, sum(len(matches) - delivered[name] for name in names[1:])
 
 
 if __name__ == "__main__":

@@ -270,7 +270,7 @@ class Second:
         """Prints what it got, and what is left as dead letters; returns 0 when that is all there was, in order."""
         attempts = self._all()
         back = self._listening_from[-1]
-        waited = [attempt.at - back for attempt in attempts if attempt.at > back]
+        first = min((attempt.at - back for attempt in attempts if attempt.at > back), default=None)
         recover(str(output))
         history = History(index_history(str(output), "report", dead_letters=True))
         left = {letter.id for letter in history.undelivered_dead_letters() if letter.forwarder_id == SECOND}
@@ -280,8 +280,9 @@ class Second:
             f"The second, down in the middle half: {len(attempts):,} arrived, {found.repeated} repeated, "
             f"{found.out_of_order} out of order; {len(left)} left as dead letters, {lost} neither"
         )
-        print(f"Back again, it had its first after {min(waited):.1f} s")
-        return 1 if lost or found.unexpected else 0
+        if first is not None:
+            print(f"Back again, it had its first after {first:.1f} s")
+        return 1 if lost or found.unexpected or found.out_of_order else 0
 
 
 def rate_of(attempts: Sequence[Attempt], activities: int) -> float:

@@ -209,7 +209,8 @@ def await_silence(server: Server, seconds: float = 15.0) -> None:
         last.shutdown(socket.SHUT_WR)
         while last.recv(1024):
             pass
-    while server.open_connections and time.monotonic() < deadline:
+    while server.open_connections:
+        assert time.monotonic() < deadline, f"{server.open_connections} connections are still open"
         time.sleep(0.005)
 
 

@@ -20,6 +20,7 @@ from transforms.match import Match
 from transforms.progress import Progress
 from transforms.secrets import References
 from transforms.statement import StatementBuilder
+from transforms.summary import Summary
 
 USERS = ("ann", "bob")
 NAMES = ("fine", "down")
@@ -74,9 +75,11 @@ def sender(workshop: Workshop, server: FaultServer) -> Sender:
     return Sender(found.forwarders, statements, options, Progress(str(workshop.path)))
 
 
-def bundle(number: int) -> list[list[Match]]:
+def bundle(worker: Sender, number: int) -> Summary:
     """A record of each user, due to both."""
-    return [[Match(record(user, number), None, NAMES, ())] for user in USERS]
+    for user in USERS:
+        worker.send([Match(record(user, number), None, NAMES, ())])
+    return worker.finish()
 
 
 def undelivered(output: Path) -> list[tuple[str, str, str]]:
@@ -101,15 +104,11 @@ def test_a_forwarder_that_is_down_stops_no_other_and_gets_all_in_order_when_it_i
 ) -> None:
     with closing(sender(workshop, receivers)) as worker:
         for number in (0, 1):
-            for block in bundle(number):
-                worker.send(block)
-            worker.finish()
+            bundle(worker, number)
         assert sorted(id_ for _, id_ in stored(receivers, "fine")) == due(2)
         assert sorted(id_ for _, id_ in stored(receivers, "down")) == due(1), "the first of each user, unanswered"
         receivers.release()
-        for block in bundle(2):
-            worker.send(block)
-        delivered, deadline = 0, time.monotonic() + 30
+        delivered, deadline = bundle(worker, 2).books.account("down").delivered, time.monotonic() + 30
         while delivered < 3 * len(USERS) and time.monotonic() < deadline:
             delivered += worker.finish().books.account("down").delivered
 
@@ -125,10 +124,7 @@ def test_a_forwarder_that_is_down_stops_no_other_and_gets_all_in_order_when_it_i
 def test_what_a_forwarder_never_took_is_left_for_a_redrive(workshop: Workshop, receivers: FaultServer) -> None:
     with closing(sender(workshop, receivers)) as worker:
         for number in (0, 1):
-            for block in bundle(number):
-                worker.send(block)
-            summary = worker.finish()
-            assert summary.books.account("fine").delivered == len(USERS)
+            assert bundle(worker, number).books.account("fine").delivered == len(USERS)
 
     assert undelivered(workshop.output) == [("down", id_, "deferred") for id_ in due(2)]
     receipts = {(each["id"], each["ambiguous"]) for each in workshop.avro("receipts") if each["forwarder_id"] == "down"}
@@ -140,15 +136,11 @@ def test_the_next_worker_sends_what_was_deferred_before_what_comes_then_and_noth
 ) -> None:
     with closing(sender(workshop, receivers)) as killed:
         for number in (0, 1):
-            for block in bundle(number):
-                killed.send(block)
-            killed.finish()
+            bundle(killed, number)
     receivers.release()
     with closing(sender(workshop, receivers)) as worker:
         for number in (1, 2):  # as Flink gives what it has no checkpoint of once more
-            for block in bundle(number):
-                worker.send(block)
-            worker.finish()
+            bundle(worker, number)
 
     everything = {user: [record(user, number).id for number in range(3)] for user in USERS}
     assert by_user(stored(receivers, "fine")) == everything

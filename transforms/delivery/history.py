@@ -83,9 +83,10 @@ def index_history(
     storage = storage_at(output)
     storage.remove_all(INDEX)
     name = f"{INDEX}/{run_id}"
-    receipts, letters, _ = _recent(storage, horizon, PART)
-    if not dead_letters:
-        letters = []
+    written = _written(storage, RECEIPTS, PART)
+    beginning = _beginning(written, horizon)
+    receipts = _since(written, beginning)
+    letters = _since(_written(storage, DEAD_LETTERS, PART), beginning) if dead_letters else []
     if not receipts and not letters:
         return HistoryIndex(output, name)
     with tempfile.TemporaryDirectory(dir=_scratch_beside(storage)) as scratch:
@@ -223,18 +224,20 @@ class _SameRun:
     def found(cls, output: str, run_id: str, horizon: float | None) -> Self | None:
         """None if they have settled nothing. A journal that is being written, or was left by a kill, counts too."""
         storage = storage_at(output)
-        receipts, letters, since = _recent(storage, horizon, PART, JOURNAL, run_id=run_id)
-        if not receipts:
+        prefix = run_id + "-"
+        written = _written(storage, RECEIPTS, PART, JOURNAL, prefix=prefix)
+        if not written:
             return None
-        if horizon is None:
-            letters = []
-        else:
-            since += horizon / 2  # For clocks that differ: an outage takes less.
+        beginning = _beginning(written, horizon)
+        receipts, letters = _since(written, beginning), []
+        if horizon is not None:
+            letters = _since(_written(storage, DEAD_LETTERS, PART, JOURNAL, prefix=prefix), beginning)
+            beginning += horizon / 2  # For clocks that differ: an outage takes less.
         directory = tempfile.TemporaryDirectory(prefix="session-forwarder-history-")
         here = LocalStorage(Path(directory.name))
         with tempfile.TemporaryDirectory(dir=directory.name) as scratch:
             index = _write_index(here.root, storage, receipts, letters, Path(scratch), here, "same_run")
-        return cls(directory, History(index), since)
+        return cls(directory, History(index), beginning)
 
     def take_deferred(self, user_id: str) -> list[DeadLetter]:
         offsets = self._deferred.pop(user_id, [])
@@ -246,24 +249,23 @@ _DEAD_LETTERS = "dead_letters"
 _NOTHING: Delivered = {}
 
 
-def _recent(
-    storage: Storage, horizon: float | None, *suffixes: str, run_id: str | None = None
-) -> tuple[list[str], list[str], float]:
-    """Receipts and dead letters, of one run or of all, that were written to since `horizon` before the latest receipt,
-    and when that is, in epoch seconds."""
-    receipts, letters = (
-        {
-            f"{directory}/{name}": at or math.inf
-            for name, at in storage.modified(directory).items()
-            if name.endswith(suffixes) and (run_id is None or name.startswith(run_id + "-"))
-        }
-        for directory in (RECEIPTS, DEAD_LETTERS)
-    )
-    since = -math.inf
-    if horizon is not None:
-        since = max((at for at in receipts.values() if at < math.inf), default=since) - horizon
-    found = [sorted(name for name, at in files.items() if at >= since) for files in (receipts, letters)]
-    return found[0], found[1], since
+def _written(storage: Storage, directory: str, *suffixes: str, prefix: str = "") -> dict[str, float]:
+    """The files of a directory that are named so, and when each was last written to (epoch seconds)."""
+    return {
+        f"{directory}/{name}": at or math.inf
+        for name, at in storage.modified(directory).items()
+        if name.startswith(prefix) and name.endswith(suffixes)
+    }
+
+
+def _beginning(receipts: Mapping[str, float], horizon: float | None) -> float:
+    """`horizon` seconds before the latest of them was written to, in epoch seconds; None: before all."""
+    known = [at for at in receipts.values() if at < math.inf]
+    return -math.inf if horizon is None or not known else max(known) - horizon
+
+
+def _since(written: Mapping[str, float], beginning: float) -> list[str]:
+    return sorted(name for name, at in written.items() if at >= beginning)
 
 
 def _scratch_beside(storage: Storage) -> Path | None:
