@@ -23,7 +23,7 @@ from transforms.derive import DeriveRecords, DeriveSettings
 from transforms.forwarder_source import ForwarderSource
 from transforms.match import Match, MatchForwarders
 from transforms.read import ReadActivity, match_files
-from transforms.shuffle import ReadCounts
+from transforms.reading.bucket_blobs import ReadCounts
 from transforms.statement import StatementBuilder
 from transforms.summary import Summary, total
 

@@ -25,7 +25,6 @@ from benchmarks.delivery import receiver
 from benchmarks.workload import sample_file
 from tests.ports import free_port
 from tests.transforms.delivery.making import record
-from transforms.activity import ActivityDecoder, decode_admitted
 from transforms.deliver import DeliverOptions, Sender
 from transforms.delivery.history import HistoryIndex
 from transforms.delivery.journal import new_run_id
@@ -34,6 +33,7 @@ from transforms.derivation import Derivation
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.match import Match
 from transforms.progress import Progress
+from transforms.reading.activity import ActivityDecoder, decode_admitted
 from transforms.secrets import Secret
 from transforms.state import SessionLines, fold_on
 from transforms.statement import StatementBuilder

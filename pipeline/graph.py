@@ -15,8 +15,8 @@ from transforms.match import Match, MatchForwarders
 from transforms.preview import CountMatches, ExplainRecord
 from transforms.progress import Progress
 from transforms.read import InputFile, ReadActivity
+from transforms.reading.bucket_blobs import ReadCounts
 from transforms.redrive import ReadDeadLetters
-from transforms.shuffle import ReadCounts
 from transforms.state import StateOptions
 from transforms.statement import StatementBuilder
 from transforms.summary import Summary, total

@@ -18,10 +18,10 @@ from schemas import KINDS, Activity, Kind, Record
 from transforms.derivation import Derivation, DurationUnit, Session
 from transforms.memory import keep_live_objects_out_of_the_garbage_collector
 from transforms.progress import Progress
-from transforms.shuffle import users_of
+from transforms.reading.bucket_blobs import users_of
+from transforms.reading.xapi import resolve_session
 from transforms.state import BucketFold, StateOptions
 from transforms.summary import Summary
-from transforms.xapi import resolve_session
 
 _LOG = logging.getLogger(__name__)
 _BLOCK = 512

@@ -19,10 +19,10 @@ from apache_beam.utils.subprocess_server import JavaHelper, SubprocessServer
 
 from schemas import Reject
 from schemas.reject import CONTENT_LIMIT
-from transforms.activity import ActivityDecoder, ActivityError
-from transforms.avro_message import avro_activities, is_avro
-from transforms.shuffle import Decoder
-from transforms.xapi import StatementDecoder
+from transforms.reading.activity import ActivityDecoder, ActivityError
+from transforms.reading.avro_message import avro_activities, is_avro
+from transforms.reading.bucket_blobs import Decoder
+from transforms.reading.xapi import StatementDecoder
 
 SCHEME = "kinesis://"
 
@@ -141,7 +141,7 @@ class AdmitOutputs(NamedTuple):
 class AdmitArriving(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutputs]):
     """PCollection[tuple[str, bytes]] of `ReadKinesis` -> AdmitOutputs.
 
-    Each is an activity in JSON or in Avro (see `transforms.avro_message`), or an xAPI statement. `stream_name` is for
+    Each is an activity in JSON or in Avro (see `transforms.reading.avro_message`), or an xAPI statement. `stream_name` is for
     the rejects' `file`: kinesis://STREAM/SHARD:SEQUENCE. `organisation` and `lrs_id` are given to activity that
     carries none.
     """

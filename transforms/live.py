@@ -15,9 +15,9 @@ from apache_beam.utils.timestamp import Duration, Timestamp
 
 from schemas import KINDS, Kind, Record
 from transforms.derivation import Derivation, DurationUnit
+from transforms.reading.xapi import resolve_session
 from transforms.state import SessionLines, alive, fold_on
 from transforms.summary import Summary
-from transforms.xapi import resolve_session
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[SessionLines]).decode

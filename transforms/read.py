@@ -14,10 +14,10 @@ from apache_beam.typehints.decorators import IOTypeHints
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Reject
-from transforms.activity import ActivityDecoder
-from transforms.formats import Compression, FileFormat, FormatError, blocks, format_of
-from transforms.shuffle import BLOCK_SIZE, Decoder, ReadCounts, Shards, sort_in
-from transforms.xapi import StatementDecoder
+from transforms.reading.activity import ActivityDecoder
+from transforms.reading.bucket_blobs import BLOCK_SIZE, Decoder, ReadCounts, Shards, sort_in
+from transforms.reading.files import Compression, FileFormat, FormatError, blocks, format_of
+from transforms.reading.xapi import StatementDecoder
 
 InputFormat = Literal["activity", "xapi"]
 INPUT_FORMATS: tuple[InputFormat, ...] = get_args(InputFormat)
@@ -64,7 +64,7 @@ class FileRange:
 
 
 class ReadOutputs(NamedTuple):
-    """`shards`: (bucket, blob), see `transforms.shuffle`; `rejects`; `counts`: to be added up."""
+    """`shards`: (bucket, blob), see `transforms.reading.bucket_blobs`; `rejects`; `counts`: to be added up."""
 
     shards: PCollection[tuple[int, bytes]]
     rejects: PCollection[Reject]

@@ -23,11 +23,11 @@ import msgspec
 import zstandard
 
 from schemas import Activity, Record
-from transforms.activity import decode_admitted, encode
 from transforms.buckets import BUCKETS
 from transforms.delivery.storage import Storage, storage_at
 from transforms.derivation import Derivation, StateKey
-from transforms.shuffle import PASS_SIZE, lines_by_user
+from transforms.reading.activity import decode_admitted, encode
+from transforms.reading.bucket_blobs import PASS_SIZE, lines_by_user
 
 CURRENT = "current.json"
 PARTS = "parts"

@@ -7,7 +7,7 @@ import msgspec
 from schemas import Record
 from transforms.books import Books
 from transforms.derivation import Counts
-from transforms.shuffle import ReadCounts
+from transforms.reading.bucket_blobs import ReadCounts
 
 
 class Sample(msgspec.Struct, frozen=True, order=True):

@@ -30,10 +30,10 @@ from local.process import GRACE, ROOT, Stopped, run_child, signals_as_exceptions
 from local.receiver import Attempt, FaultPlan, Receiver
 from local.stack import stack
 from schemas import Activity, Record
-from transforms.activity import ActivityDecoder, encode
 from transforms.delivery.history import History, index_history
 from transforms.delivery.journal import recover
 from transforms.derivation import Derivation
+from transforms.reading.activity import ActivityDecoder, encode
 
 PATH = "/records"
 SECOND = "second"

@@ -16,7 +16,7 @@ from pipeline.run import main
 from schemas import Activity
 from tests.laboratory.http_fault_server import FaultServer, Script, in_thread, scripted
 from tests.laboratory.moto import moto_server
-from transforms.activity import encode
+from transforms.reading.activity import encode
 
 
 @dataclass

@@ -12,8 +12,8 @@ import pytest
 from pipeline import sample
 from pipeline.sample import broken_lines, main, refused_activities, sample_activities, write_sample
 from schemas import Activity
-from transforms.activity import ActivityDecoder, ActivityError, canonical, encode
-from transforms.formats import Block, FileFormat, blocks
+from transforms.reading.activity import ActivityDecoder, ActivityError, canonical, encode
+from transforms.reading.files import Block, FileFormat, blocks
 
 SESSIONS = 1500
 

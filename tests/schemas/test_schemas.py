@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import Activity, DeadLetter, Receipt, Reject, Response, SubscoreDefinition, Tag, avro_schema
-from transforms.activity import ActivityDecoder, InputAction, canonical
+from transforms.reading.activity import ActivityDecoder, InputAction, canonical
 
 PLAIN = {str: "string", int: "long", float: "double", bool: "boolean", bytes: "bytes", type(None): "null"}
 

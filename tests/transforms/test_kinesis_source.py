@@ -10,8 +10,8 @@ from apache_beam.testing import test_pipeline, util
 
 from schemas import Reject, avro_schema
 from tests.transforms.build import activity
-from transforms.activity import encode
 from transforms.kinesis_source import AdmitArriving, KinesisInput, KinesisUrlError
+from transforms.reading.activity import encode
 
 
 def test_a_url_names_stream_region_endpoint_and_position() -> None:

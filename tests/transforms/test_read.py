@@ -13,9 +13,9 @@ from apache_beam.internal import pickler
 from pipeline.sample import broken_lines, sample_activities, write_sample
 from schemas import Reject
 from transforms import read as reading
-from transforms.activity import ActivityDecoder, canonical
 from transforms.read import InputError, InputFile, ReadActivity, match_files, ranges_of
-from transforms.shuffle import ReadCounts, users_of
+from transforms.reading.activity import ActivityDecoder, canonical
+from transforms.reading.bucket_blobs import ReadCounts, users_of
 
 Shard = tuple[int, Iterable[bytes]]
 

@@ -18,7 +18,7 @@ import zstandard
 
 from schemas import Activity
 from schemas.reject import CONTENT_LIMIT
-from transforms.activity import BOM, MAX_LINE, TOO_LONG
+from transforms.reading.activity import BOM, MAX_LINE, TOO_LONG
 
 FileFormat = Literal["jsonl", "json", "avro", "parquet"]
 Compression = Literal["gz", "bz2", "zst"]

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from schemas import avro_schema
 from schemas.reject import CONTENT_LIMIT
-from transforms import formats
-from transforms.activity import MAX_LINE, TOO_LONG
-from transforms.formats import (
+from transforms.reading import files as formats
+from transforms.reading.activity import MAX_LINE, TOO_LONG
+from transforms.reading.files import (
     Block,
     Broken,
     Compression,

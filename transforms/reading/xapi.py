@@ -11,7 +11,7 @@ import orjson
 
 from schemas import Activity, Response
 from schemas.activity import Action, Number
-from transforms.activity import ActivityError, encode, epoch_ms, numbers_alike, parse_object
+from transforms.reading.activity import ActivityError, encode, epoch_ms, numbers_alike, parse_object
 
 # Never change it: the record ids of statements without an id hang on it.
 _STATEMENTS = uuid.UUID("6f1f0f3c-6c1e-5b0a-9d0e-7c1f5b1f7a55")

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from schemas import Activity, Reject
 from schemas.reject import CONTENT_LIMIT
-from transforms.activity import ActivityDecoder, canonical
 from transforms.buckets import BUCKETS, bucket_of
-from transforms.formats import Block, Broken
-from transforms.shuffle import ReadCounts, Shards, sort_in, users_of
+from transforms.reading.activity import ActivityDecoder, canonical
+from transforms.reading.bucket_blobs import ReadCounts, Shards, sort_in, users_of
+from transforms.reading.files import Block, Broken
 
 
 def line(user: str, number: int = 0, **more: Any) -> bytes:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.sample import sample_activities
 from schemas import Activity, Response, SubscoreDefinition, Tag
-from transforms.activity import (
+from transforms.reading.activity import (
     MAX_DEPTH,
     MAX_LINE,
     ActivityDecoder,

@@ -9,8 +9,8 @@ import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from schemas import avro_schema
-from transforms.activity import BOM, ActivityError
-from transforms.formats import Block, avro_rows
+from transforms.reading.activity import BOM, ActivityError
+from transforms.reading.files import Block, avro_rows
 
 _CONTAINER = b"Obj\x01"
 _SINGLE_OBJECT = b"\xc3\x01"

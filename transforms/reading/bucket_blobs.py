@@ -16,9 +16,9 @@ import zstandard
 
 from schemas import Activity, Reject
 from schemas.reject import CONTENT_LIMIT
-from transforms.activity import BOM, ActivityError, decode_admitted
 from transforms.buckets import BUCKETS, bucket_of
-from transforms.formats import Block, Broken
+from transforms.reading.activity import BOM, ActivityError, decode_admitted
+from transforms.reading.files import Block, Broken
 
 BLOCK_SIZE = 16 * 1024 * 1024
 """Bytes of activity gathered before they are compressed and sent off."""

@@ -12,8 +12,8 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from schemas import Activity, avro_schema
 from tests.transforms.build import activity, by_items, by_tags, response, tags
-from transforms.activity import BOM, ActivityDecoder, ActivityError, encode
-from transforms.avro_message import avro_activities, is_avro
+from transforms.reading.activity import BOM, ActivityDecoder, ActivityError, encode
+from transforms.reading.avro_message import avro_activities, is_avro
 
 SCHEMA = avro_schema("session_activity")
 START = activity("START")

@@ -10,8 +10,8 @@ import pytest
 
 from schemas import Activity, Response
 from tests.shared import SHARED, needs_shared
-from transforms.activity import ActivityError, decode_admitted
-from transforms.xapi import StatementDecoder, resolve_session
+from transforms.reading.activity import ActivityError, decode_admitted
+from transforms.reading.xapi import StatementDecoder, resolve_session
 
 INTERACTION = "http://adlnet.gov/expapi/activities/cmi.interaction"
 LEAST: dict[str, Any] = {

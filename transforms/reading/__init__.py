@@ -1,0 +1,1 @@
+"""What is accepted as input: files and messages in, activity out. Nothing here imports Beam."""
