@@ -26,10 +26,10 @@ from schemas import Record
 from transforms.delivery.aws_wire import PutRecordBatchAnswer, PutRecordsAnswer, encode_in_c
 from transforms.delivery.journal import Journal, new_run_id
 from transforms.delivery.model import Item, Outcome, Settlement, Verdict
-from transforms.derivation import Derivation
 from transforms.forwarders import Forwarder, HttpTarget, KinesisTarget
 from transforms.query import ForwarderIndex
 from transforms.reading.activity import ActivityDecoder, decode_admitted
+from transforms.sessions.derivation import Derivation
 from transforms.statement import StatementBuilder, query_document
 
 CHUNK = 256 * 1024

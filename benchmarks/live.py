@@ -29,13 +29,13 @@ from transforms.deliver import DeliverOptions, Sender
 from transforms.delivery.history import HistoryIndex
 from transforms.delivery.journal import new_run_id
 from transforms.delivery.policy import DeliverySettings
-from transforms.derivation import Derivation
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.match import Match
 from transforms.progress import Progress
 from transforms.reading.activity import ActivityDecoder, decode_admitted
 from transforms.secrets import Secret
-from transforms.state import SessionLines, fold_on
+from transforms.sessions.derivation import Derivation
+from transforms.sessions.state import SessionLines, fold_on
 from transforms.statement import StatementBuilder
 
 Line = tuple[str, bytes]

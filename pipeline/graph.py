@@ -17,7 +17,7 @@ from transforms.progress import Progress
 from transforms.read import InputFile, ReadActivity
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.redrive import ReadDeadLetters
-from transforms.state import StateOptions
+from transforms.sessions.state import StateOptions
 from transforms.statement import StatementBuilder
 from transforms.summary import Summary, total
 from transforms.write import WriteArrivingRejects, WriteRecords, WriteRejects, WriteSummary

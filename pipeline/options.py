@@ -13,9 +13,9 @@ from typing import Literal, NoReturn
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from schemas import KINDS, Kind
-from transforms.derivation import DurationUnit
 from transforms.forwarder_service import location_problem
 from transforms.kinesis_source import SCHEME, KinesisInput, KinesisUrlError
+from transforms.sessions.derivation import DurationUnit
 from transforms.statement import DEFAULT_HOME_PAGE, is_absolute_iri
 
 Replay = Literal["new", "all"]

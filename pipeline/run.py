@@ -28,7 +28,7 @@ from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.storage import local_path, storage_at
 from transforms.progress import Progress
 from transforms.read import InputError, InputFile, match_files, ranges_of
-from transforms.state import StateError
+from transforms.sessions.state import StateError
 from transforms.write import remove_records
 
 _LOG = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from transforms.read import InputFile
-from transforms.state import Current, SeenFile, StateOptions, commit, read_current
+from transforms.sessions.state import Current, SeenFile, StateOptions, commit, read_current
 from transforms.summary import Summary
 
 _LOG = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec
 from apache_beam.utils.timestamp import Duration, Timestamp
 
 from schemas import KINDS, Kind, Record
-from transforms.derivation import Derivation, DurationUnit
 from transforms.reading.xapi import resolve_session
-from transforms.state import SessionLines, alive, fold_on
+from transforms.sessions.derivation import Derivation, DurationUnit
+from transforms.sessions.state import SessionLines, alive, fold_on
 from transforms.summary import Summary
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -28,7 +28,7 @@ class FoldArriving(beam.DoFn):
 
     Each element's timestamp is when it arrived: Kinesis' own, and so is its watermark. Records leave with the activity
     that causes them; late activity refolds its session and sends what is new. What is kept of a session is its
-    activity, as in `transforms.state`, so a duplicate derives nothing for as long as the session is kept. A session of
+    activity, as in `transforms.sessions.state`, so a duplicate derives nothing for as long as the session is kept. A session of
     which nothing has arrived for `ttl` seconds is forgotten, by a timer in event time, which is arrival: a timer in
     processing time would lose state at the end of bounded input (beam-notes.md section 1).
 

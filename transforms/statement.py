@@ -12,8 +12,8 @@ import orjson
 
 from schemas import Record
 from transforms.clock import rfc3339, utc
-from transforms.derivation import NAMESPACE
 from transforms.forwarders import Payload
+from transforms.sessions.derivation import NAMESPACE
 
 DEFAULT_HOME_PAGE = "https://learner.invalid"
 EXTENSIONS = "https://session-forwarder.invalid/extensions"

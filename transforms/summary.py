@@ -6,8 +6,8 @@ import msgspec
 
 from schemas import Record
 from transforms.books import Books
-from transforms.derivation import Counts
 from transforms.reading.bucket_blobs import ReadCounts
+from transforms.sessions.derivation import Counts
 
 
 class Sample(msgspec.Struct, frozen=True, order=True):
@@ -24,7 +24,7 @@ class Summary(msgspec.Struct):
     `records` counts derived records of the run's window and kinds, by kind; `shared_sessions` session ids that more
     than one user of a store has; `samples` and `kept` are by forwarder: a dry run's samples, and the reasons for which
     a redrive left dead letters where they were. `state_parts`: what was written of the session state, by bucket
-    (`transforms.state.commit`). `stopped`: some work was left because the run was told to stop.
+    (`transforms.sessions.state.commit`). `stopped`: some work was left because the run was told to stop.
     """
 
     read: ReadCounts = msgspec.field(default_factory=ReadCounts)

@@ -19,9 +19,9 @@ from bytewax.run import cli_main
 
 from benchmarks.floor import Encoder
 from benchmarks.workload import REGION
-from transforms.derivation import Derivation
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.reading.activity import ActivityDecoder, decode_admitted
+from transforms.sessions.derivation import Derivation
 
 BATCH = 500
 Due = tuple[str, tuple[str, str, bytes]]

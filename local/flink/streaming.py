@@ -32,8 +32,8 @@ from local.stack import stack
 from schemas import Activity, Record
 from transforms.delivery.history import History, index_history
 from transforms.delivery.journal import recover
-from transforms.derivation import Derivation
 from transforms.reading.activity import ActivityDecoder, encode
+from transforms.sessions.derivation import Derivation
 
 PATH = "/records"
 SECOND = "second"

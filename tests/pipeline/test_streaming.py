@@ -33,9 +33,9 @@ from tests.pipeline.test_flink import JAR, pytestmark, started
 from tests.pipeline.test_graph import SECRETS, built, dofns, secretive_forwarders
 from tests.pipeline.test_job import ROOT, http_forwarder
 from tests.shared import SHARED, needs_shared
-from transforms.derivation import Derivation
 from transforms.reading.activity import ActivityDecoder, encode
 from transforms.reading.xapi import StatementDecoder, resolve_session
+from transforms.sessions.derivation import Derivation
 
 __all__ = ["pytestmark", "started"]
 

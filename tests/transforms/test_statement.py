@@ -23,7 +23,7 @@ from tests.transforms.build import (
     names,
     response,
 )
-from transforms.derivation import NAMESPACE, Derivation
+from transforms.sessions.derivation import NAMESPACE, Derivation
 from transforms.statement import StatementBuilder, encode_payload, is_absolute_iri, query_document
 
 SESSION = "f4e854f4-3324-4395-beec-1650b522007a"

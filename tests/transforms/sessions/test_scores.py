@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.scores import exact_sum
+from transforms.sessions.scores import exact_sum
 
 LARGEST = sys.float_info.max
 

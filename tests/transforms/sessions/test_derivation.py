@@ -23,7 +23,7 @@ from tests.transforms.build import (
     response,
     tags,
 )
-from transforms.derivation import NAMESPACE, Counts, Derivation, Session
+from transforms.sessions.derivation import NAMESPACE, Counts, Derivation, Session
 
 STARTED, RESUMED, COMPLETED = "session-started", "session-resumed", "session-completed"
 REVISED = [response("q1", 1, 1)]

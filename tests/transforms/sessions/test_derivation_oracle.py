@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import Activity, Record, Response, SubscoreDefinition, Tag
-from tests.transforms import oracle
 from tests.transforms.build import START_OF_DAY, names
-from transforms.derivation import Counts, Derivation, DurationUnit, Session, in_session_order
+from tests.transforms.sessions import oracle
+from transforms.sessions.derivation import Counts, Derivation, DurationUnit, Session, in_session_order
 
 _tag = st.sampled_from([Tag("t", "x"), Tag("t", "y"), Tag("u", "x")])
 _item = st.sampled_from(["i1", "i2", "ï3"])

@@ -17,7 +17,7 @@ from schemas import Activity, Kind, Record, SubscoreDefinition, Tag
 from schemas.activity import Number, Response, Scalar
 from transforms.clock import event_time, snapshot_time
 from transforms.reading.activity import canonical
-from transforms.scores import exact_sum
+from transforms.sessions.scores import exact_sum
 
 NAMESPACE = UUID("9b6f3c52-6f0e-4d0c-8f5e-6a3b8f1c7d24")
 """Of every derived id. Published in the README; changing it would make every receiver see every record anew."""

@@ -25,9 +25,9 @@ import zstandard
 from schemas import Activity, Record
 from transforms.buckets import BUCKETS
 from transforms.delivery.storage import Storage, storage_at
-from transforms.derivation import Derivation, StateKey
 from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.bucket_blobs import PASS_SIZE, lines_by_user
+from transforms.sessions.derivation import Derivation, StateKey
 
 CURRENT = "current.json"
 PARTS = "parts"
