@@ -6,7 +6,7 @@ from typing import Any
 
 from schemas import Record
 from transforms.forwarders import Payload
-from transforms.statement import StatementBuilder, encode_payload
+from transforms.matching.statement import StatementBuilder, encode_payload
 
 Statement = dict[str, Any]
 

@@ -27,10 +27,10 @@ from transforms.delivery.aws_wire import PutRecordBatchAnswer, PutRecordsAnswer,
 from transforms.delivery.journal import Journal, new_run_id
 from transforms.delivery.model import Item, Outcome, Settlement, Verdict
 from transforms.forwarders import Forwarder, HttpTarget, KinesisTarget
+from transforms.matching.statement import StatementBuilder, query_document
 from transforms.query import ForwarderIndex
 from transforms.reading.activity import ActivityDecoder, decode_admitted
 from transforms.sessions.derivation import Derivation
-from transforms.statement import StatementBuilder, query_document
 
 CHUNK = 256 * 1024
 MAX_RECORDS = 500

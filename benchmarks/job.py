@@ -22,9 +22,9 @@ from schemas import Record
 from transforms.derive import DeriveRecords, DeriveSettings
 from transforms.forwarder_source import ForwarderSource
 from transforms.match import Match, MatchForwarders
+from transforms.matching.statement import StatementBuilder
 from transforms.read import ReadActivity, match_files
 from transforms.reading.bucket_blobs import ReadCounts
-from transforms.statement import StatementBuilder
 from transforms.summary import Summary, total
 
 Stage = Literal["derive", "encode"]

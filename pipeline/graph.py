@@ -12,13 +12,13 @@ from transforms.forwarder_source import ForwarderSource
 from transforms.kinesis_source import AdmitArriving, KinesisInput, ReadKinesis
 from transforms.live import DeriveArriving, count_settled
 from transforms.match import Match, MatchForwarders
+from transforms.matching.statement import StatementBuilder
 from transforms.preview import CountMatches, ExplainRecord
 from transforms.progress import Progress
 from transforms.read import InputFile, ReadActivity
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.redrive import ReadDeadLetters
 from transforms.sessions.state import StateOptions
-from transforms.statement import StatementBuilder
 from transforms.summary import Summary, total
 from transforms.write import WriteArrivingRejects, WriteRecords, WriteRejects, WriteSummary
 

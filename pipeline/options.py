@@ -15,8 +15,8 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from schemas import KINDS, Kind
 from transforms.forwarder_service import location_problem
 from transforms.kinesis_source import SCHEME, KinesisInput, KinesisUrlError
+from transforms.matching.statement import DEFAULT_HOME_PAGE, is_absolute_iri
 from transforms.sessions.derivation import DurationUnit
-from transforms.statement import DEFAULT_HOME_PAGE, is_absolute_iri
 
 Replay = Literal["new", "all"]
 RecordFormat = Literal["jsonl", "avro", "parquet"]

@@ -11,8 +11,8 @@ from transforms.delivery.aws import StreamLimits
 from transforms.forwarder_service import is_remote, location_warning
 from transforms.forwarder_source import ForwarderSource, ForwardersUnreadableError, launch_rules, read_forwarders
 from transforms.forwarders import Forwarder, KinesisTarget, resolve
+from transforms.matching.statement import DEFAULT_HOME_PAGE
 from transforms.secrets import References
-from transforms.statement import DEFAULT_HOME_PAGE
 
 _LOG = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from transforms.delivery.kinesis import KinesisSink
 from transforms.delivery.model import BatchSink, Item, Settlement
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Document, Fault, Forwarder, HttpTarget, KinesisTarget, Rules, check_document, resolve
+from transforms.matching.statement import StatementBuilder, encode_payload, query_document
 from transforms.query import Outcome, Query, compile_query
-from transforms.statement import StatementBuilder, encode_payload, query_document
 
 JsonObject = dict[str, Any]
 

@@ -34,8 +34,8 @@ from transforms.delivery.sinks import batch_sinks
 from transforms.forwarder_source import ForwarderSource
 from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.match import Match, stored_match
+from transforms.matching.statement import StatementBuilder, encode_payload
 from transforms.progress import Progress
-from transforms.statement import StatementBuilder, encode_payload
 from transforms.summary import Summary
 
 HOPS = "forward_hops"

@@ -10,8 +10,8 @@ from apache_beam.pvalue import PCollection
 from schemas import DeadLetter, Record
 from transforms.forwarder_source import ForwarderSource
 from transforms.forwarders import Forwarder, Payload
+from transforms.matching.statement import StatementBuilder, query_document
 from transforms.query import ForwarderIndex
-from transforms.statement import StatementBuilder, query_document
 
 
 class Stored(NamedTuple):

@@ -12,8 +12,8 @@ from schemas import Record
 from transforms.forwarder_source import ForwarderSource
 from transforms.forwarders import Forwarder
 from transforms.match import Match
+from transforms.matching.statement import StatementBuilder, encode_payload, query_document
 from transforms.query import compile_query
-from transforms.statement import StatementBuilder, encode_payload, query_document
 from transforms.summary import Sample, Summary
 
 

@@ -17,9 +17,9 @@ from transforms.delivery.history import History, HistoryIndex
 from transforms.forwarder_source import ForwarderSource
 from transforms.forwarders import Forwarder
 from transforms.match import Match, stored_match
+from transforms.matching.statement import StatementBuilder, query_document
 from transforms.progress import Progress
 from transforms.query import Outcome, compile_query
-from transforms.statement import StatementBuilder, query_document
 from transforms.summary import Summary
 
 _BLOCK = 512

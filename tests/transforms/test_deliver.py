@@ -17,9 +17,9 @@ from transforms.delivery.history import History, HistoryIndex, index_history
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarder_source import launch_rules, read_forwarders
 from transforms.match import Match
+from transforms.matching.statement import StatementBuilder
 from transforms.progress import Progress
 from transforms.secrets import References
-from transforms.statement import StatementBuilder
 from transforms.summary import Summary
 
 USERS = ("ann", "bob")
