@@ -9,9 +9,9 @@ from benchmarks.floor import lines_by_user, records_by_user
 from benchmarks.workload import many_forwarders
 from schemas import Record
 from transforms.forwarders import Forwarder, Rules, load_forwarders, read_documents
+from transforms.forwarders.secrets import References
 from transforms.matching.statement import StatementBuilder, query_document
 from transforms.query import ForwarderIndex, compile_query
-from transforms.secrets import References
 
 MOST_RECORDS = 20_000
 

@@ -51,7 +51,7 @@ from transforms.delivery.model import Item
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sinks import batch_sinks
 from transforms.forwarders import Forwarder, HttpTarget
-from transforms.secrets import Secret
+from transforms.forwarders.secrets import Secret
 
 CONCURRENCY = 16
 USERS = 200

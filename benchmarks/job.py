@@ -20,7 +20,7 @@ from pipeline.preflight import choose_forwarders
 from pipeline.run import main
 from schemas import Record
 from transforms.derive import DeriveRecords, DeriveSettings
-from transforms.forwarder_source import ForwarderSource
+from transforms.forwarders.source import ForwarderSource
 from transforms.match import Match, MatchForwarders
 from transforms.matching.statement import StatementBuilder
 from transforms.read import ReadActivity, match_files

@@ -30,11 +30,11 @@ from transforms.delivery.history import HistoryIndex
 from transforms.delivery.journal import new_run_id
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, HttpTarget
+from transforms.forwarders.secrets import Secret
 from transforms.match import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.progress import Progress
 from transforms.reading.activity import ActivityDecoder, decode_admitted
-from transforms.secrets import Secret
 from transforms.sessions.derivation import Derivation
 from transforms.sessions.state import SessionLines, fold_on
 

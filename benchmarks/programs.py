@@ -78,8 +78,8 @@ def _job(stage: Stage) -> Program:
 def _load(location: Path) -> Any:
     """As `pipeline.preflight` does, without Beam's file systems."""
     from transforms.forwarders import Rules, load_forwarders, read_documents
+    from transforms.forwarders.secrets import References
     from transforms.query import compile_query
-    from transforms.secrets import References
 
     rules = Rules(compile_query, References("FORWARDER_", None), True, False)
     return load_forwarders(read_documents({str(location): location.read_bytes()}), rules).forwarders

@@ -8,7 +8,7 @@ from apache_beam.pvalue import PCollection
 from pipeline.options import Job
 from transforms.deliver import DeliverMatches, DeliverOptions
 from transforms.derive import DeriveRecords, DeriveSettings
-from transforms.forwarder_source import ForwarderSource
+from transforms.forwarders.source import ForwarderSource
 from transforms.kinesis_source import AdmitArriving, KinesisInput, ReadKinesis
 from transforms.live import DeriveArriving, count_settled
 from transforms.match import Match, MatchForwarders

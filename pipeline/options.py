@@ -13,7 +13,7 @@ from typing import Literal, NoReturn
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from schemas import KINDS, Kind
-from transforms.forwarder_service import location_problem
+from transforms.forwarders.service import location_problem
 from transforms.kinesis_source import SCHEME, KinesisInput, KinesisUrlError
 from transforms.matching.statement import DEFAULT_HOME_PAGE, is_absolute_iri
 from transforms.sessions.derivation import DurationUnit

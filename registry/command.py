@@ -18,8 +18,8 @@ from registry.store import StoreError, open_store, reseal
 from registry.trial import Matcher, Trials
 from registry.web import Registry
 from transforms.forwarders import Rules
+from transforms.forwarders.secrets import DEFAULT_ENV_PREFIX, References
 from transforms.query import compile_query
-from transforms.secrets import DEFAULT_ENV_PREFIX, References
 
 DEFAULT_STORE = "sqlite:///forwarders.db"
 _EXAMPLES = f"""\

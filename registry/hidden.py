@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from transforms.forwarders.documents import loads_strictly
-from transforms.secrets import REDACTED, is_redacted
+from transforms.forwarders.secrets import REDACTED, is_redacted
 
 JsonObject = dict[str, Any]
 Path = tuple[str | int, ...]

@@ -31,8 +31,8 @@ from transforms.delivery.model import Item, Outcome, Settlement, Verdict
 from transforms.delivery.outstanding import Outstanding
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sinks import batch_sinks
-from transforms.forwarder_source import ForwarderSource
 from transforms.forwarders import Forwarder, KinesisTarget
+from transforms.forwarders.source import ForwarderSource
 from transforms.match import Match, stored_match
 from transforms.matching.statement import StatementBuilder, encode_payload
 from transforms.progress import Progress

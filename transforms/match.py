@@ -8,8 +8,8 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
 from schemas import DeadLetter, Record
-from transforms.forwarder_source import ForwarderSource
 from transforms.forwarders import Forwarder, Payload
+from transforms.forwarders.source import ForwarderSource
 from transforms.matching.statement import StatementBuilder, query_document
 from transforms.query import ForwarderIndex
 

@@ -14,8 +14,8 @@ from schemas import KINDS, DeadLetter, Kind, Record
 from schemas.record import decode_record
 from transforms.buckets import BUCKETS
 from transforms.delivery.history import History, HistoryIndex
-from transforms.forwarder_source import ForwarderSource
 from transforms.forwarders import Forwarder
+from transforms.forwarders.source import ForwarderSource
 from transforms.match import Match, stored_match
 from transforms.matching.statement import StatementBuilder, query_document
 from transforms.progress import Progress

@@ -41,7 +41,7 @@ from transforms.delivery.outstanding import Outstanding
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sinks import batch_sinks
 from transforms.forwarders import Forwarder, HttpTarget
-from transforms.secrets import Secret
+from transforms.forwarders.secrets import Secret
 
 BAD_DAY: dict[Word, float] = {
     "throttle_some": 0.1,

@@ -18,8 +18,9 @@ from tests.pipeline.conftest import Receiver, Workshop, receiver, workshop
 from tests.pipeline.test_job import sessions
 from tests.registry.conftest import KEY, House, create, house_on
 from tests.registry.serving import served
-from transforms import forwarder_source
-from transforms.forwarder_service import (
+from transforms.forwarders import ForwardersError
+from transforms.forwarders import source as forwarder_source
+from transforms.forwarders.service import (
     CLIENT_KEY,
     CLIENT_SECRET,
     ServiceError,
@@ -27,8 +28,7 @@ from transforms.forwarder_service import (
     location_warning,
     read_remote,
 )
-from transforms.forwarder_source import ForwarderSource
-from transforms.forwarders import ForwardersError
+from transforms.forwarders.source import ForwarderSource
 
 __all__ = ["receiver", "workshop"]
 

@@ -10,8 +10,8 @@ from registry.access import EDIT_ALL
 from registry.rest import PATH
 from tests.registry.conftest import ORGANISATION, House, create, forwarder
 from transforms.forwarders import Rules, documents_from, load_forwarders
+from transforms.forwarders.secrets import REDACTED
 from transforms.query import compile_query
-from transforms.secrets import REDACTED
 
 EXAMPLE: dict[str, Any] = {
     "_id": "59c8d14b0d82b3864a450604",

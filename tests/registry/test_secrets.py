@@ -14,7 +14,7 @@ from registry.keyring import Keyring, KeyringError, new_key, read_keyring
 from registry.rest import PATH
 from registry.store import everything, reseal
 from tests.registry.conftest import KEY, House, create, forwarder
-from transforms.secrets import REDACTED
+from transforms.forwarders.secrets import REDACTED
 
 SIGNING = ["whsec_c2VjcmV0LW9uZQ==", "whsec_c2VjcmV0LXR3bw=="]
 HIDDEN = ("hunter-token", "hunter-header", "hunter-query", *SIGNING, "hunter-key", "hunter-secret", "hunter-typo")

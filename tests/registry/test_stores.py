@@ -37,7 +37,7 @@ from registry.store import (
     whole,
 )
 from tests.registry.conftest import KEY, ORGANISATION, create, house_on
-from transforms.forwarder_service import read_remote
+from transforms.forwarders.service import read_remote
 
 OpenStore = Callable[[], Store]
 

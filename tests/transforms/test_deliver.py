@@ -15,11 +15,11 @@ from tests.transforms.delivery import making
 from transforms.deliver import DeliverOptions, Sender
 from transforms.delivery.history import History, HistoryIndex, index_history
 from transforms.delivery.policy import DeliverySettings
-from transforms.forwarder_source import launch_rules, read_forwarders
+from transforms.forwarders.secrets import References
+from transforms.forwarders.source import launch_rules, read_forwarders
 from transforms.match import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.progress import Progress
-from transforms.secrets import References
 from transforms.summary import Summary
 
 USERS = ("ann", "bob")

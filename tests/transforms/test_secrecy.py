@@ -29,7 +29,7 @@ from tests.transforms.forwarders.documents import HTTP, KINESIS, changed, rules
 from transforms.delivery.http import AiohttpSink, SinkError, classify, preflight
 from transforms.delivery.signatures import Signer
 from transforms.forwarders import Rules, documents_from, load_forwarders, read_documents, resolve
-from transforms.secrets import References, Secret
+from transforms.forwarders.secrets import References, Secret
 
 TOKEN = "tok-3f9a1c"
 PASSWORD = "pass-77e0b2"

@@ -36,7 +36,7 @@ from transforms.delivery.model import Item, Outcome, Verdict
 from transforms.delivery.signatures import Signer
 from transforms.delivery.user_agent import USER_AGENT
 from transforms.forwarders import Fault, Forwarder, HttpTarget
-from transforms.secrets import Scrubber
+from transforms.forwarders.secrets import Scrubber
 
 logger = logging.getLogger(__name__)
 

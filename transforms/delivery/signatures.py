@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Iterable
 from typing import NoReturn
 
-from transforms.secrets import Secret
+from transforms.forwarders.secrets import Secret
 
 
 class Signer:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from transforms.secrets import is_redacted, is_reference
+from transforms.forwarders.secrets import is_redacted, is_reference
 
 Check = Callable[[str], str | None]
 """Looks at a value, a secret perhaps: what is wrong with it in words that do not hold it, or None."""

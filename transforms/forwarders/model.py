@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from schemas.delivery import Payload
-from transforms.secrets import Secret
+from transforms.forwarders.secrets import Secret
 
 AuthType = Literal["no auth", "token", "basic auth"]
 Service = Literal["streams", "firehose"]

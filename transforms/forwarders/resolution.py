@@ -8,7 +8,7 @@ from transforms.forwarders import fields
 from transforms.forwarders.documents import Documents
 from transforms.forwarders.model import Fault, Forwarder, HttpTarget, KinesisTarget
 from transforms.forwarders.rules import Rules, load_forwarders
-from transforms.secrets import References, Secret, SecretError, is_redacted, is_reference
+from transforms.forwarders.secrets import References, Secret, SecretError, is_redacted, is_reference
 
 T = TypeVar("T")
 

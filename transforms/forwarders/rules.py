@@ -21,7 +21,7 @@ from transforms.forwarders.model import (
     KinesisTarget,
     Service,
 )
-from transforms.secrets import References, Secret, is_redacted, is_reference
+from transforms.forwarders.secrets import References, Secret, is_redacted, is_reference
 
 CompileQuery = Callable[[Any], object]
 """`compile_query` of transforms.query: takes a query's text, its object or None; raises ValueError for a bad one."""

@@ -3,7 +3,7 @@
 from schemas import Record
 from transforms.delivery.model import Item
 from transforms.forwarders import Forwarder, HttpTarget, KinesisTarget
-from transforms.secrets import Secret
+from transforms.forwarders.secrets import Secret
 
 SECRET_KEY = "wJalrXUtnFEMI/do-not-show"
 

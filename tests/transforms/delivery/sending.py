@@ -13,7 +13,7 @@ from tests.laboratory.http_fault_server import FaultServer, Script
 from transforms.delivery.http import AiohttpSink
 from transforms.delivery.model import Item, Outcome
 from transforms.forwarders import Forwarder, Rules, load_forwarders, read_documents, resolve
-from transforms.secrets import References
+from transforms.forwarders.secrets import References
 
 LOCAL = ["127.0.0.0/8"]
 

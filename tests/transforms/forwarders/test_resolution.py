@@ -7,7 +7,7 @@ import pytest
 
 from tests.transforms.forwarders.documents import HTTP, KINESIS, changed, load, read, rules, said
 from transforms.forwarders import ForwardersError, HttpTarget, KinesisTarget, Resolution, load_on_worker, resolve
-from transforms.secrets import References, SecretError
+from transforms.forwarders.secrets import References, SecretError
 
 HTTPS = changed(HTTP, {"configuration.protocol": "https"})
 

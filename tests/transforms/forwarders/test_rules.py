@@ -19,7 +19,7 @@ from tests.transforms.forwarders.documents import (
     said,
 )
 from transforms.forwarders import Forwarder, HttpTarget, KinesisTarget, load_forwarders, read_documents
-from transforms.secrets import References
+from transforms.forwarders.secrets import References
 
 
 def http(**changes: Any) -> Forwarder:

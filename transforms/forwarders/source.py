@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.forwarder_service import ServiceError, is_remote, read_remote
 from transforms.forwarders import (
     Documents,
     Forwarder,
@@ -17,8 +16,9 @@ from transforms.forwarders import (
     load_on_worker,
     read_documents,
 )
+from transforms.forwarders.secrets import References
+from transforms.forwarders.service import ServiceError, is_remote, read_remote
 from transforms.query import compile_query
-from transforms.secrets import References
 
 _SUFFIXES = (".json", ".jsonl", ".ndjson")
 

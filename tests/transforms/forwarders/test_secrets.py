@@ -12,7 +12,7 @@ import msgspec
 import orjson
 import pytest
 
-from transforms.secrets import REDACTED, References, Scrubber, Secret, SecretError, is_redacted
+from transforms.forwarders.secrets import REDACTED, References, Scrubber, Secret, SecretError, is_redacted
 
 HIDDEN = "correct-horse"
 
