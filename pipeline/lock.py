@@ -21,7 +21,7 @@ from typing import Protocol, Self
 
 import msgspec
 
-from transforms.delivery.storage import LocalStorage, Storage, storage_at
+from transforms.storage import LocalStorage, Storage, storage_at
 
 logger = logging.getLogger(__name__)
 

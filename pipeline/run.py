@@ -25,10 +25,10 @@ from transforms.delivery.container import NotAContainerError
 from transforms.delivery.history import HistoryIndex, index_history, remove_index
 from transforms.delivery.journal import JournalError, close_journals, epoch_ms, new_run_id, recover
 from transforms.delivery.policy import DeliverySettings
-from transforms.delivery.storage import local_path, storage_at
 from transforms.progress import Progress
 from transforms.read import InputError, InputFile, match_files, ranges_of
 from transforms.sessions.state import StateError
+from transforms.storage import local_path, storage_at
 from transforms.write import remove_records
 
 _LOG = logging.getLogger(__name__)

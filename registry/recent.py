@@ -12,7 +12,7 @@ import fastavro
 from schemas.record import timestamp_text
 from transforms.delivery.container import Block, NotAContainerError, Reader, TornError, plain
 from transforms.delivery.journal import DEAD_LETTERS, PART, RECEIPTS
-from transforms.delivery.storage import Storage, storage_at
+from transforms.storage import Storage, storage_at
 
 JsonObject = dict[str, Any]
 

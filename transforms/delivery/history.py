@@ -23,7 +23,7 @@ from transforms.buckets import BUCKETS, bucket_of
 from transforms.delivery.container import Block, Reader, TornError, plain
 from transforms.delivery.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
 from transforms.delivery.model import DEFERRED
-from transforms.delivery.storage import LocalStorage, Storage, storage_at
+from transforms.storage import LocalStorage, Storage, storage_at
 
 logger = logging.getLogger(__name__)
 

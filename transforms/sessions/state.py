@@ -24,10 +24,10 @@ import zstandard
 
 from schemas import Activity, Record
 from transforms.buckets import BUCKETS
-from transforms.delivery.storage import Storage, storage_at
 from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.bucket_blobs import PASS_SIZE, lines_by_user
 from transforms.sessions.derivation import Derivation, StateKey
+from transforms.storage import Storage, storage_at
 
 CURRENT = "current.json"
 PARTS = "parts"

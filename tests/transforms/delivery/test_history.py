@@ -22,7 +22,7 @@ from transforms.delivery.container import Reader
 from transforms.delivery.history import History, HistoryIndex, index_history, read_receipts, remove_index
 from transforms.delivery.journal import Journal
 from transforms.delivery.model import DEFERRED, Settlement
-from transforms.delivery.storage import LocalStorage
+from transforms.storage import LocalStorage
 
 
 def settle(output: Path, *batches: list[Settlement], run: str = "run", start: int = 1_700_000_000_000) -> None:

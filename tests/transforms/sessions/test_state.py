@@ -15,11 +15,11 @@ from schemas import Activity, Record
 from tests.transforms.build import activity, names, response
 from tests.transforms.sessions.test_derivation_oracle import _of_one_user
 from transforms.buckets import bucket_of
-from transforms.delivery.storage import LocalStorage
 from transforms.reading.activity import encode
 from transforms.reading.bucket_blobs import PASS_SIZE, Shards
 from transforms.sessions.derivation import Derivation
 from transforms.sessions.state import CURRENT, PARTS, BucketFold, StateError, StateOptions, commit, read_current
+from transforms.storage import LocalStorage
 
 DAY = 86_400_000
 

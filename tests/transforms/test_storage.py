@@ -20,7 +20,7 @@ from transforms.buckets import bucket_of
 from transforms.delivery import journal as journal_module
 from transforms.delivery.history import History, index_history, remove_index
 from transforms.delivery.journal import Journal, JournalError, recover
-from transforms.delivery.storage import BeamStorage, LocalStorage, Storage, local_path, storage_at
+from transforms.storage import BeamStorage, LocalStorage, Storage, local_path, storage_at
 
 
 def ids(store: Storage, directory: str) -> list[str]:
