@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.options import Job
+from schemas.times import rfc3339
 from transforms.books import Account
-from transforms.clock import rfc3339
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.summary import Summary
 

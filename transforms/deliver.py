@@ -18,9 +18,9 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Record
+from schemas.buckets import BUCKETS, bucket_of
 from schemas.record import decode_record
 from transforms.books import Books, Ledger
-from transforms.buckets import BUCKETS, bucket_of
 from transforms.delivery.aws import StreamLimits
 from transforms.delivery.engine import Deliveries, DeliveriesStoppedError
 from transforms.delivery.history import History, HistoryIndex

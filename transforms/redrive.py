@@ -11,8 +11,8 @@ from apache_beam.typehints.decorators import no_annotations
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import KINDS, DeadLetter, Kind, Record
+from schemas.buckets import BUCKETS
 from schemas.record import decode_record
-from transforms.buckets import BUCKETS
 from transforms.delivery.history import History, HistoryIndex
 from transforms.forwarders import Forwarder
 from transforms.forwarders.source import ForwarderSource

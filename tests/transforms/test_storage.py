@@ -14,9 +14,9 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from moto import mock_aws
 
+from schemas.buckets import bucket_of
 from tests.transforms.delivery.settled import a_record, delivered, given_up
 from tests.transforms.delivery.stores import MemoryStore
-from transforms.buckets import bucket_of
 from transforms.delivery import journal as journal_module
 from transforms.delivery.history import History, index_history, remove_index
 from transforms.delivery.journal import Journal, JournalError, recover

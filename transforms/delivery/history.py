@@ -19,7 +19,7 @@ import fastavro
 import msgspec
 
 from schemas import KINDS, DeadLetter, Kind, avro_schema
-from transforms.buckets import BUCKETS, bucket_of
+from schemas.buckets import BUCKETS, bucket_of
 from transforms.delivery.container import Block, Reader, TornError, plain
 from transforms.delivery.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
 from transforms.delivery.model import DEFERRED

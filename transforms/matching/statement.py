@@ -11,7 +11,7 @@ from uuid import uuid5
 import orjson
 
 from schemas import Record
-from transforms.clock import rfc3339, utc
+from schemas.times import rfc3339, utc
 from transforms.forwarders import Payload
 from transforms.sessions.derivation import NAMESPACE
 

@@ -15,8 +15,8 @@ import msgspec
 import zstandard
 
 from schemas import Activity, Reject
+from schemas.buckets import BUCKETS, bucket_of
 from schemas.reject import CONTENT_LIMIT
-from transforms.buckets import BUCKETS, bucket_of
 from transforms.reading.activity import BOM, ActivityError, decode_admitted
 from transforms.reading.files import Block, Broken
 

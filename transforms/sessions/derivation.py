@@ -15,7 +15,7 @@ import orjson
 
 from schemas import Activity, Kind, Record, SubscoreDefinition, Tag
 from schemas.activity import Number, Response, Scalar
-from transforms.clock import event_time, snapshot_time
+from schemas.times import event_time, snapshot_time
 from transforms.reading.activity import canonical
 from transforms.sessions.scores import exact_sum
 

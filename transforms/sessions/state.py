@@ -23,7 +23,7 @@ import msgspec
 import zstandard
 
 from schemas import Activity, Record
-from transforms.buckets import BUCKETS
+from schemas.buckets import BUCKETS
 from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.bucket_blobs import PASS_SIZE, lines_by_user
 from transforms.sessions.derivation import Derivation, StateKey

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import DeadLetter, avro_schema
+from schemas.buckets import BUCKETS, bucket_of
 from schemas.record import decode_record
 from tests.transforms.delivery.settled import a_record, delivered, given_up, read_parts
-from transforms.buckets import BUCKETS, bucket_of
 from transforms.delivery import history as history_module
 from transforms.delivery.container import Reader
 from transforms.delivery.history import History, HistoryIndex, index_history, read_receipts, remove_index

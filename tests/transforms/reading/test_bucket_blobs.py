@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import Activity, Reject
+from schemas.buckets import BUCKETS, bucket_of
 from schemas.reject import CONTENT_LIMIT
-from transforms.buckets import BUCKETS, bucket_of
 from transforms.reading.activity import ActivityDecoder, canonical
 from transforms.reading.bucket_blobs import ReadCounts, Shards, sort_in, users_of
 from transforms.reading.files import Block, Broken

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import Activity, Record
+from schemas.buckets import bucket_of
 from tests.transforms.build import activity, names, response
 from tests.transforms.sessions.test_derivation_oracle import _of_one_user
-from transforms.buckets import bucket_of
 from transforms.reading.activity import encode
 from transforms.reading.bucket_blobs import PASS_SIZE, Shards
 from transforms.sessions.derivation import Derivation

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from transforms.clock import event_time, rfc3339, snapshot_time, utc
+from schemas.times import event_time, rfc3339, snapshot_time, utc
 
 
 @pytest.mark.parametrize(
