@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.options import Job, UsageError
-from transforms.delivery import aws, http
-from transforms.delivery.aws import StreamLimits
 from transforms.forwarders import Forwarder, KinesisTarget, resolve
 from transforms.forwarders.secrets import References
 from transforms.forwarders.service import is_remote, location_warning
 from transforms.forwarders.source import ForwarderSource, ForwardersUnreadableError, launch_rules, read_forwarders
 from transforms.matching.statement import DEFAULT_HOME_PAGE
+from transforms.sinks import aws_errors as aws
+from transforms.sinks import http
+from transforms.sinks.aws_errors import StreamLimits
 
 _LOG = logging.getLogger(__name__)
 

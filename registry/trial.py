@@ -14,17 +14,18 @@ import msgspec
 from registry.documents import FaultyDocumentError
 from schemas import Record
 from schemas.record import Kind, decode_record, timestamp_text
-from transforms.delivery import aws, http
-from transforms.delivery.aws import StreamLimits
 from transforms.delivery.engine import Deliveries
-from transforms.delivery.firehose import FirehoseSink
-from transforms.delivery.http import AiohttpSink
-from transforms.delivery.kinesis import KinesisSink
-from transforms.delivery.model import BatchSink, Item, Settlement
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Document, Fault, Forwarder, HttpTarget, KinesisTarget, Rules, check_document, resolve
 from transforms.matching.statement import StatementBuilder, encode_payload, query_document
 from transforms.query import Outcome, Query, compile_query
+from transforms.sinks import aws_errors as aws
+from transforms.sinks import http
+from transforms.sinks.aws_errors import StreamLimits
+from transforms.sinks.base import BatchSink, Item, Settlement
+from transforms.sinks.firehose import FirehoseSink
+from transforms.sinks.http import AiohttpSink
+from transforms.sinks.kinesis import KinesisSink
 
 JsonObject = dict[str, Any]
 

@@ -12,7 +12,7 @@ from typing import Self
 
 import msgspec
 
-from transforms.delivery.model import Settlement
+from transforms.sinks.base import Settlement
 
 SEEN_LIMIT = 100
 """How many (organisation, store) pairs are kept: enough to show what was in the input instead of what was asked for."""

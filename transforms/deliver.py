@@ -21,21 +21,21 @@ from schemas import Record
 from schemas.buckets import BUCKETS, bucket_of
 from schemas.record import decode_record
 from transforms.books import Books, Ledger
-from transforms.delivery.aws import StreamLimits
 from transforms.delivery.engine import Deliveries, DeliveriesStoppedError
 from transforms.delivery.history import History, HistoryIndex
-from transforms.delivery.http import AiohttpSink
 from transforms.delivery.journal import Journal, epoch_ms, new_worker_name
-from transforms.delivery.kinesis import partition_key
-from transforms.delivery.model import Item, Outcome, Settlement, Verdict
 from transforms.delivery.outstanding import Outstanding
 from transforms.delivery.policy import DeliverySettings
-from transforms.delivery.sinks import batch_sinks
 from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.forwarders.source import ForwarderSource
 from transforms.match import Match, stored_match
 from transforms.matching.statement import StatementBuilder, encode_payload
 from transforms.progress import Progress
+from transforms.sinks.aws_errors import StreamLimits
+from transforms.sinks.base import Item, Outcome, Settlement, Verdict
+from transforms.sinks.choose import batch_sinks
+from transforms.sinks.http import AiohttpSink
+from transforms.sinks.kinesis import partition_key
 from transforms.summary import Summary
 
 HOPS = "forward_hops"

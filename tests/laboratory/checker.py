@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from transforms.delivery.model import Settlement
+from transforms.sinks.base import Settlement
 
 
 @dataclass

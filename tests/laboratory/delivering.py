@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from tests.laboratory.aws_fake import AMBIGUOUS, Stream
 from tests.laboratory.checker import Findings, check
 from transforms.delivery.engine import Deliveries, LaneCounts
-from transforms.delivery.model import HttpSink, Item, Settlement
 from transforms.delivery.policy import DeliverySettings
-from transforms.delivery.sinks import batch_sinks
 from transforms.forwarders import Forwarder
+from transforms.sinks.base import HttpSink, Item, Settlement
+from transforms.sinks.choose import batch_sinks
 
 FAST = DeliverySettings(max_backoff=0.02, outage_budget=30.0, linger=0.002)
 

@@ -35,13 +35,13 @@ from tests.laboratory.whole_job import (
 from tests.pipeline.conftest import Receiver, Workshop
 from tests.transforms.delivery.making import aws_forwarder, items
 from transforms.delivery.engine import Deliveries, LaneCounts
-from transforms.delivery.http import AiohttpSink
-from transforms.delivery.model import DEFERRED, Item, Settlement
 from transforms.delivery.outstanding import Outstanding
 from transforms.delivery.policy import DeliverySettings
-from transforms.delivery.sinks import batch_sinks
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.forwarders.secrets import Secret
+from transforms.sinks.base import DEFERRED, Item, Settlement
+from transforms.sinks.choose import batch_sinks
+from transforms.sinks.http import AiohttpSink
 
 BAD_DAY: dict[Word, float] = {
     "throttle_some": 0.1,

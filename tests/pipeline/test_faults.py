@@ -34,7 +34,7 @@ from tests.laboratory.whole_job import (
 from tests.pipeline.conftest import Receiver, Workshop
 from tests.transforms.build import activity
 from transforms.books import Account
-from transforms.delivery.model import Settlement
+from transforms.sinks.base import Settlement
 
 
 @pytest.fixture

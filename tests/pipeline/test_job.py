@@ -25,9 +25,9 @@ from tests.laboratory.http_fault_server import Answer, scripted
 from tests.pipeline.conftest import Receiver, Workshop
 from tests.shared import SHARED, needs_shared
 from tests.transforms.build import DOCUMENTED_EVENT, activity, response
-from transforms.delivery.http import AiohttpSink
-from transforms.delivery.model import Item, Outcome
 from transforms.reading.activity import encode
+from transforms.sinks.base import Item, Outcome
+from transforms.sinks.http import AiohttpSink
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPLETED = json.dumps({"statement.verb.id": "http://adlnet.gov/expapi/verbs/completed"})

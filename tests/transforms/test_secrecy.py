@@ -26,10 +26,10 @@ from apache_beam.internal.cloudpickle import cloudpickle
 from tests.laboratory.http_fault_server import Answer, FaultServer, scripted
 from tests.transforms.delivery.sending import LOCAL, item, opened
 from tests.transforms.forwarders.documents import HTTP, KINESIS, changed, rules
-from transforms.delivery.http import AiohttpSink, SinkError, classify, preflight
-from transforms.delivery.signatures import Signer
 from transforms.forwarders import Rules, documents_from, load_forwarders, read_documents, resolve
 from transforms.forwarders.secrets import References, Secret
+from transforms.sinks.http import AiohttpSink, SinkError, classify, preflight
+from transforms.sinks.signatures import Signer
 
 TOKEN = "tok-3f9a1c"
 PASSWORD = "pass-77e0b2"

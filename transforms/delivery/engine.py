@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 import uvloop
 
 from transforms.delivery.lane import Lane
-from transforms.delivery.model import BatchSink, HttpSink, Item, Outcome, Settle, Settlement, Verdict
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.spool import DiskParking, DiskSpool, SpoolDirectory
 from transforms.forwarders import Forwarder, HttpTarget
+from transforms.sinks.base import BatchSink, HttpSink, Item, Outcome, Settle, Settlement, Verdict
 
 _log = logging.getLogger(__name__)
 

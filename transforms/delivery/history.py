@@ -22,7 +22,7 @@ from schemas import KINDS, DeadLetter, Kind, avro_schema
 from schemas.buckets import BUCKETS, bucket_of
 from transforms.delivery.container import Block, Reader, TornError, plain
 from transforms.delivery.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
-from transforms.delivery.model import DEFERRED
+from transforms.sinks.base import DEFERRED
 from transforms.storage import LocalStorage, Storage, storage_at
 
 logger = logging.getLogger(__name__)

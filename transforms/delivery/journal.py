@@ -27,7 +27,7 @@ from schemas import avro_schema
 from schemas.delivery import Payload
 from schemas.record import encode_record
 from transforms.delivery.container import SYNC_SIZE, Reader, TornError, block, header, long_bytes
-from transforms.delivery.model import Settlement
+from transforms.sinks.base import Settlement
 from transforms.storage import LocalStorage, Storage, storage_at
 
 logger = logging.getLogger(__name__)

@@ -23,8 +23,8 @@ from typing import Protocol
 
 import msgspec
 
-from transforms.delivery.model import Item, Outcome, Settlement, Verdict
 from transforms.delivery.policy import Backoff, Breaker, BreakerState, DeliverySettings, Outage, Pace, Random
+from transforms.sinks.base import Item, Outcome, Settlement, Verdict
 
 ITEM_OVERHEAD = 1024
 """Bytes that an item costs in memory beside its payload: the structs, the record and its decoded message."""

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from transforms.delivery.model import DEFERRED, Item, Outcome, Settle, Settlement, Verdict
+from transforms.sinks.base import DEFERRED, Item, Outcome, Settle, Settlement, Verdict
 
 HOLD = 1.0
 """Seconds that a bundle waits for a forwarder that takes nothing, or that still takes when another has all its own."""

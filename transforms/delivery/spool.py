@@ -13,7 +13,7 @@ from typing import IO
 
 import msgspec
 
-from transforms.delivery.model import Item
+from transforms.sinks.base import Item
 
 CHUNK_ITEMS = 256
 CHUNK_BYTES = 1024 * 1024

@@ -1,9 +1,9 @@
 """Forwarders, records and items for the tests of the sending side."""
 
 from schemas import Record
-from transforms.delivery.model import Item
 from transforms.forwarders import Forwarder, HttpTarget, KinesisTarget
 from transforms.forwarders.secrets import Secret
+from transforms.sinks.base import Item
 
 SECRET_KEY = "wJalrXUtnFEMI/do-not-show"
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 
-from transforms.delivery.model import Item
+from transforms.sinks.base import Item
 
 
 class MemorySpool:

@@ -10,10 +10,10 @@ import uvloop
 
 from schemas import Record
 from tests.laboratory.http_fault_server import FaultServer, Script
-from transforms.delivery.http import AiohttpSink
-from transforms.delivery.model import Item, Outcome
 from transforms.forwarders import Forwarder, Rules, load_forwarders, read_documents, resolve
 from transforms.forwarders.secrets import References
+from transforms.sinks.base import Item, Outcome
+from transforms.sinks.http import AiohttpSink
 
 LOCAL = ["127.0.0.0/8"]
 

@@ -8,7 +8,7 @@ import fastavro
 import msgspec
 
 from schemas import DeadLetter, Kind, Receipt, Record
-from transforms.delivery.model import Item, Outcome, Settlement, Verdict
+from transforms.sinks.base import Item, Outcome, Settlement, Verdict
 
 MESSAGES: dict[Kind, dict[str, Any]] = {
     "event": {

@@ -9,8 +9,8 @@ from heapq import heappop, heappush
 from tests.transforms.delivery.making import number_of
 from tests.transforms.delivery.memory import MemoryParking, MemorySpool
 from transforms.delivery.lane import ITEM_OVERHEAD, Lane
-from transforms.delivery.model import Item, Outcome, Settlement, Verdict
 from transforms.delivery.policy import DeliverySettings
+from transforms.sinks.base import Item, Outcome, Settlement, Verdict
 
 DELIVERED = Outcome(Verdict.DELIVERED, status=200)
 FAILED = Outcome(Verdict.RETRY, "http_500", 500, failure=True)

@@ -12,9 +12,9 @@ import pytest
 from tests.laboratory.checker import check
 from tests.transforms.delivery.making import aws_forwarder, http_forwarder, item, items
 from transforms.delivery.engine import Deliveries, DeliveriesStoppedError
-from transforms.delivery.model import BatchSink, HttpSink, Item, Outcome, Settlement, Verdict
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder
+from transforms.sinks.base import BatchSink, HttpSink, Item, Outcome, Settlement, Verdict
 
 DELIVERED = Outcome(Verdict.DELIVERED, status=200)
 FAILED = Outcome(Verdict.RETRY, "http_500", 500, failure=True)

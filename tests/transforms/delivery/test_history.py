@@ -21,7 +21,7 @@ from transforms.delivery import history as history_module
 from transforms.delivery.container import Reader
 from transforms.delivery.history import History, HistoryIndex, index_history, read_receipts, remove_index
 from transforms.delivery.journal import Journal
-from transforms.delivery.model import DEFERRED, Settlement
+from transforms.sinks.base import DEFERRED, Settlement
 from transforms.storage import LocalStorage
 
 

@@ -31,7 +31,7 @@ from transforms.delivery.journal import (
     new_worker_name,
     recover,
 )
-from transforms.delivery.model import Item, Outcome, Settlement, Verdict
+from transforms.sinks.base import Item, Outcome, Settlement, Verdict
 
 # --- the encoder against fastavro
 

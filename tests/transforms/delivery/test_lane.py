@@ -17,8 +17,8 @@ from tests.transforms.delivery.simulation import (
     Simulation,
 )
 from transforms.delivery.lane import ITEM_OVERHEAD, Lane
-from transforms.delivery.model import Outcome, Verdict
 from transforms.delivery.policy import BreakerState, DeliverySettings
+from transforms.sinks.base import Outcome, Verdict
 
 
 def lane(max_retries: int = 3, random=lambda: 1.0, **settings: object) -> Lane:

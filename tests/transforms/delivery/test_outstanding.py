@@ -3,8 +3,8 @@
 import pytest
 
 from tests.transforms.delivery.making import item
-from transforms.delivery.model import Item, Outcome, Settlement, Verdict
 from transforms.delivery.outstanding import HOLD, LIMIT, MANY, Outstanding
+from transforms.sinks.base import Item, Outcome, Settlement, Verdict
 
 SOON = HOLD / 4
 

@@ -121,7 +121,7 @@ def test_every_reference_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_an_unresolved_forwarder_cannot_be_sent_with() -> None:
-    from transforms.delivery.http import AiohttpSink
+    from transforms.sinks.http import AiohttpSink
 
     changes = {"configuration.authType": "token", "configuration.secret": "env:FORWARDER_TOKEN"}
     (forwarder,) = load(changed(HTTP, changes)).forwarders

@@ -6,10 +6,10 @@ import pytest
 from tests.laboratory.aws_fake import AwsFake, Word
 from tests.laboratory.delivering import FAST, deliver, judge
 from tests.transforms.delivery.making import SECRET_KEY, aws_forwarder, item, items
-from transforms.delivery.firehose import FALLBACK, FirehoseSink
-from transforms.delivery.model import Item, Outcome, Verdict
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, KinesisTarget
+from transforms.sinks.base import Item, Outcome, Verdict
+from transforms.sinks.firehose import FALLBACK, FirehoseSink
 
 
 def forwarder(max_retries: int = 10) -> Forwarder:

@@ -33,9 +33,9 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from transforms.delivery.model import Item, Outcome, Verdict
-from transforms.delivery.user_agent import USER_AGENT
 from transforms.forwarders import Forwarder, KinesisTarget
+from transforms.sinks.base import Item, Outcome, Verdict
+from transforms.sinks.user_agent import USER_AGENT
 
 if TYPE_CHECKING:
     from mypy_boto3_firehose.client import FirehoseClient

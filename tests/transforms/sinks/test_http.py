@@ -14,8 +14,8 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from tests.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread, scripted
 from tests.transforms.delivery.sending import LOCAL, item, load, opened, outcomes, run
-from transforms.delivery.http import RESPONSE_KEPT, AiohttpSink, preflight, retry_after
-from transforms.delivery.model import Outcome, Verdict
+from transforms.sinks.base import Outcome, Verdict
+from transforms.sinks.http import RESPONSE_KEPT, AiohttpSink, preflight, retry_after
 
 DELIVERED, RETRY, GIVE_UP = Verdict.DELIVERED, Verdict.RETRY, Verdict.GIVE_UP
 

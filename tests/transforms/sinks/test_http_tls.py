@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.laboratory.http_fault_server import FaultServer
 from tests.transforms.delivery.sending import item, load, opened
-from transforms.delivery.http import AiohttpSink, SinkError
-from transforms.delivery.model import Outcome, Verdict
+from transforms.sinks.base import Outcome, Verdict
+from transforms.sinks.http import AiohttpSink, SinkError
 
 NOT_VALID = Outcome(Verdict.GIVE_UP, "tls", failure=True, opens_breaker=True)
 

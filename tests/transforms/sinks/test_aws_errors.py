@@ -7,11 +7,11 @@ from botocore.exceptions import ClientError
 
 from tests.laboratory.aws_fake import AwsFake
 from tests.transforms.delivery.making import SECRET_KEY, aws_forwarder, http_forwarder, item
-from transforms.delivery import aws
-from transforms.delivery.aws import MIB, StreamLimits, call_outcome, code_word, entry_outcome, preflight
-from transforms.delivery.model import Outcome, Verdict
-from transforms.delivery.sinks import batch_sinks
 from transforms.forwarders import Forwarder, KinesisTarget
+from transforms.sinks import aws_errors as aws
+from transforms.sinks.aws_errors import MIB, StreamLimits, call_outcome, code_word, entry_outcome, preflight
+from transforms.sinks.base import Outcome, Verdict
+from transforms.sinks.choose import batch_sinks
 
 
 def faults_of(*forwarders: Forwarder) -> list[tuple[str, str]]:

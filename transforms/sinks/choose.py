@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from transforms.delivery.aws import StreamLimits
 from transforms.delivery.engine import BatchSinkFactory
-from transforms.delivery.firehose import FirehoseSink
-from transforms.delivery.kinesis import KinesisSink
-from transforms.delivery.model import BatchSink
 from transforms.forwarders import Forwarder, KinesisTarget
+from transforms.sinks.aws_errors import StreamLimits
+from transforms.sinks.base import BatchSink
+from transforms.sinks.firehose import FirehoseSink
+from transforms.sinks.kinesis import KinesisSink
 
 
 def batch_sinks(limits: Mapping[str, StreamLimits] | None = None) -> BatchSinkFactory:

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-from transforms.delivery import aws
-from transforms.delivery.aws_wire import PutRecordBatchAnswer, PutRecordBatchEntry, encode_in_c
-from transforms.delivery.model import Item, Outcome, Verdict
 from transforms.forwarders import KinesisTarget
+from transforms.sinks import aws_errors as aws
+from transforms.sinks.aws_wire import PutRecordBatchAnswer, PutRecordBatchEntry, encode_in_c
+from transforms.sinks.base import Item, Outcome, Verdict
 
 if TYPE_CHECKING:
     from mypy_boto3_firehose.client import FirehoseClient

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from transforms.delivery import aws
-from transforms.delivery.aws_wire import PutRecordsAnswer, PutRecordsEntry, encode_in_c
-from transforms.delivery.model import Item, Outcome, Verdict
 from transforms.forwarders import KinesisTarget
+from transforms.sinks import aws_errors as aws
+from transforms.sinks.aws_wire import PutRecordsAnswer, PutRecordsEntry, encode_in_c
+from transforms.sinks.base import Item, Outcome, Verdict
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis.client import KinesisClient

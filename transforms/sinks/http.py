@@ -31,12 +31,12 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
-from transforms.delivery.addresses import AddressGuard, AddressInfo, AddressRefusedError
-from transforms.delivery.model import Item, Outcome, Verdict
-from transforms.delivery.signatures import Signer
-from transforms.delivery.user_agent import USER_AGENT
 from transforms.forwarders import Fault, Forwarder, HttpTarget
 from transforms.forwarders.secrets import Scrubber
+from transforms.sinks.addresses import AddressGuard, AddressInfo, AddressRefusedError
+from transforms.sinks.base import Item, Outcome, Verdict
+from transforms.sinks.signatures import Signer
+from transforms.sinks.user_agent import USER_AGENT
 
 logger = logging.getLogger(__name__)
 

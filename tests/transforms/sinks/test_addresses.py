@@ -9,8 +9,8 @@ import uvloop
 
 from tests.laboratory.http_fault_server import Answer, FaultServer, scripted
 from tests.transforms.delivery.sending import LOCAL, item, load, opened
-from transforms.delivery.addresses import AddressGuard, AddressRefusedError, parse_networks
-from transforms.delivery.model import Outcome, Verdict
+from transforms.sinks.addresses import AddressGuard, AddressRefusedError, parse_networks
+from transforms.sinks.base import Outcome, Verdict
 
 REFUSED = {
     "this host": ["0.0.0.0", "0.1.2.3", "::", "::0.0.0.2", "::ffff:0.0.0.0"],  # noqa: S104

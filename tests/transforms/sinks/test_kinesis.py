@@ -11,12 +11,12 @@ from tests.laboratory.aws_fake import AwsFake, Word
 from tests.laboratory.delivering import FAST, deliver, judge
 from tests.laboratory.scenarios import resharding
 from tests.transforms.delivery.making import SECRET_KEY, aws_forwarder, item, items
-from transforms.delivery import aws
-from transforms.delivery.aws import StreamLimits
-from transforms.delivery.kinesis import HASHED_KEYS, WATCHED_KEYS, KinesisSink, ShardWatch, partition_key
-from transforms.delivery.model import Item, Outcome, Verdict
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, KinesisTarget
+from transforms.sinks import aws_errors as aws
+from transforms.sinks.aws_errors import StreamLimits
+from transforms.sinks.base import Item, Outcome, Verdict
+from transforms.sinks.kinesis import HASHED_KEYS, WATCHED_KEYS, KinesisSink, ShardWatch, partition_key
 
 
 def target(forwarder: Forwarder) -> KinesisTarget:
@@ -295,7 +295,7 @@ def test_without_the_fast_encoding_the_calls_are_the_same(fake: AwsFake, monkeyp
     stream.stored.clear()
     fake.faults.__post_init__()
     fake.faults.script += ["ok", "throttle_some"]
-    monkeypatch.setattr("transforms.delivery.kinesis.encode_in_c", lambda *_: None)
+    monkeypatch.setattr("transforms.sinks.kinesis.encode_in_c", lambda *_: None)
     assert send(due) + send(due) == fast
     assert [(stored.partition_key, stored.data) for stored in stream.stored] == with_c
 
