@@ -45,10 +45,10 @@ from tests.laboratory.whole_job import Experiment, Figures, activities, aws_docu
 from tests.pipeline.conftest import Workshop
 from tests.transforms.delivery.making import aws_forwarder, item
 from transforms.delivery.engine import Deliveries
-from transforms.delivery.journal import Journal, new_run_id, new_worker_name
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.forwarders.secrets import Secret
+from transforms.receipts.journal import Journal, new_run_id, new_worker_name
 from transforms.sinks.base import Item
 from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http import AiohttpSink

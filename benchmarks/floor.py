@@ -23,11 +23,11 @@ from yarl import URL
 from benchmarks.encoding import encoded
 from benchmarks.workload import Tally
 from schemas import Record
-from transforms.delivery.journal import Journal, new_run_id
 from transforms.forwarders import Forwarder, HttpTarget, KinesisTarget
 from transforms.matching.statement import StatementBuilder, query_document
 from transforms.query import ForwarderIndex
 from transforms.reading.activity import ActivityDecoder, decode_admitted
+from transforms.receipts.journal import Journal, new_run_id
 from transforms.sessions.derivation import Derivation
 from transforms.sinks.aws_wire import PutRecordBatchAnswer, PutRecordsAnswer, encode_in_c
 from transforms.sinks.base import Item, Outcome, Settlement, Verdict

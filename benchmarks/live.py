@@ -26,8 +26,6 @@ from benchmarks.workload import sample_file
 from tests.ports import free_port
 from tests.transforms.delivery.making import record
 from transforms.deliver import DeliverOptions, Sender
-from transforms.delivery.history import HistoryIndex
-from transforms.delivery.journal import new_run_id
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.forwarders.secrets import Secret
@@ -35,6 +33,8 @@ from transforms.match import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.progress import Progress
 from transforms.reading.activity import ActivityDecoder, decode_admitted
+from transforms.receipts.history import HistoryIndex
+from transforms.receipts.journal import new_run_id
 from transforms.sessions.derivation import Derivation
 from transforms.sessions.state import SessionLines, fold_on
 

@@ -20,12 +20,12 @@ from pipeline.preflight import choose_forwarders
 from pipeline.report import FAILED, USAGE, Report
 from pipeline.session_state import SessionState
 from transforms.deliver import DeliverOptions
-from transforms.delivery.container import NotAContainerError
-from transforms.delivery.history import HistoryIndex, index_history, remove_index
-from transforms.delivery.journal import JournalError, close_journals, epoch_ms, new_run_id, recover
 from transforms.delivery.policy import DeliverySettings
 from transforms.progress import Progress
 from transforms.read import InputError, InputFile, match_files, ranges_of
+from transforms.receipts.avro_container import NotAContainerError
+from transforms.receipts.history import HistoryIndex, index_history, remove_index
+from transforms.receipts.journal import JournalError, close_journals, epoch_ms, new_run_id, recover
 from transforms.sessions.state import StateError
 from transforms.sinks.aws_errors import StreamLimits
 from transforms.storage import local_path, storage_at

@@ -10,8 +10,8 @@ from typing import Any, Final
 import fastavro
 
 from schemas.record import timestamp_text
-from transforms.delivery.container import Block, NotAContainerError, Reader, TornError, plain
-from transforms.delivery.journal import DEAD_LETTERS, PART, RECEIPTS
+from transforms.receipts.avro_container import Block, NotAContainerError, Reader, TornError, plain
+from transforms.receipts.journal import DEAD_LETTERS, PART, RECEIPTS
 from transforms.storage import Storage, storage_at
 
 JsonObject = dict[str, Any]

@@ -22,8 +22,6 @@ from schemas.buckets import BUCKETS, bucket_of
 from schemas.record import decode_record
 from transforms.books import Books, Ledger
 from transforms.delivery.engine import Deliveries, DeliveriesStoppedError
-from transforms.delivery.history import History, HistoryIndex
-from transforms.delivery.journal import Journal, epoch_ms, new_worker_name
 from transforms.delivery.outstanding import Outstanding
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, KinesisTarget
@@ -31,6 +29,8 @@ from transforms.forwarders.source import ForwarderSource
 from transforms.match import Match, stored_match
 from transforms.matching.statement import StatementBuilder, encode_payload
 from transforms.progress import Progress
+from transforms.receipts.history import History, HistoryIndex
+from transforms.receipts.journal import Journal, epoch_ms, new_worker_name
 from transforms.sinks.aws_errors import StreamLimits
 from transforms.sinks.base import Item, Outcome, Settlement, Verdict
 from transforms.sinks.choose import batch_sinks

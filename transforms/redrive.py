@@ -13,13 +13,13 @@ from apache_beam.utils.windowed_value import WindowedValue
 from schemas import KINDS, DeadLetter, Kind, Record
 from schemas.buckets import BUCKETS
 from schemas.record import decode_record
-from transforms.delivery.history import History, HistoryIndex
 from transforms.forwarders import Forwarder
 from transforms.forwarders.source import ForwarderSource
 from transforms.match import Match, stored_match
 from transforms.matching.statement import StatementBuilder, query_document
 from transforms.progress import Progress
 from transforms.query import Outcome, compile_query
+from transforms.receipts.history import History, HistoryIndex
 from transforms.summary import Summary
 
 _BLOCK = 512

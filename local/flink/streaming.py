@@ -30,9 +30,9 @@ from local.process import GRACE, ROOT, Stopped, run_child, signals_as_exceptions
 from local.receiver import Attempt, FaultPlan, Receiver
 from local.stack import stack
 from schemas import Activity, Record
-from transforms.delivery.history import History, index_history
-from transforms.delivery.journal import recover
 from transforms.reading.activity import ActivityDecoder, encode
+from transforms.receipts.history import History, index_history
+from transforms.receipts.journal import recover
 from transforms.sessions.derivation import Derivation
 
 PATH = "/records"

@@ -17,10 +17,10 @@ from pipeline.preflight import choose_forwarders
 from tests.pipeline.conftest import Workshop
 from tests.transforms.build import activity
 from transforms.deliver import DeliverOptions
-from transforms.delivery.history import HistoryIndex
 from transforms.delivery.policy import DeliverySettings
 from transforms.progress import Progress
 from transforms.read import match_files
+from transforms.receipts.history import HistoryIndex
 
 SECRETS = ("hunter2-password", "hunter2-token", "hunter2-header", "hunter2-query", "hunter2-aws")
 

@@ -17,9 +17,9 @@ from moto import mock_aws
 from schemas.buckets import bucket_of
 from tests.transforms.delivery.settled import a_record, delivered, given_up
 from tests.transforms.delivery.stores import MemoryStore
-from transforms.delivery import journal as journal_module
-from transforms.delivery.history import History, index_history, remove_index
-from transforms.delivery.journal import Journal, JournalError, recover
+from transforms.receipts import journal as journal_module
+from transforms.receipts.history import History, index_history, remove_index
+from transforms.receipts.journal import Journal, JournalError, recover
 from transforms.storage import BeamStorage, LocalStorage, Storage, local_path, storage_at
 
 

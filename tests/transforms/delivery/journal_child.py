@@ -7,7 +7,7 @@ import os
 import sys
 
 from tests.transforms.delivery.settled import delivered, given_up
-from transforms.delivery.journal import Journal
+from transforms.receipts.journal import Journal
 
 
 def main(output: str, worker: str) -> None:

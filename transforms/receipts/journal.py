@@ -26,7 +26,7 @@ from typing import Protocol, get_args
 from schemas import avro_schema
 from schemas.delivery import Payload
 from schemas.record import encode_record
-from transforms.delivery.container import SYNC_SIZE, Reader, TornError, block, header, long_bytes
+from transforms.receipts.avro_container import SYNC_SIZE, Reader, TornError, block, header, long_bytes
 from transforms.sinks.base import Settlement
 from transforms.storage import LocalStorage, Storage, storage_at
 

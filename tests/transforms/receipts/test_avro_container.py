@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.delivery.container import Block, NotAContainerError, Reader, TornError, block, header, long_bytes
+from transforms.receipts.avro_container import Block, NotAContainerError, Reader, TornError, block, header, long_bytes
 
 SCHEMA = {"type": "record", "name": "R", "fields": [{"name": "n", "type": "long"}]}
 SYNC = b"0123456789abcdef"

@@ -17,10 +17,10 @@ from schemas import DeadLetter, avro_schema
 from schemas.buckets import BUCKETS, bucket_of
 from schemas.record import decode_record
 from tests.transforms.delivery.settled import a_record, delivered, given_up, read_parts
-from transforms.delivery import history as history_module
-from transforms.delivery.container import Reader
-from transforms.delivery.history import History, HistoryIndex, index_history, read_receipts, remove_index
-from transforms.delivery.journal import Journal
+from transforms.receipts import history as history_module
+from transforms.receipts.avro_container import Reader
+from transforms.receipts.history import History, HistoryIndex, index_history, read_receipts, remove_index
+from transforms.receipts.journal import Journal
 from transforms.sinks.base import DEFERRED, Settlement
 from transforms.storage import LocalStorage
 

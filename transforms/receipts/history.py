@@ -20,8 +20,8 @@ import msgspec
 
 from schemas import KINDS, DeadLetter, Kind, avro_schema
 from schemas.buckets import BUCKETS, bucket_of
-from transforms.delivery.container import Block, Reader, TornError, plain
-from transforms.delivery.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
+from transforms.receipts.avro_container import Block, Reader, TornError, plain
+from transforms.receipts.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
 from transforms.sinks.base import DEFERRED
 from transforms.storage import LocalStorage, Storage, storage_at
 

@@ -21,8 +21,8 @@ from schemas import DeadLetter, Receipt, avro_schema
 from schemas.delivery import Payload
 from schemas.record import encode_record
 from tests.transforms.delivery.settled import a_record, as_typed, delivered, given_up, read_part, read_parts
-from transforms.delivery import journal as journal_module
-from transforms.delivery.journal import (
+from transforms.receipts import journal as journal_module
+from transforms.receipts.journal import (
     Encoder,
     Journal,
     JournalError,

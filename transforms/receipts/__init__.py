@@ -1,0 +1,1 @@
+"""What was settled, durably: receipts and dead letters, written and read back. Nothing here imports Beam."""
