@@ -19,13 +19,13 @@ from pipeline.options import parse
 from pipeline.preflight import choose_forwarders
 from pipeline.run import main
 from schemas import Record
+from transforms.accounting.summary import Summary, total
 from transforms.derive import DeriveRecords, DeriveSettings
 from transforms.forwarders.source import ForwarderSource
 from transforms.match import Match, MatchForwarders
 from transforms.matching.statement import StatementBuilder
 from transforms.read import ReadActivity, match_files
 from transforms.reading.bucket_blobs import ReadCounts
-from transforms.summary import Summary, total
 
 Stage = Literal["derive", "encode"]
 

@@ -19,8 +19,8 @@ from pipeline.graph import Plan, build
 from pipeline.options import FLINK_RUNNERS, Job
 from pipeline.report import State
 from pipeline.terminal import ProgressLine
-from transforms.progress import Progress
-from transforms.summary import Summary
+from transforms.accounting.progress import Progress
+from transforms.accounting.summary import Summary
 from transforms.write import read_summary
 
 _LOG = logging.getLogger(__name__)

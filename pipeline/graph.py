@@ -6,6 +6,8 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
 from pipeline.options import Job
+from transforms.accounting.progress import Progress
+from transforms.accounting.summary import Summary, total
 from transforms.deliver import DeliverMatches, DeliverOptions
 from transforms.derive import DeriveRecords, DeriveSettings
 from transforms.forwarders.source import ForwarderSource
@@ -14,12 +16,10 @@ from transforms.live import DeriveArriving, count_settled
 from transforms.match import Match, MatchForwarders
 from transforms.matching.statement import StatementBuilder
 from transforms.preview import CountMatches, ExplainRecord
-from transforms.progress import Progress
 from transforms.read import InputFile, ReadActivity
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.redrive import ReadDeadLetters
 from transforms.sessions.state import StateOptions
-from transforms.summary import Summary, total
 from transforms.write import WriteArrivingRejects, WriteRecords, WriteRejects, WriteSummary
 
 

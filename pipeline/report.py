@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pipeline.options import Job
 from schemas.times import rfc3339
-from transforms.books import Account
+from transforms.accounting.accounts import Account
+from transforms.accounting.summary import Summary
 from transforms.forwarders import Forwarder, HttpTarget
-from transforms.summary import Summary
 
 State = Literal["done", "stopped", "failed", "too_many_rejects"]
 

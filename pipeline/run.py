@@ -19,9 +19,9 @@ from pipeline.options import Job, UsageError, parse
 from pipeline.preflight import choose_forwarders
 from pipeline.report import FAILED, USAGE, Report
 from pipeline.session_state import SessionState
+from transforms.accounting.progress import Progress
 from transforms.deliver import DeliverOptions
 from transforms.delivery.policy import DeliverySettings
-from transforms.progress import Progress
 from transforms.read import InputError, InputFile, match_files, ranges_of
 from transforms.receipts.avro_container import NotAContainerError
 from transforms.receipts.history import HistoryIndex, index_history, remove_index

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from transforms.accounting.summary import Summary
 from transforms.read import InputFile
 from transforms.sessions.state import Current, SeenFile, StateOptions, commit, read_current
-from transforms.summary import Summary
 
 _LOG = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import threading
 import time
 from types import TracebackType
 
-from transforms.progress import Progress
+from transforms.accounting.progress import Progress
 
 _LOG = logging.getLogger(__name__)
 _TERMINAL_INTERVAL = 0.5

@@ -20,7 +20,9 @@ from apache_beam.utils.windowed_value import WindowedValue
 from schemas import Record
 from schemas.buckets import BUCKETS, bucket_of
 from schemas.record import decode_record
-from transforms.books import Books, Ledger
+from transforms.accounting.accounts import Books, Ledger
+from transforms.accounting.progress import Progress
+from transforms.accounting.summary import Summary
 from transforms.delivery.engine import Deliveries, DeliveriesStoppedError
 from transforms.delivery.outstanding import Outstanding
 from transforms.delivery.policy import DeliverySettings
@@ -28,7 +30,6 @@ from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.forwarders.source import ForwarderSource
 from transforms.match import Match, stored_match
 from transforms.matching.statement import StatementBuilder, encode_payload
-from transforms.progress import Progress
 from transforms.receipts.history import History, HistoryIndex
 from transforms.receipts.journal import Journal, epoch_ms, new_worker_name
 from transforms.sinks.aws_errors import StreamLimits
@@ -36,7 +37,6 @@ from transforms.sinks.base import Item, Outcome, Settlement, Verdict
 from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http import AiohttpSink
 from transforms.sinks.kinesis import partition_key
-from transforms.summary import Summary
 
 HOPS = "forward_hops"
 """The metadata key under which a record says how many forwarders it has been through (X-Forward-Hops)."""

@@ -15,13 +15,13 @@ from apache_beam.typehints.decorators import no_annotations
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import KINDS, Activity, Kind, Record
+from transforms.accounting.progress import Progress
+from transforms.accounting.summary import Summary
 from transforms.memory import keep_live_objects_out_of_the_garbage_collector
-from transforms.progress import Progress
 from transforms.reading.bucket_blobs import users_of
 from transforms.reading.xapi import resolve_session
 from transforms.sessions.derivation import Derivation, DurationUnit, Session
 from transforms.sessions.state import BucketFold, StateOptions
-from transforms.summary import Summary
 
 _LOG = logging.getLogger(__name__)
 _BLOCK = 512

@@ -14,10 +14,10 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec
 from apache_beam.utils.timestamp import Duration, Timestamp
 
 from schemas import KINDS, Kind, Record
+from transforms.accounting.summary import Summary
 from transforms.reading.xapi import resolve_session
 from transforms.sessions.derivation import Derivation, DurationUnit
 from transforms.sessions.state import SessionLines, alive, fold_on
-from transforms.summary import Summary
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[SessionLines]).decode

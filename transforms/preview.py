@@ -9,12 +9,12 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Record
+from transforms.accounting.summary import Sample, Summary
 from transforms.forwarders import Forwarder
 from transforms.forwarders.source import ForwarderSource
 from transforms.match import Match
 from transforms.matching.statement import StatementBuilder, encode_payload, query_document
 from transforms.query import compile_query
-from transforms.summary import Sample, Summary
 
 
 @dataclass(eq=False)

@@ -13,14 +13,14 @@ from apache_beam.utils.windowed_value import WindowedValue
 from schemas import KINDS, DeadLetter, Kind, Record
 from schemas.buckets import BUCKETS
 from schemas.record import decode_record
+from transforms.accounting.progress import Progress
+from transforms.accounting.summary import Summary
 from transforms.forwarders import Forwarder
 from transforms.forwarders.source import ForwarderSource
 from transforms.match import Match, stored_match
 from transforms.matching.statement import StatementBuilder, query_document
-from transforms.progress import Progress
 from transforms.query import Outcome, compile_query
 from transforms.receipts.history import History, HistoryIndex
-from transforms.summary import Summary
 
 _BLOCK = 512
 _SUMMARY = "summary"

@@ -20,8 +20,8 @@ from apache_beam.pvalue import PCollection
 from schemas import KINDS, Kind, Record, Reject, avro_schema
 from schemas.arrow import arrow_schema
 from schemas.record import encode_record, parquet_row, record_row
+from transforms.accounting.summary import Summary
 from transforms.storage import storage_at
-from transforms.summary import Summary
 
 RecordFormat = Literal["jsonl", "avro", "parquet"]
 

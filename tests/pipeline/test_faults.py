@@ -33,7 +33,7 @@ from tests.laboratory.whole_job import (
 )
 from tests.pipeline.conftest import Receiver, Workshop
 from tests.transforms.build import activity
-from transforms.books import Account
+from transforms.accounting.accounts import Account
 from transforms.sinks.base import Settlement
 
 

@@ -16,9 +16,9 @@ from pipeline.options import Job, parse
 from pipeline.preflight import choose_forwarders
 from tests.pipeline.conftest import Workshop
 from tests.transforms.build import activity
+from transforms.accounting.progress import Progress
 from transforms.deliver import DeliverOptions
 from transforms.delivery.policy import DeliverySettings
-from transforms.progress import Progress
 from transforms.read import match_files
 from transforms.receipts.history import HistoryIndex
 

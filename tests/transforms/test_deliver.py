@@ -12,15 +12,15 @@ from schemas import Record
 from tests.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread
 from tests.pipeline.conftest import Workshop
 from tests.transforms.delivery import making
+from transforms.accounting.progress import Progress
+from transforms.accounting.summary import Summary
 from transforms.deliver import DeliverOptions, Sender
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders.secrets import References
 from transforms.forwarders.source import launch_rules, read_forwarders
 from transforms.match import Match
 from transforms.matching.statement import StatementBuilder
-from transforms.progress import Progress
 from transforms.receipts.history import History, HistoryIndex, index_history
-from transforms.summary import Summary
 
 USERS = ("ann", "bob")
 NAMES = ("fine", "down")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.transforms.delivery.settled import delivered, given_up
-from transforms.books import SEEN_LIMIT, Account, Books, Latencies, Ledger, merge_books
+from transforms.accounting.accounts import SEEN_LIMIT, Account, Books, Latencies, Ledger, merge_books
 
 COUNT = st.integers(0, 5)
 NAME = st.sampled_from(["a", "b", "c"])

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from schemas import Record
-from transforms.books import Books
+from transforms.accounting.accounts import Books
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.sessions.derivation import Counts
 

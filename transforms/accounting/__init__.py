@@ -1,0 +1,1 @@
+"""What a run counted. Nothing here imports Beam."""
