@@ -3,7 +3,7 @@
 import pytest
 
 from tests.transforms.delivery.making import item
-from transforms.delivery.outstanding import HOLD, LIMIT, MANY, Outstanding
+from transforms.delivery.deferral import HOLD, LIMIT, MANY, Outstanding
 from transforms.sinks.base import Item, Outcome, Settlement, Verdict
 
 SOON = HOLD / 4
