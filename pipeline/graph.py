@@ -10,13 +10,13 @@ from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary, total
 from transforms.deliver import DeliverMatches, DeliverOptions
 from transforms.derive import DeriveRecords, DeriveSettings
+from transforms.derive_streaming import DeriveArriving, count_settled
 from transforms.forwarders.source import ForwarderSource
-from transforms.kinesis_source import AdmitArriving, KinesisInput, ReadKinesis
-from transforms.live import DeriveArriving, count_settled
 from transforms.match import Match, MatchForwarders
 from transforms.matching.statement import StatementBuilder
 from transforms.preview import CountMatches, ExplainRecord
 from transforms.read import InputFile, ReadActivity
+from transforms.read_kinesis import AdmitArriving, KinesisInput, ReadKinesis
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.redrive import ReadDeadLetters
 from transforms.sessions.state import StateOptions

@@ -14,8 +14,8 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from schemas import KINDS, Kind
 from transforms.forwarders.service import location_problem
-from transforms.kinesis_source import SCHEME, KinesisInput, KinesisUrlError
 from transforms.matching.statement import DEFAULT_HOME_PAGE, is_absolute_iri
+from transforms.read_kinesis import SCHEME, KinesisInput, KinesisUrlError
 from transforms.sessions.derivation import DurationUnit
 
 Replay = Literal["new", "all"]

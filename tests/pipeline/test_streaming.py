@@ -236,7 +236,7 @@ def test_the_streaming_graph_holds_no_secret_and_no_step_waits_for_a_clock(
     graph = built(parse(arguments), tmp_path)
 
     contents = b"\0".join([graph.SerializeToString(), *dofns(graph)])
-    assert b"transforms.kinesis_source" in contents, "the search finds what is there"
+    assert b"transforms.read_kinesis" in contents, "the search finds what is there"
     for secret in (*SECRETS, "hunter2-environment"):
         assert secret.encode() not in contents
     steps = [transform.spec for transform in graph.components.transforms.values()]

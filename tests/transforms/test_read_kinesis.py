@@ -10,7 +10,7 @@ from apache_beam.testing import test_pipeline, util
 
 from schemas import Reject, avro_schema
 from tests.transforms.build import activity
-from transforms.kinesis_source import AdmitArriving, KinesisInput, KinesisUrlError
+from transforms.read_kinesis import AdmitArriving, KinesisInput, KinesisUrlError
 from transforms.reading.activity import encode
 
 

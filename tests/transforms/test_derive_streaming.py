@@ -12,7 +12,7 @@ from apache_beam.transforms.window import TimestampedValue
 from pipeline.sample import main as sample
 from schemas import Activity, Record
 from tests.transforms.build import activity
-from transforms.live import FoldArriving
+from transforms.derive_streaming import FoldArriving
 from transforms.reading.activity import ActivityDecoder, encode
 from transforms.sessions.derivation import Derivation
 
