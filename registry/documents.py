@@ -9,7 +9,7 @@ from typing import Any, Final
 from registry.access import Client, Reach
 from transforms.forwarders import Document, Fault, Rules, check_document
 from transforms.forwarders.documents import loads_strictly
-from transforms.query.extended import parse_date
+from transforms.query.extended_json import parse_date
 
 JsonObject = dict[str, Any]
 

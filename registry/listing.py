@@ -18,9 +18,9 @@ from typing import Any, Final
 from registry.store import Snapshot, Stored
 from transforms.forwarders.documents import loads_strictly
 from transforms.query import QueryError, compile_query, from_extended_json
-from transforms.query.extended import parse_date
+from transforms.query.extended_json import parse_date
+from transforms.query.paths import expand
 from transforms.query.values import NUMBER_TYPE, as_utc, canonical_type, compare_any, is_nan
-from transforms.query.walk import expand
 
 JsonObject = dict[str, Any]
 

@@ -31,7 +31,7 @@ from registry.credentials import StoredClient
 from registry.documents import FaultyDocumentError, rfc3339
 from registry.store import Change, Draft, IdTakenError, NoSuchDocumentError, Snapshot, Stored, StoreError
 from transforms.forwarders import Fault
-from transforms.query.extended import parse_date
+from transforms.query.extended_json import parse_date
 
 JsonObject = dict[str, Any]
 T = TypeVar("T")

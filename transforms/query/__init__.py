@@ -2,7 +2,7 @@
 
 from transforms.query.errors import QueryError
 from transforms.query.explain import Explanation, Outcome
-from transforms.query.extended import from_extended_json
+from transforms.query.extended_json import from_extended_json
 from transforms.query.index import ForwarderIndex, Matching
 from transforms.query.query import Query, compile_query
 from transforms.query.values import ObjectId, Regex

@@ -35,8 +35,8 @@ from transforms.query.nodes import (
     Type,
     takes_whole_arrays,
 )
+from transforms.query.paths import Walker
 from transforms.query.values import MISSING, ObjectId, is_nan
-from transforms.query.walk import Walker
 
 # Beyond this many fields and path components an expression is cut into several functions: CPython's parser
 # stops at about 100 nested parentheses, and compile time grows faster than the source.

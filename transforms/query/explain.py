@@ -23,9 +23,9 @@ from transforms.query.nodes import (
     Test,
     takes_whole_arrays,
 )
+from transforms.query.paths import expand
 from transforms.query.regex import Search
 from transforms.query.values import MISSING, show
-from transforms.query.walk import expand
 
 # A search that hit its limit this often on one document is not run on it again: a hostile pattern must not
 # cost a limit for every element of an array. Not once, since another element may match surely.

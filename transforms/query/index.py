@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from transforms.query.access import Alternative, alternatives, necessary_fields
+from transforms.query.conditions import Alternative, alternatives, necessary_fields
 from transforms.query.errors import QueryError
 from transforms.query.lookups import Entry, Lookup, build
 from transforms.query.query import Query, compile_query

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from transforms.query.access import Alternative, comparable, key_of, needs_element
+from transforms.query.conditions import Alternative, comparable, key_of, needs_element
 from transforms.query.errors import UndecidedError
 from transforms.query.nodes import Field, Found, Order, Path
+from transforms.query.paths import expand
 from transforms.query.query import Query
 from transforms.query.regex import Search, required_prefix
 from transforms.query.values import MISSING
-from transforms.query.walk import expand
 
 G = TypeVar("G")
 Document = Mapping[str, Any]

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Final, NoReturn
 
 from transforms.query.errors import QueryError
-from transforms.query.extended import ExtendedJsonError, is_wrapper, parse_date, read_wrapper
+from transforms.query.extended_json import ExtendedJsonError, is_wrapper, parse_date, read_wrapper
 from transforms.query.nodes import (
     And,
     Bits,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from transforms.query import ForwarderIndex, Matching, QueryError, compile_query
-from transforms.query.access import MAX_ALTERNATIVES, alternatives
+from transforms.query.conditions import MAX_ALTERNATIVES, alternatives
 from transforms.query.parse import parse_query
 
 

@@ -22,8 +22,8 @@ from transforms.query.nodes import (
     Path,
     Test,
 )
+from transforms.query.paths import as_index
 from transforms.query.values import ObjectId, as_utc, is_nan
-from transforms.query.walk import as_index
 
 Alternative = dict[Path, Any]
 
