@@ -24,8 +24,8 @@ from registry.access import ALL, Client
 from registry.credentials import StoredClient, hash_secret, new_secret
 from registry.keyring import KEYS, Keyring, new_key, read_keyring
 from registry.rest import PATH
-from registry.sqlite_store import SqliteStore
-from registry.store import seal
+from registry.stores.base import seal
+from registry.stores.sqlite import SqliteStore
 
 BOUND_MS = 20.0
 CONTROL = "control: GET /page.css"

@@ -14,9 +14,9 @@ from registry import connection, pages, rest
 from registry.documents import FaultyDocumentError, UnreadableBodyError
 from registry.keyring import KeyringError
 from registry.listing import ParameterError
+from registry.sample_delivery import BusyError
 from registry.service import ChangedError, ForbiddenError
-from registry.store import IdTakenError, NoSuchDocumentError, StoreError
-from registry.trial import BusyError
+from registry.stores.base import IdTakenError, NoSuchDocumentError, StoreError
 from registry.web import Answer, Asked, Registry, faults_of
 
 _LOG = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ import uvicorn
 from registry.access import SCOPES, Client
 from registry.app import build
 from registry.credentials import StoredClient, hash_secret, new_client_key, new_secret
+from registry.deliveries import RecentDeliveries
 from registry.keyring import KEY_FILE, KEYS, KeyringError, new_key, read_keyring
-from registry.recent import RecentDeliveries
+from registry.sample_delivery import Matcher, Trials
 from registry.service import Service
-from registry.store import StoreError, open_store, reseal
-from registry.trial import Matcher, Trials
+from registry.stores.base import StoreError, open_store, reseal
 from registry.web import Registry
 from transforms.forwarders import Rules
 from transforms.forwarders.secrets import DEFAULT_ENV_PREFIX, References

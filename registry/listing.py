@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from registry.store import Snapshot, Stored
+from registry.stores.base import Snapshot, Stored
 from transforms.forwarders.documents import loads_strictly
 from transforms.query import QueryError, compile_query, from_extended_json
 from transforms.query.extended_json import parse_date

@@ -5,13 +5,13 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
-from registry import trial
+from registry import sample_delivery as trial
+from registry.deliveries import KEPT
 from registry.documents import read_object
 from registry.listing import MOST, USUAL, listed, read_selection
-from registry.recent import KEPT
+from registry.sample_delivery import RecordError
 from registry.service import ForbiddenError
-from registry.store import Stored
-from registry.trial import RecordError
+from registry.stores.base import Stored
 from registry.web import (
     VERSION_HEADER,
     Answer,

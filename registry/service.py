@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from registry import hidden
+from registry import redaction as hidden
 from registry.access import Client, Reach
 from registry.documents import FaultyDocumentError, created, is_sent_elsewhere, judge, merged
 from registry.keyring import Keyring
-from registry.store import Draft, NoSuchDocumentError, Snapshot, Store, Stored, seal, whole
+from registry.stores.base import Draft, NoSuchDocumentError, Snapshot, Store, Stored, seal, whole
 from transforms.forwarders import Fault, Rules
 
 JsonObject = dict[str, Any]

@@ -10,10 +10,10 @@ from fastapi import Depends, HTTPException, Query, Request, Response
 
 from registry.access import Client
 from registry.credentials import LoginLimit, authenticate
-from registry.recent import RecentDeliveries
+from registry.deliveries import RecentDeliveries
+from registry.sample_delivery import Matcher, Trials
 from registry.service import ForbiddenError, Service
-from registry.store import Stored
-from registry.trial import Matcher, Trials
+from registry.stores.base import Stored
 from transforms.forwarders import Fault
 
 JsonObject = dict[str, Any]

@@ -12,13 +12,13 @@ from fastapi.testclient import TestClient
 from registry.access import ALL, DELIVER, EDIT_ALL, Client
 from registry.app import build
 from registry.credentials import StoredClient, hash_secret, new_secret
+from registry.deliveries import RecentDeliveries
 from registry.keyring import Keyring
-from registry.recent import RecentDeliveries
 from registry.rest import PATH
+from registry.sample_delivery import Matcher, Trials
 from registry.service import Service
-from registry.sqlite_store import SqliteStore
-from registry.store import Store
-from registry.trial import Matcher, Trials
+from registry.stores.base import Store
+from registry.stores.sqlite import SqliteStore
 from registry.web import Registry
 from tests.registry.stores import is_atomic, mongo_server, mongo_stores
 from transforms.forwarders import Rules

@@ -10,8 +10,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from registry.mongo_store import mongo_store
-from registry.store import Store
+from registry.stores.base import Store
+from registry.stores.mongo import mongo_store
 from tests.ports import free_port
 
 FERRETDB = Path(os.environ.get("FERRETDB", Path(__file__).resolve().parents[2] / ".ferretdb" / "ferretdb"))

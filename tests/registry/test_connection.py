@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from registry.connection import PATH as CONNECTION
 from registry.listing import filtered, ordered, page, read_order
 from registry.rest import PATH
-from registry.store import Stored
+from registry.stores.base import Stored
 from tests.registry.conftest import create
 from transforms.query.values import compare_any
 

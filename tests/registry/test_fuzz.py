@@ -14,7 +14,7 @@ from schemathesis.generation import GenerationMode
 
 from registry.access import ALL, DELIVER
 from registry.app import build
-from registry.sqlite_store import SqliteStore
+from registry.stores.sqlite import SqliteStore
 from tests.registry.conftest import House, create, house_on
 
 

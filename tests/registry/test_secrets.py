@@ -12,7 +12,7 @@ from registry.access import ALL, DELIVER, VIEW_ALL
 from registry.connection import PATH as CONNECTION
 from registry.keyring import Keyring, KeyringError, new_key, read_keyring
 from registry.rest import PATH
-from registry.store import everything, reseal
+from registry.stores.base import everything, reseal
 from tests.registry.conftest import KEY, House, create, forwarder
 from transforms.forwarders.secrets import REDACTED
 

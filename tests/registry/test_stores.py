@@ -21,10 +21,8 @@ from pymongo.collection import Collection
 from registry.access import ALL, DELIVER, Client
 from registry.credentials import StoredClient
 from registry.keyring import Keyring
-from registry.mongo_store import mongo_store
 from registry.rest import PATH
-from registry.sqlite_store import SqliteStore
-from registry.store import (
+from registry.stores.base import (
     Draft,
     IdTakenError,
     NoSuchDocumentError,
@@ -36,6 +34,8 @@ from registry.store import (
     seal,
     whole,
 )
+from registry.stores.mongo import mongo_store
+from registry.stores.sqlite import SqliteStore
 from tests.registry.conftest import KEY, ORGANISATION, create, house_on
 from transforms.forwarders.service import read_remote
 
@@ -247,8 +247,8 @@ def test_of_two_editors_with_if_match_one_wins_each_round(open_shared: OpenStore
 
 WRITER = """
 import sys
-from registry.sqlite_store import SqliteStore
-from registry.store import Draft
+from registry.stores.sqlite import SqliteStore
+from registry.stores.base import Draft
 store = SqliteStore(sys.argv[1])
 for number in range(60):
     store.update("a", lambda stored: Draft({**stored.content, "count": stored.content["count"] + 1}), "key")

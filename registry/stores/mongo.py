@@ -25,11 +25,11 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, InvalidURI, PyMongoError, WriteError
 from pymongo.uri_parser import parse_uri
 
-from registry import hidden
+from registry import redaction as hidden
 from registry.access import Client
 from registry.credentials import StoredClient
 from registry.documents import FaultyDocumentError, rfc3339
-from registry.store import Change, Draft, IdTakenError, NoSuchDocumentError, Snapshot, Stored, StoreError
+from registry.stores.base import Change, Draft, IdTakenError, NoSuchDocumentError, Snapshot, Stored, StoreError
 from transforms.forwarders import Fault
 from transforms.query.extended_json import parse_date
 

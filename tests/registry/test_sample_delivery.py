@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from registry.access import EDIT_ALL, VIEW_ALL
 from registry.rest import PATH
-from registry.trial import AT_ONCE, sample_record
+from registry.sample_delivery import AT_ONCE, sample_record
 from schemas.record import encode_record
 from tests.laboratory.http_fault_server import Answer, scripted
 from tests.pipeline.conftest import Receiver, Workshop, aws, moto, receiver, workshop

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from registry.access import Client
 from registry.credentials import StoredClient
-from registry.store import Change, Draft, IdTakenError, NoSuchDocumentError, Snapshot, Stored, StoreError
+from registry.stores.base import Change, Draft, IdTakenError, NoSuchDocumentError, Snapshot, Stored, StoreError
 
 # One entry for each version of the file; never change one that was released. `PRAGMA user_version` is how many ran.
 _MIGRATIONS: Final = (

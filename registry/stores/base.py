@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from registry import hidden
+from registry import redaction as hidden
 from registry.credentials import StoredClient
 from registry.keyring import Keyring
 
@@ -106,11 +106,11 @@ def open_store(url: str, environment: Mapping[str, str] | None = None) -> Store:
     Makes a SQLite file that is not there, and brings an older one to the present form. Raises StoreError.
     """
     if url.startswith("sqlite:///"):
-        from registry.sqlite_store import SqliteStore
+        from registry.stores.sqlite import SqliteStore
 
         return SqliteStore(url.removeprefix("sqlite:///"))
     if url.startswith(("mongodb://", "mongodb+srv://")):
-        from registry.mongo_store import mongo_store
+        from registry.stores.mongo import mongo_store
 
         return mongo_store(url, environment)
     raise StoreError(
