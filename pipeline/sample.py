@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import zstandard
 
 from schemas import avro_schema
-from transforms.reading.files import FILE_FORMATS
+from transforms.reading.blocks import FILE_FORMATS
 
 FIRST_MS = 1_704_693_600_000
 """The sample's clock starts here: 2024-01-08T06:00:00Z."""

@@ -15,8 +15,9 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Reject
 from transforms.reading.activity import ActivityDecoder
+from transforms.reading.blocks import Compression, FileFormat
 from transforms.reading.bucket_blobs import BLOCK_SIZE, Decoder, ReadCounts, Shards, sort_in
-from transforms.reading.files import Compression, FileFormat, FormatError, blocks, format_of
+from transforms.reading.files import FormatError, blocks, format_of
 from transforms.reading.xapi import StatementDecoder
 
 InputFormat = Literal["activity", "xapi"]

@@ -13,7 +13,8 @@ from pipeline import sample
 from pipeline.sample import broken_lines, main, refused_activities, sample_activities, write_sample
 from schemas import Activity
 from transforms.reading.activity import ActivityDecoder, ActivityError, canonical, encode
-from transforms.reading.files import Block, FileFormat, blocks
+from transforms.reading.blocks import Block, FileFormat
+from transforms.reading.files import blocks
 
 SESSIONS = 1500
 

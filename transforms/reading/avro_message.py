@@ -10,7 +10,8 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from schemas import avro_schema
 from transforms.reading.activity import BOM, ActivityError
-from transforms.reading.files import Block, avro_rows
+from transforms.reading.avro_file import avro_rows
+from transforms.reading.blocks import Block
 
 _CONTAINER = b"Obj\x01"
 _SINGLE_OBJECT = b"\xc3\x01"

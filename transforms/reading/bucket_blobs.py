@@ -18,7 +18,7 @@ from schemas import Activity, Reject
 from schemas.buckets import BUCKETS, bucket_of
 from schemas.reject import CONTENT_LIMIT
 from transforms.reading.activity import BOM, ActivityError, decode_admitted
-from transforms.reading.files import Block, Broken
+from transforms.reading.blocks import Block, Broken
 
 BLOCK_SIZE = 16 * 1024 * 1024
 """Bytes of activity gathered before they are compressed and sent off."""

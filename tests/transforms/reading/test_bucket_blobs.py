@@ -11,8 +11,8 @@ from schemas import Activity, Reject
 from schemas.buckets import BUCKETS, bucket_of
 from schemas.reject import CONTENT_LIMIT
 from transforms.reading.activity import ActivityDecoder, canonical
+from transforms.reading.blocks import Block, Broken
 from transforms.reading.bucket_blobs import ReadCounts, Shards, sort_in, users_of
-from transforms.reading.files import Block, Broken
 
 
 def line(user: str, number: int = 0, **more: Any) -> bytes:

@@ -19,19 +19,12 @@ from schemas import avro_schema
 from schemas.reject import CONTENT_LIMIT
 from transforms.reading import files as formats
 from transforms.reading.activity import MAX_LINE, TOO_LONG
-from transforms.reading.files import (
-    Block,
-    Broken,
-    Compression,
-    FormatError,
-    array_elements,
-    avro_rows,
-    blocks,
-    decompressed,
-    format_of,
-    json_lines,
-    lines_or_elements,
-)
+from transforms.reading.avro_file import avro_rows
+from transforms.reading.blocks import Block, Broken, Compression
+from transforms.reading.compression import decompressed
+from transforms.reading.files import FormatError, blocks, format_of, lines_or_elements
+from transforms.reading.json_array import array_elements
+from transforms.reading.jsonl import json_lines
 
 Items = list[tuple[int, Any]]
 

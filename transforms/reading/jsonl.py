@@ -1,0 +1,75 @@
+"""JSON Lines, cut into blocks of lines."""
+
+from collections.abc import Iterator
+
+from schemas.reject import CONTENT_LIMIT
+from transforms.reading.activity import MAX_LINE, TOO_LONG
+from transforms.reading.blocks import Block, Broken, CutShortError
+
+
+def json_lines(chunks: Iterator[bytes], start: int = 0, end: int | None = None) -> Iterator[Block | Broken]:
+    """Blocks of the lines that start in [`start`, `end`), without their newlines; blank lines are among them.
+
+    `chunks` begin at `start`, or one byte before it if `start` is not 0: that byte tells whether a line starts there.
+    """
+    offset = start
+    rest = b""
+    if start:
+        offset, rest = _after_newline(chunks, start - 1)
+        if end is not None and offset >= end:
+            return
+    try:
+        while True:
+            stop = _last_newline(rest, offset, end)
+            if stop is not None:
+                yield Block(offset, rest[:stop].split(b"\n"), kind="lines")
+                offset, rest = offset + stop + 1, rest[stop + 1 :]
+                if end is not None and offset >= end:
+                    return
+            if len(rest) > MAX_LINE:
+                length, after = _skip_line(chunks, len(rest))
+                yield Broken(offset, TOO_LONG, rest[:CONTENT_LIMIT], length)
+                offset, rest = offset + length + 1, after
+                if end is not None and offset >= end:
+                    return
+                continue
+            chunk = next(chunks, b"")
+            if not chunk:
+                break
+            rest += chunk
+    except CutShortError as cut:
+        yield Broken(offset, str(cut), rest[:CONTENT_LIMIT], len(rest))
+        return
+    if rest:
+        yield Block(offset, [rest], kind="lines")
+
+
+def _last_newline(text: bytes, offset: int, end: int | None) -> int | None:
+    """Where the last whole line in `text` ends, of those that start before `end`."""
+    if end is not None:
+        # The line that holds the range's last byte is the last one it owns.
+        stop = text.find(b"\n", max(end - 1 - offset, 0))
+        if stop >= 0:
+            return stop
+    stop = text.rfind(b"\n")
+    return stop if stop >= 0 else None
+
+
+def _after_newline(chunks: Iterator[bytes], offset: int) -> tuple[int, bytes]:
+    """What follows the first newline of `chunks`, which begin at `offset`: where it lies, and as much as was read."""
+    for chunk in chunks:
+        newline = chunk.find(b"\n")
+        if newline >= 0:
+            return offset + newline + 1, chunk[newline + 1 :]
+        offset += len(chunk)
+    return offset, b""
+
+
+def _skip_line(chunks: Iterator[bytes], length: int) -> tuple[int, bytes]:
+    """The whole length of a line of which `length` bytes have been read, and what was read after its newline."""
+    for chunk in chunks:
+        newline = chunk.find(b"\n")
+        if newline >= 0:
+            return length + newline, chunk[newline + 1 :]
+        length += len(chunk)
+    return length, b""
