@@ -11,9 +11,9 @@ from transforms.forwarders.secrets import References
 from transforms.forwarders.service import is_remote, location_warning
 from transforms.forwarders.source import ForwarderSource, ForwardersUnreadableError, launch_rules, read_forwarders
 from transforms.matching.statement import DEFAULT_HOME_PAGE
-from transforms.sinks import aws_errors as aws
 from transforms.sinks import http
-from transforms.sinks.aws_errors import StreamLimits
+from transforms.sinks.kinesis import StreamLimits
+from transforms.sinks.preflight import preflight
 
 _LOG = logging.getLogger(__name__)
 
@@ -117,9 +117,7 @@ def _look_ahead(
             findings.faults.append((fault.forwarder_id, str(fault)))
         else:
             findings.warnings.append(f"{fault} (could not be checked where the job is launched)")
-    streams = aws.preflight(
-        forwarder for forwarder in resolution.forwarders if isinstance(forwarder.target, KinesisTarget)
-    )
+    streams = preflight(forwarder for forwarder in resolution.forwarders if isinstance(forwarder.target, KinesisTarget))
     findings.faults += [(fault.forwarder_id, f"forwarder {fault}") for fault in streams.faults]
     findings.warnings += [f"forwarder {warning}" for warning in streams.warnings]
     hosts = http.preflight(resolution.forwarders, job.allow_networks)

@@ -27,7 +27,7 @@ from transforms.receipts.avro_container import NotAContainerError
 from transforms.receipts.history import HistoryIndex, index_history, remove_index
 from transforms.receipts.journal import JournalError, close_journals, epoch_ms, new_run_id, recover
 from transforms.sessions.state import StateError
-from transforms.sinks.aws_errors import StreamLimits
+from transforms.sinks.kinesis import StreamLimits
 from transforms.storage import local_path, storage_at
 from transforms.write import remove_records
 

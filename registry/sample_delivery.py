@@ -19,13 +19,12 @@ from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Document, Fault, Forwarder, HttpTarget, KinesisTarget, Rules, check_document, resolve
 from transforms.matching.statement import StatementBuilder, encode_payload, query_document
 from transforms.query import Outcome, Query, compile_query
-from transforms.sinks import aws_errors as aws
 from transforms.sinks import http
-from transforms.sinks.aws_errors import StreamLimits
 from transforms.sinks.base import BatchSink, Item, Settlement
 from transforms.sinks.firehose import FirehoseSink
 from transforms.sinks.http import AiohttpSink
-from transforms.sinks.kinesis import KinesisSink
+from transforms.sinks.kinesis import KinesisSink, StreamLimits
+from transforms.sinks.preflight import preflight
 
 JsonObject = dict[str, Any]
 
@@ -224,7 +223,7 @@ class Trials:
             if faults := http.preflight([forwarder], self.allow_networks).faults:
                 raise FaultyDocumentError(faults)
             return {}
-        streams = aws.preflight([forwarder])
+        streams = preflight([forwarder])
         if streams.faults:
             raise FaultyDocumentError(
                 [Fault(forwarder.id, "AWS", "kinesisOptions", str(one)) for one in streams.faults]

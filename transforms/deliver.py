@@ -32,11 +32,10 @@ from transforms.match import Match, stored_match
 from transforms.matching.statement import StatementBuilder, encode_payload
 from transforms.receipts.history import History, HistoryIndex
 from transforms.receipts.journal import Journal, epoch_ms, new_worker_name
-from transforms.sinks.aws_errors import StreamLimits
 from transforms.sinks.base import Item, Outcome, Settlement, Verdict
 from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http import AiohttpSink
-from transforms.sinks.kinesis import partition_key
+from transforms.sinks.kinesis import StreamLimits, partition_key
 
 HOPS = "forward_hops"
 """The metadata key under which a record says how many forwarders it has been through (X-Forward-Hops)."""

@@ -28,9 +28,9 @@ class FoldArriving(beam.DoFn):
 
     Each element's timestamp is when it arrived: Kinesis' own, and so is its watermark. Records leave with the activity
     that causes them; late activity refolds its session and sends what is new. What is kept of a session is its
-    activity, as in `transforms.sessions.state`, so a duplicate derives nothing for as long as the session is kept. A session of
-    which nothing has arrived for `ttl` seconds is forgotten, by a timer in event time, which is arrival: a timer in
-    processing time would lose state at the end of bounded input (beam-notes.md section 1).
+    activity, as in `transforms.sessions.state`, so a duplicate derives nothing for as long as the session is kept. A
+    session of which nothing has arrived for `ttl` seconds is forgotten, by a timer in event time, which is arrival: a
+    timer in processing time would lose state at the end of bounded input (beam-notes.md section 1).
 
     The key is the user, not the session: a user's records of several sessions leave in one order.
     """

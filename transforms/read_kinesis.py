@@ -141,9 +141,9 @@ class AdmitOutputs(NamedTuple):
 class AdmitArriving(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutputs]):
     """PCollection[tuple[str, bytes]] of `ReadKinesis` -> AdmitOutputs.
 
-    Each is an activity in JSON or in Avro (see `transforms.reading.avro_message`), or an xAPI statement. `stream_name` is for
-    the rejects' `file`: kinesis://STREAM/SHARD:SEQUENCE. `organisation` and `lrs_id` are given to activity that
-    carries none.
+    Each is an activity in JSON or in Avro (see `transforms.reading.avro_message`), or an xAPI statement.
+    `stream_name` is for the rejects' `file`: kinesis://STREAM/SHARD:SEQUENCE. `organisation` and `lrs_id` are
+    given to activity that carries none.
     """
 
     def __init__(

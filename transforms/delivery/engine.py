@@ -20,12 +20,19 @@ from transforms.delivery.lane import Lane
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.spool import DiskParking, DiskSpool, SpoolDirectory
 from transforms.forwarders import Forwarder, HttpTarget
-from transforms.sinks.base import BatchSink, HttpSink, Item, Outcome, Settle, Settlement, Verdict
+from transforms.sinks.base import (
+    BatchSink,
+    BatchSinkFactory,
+    HttpSink,
+    HttpSinkFactory,
+    Item,
+    Outcome,
+    Settle,
+    Settlement,
+    Verdict,
+)
 
 _log = logging.getLogger(__name__)
-
-HttpSinkFactory = Callable[[Forwarder], HttpSink]
-BatchSinkFactory = Callable[[Forwarder], BatchSink]
 
 
 QUICK_SECONDS = 0.1

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from schemas import Record
-from transforms.forwarders import Payload
+from transforms.forwarders import Forwarder, Payload
 
 
 class Item(msgspec.Struct, gc=False):
@@ -105,3 +105,9 @@ class BatchSink(Protocol):
     def size(self, item: Item) -> int: ...
     def send(self, items: Sequence[Item]) -> list[Outcome]: ...
     def close(self) -> None: ...
+
+
+HttpSinkFactory = Callable[[Forwarder], HttpSink]
+
+
+BatchSinkFactory = Callable[[Forwarder], BatchSink]

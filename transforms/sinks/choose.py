@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 
-from transforms.delivery.engine import BatchSinkFactory
 from transforms.forwarders import Forwarder, KinesisTarget
-from transforms.sinks.aws_errors import StreamLimits
-from transforms.sinks.base import BatchSink
+from transforms.sinks.base import BatchSink, BatchSinkFactory
 from transforms.sinks.firehose import FirehoseSink
-from transforms.sinks.kinesis import KinesisSink
+from transforms.sinks.kinesis import KinesisSink, StreamLimits
 
 
 def batch_sinks(limits: Mapping[str, StreamLimits] | None = None) -> BatchSinkFactory:

@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from transforms.forwarders import KinesisTarget
-from transforms.sinks import aws_errors as aws
+from transforms.sinks.aws_clients import firehose_client, sending_config
+from transforms.sinks.aws_errors import (
+    KIB,
+    MIB,
+    call_outcome,
+    each_half,
+    entry_outcome,
+    is_about_one,
+    oversize,
+    unreadable_answer,
+)
 from transforms.sinks.aws_wire import PutRecordBatchAnswer, PutRecordBatchEntry, encode_in_c
 from transforms.sinks.base import Item, Outcome, Verdict
 
@@ -17,10 +27,10 @@ if TYPE_CHECKING:
 MAX_RECORDS = 500
 """Records a PutRecordBatch call takes."""
 
-MAX_REQUEST_BYTES = 4 * aws.MIB
+MAX_REQUEST_BYTES = 4 * MIB
 """Bytes it takes. Counted here in base64, as it is sent, because the service does not say which it means."""
 
-MAX_RECORD_BYTES = 1000 * aws.KIB
+MAX_RECORD_BYTES = 1000 * KIB
 """Bytes of a record before base64, its newline included."""
 
 CALLS_IN_FLIGHT = 4
@@ -52,7 +62,7 @@ class FirehoseSink:
         return self._remarks
 
     def open(self) -> None:
-        self._client = aws.firehose_client(self._target, aws.sending_config(PUT_RECORD_CALLS_IN_FLIGHT))
+        self._client = firehose_client(self._target, sending_config(PUT_RECORD_CALLS_IN_FLIGHT))
         encode_in_c(self._client, "PutRecordBatch", PutRecordBatchAnswer)
 
     def close(self) -> None:
@@ -68,7 +78,7 @@ class FirehoseSink:
         limit = MAX_RECORD_BYTES - 1
         if any(len(item.payload) > limit for item in items):
             fitting = iter(self._put([item for item in items if len(item.payload) <= limit]))
-            return [next(fitting) if len(item.payload) <= limit else aws.oversize(limit) for item in items]
+            return [next(fitting) if len(item.payload) <= limit else oversize(limit) for item in items]
         return self._put(items)
 
     def _put(self, items: Sequence[Item]) -> list[Outcome]:
@@ -82,15 +92,15 @@ class FirehoseSink:
         try:
             answer = self._opened().put_record_batch(DeliveryStreamName=self._target.stream_name, Records=records)
         except Exception as error:
-            outcome = _throttled_if_unavailable(aws.call_outcome(error))
+            outcome = _throttled_if_unavailable(call_outcome(error))
             if outcome.reason == "access_denied":
                 return self._fall_back(items)
-            if aws.is_about_one(outcome, items):
-                return aws.each_half(self._put, items)
+            if is_about_one(outcome, items):
+                return each_half(self._put, items)
             return [outcome] * len(items)
         entries = cast("list[PutRecordBatchEntry]", answer.get("RequestResponses", []))
         if len(entries) != len(items):
-            return [aws.unreadable_answer()] * len(items)
+            return [unreadable_answer()] * len(items)
         return [_outcome(entry) for entry in entries]
 
     def _fall_back(self, items: Sequence[Item]) -> list[Outcome]:
@@ -108,7 +118,7 @@ class FirehoseSink:
                 DeliveryStreamName=self._target.stream_name, Record={"Data": item.payload + b"\n"}
             )
         except Exception as error:
-            return _throttled_if_unavailable(aws.call_outcome(error))
+            return _throttled_if_unavailable(call_outcome(error))
         return _outcome({"RecordId": answer.get("RecordId")})
 
     def _opened(self) -> "FirehoseClient":
@@ -127,7 +137,7 @@ def _throttled_if_unavailable(outcome: Outcome) -> Outcome:
 def _outcome(entry: PutRecordBatchEntry) -> Outcome:
     code = entry.get("ErrorCode")
     if code:
-        return aws.entry_outcome(code, entry.get("ErrorMessage"))
+        return entry_outcome(code, entry.get("ErrorMessage"))
     if not entry.get("RecordId"):
-        return aws.unreadable_answer()
+        return unreadable_answer()
     return Outcome(Verdict.DELIVERED)

@@ -5,7 +5,6 @@ leave this module (log lines, outcomes, errors) hold no url, header or credentia
 those are judged by type and never printed.
 """
 
-import asyncio
 import base64
 import errno
 import functools
@@ -16,8 +15,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -26,8 +23,6 @@ from urllib.parse import unquote, unquote_plus
 
 import aiohttp
 import msgspec
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -35,6 +30,7 @@ from transforms.forwarders import Fault, Forwarder, HttpTarget
 from transforms.forwarders.secrets import Scrubber
 from transforms.sinks.addresses import AddressGuard, AddressInfo, AddressRefusedError
 from transforms.sinks.base import Item, Outcome, Verdict
+from transforms.sinks.http_connections import CheckedConnector, CheckedResolver, Exchange, GetAddrInfo, current_exchange
 from transforms.sinks.signatures import Signer
 from transforms.sinks.user_agent import USER_AGENT
 
@@ -56,131 +52,14 @@ _AMBIGUOUS = frozenset((502, 504))
 # a header's value, and hiding it would leave nothing of the body; nobody's secret is that short.
 _SHORTEST_SCRUBBED = 4
 
-# Any number of 1xx answers with their headers, then the status line of the answer proper.
-_ANSWER = re.compile(rb"(?:HTTP/1\.[01] 1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n)*HTTP/1\.[01] (\d{3})\b[^\n]*\n")
-_HEAD_KEPT = 4 * 1024
 
 _DELIVERED = {status: Outcome(Verdict.DELIVERED, status=status) for status in range(200, 300)}
 _ADDRESS_REFUSED = Outcome(Verdict.GIVE_UP, "address_refused")
 _TOO_MANY_HOPS = Outcome(Verdict.GIVE_UP, "too_many_hops", spends_attempt=False)
 
-GetAddrInfo = Callable[..., list[tuple[Any, ...]]]
-
 
 class SinkError(Exception):
     """A forwarder whose sink cannot be made: a TLS file that does not load, a host that has no valid form."""
-
-
-@dataclass(slots=True)
-class _Exchange:
-    """What is known about the connection of one attempt while it goes on."""
-
-    fresh: bool = False
-    connection: "_Connection | None" = None
-    reused: bool = False
-    dialled: bool = False
-    refused: AddressRefusedError | None = None
-
-    @property
-    def is_stale(self) -> bool:
-        """The connection had served before, and was closed without a byte of an answer to this request."""
-        return self.reused and self.connection is not None and not self.connection.head
-
-
-_exchange: ContextVar[_Exchange] = ContextVar("_exchange")
-
-
-class _Connection(ResponseHandler):
-    """aiohttp's protocol of one connection, which also keeps how the answer to the present request begins."""
-
-    served = False
-    head = b""
-
-    def data_received(self, data: bytes) -> None:
-        if len(self.head) < _HEAD_KEPT:
-            self.head += data[: _HEAD_KEPT - len(self.head)]
-        super().data_received(data)
-
-    def status(self) -> int | None:
-        """The status of an answer that aiohttp could not read.
-
-        It drops a good one too when it cannot read what came with it: a body after 204, more bytes than Content-Length
-        says, headers beyond its limits. The receiver has spoken all the same, and to ask again would duplicate.
-        """
-        match = _ANSWER.match(self.head)
-        return int(match[1]) if match else None
-
-
-def _new_connection(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
-    return _Connection(loop)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """A connection pool that tells each exchange which connection it got.
-
-    aiohttp repeats a request on a stale connection only for idempotent methods, and does not say afterwards whether the
-    connection was new.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._factory = functools.partial(_new_connection, loop=self._loop)
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
-    ) -> aiohttp.connector.Connection:
-        exchange = _exchange.get()
-        connection = await super().connect(req, traces, timeout)
-        protocol = self._protocol(connection)
-        # A connection on which something arrived unasked is out of step: its bytes would pass for the next answer.
-        while protocol.served and (exchange.fresh or protocol.should_close):
-            connection.close()
-            connection = await super().connect(req, traces, timeout)
-            protocol = self._protocol(connection)
-        exchange.connection = protocol
-        exchange.reused = protocol.served
-        protocol.served = True
-        protocol.head = b""
-        return connection
-
-    @staticmethod
-    def _protocol(connection: aiohttp.connector.Connection) -> _Connection:
-        protocol = connection.protocol
-        if not isinstance(protocol, _Connection):
-            raise TypeError("this version of aiohttp makes its connections another way: pin the one in constraints.txt")
-        return protocol
-
-
-class _Resolver(AbstractResolver):
-    """Resolves on a thread of its own: a name server that hangs for one forwarder must hold up no other."""
-
-    def __init__(self, getaddrinfo: GetAddrInfo) -> None:
-        self._getaddrinfo = getaddrinfo
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="resolver")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        look_up = functools.partial(self._getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM)
-        try:
-            found = await asyncio.get_running_loop().run_in_executor(self._thread, look_up)
-        except UnicodeError:
-            # A label that is too long or empty has no form that a name server could be asked for.
-            raise OSError(None, "the host name has no valid form") from None
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address[0],
-                port=port,
-                family=family,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for family, _, protocol, _, address in found
-        ]
-
-    async def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 class AiohttpSink:
@@ -214,8 +93,8 @@ class AiohttpSink:
 
     async def open(self) -> None:
         """Makes the connection pool; connects to nobody yet. Raises SinkError for TLS files that do not load."""
-        resolver = _Resolver(self._getaddrinfo)
-        connector = _Connector(
+        resolver = CheckedResolver(self._getaddrinfo)
+        connector = CheckedConnector(
             limit=self._target.concurrency,
             resolver=resolver,
             socket_factory=self._socket,
@@ -237,7 +116,7 @@ class AiohttpSink:
 
     def _socket(self, info: AddressInfo) -> socket.socket:
         """A socket for an address about to be dialled; the exchange learns whether any might be."""
-        exchange = _exchange.get()
+        exchange = current_exchange.get()
         try:
             made = self._guard.socket(info)
         except AddressRefusedError as error:
@@ -257,24 +136,24 @@ class AiohttpSink:
         """One attempt at `item`, with one resend if it went out on a connection that turned out to be closed."""
         if item.hops >= MOST_HOPS:
             return _TOO_MANY_HOPS
-        exchange = _Exchange()
+        exchange = Exchange()
         try:
             return await self._post(item, exchange)
         except Exception as error:
             if not (exchange.is_stale and isinstance(error, aiohttp.ClientConnectionError) and not _timed_out(error)):
                 return self._failed(item, error, exchange)
         # The receiver had closed the connection, most likely before the request reached it. Likely is not sure.
-        exchange = _Exchange(fresh=True)
+        exchange = Exchange(fresh=True)
         try:
             outcome = await self._post(item, exchange)
         except Exception as error:
             outcome = self._failed(item, error, exchange)
         return msgspec.structs.replace(outcome, ambiguous=True)
 
-    async def _post(self, item: Item, exchange: _Exchange) -> Outcome:
+    async def _post(self, item: Item, exchange: Exchange) -> Outcome:
         if self._session is None:
             raise RuntimeError("the sink is not open")
-        _exchange.set(exchange)
+        current_exchange.set(exchange)
         response = await self._session.post(
             self._url, data=item.payload, headers=self._request_headers(item), allow_redirects=False
         )
@@ -321,7 +200,7 @@ class AiohttpSink:
         text = self._scrubber.scrub(body.decode("utf-8", "replace"), cut=not complete)
         return text.encode()[:RESPONSE_KEPT].decode("utf-8", "ignore")
 
-    def _failed(self, item: Item, error: Exception, exchange: _Exchange) -> Outcome:
+    def _failed(self, item: Item, error: Exception, exchange: Exchange) -> Outcome:
         if isinstance(error, aiohttp.ClientResponseError) and exchange.connection is not None:
             status = exchange.connection.status()
             if status is not None:

@@ -5,12 +5,23 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from transforms.forwarders import KinesisTarget
-from transforms.sinks import aws_errors as aws
+from transforms.sinks.aws_clients import kinesis_client, sending_config
+from transforms.sinks.aws_errors import (
+    KIB,
+    MIB,
+    call_outcome,
+    each_half,
+    entry_outcome,
+    is_about_one,
+    oversize,
+    unreadable_answer,
+)
 from transforms.sinks.aws_wire import PutRecordsAnswer, PutRecordsEntry, encode_in_c
 from transforms.sinks.base import Item, Outcome, Verdict
 
@@ -78,12 +89,29 @@ class ShardWatch:
         self._table.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """What a data stream takes: bytes a record (data and partition key), bytes a PutRecords request."""
+
+    record_bytes: int = 1 * MIB
+    request_bytes: int = 5 * MIB
+
+    @classmethod
+    def for_record_size(cls, kib: int | None) -> "StreamLimits":
+        """From `MaxRecordSizeInKiB` of DescribeStreamSummary; None: absent, which means 1,024.
+
+        Requests of 10 MiB are for streams that were configured for records above 1 MiB.
+        """
+        kib = 1024 if kib is None else kib
+        return cls(kib * KIB, 10 * MIB if kib > 1024 else 5 * MIB)
+
+
 class KinesisSink:
     """A BatchSink for one data stream. `open` raises botocore's errors if the client cannot be made at all."""
 
-    def __init__(self, target: KinesisTarget, limits: aws.StreamLimits | None = None) -> None:
+    def __init__(self, target: KinesisTarget, limits: StreamLimits | None = None) -> None:
         self._target = target
-        self._limits = limits or aws.StreamLimits()
+        self._limits = limits or StreamLimits()
         self._client: KinesisClient | None = None
         self._remarks: Counter[str] = Counter()
         self._remarking = threading.Lock()
@@ -98,7 +126,7 @@ class KinesisSink:
         return self._remarks
 
     def open(self) -> None:
-        self._client = aws.kinesis_client(self._target, aws.sending_config(CALLS_IN_FLIGHT))
+        self._client = kinesis_client(self._target, sending_config(CALLS_IN_FLIGHT))
         encode_in_c(self._client, "PutRecords", PutRecordsAnswer)
 
     def close(self) -> None:
@@ -116,7 +144,7 @@ class KinesisSink:
         if max(map(self.size, items)) > limit:
             fits = [len(item.payload) + len(partition_key(item.record.user_id).encode()) <= limit for item in items]
             sent = iter(self._put([item for item, fit in zip(items, fits, strict=True) if fit]))
-            return [next(sent) if fit else aws.oversize(limit) for fit in fits]
+            return [next(sent) if fit else oversize(limit) for fit in fits]
         return self._put(items)
 
     def _put(self, items: Sequence[Item]) -> list[Outcome]:
@@ -134,13 +162,13 @@ class KinesisSink:
         try:
             answer = self._client.put_records(StreamName=self._target.stream_name, Records=records)
         except Exception as error:
-            outcome = aws.call_outcome(error)
-            if aws.is_about_one(outcome, items):
-                return aws.each_half(self._put, items)
+            outcome = call_outcome(error)
+            if is_about_one(outcome, items):
+                return each_half(self._put, items)
             return [outcome] * len(items)
         entries = cast("list[PutRecordsEntry]", answer.get("Records", []))
         if len(entries) != len(items):
-            return [aws.unreadable_answer()] * len(items)
+            return [unreadable_answer()] * len(items)
         # By each record's own ErrorCode: FailedRecordCount is a summary, and a wrong one would lose records.
         outcomes = [_outcome(entry) for entry in entries]
         self._count_hashed_keys(items, outcomes)
@@ -185,8 +213,8 @@ class KinesisSink:
 def _outcome(entry: PutRecordsEntry) -> Outcome:
     code = entry.get("ErrorCode")
     if code:
-        return aws.entry_outcome(code, entry.get("ErrorMessage"))
+        return entry_outcome(code, entry.get("ErrorMessage"))
     number = entry.get("SequenceNumber")
     if not number:
-        return aws.unreadable_answer()
+        return unreadable_answer()
     return Outcome(Verdict.DELIVERED, shard=entry.get("ShardId"), sequence_number=number)

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from schemas import avro_schema
 from schemas.reject import CONTENT_LIMIT
-from transforms.reading import files as formats
+from transforms.reading import json_array, jsonl
 from transforms.reading.activity import MAX_LINE, TOO_LONG
 from transforms.reading.avro_file import avro_rows
-from transforms.reading.blocks import Block, Broken, Compression
+from transforms.reading.blocks import CHUNK, Block, Broken, Compression
 from transforms.reading.compression import decompressed
 from transforms.reading.files import FormatError, blocks, format_of, lines_or_elements
 from transforms.reading.json_array import array_elements
@@ -77,7 +77,8 @@ def test_ranges_share_out_the_lines(lines: list[bytes], ends: bool, size: int, s
 
 @pytest.fixture
 def short_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "MAX_LINE", 20)
+    monkeypatch.setattr(jsonl, "MAX_LINE", 20)
+    monkeypatch.setattr(json_array, "MAX_LINE", 20)
 
 
 @pytest.mark.usefixtures("short_lines")
@@ -94,7 +95,8 @@ def test_a_line_too_long_is_one_reject_and_the_next_is_read(size: int) -> None:
 
 
 def test_ranges_share_out_long_lines_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "MAX_LINE", 20)
+    monkeypatch.setattr(jsonl, "MAX_LINE", 20)
+    monkeypatch.setattr(json_array, "MAX_LINE", 20)
     content = b"one\n" + b"x" * 50 + b"\ntwo\n" + b"y" * 60
     for split in range(1, len(content)):
         for size in (1, 9, 30):
@@ -108,7 +110,7 @@ def test_ranges_share_out_long_lines_too(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_long_line_is_not_held() -> None:
     """A line of 200 MiB: its head and its length are known, and only about one limit's worth was in memory."""
-    chunk = b"x" * formats.CHUNK
+    chunk = b"x" * CHUNK
     lines = iter([b"a\n", *[chunk] * 200, b"\nb"])
     items, (broken,) = read(json_lines(lines))
     assert items == [(0, b"a"), (2 + 200 * len(chunk) + 1, b"b")]
@@ -174,7 +176,7 @@ def test_an_empty_compressed_file_is_empty() -> None:
 
 def test_a_bomb_is_taken_in_pieces() -> None:
     packed = gzip.compress(b"\n" * 300_000_000, compresslevel=1)
-    assert max(map(len, decompressed(chunked(packed, formats.CHUNK), "gz"))) < 16_000_000
+    assert max(map(len, decompressed(chunked(packed, CHUNK), "gz"))) < 16_000_000
 
 
 ELEMENTS = st.recursive(
@@ -418,4 +420,4 @@ def test_formats_that_are_refused(path: str, told: str | None, expected: str) ->
 
 
 def test_the_limit_is_the_decoder_s() -> None:
-    assert formats.MAX_LINE == MAX_LINE
+    assert jsonl.MAX_LINE == json_array.MAX_LINE == MAX_LINE

@@ -8,10 +8,13 @@ from botocore.exceptions import ClientError
 from tests.laboratory.aws_fake import AwsFake
 from tests.transforms.delivery.making import SECRET_KEY, aws_forwarder, http_forwarder, item
 from transforms.forwarders import Forwarder, KinesisTarget
-from transforms.sinks import aws_errors as aws
-from transforms.sinks.aws_errors import MIB, StreamLimits, call_outcome, code_word, entry_outcome, preflight
+from transforms.sinks import preflight as preflight_module
+from transforms.sinks.aws_clients import sending_config
+from transforms.sinks.aws_errors import MIB, call_outcome, code_word, entry_outcome
 from transforms.sinks.base import Outcome, Verdict
 from transforms.sinks.choose import batch_sinks
+from transforms.sinks.kinesis import StreamLimits
+from transforms.sinks.preflight import preflight
 
 
 def faults_of(*forwarders: Forwarder) -> list[tuple[str, str]]:
@@ -107,7 +110,7 @@ def test_a_missing_permission_is_a_warning_that_names_the_action(fake: AwsFake):
 
 def test_an_endpoint_that_is_not_there_is_a_fault(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    monkeypatch.setattr(aws, "_describing_config", lambda: aws.sending_config(1))
+    monkeypatch.setattr(preflight_module, "describing_config", lambda: sending_config(1))
     assert faults_of(aws_forwarder()) == [("f", "kinesisOptions.awsRegion")]
 
 

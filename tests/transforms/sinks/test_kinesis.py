@@ -13,10 +13,9 @@ from tests.laboratory.scenarios import resharding
 from tests.transforms.delivery.making import SECRET_KEY, aws_forwarder, item, items
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, KinesisTarget
-from transforms.sinks import aws_errors as aws
-from transforms.sinks.aws_errors import StreamLimits
+from transforms.sinks import aws_clients
 from transforms.sinks.base import Item, Outcome, Verdict
-from transforms.sinks.kinesis import HASHED_KEYS, WATCHED_KEYS, KinesisSink, ShardWatch, partition_key
+from transforms.sinks.kinesis import HASHED_KEYS, WATCHED_KEYS, KinesisSink, ShardWatch, StreamLimits, partition_key
 
 
 def target(forwarder: Forwarder) -> KinesisTarget:
@@ -272,7 +271,7 @@ def test_a_refused_connection_is_not_ambiguous_and_an_unanswered_one_is(monkeypa
         (refused,) = send(items(1, 1))
         assert (refused.reason, refused.ambiguous, refused.failure) == ("connection", False, True)
         nobody.listen()
-        monkeypatch.setattr(aws, "READ_TIMEOUT", 0.05)
+        monkeypatch.setattr(aws_clients, "READ_TIMEOUT", 0.05)
         (silent,) = send(items(1, 1))
         assert (silent.reason, silent.ambiguous, silent.failure) == ("timeout", True, True)
 

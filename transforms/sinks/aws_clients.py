@@ -1,0 +1,100 @@
+"""Clients of Kinesis and Firehose: credentials, regions, endpoints and time-outs."""
+
+import os
+import threading
+from functools import cache
+from typing import TYPE_CHECKING, Literal, cast
+
+import boto3
+import botocore.session
+from botocore.config import Config
+
+from transforms.forwarders import KinesisTarget
+from transforms.sinks.user_agent import USER_AGENT
+
+if TYPE_CHECKING:
+    from mypy_boto3_firehose.client import FirehoseClient
+    from mypy_boto3_kinesis.client import KinesisClient
+
+CONNECT_TIMEOUT = 10.0
+READ_TIMEOUT = 30.0
+"""Seconds. PutRecords usually answers in tens of milliseconds; a call without an answer after 30 s is ambiguous."""
+
+# Making a session or a client is not thread-safe in boto3; clients are.
+_making_clients = threading.Lock()
+
+_ENDPOINT_VARIABLES = {
+    "kinesis": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KINESIS"),
+    "firehose": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_FIREHOSE"),
+}
+
+
+def sending_config(calls_in_flight: int) -> Config:
+    """For clients that deliver: no retries of boto3's own, because they would multiply the lane's."""
+    return Config(
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+        max_pool_connections=calls_in_flight,
+        parameter_validation=False,
+        tcp_keepalive=True,
+        # boto3 makes its own anew for each call, which is a tenth of what a call costs.
+        user_agent=f"{USER_AGENT} boto3/{boto3.__version__}",
+    )
+
+
+def describing_config() -> Config:
+    return Config(
+        retries={"total_max_attempts": 4, "mode": "standard"},
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=CONNECT_TIMEOUT,
+        max_pool_connections=1,
+    )
+
+
+def kinesis_client(target: KinesisTarget, config: Config) -> "KinesisClient":
+    """A client for a data stream. Raises botocore's errors for a region or a configuration that cannot be."""
+    return cast("KinesisClient", _client("kinesis", target, config))
+
+
+def firehose_client(target: KinesisTarget, config: Config) -> "FirehoseClient":
+    """A client for a delivery stream. Raises botocore's errors for a region or a configuration that cannot be."""
+    return cast("FirehoseClient", _client("firehose", target, config))
+
+
+def _client(service: Literal["kinesis", "firehose"], target: KinesisTarget, config: Config) -> object:
+    endpoint = _localstack_endpoint(service)
+    with _making_clients:
+        if target.access_key_id is not None and target.secret_access_key is not None:
+            session = _session(target.region, target.access_key_id, target.secret_access_key.reveal())
+        else:
+            session = _session(target.region)
+            if endpoint is not None and session.get_credentials() is None:
+                # localstack-client's own way: a local endpoint needs no account.
+                session = _session(target.region, "test", "test")
+        client: object = session.client(service, config=config, endpoint_url=endpoint)
+        return client
+
+
+def _session(region: str | None, key: str | None = None, secret: str | None = None) -> boto3.Session:
+    core = botocore.session.Session()
+    core.register_component("data_loader", _loader())
+    return boto3.Session(key, secret, region_name=region, botocore_session=core)
+
+
+@cache
+def _loader() -> object:
+    """boto3's descriptions of the services, read once: a client of a session with its own takes 200 ms, not 50."""
+    return botocore.session.Session().get_component("data_loader")
+
+
+def _localstack_endpoint(service: str) -> str | None:
+    """The endpoint localstack-client gives, if LOCALSTACK_HOST asks for it and boto3 was given none of its own."""
+    if not os.environ.get("LOCALSTACK_HOST") or any(os.environ.get(name) for name in _ENDPOINT_VARIABLES[service]):
+        return None
+    try:
+        from localstack_client.config import get_service_endpoint
+    except ImportError:
+        return None
+    endpoint: str | None = get_service_endpoint(service)
+    return endpoint
