@@ -34,7 +34,7 @@ from transforms.forwarders.secrets import Secret
 from transforms.match import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.reading.activity import ActivityDecoder, decode_admitted
-from transforms.receipts.history import HistoryIndex
+from transforms.receipts.index import HistoryIndex
 from transforms.receipts.journal import new_run_id
 from transforms.sessions.derivation import Derivation
 from transforms.sessions.state import SessionLines, fold_on

@@ -24,7 +24,7 @@ from transforms.deliver import DeliverOptions
 from transforms.delivery.policy import DeliverySettings
 from transforms.read import InputError, InputFile, match_files, ranges_of
 from transforms.receipts.avro_container import NotAContainerError
-from transforms.receipts.history import HistoryIndex, index_history, remove_index
+from transforms.receipts.index import HistoryIndex, index_history, remove_index
 from transforms.receipts.journal import JournalError, close_journals, epoch_ms, new_run_id, recover
 from transforms.sessions.state import StateError
 from transforms.sinks.kinesis import StreamLimits

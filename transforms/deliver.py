@@ -30,7 +30,8 @@ from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.forwarders.source import ForwarderSource
 from transforms.match import Match, stored_match
 from transforms.matching.statement import StatementBuilder, encode_payload
-from transforms.receipts.history import History, HistoryIndex
+from transforms.receipts.history import History
+from transforms.receipts.index import HistoryIndex
 from transforms.receipts.journal import Journal, epoch_ms, new_worker_name
 from transforms.sinks.base import Item, Outcome, Settlement, Verdict
 from transforms.sinks.choose import batch_sinks

@@ -20,7 +20,8 @@ from transforms.forwarders.source import ForwarderSource
 from transforms.match import Match, stored_match
 from transforms.matching.statement import StatementBuilder, query_document
 from transforms.query import Outcome, compile_query
-from transforms.receipts.history import History, HistoryIndex
+from transforms.receipts.history import History
+from transforms.receipts.index import HistoryIndex
 
 _BLOCK = 512
 _SUMMARY = "summary"

@@ -31,7 +31,8 @@ from local.receiver import Attempt, FaultPlan, Receiver
 from local.stack import stack
 from schemas import Activity, Record
 from transforms.reading.activity import ActivityDecoder, encode
-from transforms.receipts.history import History, index_history
+from transforms.receipts.history import History
+from transforms.receipts.index import index_history
 from transforms.receipts.journal import recover
 from transforms.sessions.derivation import Derivation
 

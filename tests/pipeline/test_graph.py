@@ -20,7 +20,7 @@ from transforms.accounting.progress import Progress
 from transforms.deliver import DeliverOptions
 from transforms.delivery.policy import DeliverySettings
 from transforms.read import match_files
-from transforms.receipts.history import HistoryIndex
+from transforms.receipts.index import HistoryIndex
 
 SECRETS = ("hunter2-password", "hunter2-token", "hunter2-header", "hunter2-query", "hunter2-aws")
 

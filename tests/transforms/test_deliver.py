@@ -20,7 +20,8 @@ from transforms.forwarders.secrets import References
 from transforms.forwarders.source import launch_rules, read_forwarders
 from transforms.match import Match
 from transforms.matching.statement import StatementBuilder
-from transforms.receipts.history import History, HistoryIndex, index_history
+from transforms.receipts.history import History
+from transforms.receipts.index import HistoryIndex, index_history
 
 USERS = ("ann", "bob")
 NAMES = ("fine", "down")

@@ -18,7 +18,8 @@ from schemas.buckets import bucket_of
 from tests.transforms.delivery.settled import a_record, delivered, given_up
 from tests.transforms.delivery.stores import MemoryStore
 from transforms.receipts import journal as journal_module
-from transforms.receipts.history import History, index_history, remove_index
+from transforms.receipts.history import History
+from transforms.receipts.index import index_history, remove_index
 from transforms.receipts.journal import Journal, JournalError, recover
 from transforms.storage import BeamStorage, LocalStorage, Storage, local_path, storage_at
 

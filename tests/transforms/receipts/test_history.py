@@ -17,9 +17,10 @@ from schemas import DeadLetter, avro_schema
 from schemas.buckets import BUCKETS, bucket_of
 from schemas.record import decode_record
 from tests.transforms.delivery.settled import a_record, delivered, given_up, read_parts
-from transforms.receipts import history as history_module
+from transforms.receipts import index as index_module
 from transforms.receipts.avro_container import Reader
-from transforms.receipts.history import History, HistoryIndex, index_history, read_receipts, remove_index
+from transforms.receipts.history import History
+from transforms.receipts.index import HistoryIndex, index_history, read_receipts, remove_index
 from transforms.receipts.journal import Journal
 from transforms.sinks.base import DEFERRED, Settlement
 from transforms.storage import LocalStorage
@@ -228,8 +229,8 @@ def test_agrees_with_a_dict(tmp_path_factory: pytest.TempPathFactory, runs: list
 
 
 def test_what_does_not_fit_in_memory_is_spilled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_module, "_SPILL_ROWS", 7)
-    monkeypatch.setattr(history_module, "_SPILL_BYTES", 3000)
+    monkeypatch.setattr(index_module, "_SPILL_ROWS", 7)
+    monkeypatch.setattr(index_module, "_SPILL_BYTES", 3000)
     users = {str(number): f"u-{number % 5}" for number in range(100)}
     settle(tmp_path, *[[given_up(name, user=user)] for name, user in users.items()])
     again = [[delivered(name, user=user)] for name, user in users.items() if int(name) % 3]
@@ -248,7 +249,7 @@ def test_indexing_takes_a_part_of_the_memory_that_all_receipts_would(tmp_path: P
         journal.settle([delivered(str(number), user=f"u-{number}") for number in range(start, start + 1000)])
     journal.close()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(history_module, "_SPILL_ROWS", 1000)
+        patched.setattr(index_module, "_SPILL_ROWS", 1000)
         index_history(str(tmp_path), "first")  # what is imported and remembered once is not what is measured
         gc.collect()
         tracemalloc.start()

@@ -21,16 +21,9 @@ from schemas import DeadLetter, Receipt, avro_schema
 from schemas.delivery import Payload
 from schemas.record import encode_record
 from tests.transforms.delivery.settled import a_record, as_typed, delivered, given_up, read_part, read_parts
-from transforms.receipts import journal as journal_module
-from transforms.receipts.journal import (
-    Encoder,
-    Journal,
-    JournalError,
-    close_journals,
-    new_run_id,
-    new_worker_name,
-    recover,
-)
+from transforms.receipts import encoder
+from transforms.receipts.encoder import Encoder
+from transforms.receipts.journal import Journal, JournalError, close_journals, new_run_id, new_worker_name, recover
 from transforms.sinks.base import Item, Outcome, Settlement, Verdict
 
 # --- the encoder against fastavro
@@ -182,7 +175,7 @@ def test_a_large_journal_becomes_a_part_and_the_next_begins(tmp_path: Path) -> N
 
 
 def test_large_rows_are_spread_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(encoder, "BLOCK_BYTES", 1000)
     journal = Journal(str(tmp_path), "run", "w")
     journal.settle([given_up(str(number)) for number in range(50)])
     journal.close()
