@@ -24,7 +24,8 @@ from transforms.accounting.accounts import Books, Ledger
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
 from transforms.delivery.deferral import Outstanding
-from transforms.delivery.engine import Deliveries, DeliveriesStoppedError
+from transforms.delivery.engine import Deliveries
+from transforms.delivery.lane_sender import DeliveriesStoppedError
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.forwarders.source import ForwarderSource

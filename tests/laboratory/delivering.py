@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from tests.laboratory.aws_fake import AMBIGUOUS, Stream
 from tests.laboratory.checker import Findings, check
-from transforms.delivery.engine import Deliveries, LaneCounts
+from transforms.delivery.engine import Deliveries
+from transforms.delivery.lane_sender import LaneCounts
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder
 from transforms.sinks.base import HttpSink, Item, Settlement

@@ -35,7 +35,8 @@ from tests.laboratory.whole_job import (
 from tests.pipeline.conftest import Receiver, Workshop
 from tests.transforms.delivery.making import aws_forwarder, items
 from transforms.delivery.deferral import Outstanding
-from transforms.delivery.engine import Deliveries, LaneCounts
+from transforms.delivery.engine import Deliveries
+from transforms.delivery.lane_sender import LaneCounts
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.forwarders.secrets import Secret

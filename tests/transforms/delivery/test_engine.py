@@ -11,7 +11,8 @@ import pytest
 
 from tests.laboratory.checker import check
 from tests.transforms.delivery.making import aws_forwarder, http_forwarder, item, items
-from transforms.delivery.engine import Deliveries, DeliveriesStoppedError
+from transforms.delivery.engine import Deliveries
+from transforms.delivery.lane_sender import DeliveriesStoppedError
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder
 from transforms.sinks.base import BatchSink, HttpSink, Item, Outcome, Settlement, Verdict

@@ -1,0 +1,182 @@
+"""A lane of PutRecords or PutRecordBatch calls."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+from transforms.delivery.lane import Lane
+from transforms.delivery.lane_sender import EngineState, LaneSender, _epoch_ms
+from transforms.sinks.base import BatchSink, Item, Settle, Settlement
+
+RETRIES_TOGETHER = 0.1
+"""Seconds that a call of retries may wait for other retries; much less than the backoff's first wait."""
+
+
+class BatchSender(LaneSender):
+    """A lane of PutRecords or PutRecordBatch calls, each made by a thread that is started when there is need of it."""
+
+    def __init__(self, lane: Lane, sink: BatchSink, settle: Settle, state: EngineState, linger: float) -> None:
+        super().__init__(lane, settle, state)
+        self._sink = sink
+        self._linger = linger
+        self._wake = threading.Condition(self._lock)
+        self._threads: list[threading.Thread] = []
+        self._waiting = 0
+        self._in_flight = 0
+        self._flush = False
+        self._submitted_at = 0.0
+        self._called_at = 0.0
+        self._settling = 0
+        self._opening = threading.Lock()
+        self._opened = False
+
+    def _remarks(self) -> Mapping[str, int]:
+        return self._sink.remarks
+
+    def submit(self, items: Sequence[Item]) -> None:
+        with self._lock:
+            self.lane.submit(items)
+            self._submitted_at = time.monotonic()
+            self._ensure_a_thread_looks()
+
+    def flush(self, on: bool) -> None:
+        with self._lock:
+            self._flush = on
+            if on and self.lane.pending:
+                self._ensure_a_thread_looks()
+
+    def wake(self) -> None:
+        with self._lock:
+            self._wake.notify_all()
+
+    def await_idle(self, seconds: float) -> bool:
+        with self._wake:
+            return self._wake.wait_for(lambda: not self._in_flight, seconds)
+
+    def seal(self) -> None:
+        """What comes back from now on is ignored; what came back before is settled when this returns."""
+        with self._wake:
+            self._sealed = True
+            self._wake.wait_for(lambda: not self._settling)
+
+    def close(self) -> None:
+        with self._lock:
+            self._wake.notify_all()
+            busy = self._in_flight > 0
+        # A call still in flight ends by its own time-out, in a daemon thread; its result is ignored.
+        if not busy:
+            for thread in self._threads:
+                thread.join()
+        with self._opening:
+            opened, self._opened = self._opened, False
+        if opened:
+            self._sink.close()
+
+    def _ensure_a_thread_looks(self) -> None:
+        """The lock is held."""
+        if self._waiting:
+            self._wake.notify()
+        elif len(self._threads) < max(1, self._sink.calls_in_flight) and not self._state.ended:
+            name = f"deliver-{self.lane.forwarder_id}-{len(self._threads) + 1}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _work(self) -> None:
+        try:
+            with self._opening:
+                if not self._opened:
+                    self._sink.open()
+                    self._opened = True
+            while self._step():
+                pass
+        except BaseException as error:
+            self._state.fail(error)
+
+    def _step(self) -> bool:
+        """One call, or one batch of records that end without a call; False when there is nothing more to do, ever."""
+        with self._lock:
+            ended, batch = self._await_work()
+            if not ended and not batch:
+                return False
+            self._in_flight += 1
+            self._settling += bool(ended)
+        try:
+            if batch:
+                called = self._call(batch)
+                if called is None:
+                    return False
+                ended = called
+            self._settle_and_release(ended)
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+                self._wake.notify_all()
+        return True
+
+    def _call(self, batch: list[Item]) -> list[Settlement] | None:
+        """What ended with the call, to be settled; None if it came back too late."""
+        outcomes = self._sink.send(batch)
+        now = time.monotonic()
+        with self._lock:
+            if self._sealed:
+                return None
+            ended = self.lane.finish(batch, outcomes, now)
+            self._settling += 1
+            return ended
+
+    def _settle_and_release(self, ended: list[Settlement]) -> None:
+        """Outside the lock: while the journal is written, others may be submitted and sent."""
+        try:
+            if ended:
+                self._settle(ended)
+            self._release(ended)
+        finally:
+            with self._lock:
+                self._settling -= 1
+
+    def _await_work(self) -> tuple[list[Settlement], list[Item]]:
+        """What to do next; two empty lists when deliveries ended. The lock is held, and given up while waiting."""
+        while not self._state.ended:
+            now = time.monotonic()
+            ended = self.lane.ended(now)
+            batch = [] if ended else self._take(now)
+            if ended or batch:
+                if self.lane.ready(now):
+                    self._ensure_a_thread_looks()
+                return ended, batch
+            self._waiting += 1
+            self._wake.wait(self._nap(now))
+            self._waiting -= 1
+        return [], []
+
+    def _take(self, now: float) -> list[Item]:
+        if self._in_flight >= self._sink.calls_in_flight or self._patience(now) > 0:
+            return []
+        batch = self.lane.take(now, _epoch_ms(), self._sink.max_items, self._sink.max_bytes)
+        if batch:
+            self._called_at = now
+        return batch
+
+    def _patience(self, now: float) -> float:
+        """Seconds to wait for a fuller call than what is ready makes: a call costs as much as 100 records."""
+        ready = self.lane.ready(now)
+        if ready >= self._sink.max_items:
+            return 0.0
+        if not self._flush and now - self._submitted_at < self._linger:
+            return max(0.0, self._called_at + self._linger - now)
+        # No more is coming in; but what is in flight brings its users' next records when it is back.
+        if ready >= self._sink.max_items // 2:
+            return 0.0
+        if self._in_flight:
+            return self._linger
+        # A throttled stream's records come back one by one. Those that do soon go together, if they are the most.
+        soon = self._called_at + RETRIES_TOGETHER - now
+        return soon if soon > 0 and self.lane.retries_due(now + soon, ready + 1) > ready else 0.0
+
+    def _nap(self, now: float) -> float | None:
+        """Seconds after which to look again; None: until woken."""
+        wake_at = self.lane.wake_at()
+        if wake_at is None or wake_at > now:
+            return None if wake_at is None else wake_at - now
+        return self._patience(now) or self._linger  # Something is ready, and waits for a fuller call or for its turn.
