@@ -22,7 +22,8 @@ from schemas import Record
 from transforms.accounting.summary import Summary, total
 from transforms.derive import DeriveRecords, DeriveSettings
 from transforms.forwarders.source import ForwarderSource
-from transforms.match import Match, MatchForwarders
+from transforms.match import MatchForwarders
+from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.read import ReadActivity, match_files
 from transforms.reading.bucket_blobs import ReadCounts

@@ -27,11 +27,11 @@ from benchmarks.workload import sample_file
 from tests.ports import free_port
 from tests.transforms.delivery.making import record
 from transforms.accounting.progress import Progress
-from transforms.deliver import DeliverOptions, Sender
 from transforms.delivery.policy import DeliverySettings
+from transforms.delivery.sender import DeliverOptions, Sender
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.forwarders.secrets import Secret
-from transforms.match import Match
+from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.reading.activity import ActivityDecoder, decode_admitted
 from transforms.receipts.index import HistoryIndex

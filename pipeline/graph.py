@@ -8,11 +8,13 @@ from apache_beam.pvalue import PCollection
 from pipeline.options import Job
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary, total
-from transforms.deliver import DeliverMatches, DeliverOptions
+from transforms.deliver import DeliverMatches
+from transforms.delivery.sender import DeliverOptions
 from transforms.derive import DeriveRecords, DeriveSettings
 from transforms.derive_streaming import DeriveArriving, count_settled
 from transforms.forwarders.source import ForwarderSource
-from transforms.match import Match, MatchForwarders
+from transforms.match import MatchForwarders
+from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.preview import CountMatches, ExplainRecord
 from transforms.read import InputFile, ReadActivity

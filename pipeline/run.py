@@ -20,8 +20,8 @@ from pipeline.preflight import choose_forwarders
 from pipeline.report import FAILED, USAGE, Report
 from pipeline.session_state import SessionState
 from transforms.accounting.progress import Progress
-from transforms.deliver import DeliverOptions
 from transforms.delivery.policy import DeliverySettings
+from transforms.delivery.sender import DeliverOptions
 from transforms.read import InputError, InputFile, match_files, ranges_of
 from transforms.receipts.avro_container import NotAContainerError
 from transforms.receipts.index import HistoryIndex, index_history, remove_index

@@ -12,9 +12,9 @@ from schemas import Record
 from transforms.accounting.summary import Sample, Summary
 from transforms.forwarders import Forwarder
 from transforms.forwarders.source import ForwarderSource
-from transforms.match import Match
-from transforms.matching.statement import StatementBuilder, encode_payload, query_document
-from transforms.query import compile_query
+from transforms.matching.explanation import explain
+from transforms.matching.matcher import Match
+from transforms.matching.statement import StatementBuilder, encode_payload
 
 
 @dataclass(eq=False)
@@ -95,22 +95,3 @@ class _ExplainRecord(beam.DoFn):
         for record in records:
             if record.id == self._id:
                 yield Summary(explanation=list(explain(record, self._forwarders, self._statements)))
-
-
-def explain(record: Record, forwarders: tuple[Forwarder, ...], statements: StatementBuilder) -> Iterator[str]:
-    """A line about the record, then one for each forwarder: whether it gets the record, and what decided."""
-    name = record.message.get("event", record.kind)
-    yield f"{record.id}: {name} of user {record.user_id}, session {record.message['session_id']}"
-    document = query_document(record, statements.statement(record))
-    for forwarder in forwarders:
-        yield f"  {forwarder.id}: {_reason(record, forwarder, document)}"
-
-
-def _reason(record: Record, forwarder: Forwarder, document: dict[str, object]) -> str:
-    for field, wanted, found in (
-        ("organisation", forwarder.organisation, record.organisation),
-        ("lrs_id", forwarder.lrs_id, record.lrs_id),
-    ):
-        if wanted is not None and wanted != found:
-            return f"not in scope: {field} is {found!r}, the forwarder's is {wanted!r}"
-    return str(compile_query(forwarder.query).explain(document))

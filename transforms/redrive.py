@@ -17,7 +17,7 @@ from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
 from transforms.forwarders import Forwarder
 from transforms.forwarders.source import ForwarderSource
-from transforms.match import Match, stored_match
+from transforms.matching.matcher import Match, stored_match
 from transforms.matching.statement import StatementBuilder, query_document
 from transforms.query import Outcome, compile_query
 from transforms.receipts.history import History

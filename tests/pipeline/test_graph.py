@@ -17,8 +17,8 @@ from pipeline.preflight import choose_forwarders
 from tests.pipeline.conftest import Workshop
 from tests.transforms.build import activity
 from transforms.accounting.progress import Progress
-from transforms.deliver import DeliverOptions
 from transforms.delivery.policy import DeliverySettings
+from transforms.delivery.sender import DeliverOptions
 from transforms.read import match_files
 from transforms.receipts.index import HistoryIndex
 

@@ -14,11 +14,11 @@ from tests.pipeline.conftest import Workshop
 from tests.transforms.delivery import making
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
-from transforms.deliver import DeliverOptions, Sender
 from transforms.delivery.policy import DeliverySettings
+from transforms.delivery.sender import DeliverOptions, Sender
 from transforms.forwarders.secrets import References
 from transforms.forwarders.source import launch_rules, read_forwarders
-from transforms.match import Match
+from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex, index_history
