@@ -15,7 +15,8 @@ from registry.deliveries import RecentDeliveries
 from registry.keyring import KEY_FILE, KEYS, KeyringError, new_key, read_keyring
 from registry.sample_delivery import Matcher, Trials
 from registry.service import Service
-from registry.stores.base import StoreError, open_store, reseal
+from registry.stores.base import StoreError, reseal
+from registry.stores.open import open_store
 from registry.web import Registry
 from transforms.forwarders import Rules
 from transforms.forwarders.secrets import DEFAULT_ENV_PREFIX, References

@@ -1,7 +1,7 @@
-"""What the service asks of a store. `open_store` makes the one that a url names: `sqlite:///...` or `mongodb://...`."""
+"""What the service asks of a store. `registry.stores.open` makes the one that a url names."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -100,24 +100,6 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
-def open_store(url: str, environment: Mapping[str, str] | None = None) -> Store:
-    """The store at `sqlite:///relative/path`, `sqlite:////absolute/path` or `mongodb://host/database[.collection]`.
-
-    Makes a SQLite file that is not there, and brings an older one to the present form. Raises StoreError.
-    """
-    if url.startswith("sqlite:///"):
-        from registry.stores.sqlite import SqliteStore
-
-        return SqliteStore(url.removeprefix("sqlite:///"))
-    if url.startswith(("mongodb://", "mongodb+srv://")):
-        from registry.stores.mongo import mongo_store
-
-        return mongo_store(url, environment)
-    raise StoreError(
-        "the store is none of sqlite:///relative/path, sqlite:////absolute/path, mongodb://host/database[.collection]"
-    )
-
-
 def seal(document: JsonObject, keyring: Keyring) -> Draft:
     """A whole document as it is to be stored. Raises KeyringError when it has secrets and there is no key."""
     shown, secrets = hidden.split(document)
@@ -159,8 +141,3 @@ def reseal(store: Store, keyring: Keyring, by: str) -> int:
 
 def _is_stale(stored: Stored, keyring: Keyring) -> bool:
     return bool(stored.unsealed) or (stored.sealed is not None and not keyring.is_current(stored.sealed))
-
-
-def everything(store: Store, keyring: Keyring) -> Iterable[JsonObject]:
-    """Every document with its secrets, as of one moment: what the job reads. Raises KeyringError."""
-    return [whole(stored, keyring) for stored in store.snapshot(None).documents]

@@ -16,7 +16,7 @@ from registry.connection import PATH as CONNECTION
 from registry.credentials import LoginLimit, hash_secret, is_secret, new_secret
 from registry.keyring import KEYS, new_key
 from registry.rest import PATH
-from registry.stores.base import open_store
+from registry.stores.open import open_store
 from tests.registry.conftest import House, house_on
 
 

@@ -222,7 +222,8 @@ def _reason(error: object) -> str:
 def _read_store(location: str, environment: Mapping[str, str]) -> list[JsonObject]:
     try:
         from registry.keyring import KeyringError, read_keyring
-        from registry.stores.base import StoreError, open_store, whole
+        from registry.stores.base import StoreError, whole
+        from registry.stores.open import open_store
     except ImportError as error:
         raise ServiceError(f"needs the extra: pip install 'session-forwarder[registry]' ({error.name})") from None
     path = location.removeprefix("sqlite:///")
