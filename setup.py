@@ -46,5 +46,11 @@ setup(
             "standardwebhooks>=1.0",
         ],
     },
-    entry_points={"console_scripts": ["session-forwarder=pipeline.__main__:console"]},
+    entry_points={
+        "console_scripts": ["session-forwarder=pipeline.__main__:console"],
+        # What of forwarder documents the job lets others read for it, by scheme (`transforms.forwarders.service`).
+        "session_forwarder.forwarder_readers": [
+            f"{scheme} = registry.reader:read_store" for scheme in ("sqlite", "mongodb", "mongodb+srv")
+        ],
+    },
 )

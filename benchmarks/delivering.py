@@ -20,8 +20,8 @@ import boto3
 from benchmarks.floor import BatchLane, Encoder, HttpLane, http_session, lines_by_user, records_by_user
 from benchmarks.workload import REGION
 from transforms.delivery.engine import Deliveries
+from transforms.derive import keep_live_objects_out_of_the_garbage_collector
 from transforms.forwarders import Forwarder, HttpTarget
-from transforms.memory import keep_live_objects_out_of_the_garbage_collector
 from transforms.receipts.journal import Journal, new_run_id
 from transforms.sinks.base import Item
 from transforms.sinks.choose import batch_sinks

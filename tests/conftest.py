@@ -13,7 +13,7 @@ settings.load_profile("project")
 
 @pytest.fixture(autouse=True)
 def _garbage_is_collected() -> Iterator[None]:
-    """A job in this process keeps what is alive from the garbage collector, for good (`transforms.memory`)."""
+    """A job in this process keeps what is alive from the garbage collector, for good (`transforms.derive`)."""
     thresholds = gc.get_threshold()
     yield
     if gc.get_threshold() != thresholds:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import apache_beam as beam
+from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
@@ -51,7 +52,7 @@ class _Send(beam.DoFn):
         self._progress = progress
 
     def setup(self) -> None:
-        self._sender = Sender(self._source.resolve(), self._statements, self._options, self._progress)
+        self._sender = Sender(self._source.resolve(), self._statements, self._options, self._progress, _count_deferred)
 
     def process(self, matches: list[Match]) -> None:
         self._sender.send(matches)
@@ -61,3 +62,7 @@ class _Send(beam.DoFn):
 
     def teardown(self) -> None:
         self._sender.close()
+
+
+def _count_deferred(forwarder_id: str, records: int) -> None:
+    Metrics.counter("delivery", f"{forwarder_id}.deferred").inc(records)

@@ -1,5 +1,6 @@
 """Derive: shards of activity in, blocks of records out (records.md sections 2 and 3)."""
 
+import gc
 import logging
 from array import array
 from collections import Counter
@@ -17,7 +18,6 @@ from apache_beam.utils.windowed_value import WindowedValue
 from schemas import KINDS, Activity, Kind, Record
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
-from transforms.memory import keep_live_objects_out_of_the_garbage_collector
 from transforms.reading.bucket_blobs import users_of
 from transforms.reading.xapi import resolve_session
 from transforms.sessions.derivation import Derivation, DurationUnit, Session
@@ -188,3 +188,10 @@ def _count_shared(group: tuple[int, Iterable[bytes]]) -> Summary:
     """Session ids that more than one user of a store has: a known integration fault."""
     users = Counter(digest for packed in group[1] for digest in array("Q", packed))
     return Summary(shared_sessions=sum(count > 1 for count in users.values()))
+
+
+def keep_live_objects_out_of_the_garbage_collector() -> None:
+    """Freeze what setup made and collect rarely: thousands of live records are no cycles, and walking them costs more
+    than Beam does (benchmarks). Records and activities are `gc=False` structs; cycles are still collected."""
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)

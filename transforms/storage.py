@@ -1,6 +1,7 @@
 """Where a run keeps its books: a directory on a local disk, or one on any file system Beam knows.
 
-The only module of the sending side that touches Beam, and only when the output is not local.
+The cores read and write through this module alone. It imports Beam late, and only for what is not on a local disk:
+importing Beam takes seconds.
 """
 
 import os
@@ -63,6 +64,26 @@ def storage_at(output: str | Storage) -> Storage:
         return output
     path = local_path(output)
     return BeamStorage(output) if path is None else LocalStorage(path)
+
+
+def read_files(location: str, suffixes: tuple[str, ...]) -> dict[str, bytes]:
+    """Path to content of the file at `location`, or of the files in that directory whose names end with `suffixes`.
+
+    Any file system that Beam knows; what is compressed stays so. Raises FileNotFoundError when nothing is there, and
+    whatever the file system's client raises.
+    """
+    from apache_beam.io.filesystem import CompressionTypes
+
+    files, _ = _beam()
+    inside = files.match([files.join(location, "*")])[0].metadata_list
+    paths = [found.path for found in inside if found.path.endswith(suffixes)]
+    if not paths and not files.exists(location):
+        raise FileNotFoundError(location)
+    contents = {}
+    for path in paths or [location]:
+        with files.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            contents[path] = file.read()
+    return contents
 
 
 class LocalStorage:

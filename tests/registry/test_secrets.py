@@ -12,7 +12,7 @@ from registry.access import ALL, DELIVER, VIEW_ALL
 from registry.connection import PATH as CONNECTION
 from registry.keyring import Keyring, KeyringError, new_key, read_keyring
 from registry.rest import PATH
-from registry.stores.base import everything, reseal
+from registry.stores.base import Store, reseal, whole
 from tests.registry.conftest import KEY, House, create, forwarder
 from transforms.forwarders.secrets import REDACTED
 
@@ -261,15 +261,19 @@ def test_no_secret_is_in_the_stores_files(editor: TestClient, stored: dict[str, 
     assert sqlite_path.stat().st_mode & 0o077 == 0
 
 
+def whole_documents(store: Store, keyring: Keyring) -> list[dict[str, Any]]:
+    return [whole(stored, keyring) for stored in store.snapshot(None).documents]
+
+
 def test_keys_are_rotated(house: House, editor: TestClient, stored: dict[str, Any]) -> None:
     new = b"n" * 32
     create(editor, _id="without-secrets")
     assert reseal(house.store, Keyring([new, KEY]), "test") == 1
     assert reseal(house.store, Keyring([new, KEY]), "test") == 0
-    contents = {content["_id"]: content for content in everything(house.store, Keyring([new]))}
+    contents = {content["_id"]: content for content in whole_documents(house.store, Keyring([new]))}
     assert contents["gradebook"]["configuration"] == FULL["configuration"]
     with pytest.raises(KeyringError, match="not given: set REGISTRY_KEYS"):
-        everything(house.store, Keyring([KEY]))
+        whole_documents(house.store, Keyring([KEY]))
 
 
 def test_sealed_secrets_cannot_be_moved_to_another_document_nor_altered() -> None:

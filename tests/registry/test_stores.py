@@ -29,7 +29,6 @@ from registry.stores.base import (
     Store,
     Stored,
     StoreError,
-    everything,
     reseal,
     seal,
     whole,
@@ -373,7 +372,7 @@ def test_rotation_seals_what_learning_locker_wrote(locker: tuple[Collection[dict
     store = mongo_store(url, {})
     assert reseal(store, Keyring([KEY]), "test") == 1
     assert "Dave" not in str(collection.find_one())
-    (content,) = everything(store, Keyring([KEY]))
+    content = whole(store.snapshot(None).documents[0], Keyring([KEY]))
     assert content["configuration"]["secret"] == "Dave"
     assert reseal(store, Keyring([KEY]), "test") == 0
     store.close()

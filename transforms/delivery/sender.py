@@ -3,12 +3,10 @@
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-
-from apache_beam.metrics.metric import Metrics
 
 from schemas import Record
 from schemas.buckets import BUCKETS, bucket_of
@@ -69,6 +67,7 @@ class Sender:
     """One worker's engine, journal and books, and the thread that watches for the run to be stopped.
 
     What `finish` deferred, of unbounded input, is tried until `close`; after that it is a dead letter like any other.
+    `on_deferred` is told of it: the forwarder's id, and how many records.
     """
 
     def __init__(
@@ -77,7 +76,9 @@ class Sender:
         statements: StatementBuilder,
         options: DeliverOptions,
         progress: Progress,
+        on_deferred: Callable[[str, int], None],
     ) -> None:
+        self._on_deferred = on_deferred
         self._statements = statements
         self._forwarders = {forwarder.id: forwarder for forwarder in forwarders}
         self._streams = {
@@ -172,7 +173,7 @@ class Sender:
             if self._outstanding:
                 self._deliveries.drain(self._outstanding.is_worth_waiting)
                 for forwarder_id, deferred in self._outstanding.defer(self._journal.settle).items():
-                    Metrics.counter("delivery", f"{forwarder_id}.deferred").inc(deferred)
+                    self._on_deferred(forwarder_id, deferred)
             else:
                 self._deliveries.drain()
         except DeliveriesStoppedError:

@@ -1,8 +1,8 @@
 """Forwarder documents that a service or a database holds, as of one moment (forwarders.md section 5).
 
 `http(s)://host/api/v2/statementforwarding` is the REST interface of `python -m registry`, or of a Learning Locker;
-`sqlite:///...` and `mongodb://...` are the stores of the former. Credentials come from the environment of whoever
-reads, launcher or worker: a location travels in the job graph, and holds none.
+`sqlite:///...` and `mongodb://...` are the stores of the former, which reads them itself (`READERS`). Credentials come
+from the environment of whoever reads, launcher or worker: a location travels in the job graph, and holds none.
 """
 
 import base64
@@ -13,7 +13,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.metadata import entry_points
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
@@ -32,7 +32,11 @@ _SCHEMES = ("http://", "https://", "sqlite://", "mongodb://", "mongodb+srv://")
 _PAGE = 100
 _PAGE_BYTES = 128 * 1024 * 1024
 _TIMEOUT = 30.0
-_TRIES = 5
+TRIES = 5
+"""How often documents that change meanwhile are read before giving up."""
+
+READERS = "session_forwarder.forwarder_readers"
+"""Entry points by scheme: functions of a location and an environment that return documents or raise ServiceError."""
 
 
 class ServiceError(Exception):
@@ -85,7 +89,7 @@ def read_remote(location: str, environment: Mapping[str, str] = os.environ) -> D
     """Every document at a remote location, with its secrets, as of one moment. Raises ServiceError."""
     if location.startswith(("http://", "https://")):
         return documents_from(_Interface(location.rstrip("/"), _login(environment)).read(), location)
-    return documents_from(_read_store(location, environment), location)
+    return documents_from(_read_database(location, environment), location)
 
 
 def _login(environment: Mapping[str, str]) -> str:
@@ -131,7 +135,7 @@ class _Interface:
     def read(self) -> list[JsonObject]:
         """One consistent snapshot: pages of one version, or, of a service without versions, twice the same."""
         before: str | None = None
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             reading = self._pages()
             if not reading.is_whole:
                 before = None
@@ -216,34 +220,20 @@ def _reason(error: object) -> str:
     return (error.strerror or type(error).__name__) if isinstance(error, OSError) else type(error).__name__
 
 
-# The stores of `python -m registry`
+# Databases, read by who knows them
 
 
-def _read_store(location: str, environment: Mapping[str, str]) -> list[JsonObject]:
-    try:
-        from registry.keyring import KeyringError, read_keyring
-        from registry.stores.base import StoreError, whole
-        from registry.stores.open import open_store
-    except ImportError as error:
-        raise ServiceError(f"needs the extra: pip install 'session-forwarder[registry]' ({error.name})") from None
-    path = location.removeprefix("sqlite:///")
-    if path != location and not Path(path).is_file():
-        raise ServiceError(
-            "is not there: the path after sqlite:/// is relative to the present directory, or begins with /"
-        )
-    try:
-        store = open_store(location, environment)
+def _read_database(location: str, environment: Mapping[str, str]) -> list[JsonObject]:
+    """What the reader that is installed for the location's scheme gives."""
+    scheme = location.partition("://")[0]
+    for reader in entry_points(group=READERS, name=scheme):
         try:
-            snapshot = store.snapshot(None)
-            # A MongoDB cursor that is read while documents change may mix: not if a second look finds the same.
-            for _ in range(_TRIES):
-                again = store.snapshot(None)
-                if again.version == snapshot.version:
-                    keyring = read_keyring(environment)
-                    return [whole(stored, keyring) for stored in again.documents]
-                snapshot = again
-        finally:
-            store.close()
-    except (StoreError, KeyringError) as error:
-        raise ServiceError(f"cannot be read: {error}") from None
-    raise ServiceError("is changed faster than it can be read: try again")
+            read = reader.load()
+        except ImportError as error:
+            raise ServiceError(f"needs the extra: pip install 'session-forwarder[registry]' ({error.name})") from None
+        documents: list[JsonObject] = read(location, environment)
+        return documents
+    raise ServiceError(
+        f"cannot be read: nothing that reads {scheme}:// is installed. Install session-forwarder again, as a package: "
+        "its registry announces what it reads there"
+    )

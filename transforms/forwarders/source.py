@@ -3,9 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-
 from transforms.forwarders import (
     Documents,
     Forwarder,
@@ -19,6 +16,7 @@ from transforms.forwarders import (
 from transforms.forwarders.secrets import References
 from transforms.forwarders.service import ServiceError, is_remote, read_remote
 from transforms.query import compile_query
+from transforms.storage import read_files
 
 _SUFFIXES = (".json", ".jsonl", ".ndjson")
 
@@ -91,18 +89,8 @@ def launch_rules(references: References, *, trusted: bool, require_organisation:
 
 def _files(location: str) -> Mapping[str, bytes]:
     try:
-        inside = FileSystems.match([FileSystems.join(location, "*")])[0].metadata_list
-        paths = [found.path for found in inside if found.path.endswith(_SUFFIXES)]
-        if not paths and not FileSystems.exists(location):
-            raise ForwardersUnreadableError(f"--forwarders {location}: there is no such file or directory")
-        return {path: _content(path) for path in paths or [location]}
-    except ForwardersUnreadableError:
-        raise
+        return read_files(location, _SUFFIXES)
+    except FileNotFoundError:
+        raise ForwardersUnreadableError(f"--forwarders {location}: there is no such file or directory") from None
     except Exception as error:  # Beam's file systems raise whatever their clients do
         raise ForwardersUnreadableError(f"--forwarders {location} cannot be read: {error}") from error
-
-
-def _content(path: str) -> bytes:
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        content: bytes = file.read()
-        return content
