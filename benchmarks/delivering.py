@@ -1,6 +1,6 @@
 """Delivery alone: records derived, matched and encoded before the clock starts, then handed to one of three.
 
-- `engine`: the job's own `Deliveries`, with receipts
+- `engine`: the job's own `DeliveryEngine`, with receipts
 - `bare`: a loop as one would write it with boto3 or aiohttp, in the same order, without receipts; several of its calls
   or requests in flight where the engine has several
 - `floor`: the floor's lanes, with receipts
@@ -19,7 +19,7 @@ import boto3
 
 from benchmarks.floor import BatchLane, Encoder, HttpLane, http_session, lines_by_user, records_by_user
 from benchmarks.workload import REGION
-from transforms.delivery.engine import Deliveries
+from transforms.delivery.engine import DeliveryEngine
 from transforms.derive import keep_live_objects_out_of_the_garbage_collector
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.receipts.journal import Journal, new_run_id
@@ -51,7 +51,7 @@ def prepared(path: Path, forwarders: tuple[Forwarder, ...]) -> Prepared:
 def engine(users: Prepared, forwarders: tuple[Forwarder, ...], output: Path) -> None:
     keep_live_objects_out_of_the_garbage_collector()
     journal = Journal(str(output), new_run_id(), "engine")
-    deliveries = Deliveries(
+    deliveries = DeliveryEngine(
         forwarders,
         journal.settle,
         http_sink=partial(AiohttpSink, allow_networks=("127.0.0.0/8",)),

@@ -44,7 +44,7 @@ from tests.laboratory.scenarios import environment
 from tests.laboratory.whole_job import Experiment, Figures, activities, aws_document
 from tests.pipeline.conftest import Workshop
 from tests.transforms.delivery.making import aws_forwarder, item
-from transforms.delivery.engine import Deliveries
+from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.forwarders.secrets import Secret
@@ -174,7 +174,7 @@ def through_the_engine(forwarder: Forwarder, sent: Sequence[Item]) -> Took:
     """Seconds from the first record handed in to the last one delivered and durable."""
     with tempfile.TemporaryDirectory() as output:
         journal = Journal(output, new_run_id(), new_worker_name())
-        engine = Deliveries(
+        engine = DeliveryEngine(
             [forwarder],
             journal.settle,
             DeliverySettings(),

@@ -5,14 +5,14 @@ from functools import partial
 from typing import Any
 
 from schemas import Record
-from transforms.forwarders import Payload
+from transforms.forwarders import PayloadKind
 from transforms.matching.statement import StatementBuilder, encode_payload
 
 Statement = dict[str, Any]
 
 
 def encoded(
-    record: Record, statement: Statement | None, due: Iterable[tuple[str, Payload]], statements: StatementBuilder
+    record: Record, statement: Statement | None, due: Iterable[tuple[str, PayloadKind]], statements: StatementBuilder
 ) -> Iterator[tuple[str, bytes]]:
     """(forwarder id, payload) for each of `due`. `statement` is the record's, where matching has built it."""
     payloads: dict[str, bytes] = {}

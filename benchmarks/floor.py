@@ -30,7 +30,7 @@ from transforms.reading.activity import ActivityDecoder, decode_admitted
 from transforms.receipts.journal import Journal, new_run_id
 from transforms.sessions.derivation import Derivation
 from transforms.sinks.aws_wire import PutRecordBatchAnswer, PutRecordsAnswer, encode_in_c
-from transforms.sinks.base import Item, Outcome, Settlement, Verdict
+from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 
 CHUNK = 256 * 1024
 MAX_RECORDS = 500
@@ -198,7 +198,7 @@ class HttpLane:
         async with self._session.post(self._url, data=item.payload, headers=headers) as response:
             await response.read()
             response.raise_for_status()
-        self._finished.append(Settlement(item, Outcome(Verdict.DELIVERED, status=response.status)))
+        self._finished.append(Settlement(item, AttemptResult(Verdict.DELIVERED, status=response.status)))
         if len(self._finished) == 1:
             asyncio.get_running_loop().call_soon(self._settle)
         # One turn of the loop: `_settle` was called, with all that ended in this one, before this goes on.
@@ -295,7 +295,7 @@ class BatchLane:
             )
             assert not any(entry.get("ErrorCode") for entry in answer["Records"])
             outcomes = [
-                Outcome(Verdict.DELIVERED, shard=entry["ShardId"], sequence_number=entry["SequenceNumber"])
+                AttemptResult(Verdict.DELIVERED, shard=entry["ShardId"], sequence_number=entry["SequenceNumber"])
                 for entry in answer["Records"]
             ]
         else:
@@ -304,7 +304,7 @@ class BatchLane:
                 Records=[{"Data": item.payload + b"\n"} for item in items],
             )
             assert not any(entry.get("ErrorCode") for entry in answer["RequestResponses"])
-            outcomes = [Outcome(Verdict.DELIVERED)] * len(items)
+            outcomes = [AttemptResult(Verdict.DELIVERED)] * len(items)
         self._journal.settle([Settlement(*pair) for pair in zip(items, outcomes, strict=True)])
 
 

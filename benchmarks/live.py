@@ -4,7 +4,7 @@
     python -m benchmarks.live --neighbours [--rounds N]
 
 The first is what its fold costs beside the fold of batch: the same activity, in the order it happened, one by one on
-kept state, packed and unpacked each time as `transforms.derive_streaming.FoldArriving` does, and all of a user at
+kept state, packed and unpacked each time as `transforms.derive_streaming.FoldStreaming` does, and all of a user at
 once. The second is what a forwarder gets of a worker's sender, bundle after bundle: alone, and beside another that is
 well, down, slow.
 """

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import fastavro
 
-from local.examples import Example, Json, Line, Payload
+from local.examples import Example, Json, Line, PayloadKind
 from local.receiver import RETRY_AFTER, Attempt, Fault
 from local.stack import StreamRecord
 
@@ -56,7 +56,7 @@ class Finding:
     """
 
     id: str
-    payload: Payload
+    payload: PayloadKind
     due: int = 0
     arrived: int = 0
     receipts: int = 0
@@ -250,7 +250,7 @@ def _user(line: Line) -> str:
     return json.dumps([line["organisation"], line["lrs_id"], line["user_id"]])
 
 
-def _content_due(payload: Payload, line: Line) -> str:
+def _content_due(payload: PayloadKind, line: Line) -> str:
     """What the payload made of this record has to say."""
     message = {name: value for name, value in line.items() if name not in _ENVELOPE}
     if payload == "record":
@@ -262,7 +262,7 @@ def _content_due(payload: Payload, line: Line) -> str:
     return _as_sorted_text({**message, "_id": line["id"], **{name: line[name] for name in names}})
 
 
-def _content(payload: Payload, data: bytes) -> str:
+def _content(payload: PayloadKind, data: bytes) -> str:
     """What a payload that arrived says: the same text as `_content_due` for the record it was made of."""
     try:
         value = json.loads(data)

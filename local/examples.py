@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Payload = Literal["record", "statement", "document"]
+PayloadKind = Literal["record", "statement", "document"]
 Json = dict[str, Any]
 Line = Json
 """A derived record as `--write_records jsonl` writes it."""
@@ -29,7 +29,7 @@ class Example:
     """
 
     id: str
-    payload: Payload
+    payload: PayloadKind
     due: Callable[[Line], bool]
     http_path: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -23,7 +23,7 @@ from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
 from transforms.write import read_summary
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _POLL = 0.5
 _CANCEL_WITHIN = 30.0
 _DIRECT_RUNNERS = ("directrunner", "direct", "fnapirunner", "fnapi")
@@ -41,7 +41,7 @@ def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[Sta
         causes = list(_causes(error))
         # A step that is interrupted may be told of as one that has failed.
         interrupted = any(isinstance(cause, KeyboardInterrupt) for cause in causes)
-        _LOG.error(
+        logger.error(
             "%s; what was delivered is in the receipts, run the same command again to go on",
             "interrupted" if interrupted else "the run failed",
             exc_info=None if interrupted else causes[-1],
@@ -61,18 +61,18 @@ def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
         with _stopping_on_signals(stopping, "cancelling the job"):
             build(pipeline, plan)
             result = pipeline.run()
-        _LOG.info("the job is on Flink; Ctrl-C or SIGTERM cancels it")
+        logger.info("the job is on Flink; Ctrl-C or SIGTERM cancels it")
         # Beam's job server has put its own handler of Ctrl-C in our place.
         with _stopping_on_signals(stopping, "cancelling the job"):
             while not PipelineState.is_terminal(result.state):
                 if stopping.asked or plan.progress.stopping():
                     _cancel(result, plan.job, options)
-                    _LOG.info("the job is cancelled; what was delivered is in the receipts")
+                    logger.info("the job is cancelled; what was delivered is in the receipts")
                     return stopping.asked
                 time.sleep(_POLL)
             result.wait_until_finish()
     except Exception as error:
-        _LOG.error(
+        logger.error(
             "the job failed; what was delivered is in the receipts and is not sent again by the same command",
             exc_info=list(_causes(error))[-1],
         )
@@ -146,7 +146,7 @@ def _stopping_on_signals(
     """SIGTERM and the first Ctrl-C ask the run to stop; a second Ctrl-C interrupts it."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        _LOG.warning("%s: %s", signal.Signals(number).name, told)
+        logger.warning("%s: %s", signal.Signals(number).name, told)
         progress.stop()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -10,7 +10,7 @@ import time
 from http.client import HTTPException
 from urllib.request import Request, urlopen
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _EMBEDDED = ("[local]", "[auto]", "[collection]")
 _ENDED = ("CANCELED", "FAILED", "FINISHED")
 _TIMEOUT = 10.0
@@ -31,11 +31,11 @@ def cancel_job(master: str, name: str, within: float) -> None:
             _ask(f"{address}/jobs/{job}?mode=cancel", "PATCH")
         while _under_way(address, name):
             if time.monotonic() > deadline:
-                _LOG.error("Flink has not ended the job %s after %g s: see %s", name, within, address)
+                logger.error("Flink has not ended the job %s after %g s: see %s", name, within, address)
                 return
             time.sleep(_POLL)
     except (OSError, HTTPException, ValueError, KeyError) as error:
-        _LOG.error("the job %s may run on; cancel it at %s: %s", name, address, error)
+        logger.error("the job %s may run on; cancel it at %s: %s", name, address, error)
 
 
 def _under_way(address: str, name: str) -> list[str]:

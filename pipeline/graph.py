@@ -11,18 +11,18 @@ from transforms.accounting.summary import Summary, total
 from transforms.deliver import DeliverMatches
 from transforms.delivery.sender import DeliverOptions
 from transforms.derive import DeriveRecords, DeriveSettings
-from transforms.derive_streaming import DeriveArriving, count_settled
+from transforms.derive_streaming import DeriveStreaming, count_settled
 from transforms.forwarders.source import ForwarderSource
 from transforms.match import MatchForwarders
 from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.preview import CountMatches, ExplainRecord
 from transforms.read import InputFile, ReadActivity
-from transforms.read_kinesis import AdmitArriving, KinesisInput, ReadKinesis
+from transforms.read_kinesis import AdmitStreaming, KinesisInput, ReadKinesis
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.redrive import ReadDeadLetters
 from transforms.sessions.state import StateOptions
-from transforms.write import WriteArrivingRejects, WriteRecords, WriteRejects, WriteSummary
+from transforms.write import WriteRecords, WriteRejects, WriteStreamingRejects, WriteSummary
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,10 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
     arriving = (
         pipeline
         | "Read" >> ReadKinesis(source, job.job_server_jar)
-        | "Admit" >> AdmitArriving(source.stream_name, xapi, job.organisation, job.lrs_id)
+        | "Admit" >> AdmitStreaming(source.stream_name, xapi, job.organisation, job.lrs_id)
     )
-    _ = arriving.rejects | "Rejects" >> beam.ParDo(WriteArrivingRejects(plan.deliver.output, plan.run_id))
-    derive = DeriveArriving(job.session_ttl, job.session_duration_unit, xapi, job.kinds)
+    _ = arriving.rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id))
+    derive = DeriveStreaming(job.session_ttl, job.session_duration_unit, xapi, job.kinds)
     matches = arriving.lines | "Derive" >> derive | "Match" >> MatchForwarders(plan.source, statements)
     settled = matches | "Deliver" >> DeliverMatches(plan.source, statements, plan.deliver, plan.progress)
     _ = settled | "Count" >> beam.Map(count_settled)

@@ -15,7 +15,7 @@ from transforms.sinks import http
 from transforms.sinks.kinesis import StreamLimits
 from transforms.sinks.preflight import preflight
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
             f"statements name their learners under {DEFAULT_HOME_PAGE}: give --actor_home_page a page of your own"
         )
     for warning in findings.warnings:
-        _LOG.warning("%s", warning)
+        logger.warning("%s", warning)
     if findings.faults and not job.skip_invalid_forwarders:
         raise UsageError("\n".join(text for _, text in findings.faults))
     faulty = {forwarder_id for forwarder_id, _ in findings.faults}
@@ -80,7 +80,7 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
         raise UsageError(f"--forwarders {job.forwarders}: no active, valid forwarder is left{skipped}")
     left_out = [f"left out: {text}" for _, text in findings.faults]
     for text in left_out:
-        _LOG.warning("%s", text)
+        logger.warning("%s", text)
     source = ForwarderSource(job.forwarders, references, found.digest, tuple(forwarder.id for forwarder in valid))
     return Chosen(valid, found.inactive, (*left_out, *findings.warnings), source, limits)
 

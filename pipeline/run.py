@@ -19,19 +19,20 @@ from pipeline.options import Job, UsageError, parse
 from pipeline.preflight import choose_forwarders
 from pipeline.report import FAILED, USAGE, Report
 from pipeline.session_state import SessionState
+from schemas.times import now_ms
 from transforms.accounting.progress import Progress
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions
 from transforms.read import InputError, InputFile, match_files, ranges_of
 from transforms.receipts.avro_container import NotAContainerError
 from transforms.receipts.index import HistoryIndex, index_history, remove_index
-from transforms.receipts.journal import JournalError, close_journals, epoch_ms, new_run_id, recover
+from transforms.receipts.journal import JournalError, close_journals, new_run_id, recover
 from transforms.sessions.state import StateError
 from transforms.sinks.kinesis import StreamLimits
 from transforms.storage import local_path, storage_at
 from transforms.write import remove_records
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _LOCK_CHECK = 1.0
 # Seconds. Nobody waits for one record of a bounded run, and a full Kinesis call costs what a part-filled one does.
 _LINGER = 1.0
@@ -48,10 +49,10 @@ def main(argv: Sequence[str]) -> int:
         return run(parse(argv))
     except UsageError as error:
         for line in str(error).splitlines():
-            _LOG.error("%s", line)
+            logger.error("%s", line)
         return USAGE
     except (OutputLockedError, JournalError, NotAContainerError, StateError) as error:
-        _LOG.error("%s", error)
+        logger.error("%s", error)
         return FAILED
 
 
@@ -60,7 +61,7 @@ def run(job: Job) -> int:
 
     Raises UsageError before anything is read or sent, when the job cannot run as it was asked to.
     """
-    started, clock = epoch_ms(), time.monotonic()
+    started, clock = now_ms(), time.monotonic()
     run_id = new_run_id()
     options = PipelineOptions(list(job.beam_args), runner=job.runner)
     named = options.view_as(GoogleCloudOptions)
@@ -95,7 +96,7 @@ def run(job: Job) -> int:
                 _close_books(plan)
             except JournalError as error:
                 # Where its jar is in Flink's own class path, Beam keeps workers for a while after their job.
-                _LOG.warning("%s; that closes its journal", error)
+                logger.warning("%s; that closes its journal", error)
             return 0 if stopped else FAILED
         state, summary = execute(plan, options, sum(file.size for file in files))
         _close_books(plan)
@@ -158,7 +159,7 @@ def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> No
             try:
                 lock.check()
             except OutputLostError as error:
-                _LOG.error("%s", error)
+                logger.error("%s", error)
                 progress.stop()
                 return
 

@@ -8,7 +8,7 @@ from transforms.accounting.summary import Summary
 from transforms.read import InputFile
 from transforms.sessions.state import Current, SeenFile, StateOptions, commit, read_current
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SessionState:
         """Those of `files` that the state has not, or that have changed since."""
         files = tuple(files)
         new = tuple(file for file in files if self.current.files.get(file.path) != _as_seen(file))
-        _LOG.info("%d of %d input files are new since the last run on %s", len(new), len(files), self.directory)
+        logger.info("%d of %d input files are new since the last run on %s", len(new), len(files), self.directory)
         return new
 
     def options(self, *, read_only: bool) -> StateOptions:

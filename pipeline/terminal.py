@@ -8,7 +8,7 @@ from types import TracebackType
 
 from transforms.accounting.progress import Progress
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _TERMINAL_INTERVAL = 0.5
 _LOG_INTERVAL = 10.0
 
@@ -47,7 +47,7 @@ class ProgressLine:
                 sys.stderr.write(f"\r\x1b[K{line}")
                 sys.stderr.flush()
             else:
-                _LOG.info("%s", line)
+                logger.info("%s", line)
 
     def _line(self) -> str:
         counts = self._progress.read()

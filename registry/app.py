@@ -19,7 +19,7 @@ from registry.service import ChangedError, ForbiddenError
 from registry.stores.base import IdTakenError, NoSuchDocumentError, StoreError
 from registry.web import Answer, Asked, Registry, faults_of
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"description": "A parameter or body that cannot be read: `message`, and `faults` by parameter"},
@@ -62,7 +62,7 @@ def _health(registry: Asked) -> Answer:
     try:
         registry.service.store.check()
     except StoreError:
-        _LOG.exception("the store does not answer")
+        logger.exception("the store does not answer")
         return Answer({"status": "failing", "message": "the store does not answer"}, 503)
     if not registry.service.keyring:
         return Answer({"status": "failing", "message": "there is no key to seal secrets with"}, 503)
@@ -146,4 +146,4 @@ class _Frame:
         finally:
             # The path as it was sent: still percent-encoded, so that it cannot forge a line. No query: it may be long.
             path = scope.get("raw_path", b"").decode("latin-1")
-            _LOG.info("%s %s %d %.1f ms", scope["method"], path, status, (time.perf_counter() - started) * 1000)
+            logger.info("%s %s %d %.1f ms", scope["method"], path, status, (time.perf_counter() - started) * 1000)

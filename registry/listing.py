@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from registry.stores.base import Snapshot, Stored
+from registry.stores.base import Snapshot, StoredDocument
 from transforms.forwarders.documents import loads_strictly
 from transforms.query import QueryError, compile_query, from_extended_json
 from transforms.query.extended_json import parse_date
@@ -47,7 +47,7 @@ class ParameterError(ValueError):
 # Filters
 
 
-def filtered(documents: Iterable[Stored], query: str | None, name: str = "query") -> list[Stored]:
+def filtered(documents: Iterable[StoredDocument], query: str | None, name: str = "query") -> list[StoredDocument]:
     """The documents that the query surely matches. Raises ParameterError for a bad one."""
     if query is None or not query.strip():
         return list(documents)
@@ -100,7 +100,7 @@ def _json(name: str, text: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SortOrder:
     """By which paths, and for each whether it descends; by `_id` in the end, so that no two documents are equal."""
 
     paths: tuple[tuple[str, bool], ...]
@@ -110,7 +110,7 @@ class Order:
         return hashlib.sha256(json.dumps(self.paths).encode()).hexdigest()[:8]
 
 
-def read_order(text: str | None) -> Order:
+def read_order(text: str | None) -> SortOrder:
     """`{"updatedAt": -1, "_id": 1}` or `-updatedAt,_id`. Raises ParameterError."""
     paths: dict[str, bool] = {}
     if text is not None and text.strip().startswith("{"):
@@ -126,10 +126,10 @@ def read_order(text: str | None) -> Order:
     if len(paths) > _MOST_SORTED:
         raise ParameterError("sort", f"names more than {_MOST_SORTED} paths")
     paths.setdefault("_id", False)
-    return Order(tuple(paths.items()))
+    return SortOrder(tuple(paths.items()))
 
 
-def ordered(documents: list[Stored], order: Order) -> list[Stored]:
+def ordered(documents: list[StoredDocument], order: SortOrder) -> list[StoredDocument]:
     """MongoDB's order: by type, then by value; of an array its least element, or greatest where it descends.
 
     `documents` come by `_id`, as stores give them.
@@ -142,7 +142,9 @@ def ordered(documents: list[Stored], order: Order) -> list[Stored]:
     return documents
 
 
-def listed(snapshot: Snapshot, query: str | None, sort: str | None, name: str = "query") -> tuple[list[Stored], Order]:
+def listed(
+    snapshot: Snapshot, query: str | None, sort: str | None, name: str = "query"
+) -> tuple[list[StoredDocument], SortOrder]:
     """What of a snapshot the query matches, in the order asked for. Raises ParameterError.
 
     The snapshot remembers the answer: whoever reads page after page, or asks again, waits for it once.
@@ -274,14 +276,14 @@ def _left_out(paths: Sequence[tuple[str, ...]], value: Any) -> Any:
 class Connection:
     """One page: documents with their cursors, and whether there are others on either side."""
 
-    edges: tuple[tuple[str, Stored], ...]
+    edges: tuple[tuple[str, StoredDocument], ...]
     has_next: bool
     has_previous: bool
 
 
 def page(
-    documents: list[Stored],
-    order: Order,
+    documents: list[StoredDocument],
+    order: SortOrder,
     *,
     first: int | None = None,
     last: int | None = None,
@@ -317,7 +319,7 @@ class _Place:
 
     __slots__ = ("_keys", "_order")
 
-    def __init__(self, values: list[Any], order: Order) -> None:
+    def __init__(self, values: list[Any], order: SortOrder) -> None:
         self._keys = [_key(value) for value in values]
         self._order = order
 
@@ -334,15 +336,15 @@ class _Place:
         return 0
 
 
-def _values(stored: Stored, order: Order) -> list[Any]:
+def _values(stored: StoredDocument, order: SortOrder) -> list[Any]:
     return [_sort_value(stored.content, path, descends) for path, descends in order.paths]
 
 
-def _place(stored: Stored, order: Order) -> _Place:
+def _place(stored: StoredDocument, order: SortOrder) -> _Place:
     return _Place(_values(stored, order), order)
 
 
-def _cursor(stored: Stored, order: Order) -> str:
+def _cursor(stored: StoredDocument, order: SortOrder) -> str:
     text = json.dumps([order.fingerprint, *_values(stored, order)], default=_dated, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
@@ -351,7 +353,7 @@ def _dated(value: Any) -> Any:
     return {"$date": as_utc(value).isoformat()}
 
 
-def _read_cursor(name: str, cursor: str, order: Order) -> _Place:
+def _read_cursor(name: str, cursor: str, order: SortOrder) -> _Place:
     problem = ParameterError(name, "is not a cursor that this service gave for this sort")
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()

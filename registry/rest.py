@@ -11,7 +11,7 @@ from registry.documents import read_object
 from registry.listing import MOST, USUAL, listed, read_selection
 from registry.sample_delivery import RecordError
 from registry.service import ForbiddenError
-from registry.stores.base import Stored
+from registry.stores.base import StoredDocument
 from registry.web import (
     VERSION_HEADER,
     Answer,
@@ -198,7 +198,9 @@ def list_deliveries(
     return Answer(registry.deliveries.of(id, limit))
 
 
-def _content(request: Request, registry: Asked, client: Known, stored: Stored, secrets: str | None) -> JsonObject:
+def _content(
+    request: Request, registry: Asked, client: Known, stored: StoredDocument, secrets: str | None
+) -> JsonObject:
     if secrets is None:
         return stored.content
     if not client.delivers:

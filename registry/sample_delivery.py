@@ -14,11 +14,11 @@ import msgspec
 from registry.documents import FaultyDocumentError
 from schemas import Record
 from schemas.record import Kind, decode_record, timestamp_text
-from transforms.delivery.engine import Deliveries
+from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Document, Fault, Forwarder, HttpTarget, KinesisTarget, Rules, check_document, resolve
 from transforms.matching.statement import StatementBuilder, encode_payload, query_document
-from transforms.query import Outcome, Query, compile_query
+from transforms.query import MatchResult, Query, compile_query
 from transforms.sinks import http
 from transforms.sinks.base import BatchSink, Item, Settlement
 from transforms.sinks.firehose import FirehoseSink
@@ -151,7 +151,7 @@ class Matcher:
         reason = out_of_scope or str(explanation)
         if not active:
             return False, f"the forwarder is not active; its query: {reason}"
-        return out_of_scope is None and explanation.outcome is Outcome.MATCH, reason
+        return out_of_scope is None and explanation.outcome is MatchResult.MATCH, reason
 
     def _judge(self, judged: str) -> "_Judged":
         """The forwarder that a document is as far as matching goes: where it sends to is left out."""
@@ -233,7 +233,7 @@ class Trials:
     def _deliver(self, forwarder: Forwarder, record: Record, limits: Mapping[str, StreamLimits]) -> JsonObject:
         payload = encode_payload(record, forwarder.payload, lambda: _STATEMENTS.statement(record))
         settled: list[Settlement] = []
-        deliveries = Deliveries(
+        deliveries = DeliveryEngine(
             [forwarder],
             settled.extend,
             _SETTINGS,

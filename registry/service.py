@@ -9,7 +9,7 @@ from registry import redaction as hidden
 from registry.access import Client, Reach
 from registry.documents import FaultyDocumentError, created, is_sent_elsewhere, judge, merged
 from registry.keyring import Keyring
-from registry.stores.base import Draft, NoSuchDocumentError, Snapshot, Store, Stored, seal, whole
+from registry.stores.base import Draft, NoSuchDocumentError, Snapshot, Store, StoredDocument, seal, whole
 from transforms.forwarders import Fault, Rules
 
 JsonObject = dict[str, Any]
@@ -27,7 +27,7 @@ class ChangedError(Exception):
 class Written:
     """A document after a change, and what about it is probably not meant."""
 
-    stored: Stored
+    stored: StoredDocument
     warnings: tuple[Fault, ...]
 
 
@@ -54,7 +54,7 @@ class Service:
                 snapshot.views[who] = view
         return view
 
-    def get(self, client: Client, document_id: str) -> Stored:
+    def get(self, client: Client, document_id: str) -> StoredDocument:
         """Raises NoSuchDocumentError too for a document that the client may not view: it does not learn of it."""
         _view(client)
         stored = self.store.get(document_id)
@@ -62,19 +62,19 @@ class Service:
             raise NoSuchDocumentError
         return stored
 
-    def to_edit(self, client: Client, document_id: str) -> Stored:
+    def to_edit(self, client: Client, document_id: str) -> StoredDocument:
         """Like `get`, and raises ForbiddenError for a document that the client may view and not edit."""
         stored = self.get(client, document_id)
         _edit(client, stored)
         return stored
 
-    def secrets(self, client: Client, stored: Stored) -> JsonObject:
+    def secrets(self, client: Client, stored: StoredDocument) -> JsonObject:
         """The whole document. Raises ForbiddenError, KeyringError."""
         if not client.delivers:
             raise ForbiddenError("secrets=full needs the scope statementForwarding/deliver")
         return whole(stored, self.keyring)
 
-    def whole(self, stored: Stored) -> JsonObject:
+    def whole(self, stored: StoredDocument) -> JsonObject:
         """The document with its secrets, for use inside the service. Raises KeyringError."""
         return whole(stored, self.keyring)
 
@@ -103,7 +103,7 @@ class Service:
         """
         warnings: tuple[Fault, ...] = ()
 
-        def change(stored: Stored) -> Draft:
+        def change(stored: StoredDocument) -> Draft:
             nonlocal warnings
             self._may_change(client, stored, is_seen)
             before = whole(stored, self.keyring)
@@ -121,7 +121,7 @@ class Service:
         """Raises NoSuchDocumentError, ForbiddenError, ChangedError."""
         self.store.delete(document_id, lambda stored: self._may_change(client, stored, is_seen), client.key)
 
-    def _may_change(self, client: Client, stored: Stored, is_seen: Callable[[str], bool]) -> None:
+    def _may_change(self, client: Client, stored: StoredDocument, is_seen: Callable[[str], bool]) -> None:
         _view(client)
         if not client.may_view(stored.content):
             raise NoSuchDocumentError
@@ -168,6 +168,6 @@ def _view(client: Client) -> None:
         raise ForbiddenError("this client has neither a scope nor a user: it may see and change nothing")
 
 
-def _edit(client: Client, stored: Stored) -> None:
+def _edit(client: Client, stored: StoredDocument) -> None:
     if not client.may_edit(stored.content):
         raise ForbiddenError("this client may view this forwarder and not change it")

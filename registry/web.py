@@ -13,7 +13,7 @@ from registry.credentials import LoginLimit, authenticate
 from registry.deliveries import RecentDeliveries
 from registry.sample_delivery import Matcher, Trials
 from registry.service import ForbiddenError, Service
-from registry.stores.base import Stored
+from registry.stores.base import StoredDocument
 from transforms.forwarders import Fault
 
 JsonObject = dict[str, Any]
@@ -112,7 +112,7 @@ def _is_loopback(request: Request) -> bool:
         return False
 
 
-def etag(stored: Stored) -> str:
+def etag(stored: StoredDocument) -> str:
     return f'"{stored.revision}"'
 
 
@@ -129,7 +129,7 @@ def faults_of(faults: Iterable[Fault]) -> list[JsonObject]:
     return [{"field": fault.field, "message": fault.message} for fault in faults]
 
 
-def document(stored: Stored, warnings: Iterable[Fault] = (), status: int = 200) -> Answer:
+def document(stored: StoredDocument, warnings: Iterable[Fault] = (), status: int = 200) -> Answer:
     """One document as the answer to a change or a read, its warnings in a header: the body is the document alone."""
     headers = {"ETag": etag(stored)}
     told = faults_of(warnings)[:_MOST_WARNINGS]

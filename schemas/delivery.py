@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 SettledAs = Literal["delivered", "dead_lettered"]
-Payload = Literal["statement", "record", "document"]
+PayloadKind = Literal["statement", "record", "document"]
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -36,6 +36,6 @@ class DeadLetter(Receipt, frozen=True, gc=False, kw_only=True):
     reason: str
     response: str | None = None
     payload: bytes | None = None
-    payload_kind: Payload
+    payload_kind: PayloadKind
     record: bytes
     hops: int = 0

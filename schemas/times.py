@@ -1,5 +1,6 @@
-"""Times as the messages print them. All epoch milliseconds in, UTC out, truncated to the second."""
+"""Times: now, and as messages, statements and query documents have them. All are epoch milliseconds, and UTC."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -21,20 +22,25 @@ def _date_and_clock(millis: int) -> tuple[str, str]:
     return _date(day), f"{_TWO_DIGITS[hour]}:{_TWO_DIGITS[minute]}:{_TWO_DIGITS[second]}"
 
 
+def now_ms() -> int:
+    """The present time in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
 def snapshot_time(millis: int) -> str:
-    """`2020-02-17T15:03:23Z`, as `dt_started` and `dt_completed` print."""
+    """`2020-02-17T15:03:23Z`, truncated to the second, as `dt_started` and `dt_completed` print."""
     date, clock = _date_and_clock(millis)
     return f"{date}T{clock}Z"
 
 
 def event_time(millis: int) -> str:
-    """`2020-02-17 15:03:23`, as an event's `time` prints."""
+    """`2020-02-17 15:03:23`, truncated to the second, as an event's `time` prints."""
     date, clock = _date_and_clock(millis)
     return f"{date} {clock}"
 
 
 def rfc3339(millis: int) -> str:
-    """`2020-02-17T15:03:23.000Z`: not truncated."""
+    """`2020-02-17T15:03:23.000Z`."""
     date, clock = _date_and_clock(millis)
     return f"{date}T{clock}.{millis % 1000:03}Z"
 

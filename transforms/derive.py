@@ -23,7 +23,7 @@ from transforms.reading.xapi import resolve_session
 from transforms.sessions.derivation import Derivation, DurationUnit, Session
 from transforms.sessions.state import BucketFold, StateOptions
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _BLOCK = 512
 _SESSION_GROUPS = 64
 _END_OF_WINDOW = GlobalWindow().max_timestamp()
@@ -170,7 +170,7 @@ class _FoldUsers(beam.DoFn):
 
     def _saw_conflict(self, kept: Activity, other: Activity) -> None:
         if self._derivation.counts.conflicting_duplicates == 1:
-            _LOG.warning(
+            logger.warning(
                 "record_id %s of session %s stands for two different activities; the one of %d counts, not of %d. "
                 "Further such conflicts are counted, not logged.",
                 kept.record_id,

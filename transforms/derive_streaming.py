@@ -23,7 +23,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[SessionLines]).decode
 
 
-class FoldArriving(beam.DoFn):
+class FoldStreaming(beam.DoFn):
     """PCollection[tuple[str, bytes]] (user id, admitted line), keyed by user -> PCollection[list[Record]].
 
     Each element's timestamp is when it arrived: Kinesis' own, and so is its watermark. Records leave with the activity
@@ -88,10 +88,10 @@ class FoldArriving(beam.DoFn):
 
 
 @dataclass(eq=False)
-class DeriveArriving(beam.PTransform[PCollection[tuple[str, bytes]], PCollection[list[Record]]]):
-    """PCollection[tuple[str, bytes]] as `FoldArriving` has it -> PCollection[list[Record]], of `kinds` alone.
+class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], PCollection[list[Record]]]):
+    """PCollection[tuple[str, bytes]] as `FoldStreaming` has it -> PCollection[list[Record]], of `kinds` alone.
 
-    ttl: seconds for which a session is kept, see `FoldArriving`.
+    ttl: seconds for which a session is kept, see `FoldStreaming`.
     """
 
     ttl: float
@@ -103,7 +103,7 @@ class DeriveArriving(beam.PTransform[PCollection[tuple[str, bytes]], PCollection
         super().__init__()
 
     def expand(self, lines: PCollection[tuple[str, bytes]]) -> PCollection[list[Record]]:
-        fold = beam.ParDo(FoldArriving(self.ttl, self.duration_unit, self.xapi)).with_output_types(list[Record])
+        fold = beam.ParDo(FoldStreaming(self.ttl, self.duration_unit, self.xapi)).with_output_types(list[Record])
         records: PCollection[list[Record]] = lines | "Fold" >> fold
         if len(self.kinds) < len(KINDS):
             records = records | "Kinds" >> beam.Map(_only, self.kinds).with_output_types(list[Record])

@@ -16,7 +16,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from schemas import Reject
 from transforms.reading.activity import ActivityDecoder
 from transforms.reading.blocks import Compression, FileFormat
-from transforms.reading.bucket_blobs import BLOCK_SIZE, Decoder, ReadCounts, Shards, sort_in
+from transforms.reading.bucket_blobs import BLOCK_SIZE, BucketBlobs, Decoder, ReadCounts, sort_in
 from transforms.reading.files import FormatError, blocks, format_of
 from transforms.reading.xapi import StatementDecoder
 
@@ -163,7 +163,7 @@ class ReadRange(beam.DoFn):
         self._progress = progress
 
     def start_bundle(self) -> None:
-        self._shards = Shards()
+        self._shards = BucketBlobs()
 
     def process(self, part: FileRange) -> Iterator[Any]:
         counts = ReadCounts()

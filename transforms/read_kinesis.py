@@ -82,7 +82,11 @@ class KinesisInput:
         if endpoint is not None:
             _check_endpoint(endpoint)
         return cls(
-            parts.netloc, values["region"], endpoint, position, None if timestamp is None else _epoch_ms(timestamp)
+            parts.netloc,
+            values["region"],
+            endpoint,
+            position,
+            None if timestamp is None else _parse_position(timestamp),
         )
 
 
@@ -95,7 +99,7 @@ def _check_endpoint(endpoint: str) -> None:
         raise KinesisUrlError("service_endpoint is not of the form http://host:port")
 
 
-def _epoch_ms(text: str) -> int:
+def _parse_position(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -138,7 +142,7 @@ class AdmitOutputs(NamedTuple):
     rejects: PCollection[Reject]
 
 
-class AdmitArriving(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutputs]):
+class AdmitStreaming(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutputs]):
     """PCollection[tuple[str, bytes]] of `ReadKinesis` -> AdmitOutputs.
 
     Each is an activity in JSON or in Avro (see `transforms.reading.avro_message`), or an xAPI statement.

@@ -19,7 +19,7 @@ from transforms.forwarders import Forwarder
 from transforms.forwarders.source import ForwarderSource
 from transforms.matching.matcher import Match, stored_match
 from transforms.matching.statement import StatementBuilder, query_document
-from transforms.query import Outcome, compile_query
+from transforms.query import MatchResult, compile_query
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex
 
@@ -136,9 +136,9 @@ class _MatchAgain(beam.DoFn):
             return "out_of_scope"
         document = query_document(record, self._statements.statement(record))
         outcome = self._queries[forwarder.id].evaluate(document)
-        if outcome is Outcome.MATCH:
+        if outcome is MatchResult.MATCH:
             return None
-        return "no_longer_matches" if outcome is Outcome.NO_MATCH else "undecided"
+        return "no_longer_matches" if outcome is MatchResult.NO_MATCH else "undecided"
 
 
 def _in_scope(record: Record, forwarder: Forwarder) -> bool:

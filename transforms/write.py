@@ -95,7 +95,7 @@ class WriteRejects(beam.PTransform[PCollection[Reject], None]):
         )
 
 
-class WriteArrivingRejects(beam.DoFn):
+class WriteStreamingRejects(beam.DoFn):
     """PCollection[Reject] without an end -> Avro files `<output>/rejects/<run_id>-*.avro`, one for each bundle's.
 
     Beam's own writer of Avro needs windows there, and shards in each. A bundle that is tried again writes another file.

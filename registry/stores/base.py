@@ -42,7 +42,7 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored(Draft):
+class StoredDocument(Draft):
     """A document as the store has it. `revision` changes with every change. Shared between readers: never change one.
 
     `unsealed` are secrets that the store holds in the clear, since another program wrote them (Learning Locker's own).
@@ -57,35 +57,35 @@ class Snapshot:
     """The documents of one moment, by id, and a version that is the same only while they are."""
 
     version: str
-    documents: Sequence[Stored]
-    answers: dict[Any, list[Stored]] = field(default_factory=dict, repr=False, compare=False)
+    documents: Sequence[StoredDocument]
+    answers: dict[Any, list[StoredDocument]] = field(default_factory=dict, repr=False, compare=False)
     """For whoever asks the snapshot: what they found in it, so that they need not look again."""
     views: dict[Any, "Snapshot"] = field(default_factory=dict, repr=False, compare=False)
     """For whoever shows parts of it: what each user may see."""
 
 
-Change = Callable[[Stored], Draft]
+Change = Callable[[StoredDocument], Draft]
 """Given a document as it is, makes what it is to become; what it raises leaves the document as it is."""
 
 
 class Store(Protocol):
     """Documents and clients. Safe to use from several threads, and beside other processes on the same store."""
 
-    def get(self, document_id: str) -> Stored | None: ...
+    def get(self, document_id: str) -> StoredDocument | None: ...
 
     def snapshot(self, organisation: str | None) -> Snapshot:
         """The documents of one organisation; of all with None."""
         ...
 
-    def create(self, draft: Draft, by: str) -> Stored:
+    def create(self, draft: Draft, by: str) -> StoredDocument:
         """Raises IdTakenError. `by` is the key of the client who does it."""
         ...
 
-    def update(self, document_id: str, change: Change, by: str) -> Stored:
+    def update(self, document_id: str, change: Change, by: str) -> StoredDocument:
         """`change` sees the latest, and nothing comes between. Raises NoSuchDocumentError and what `change` raises."""
         ...
 
-    def delete(self, document_id: str, check: Callable[[Stored], None], by: str) -> None:
+    def delete(self, document_id: str, check: Callable[[StoredDocument], None], by: str) -> None:
         """Like `update`; `check` raises where the document must stay."""
         ...
 
@@ -109,7 +109,7 @@ def seal(document: JsonObject, keyring: Keyring) -> Draft:
     return Draft(shown, keyring.seal(text, str(document["_id"])))
 
 
-def whole(stored: Stored, keyring: Keyring) -> JsonObject:
+def whole(stored: StoredDocument, keyring: Keyring) -> JsonObject:
     """The document with its secrets. Raises KeyringError."""
     secrets = list(stored.unsealed)
     if stored.sealed is not None:
@@ -128,7 +128,7 @@ def reseal(store: Store, keyring: Keyring, by: str) -> int:
         if not _is_stale(stored, keyring):
             continue
 
-        def sealed_anew(latest: Stored) -> Draft:
+        def sealed_anew(latest: StoredDocument) -> Draft:
             return seal(whole(latest, keyring), keyring)
 
         try:
@@ -139,5 +139,5 @@ def reseal(store: Store, keyring: Keyring, by: str) -> int:
     return done
 
 
-def _is_stale(stored: Stored, keyring: Keyring) -> bool:
+def _is_stale(stored: StoredDocument, keyring: Keyring) -> bool:
     return bool(stored.unsealed) or (stored.sealed is not None and not keyring.is_current(stored.sealed))

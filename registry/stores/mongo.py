@@ -29,7 +29,7 @@ from registry import redaction as hidden
 from registry.access import Client
 from registry.credentials import StoredClient
 from registry.documents import FaultyDocumentError, rfc3339
-from registry.stores.base import Change, Draft, IdTakenError, NoSuchDocumentError, Snapshot, Stored, StoreError
+from registry.stores.base import Change, Draft, IdTakenError, NoSuchDocumentError, Snapshot, StoredDocument, StoreError
 from transforms.forwarders import Fault
 from transforms.query.extended_json import parse_date
 
@@ -84,7 +84,7 @@ class MongoStore:
         self._deleted = collection.database[f"{collection.name}_registry_deleted"]
         self._writing = threading.Lock()
 
-    def get(self, document_id: str) -> Stored | None:
+    def get(self, document_id: str) -> StoredDocument | None:
         with _store_errors():
             raw = self._forwarders.find_one({"_id": _either(document_id)})
         return None if raw is None else _stored(raw)
@@ -97,7 +97,7 @@ class MongoStore:
         digest = hashlib.sha256("\n".join(f"{stored.id} {stored.revision}" for stored in found).encode())
         return Snapshot(digest.hexdigest()[:16], found)
 
-    def create(self, draft: Draft, by: str) -> Stored:
+    def create(self, draft: Draft, by: str) -> StoredDocument:
         raw = _raw(draft)
         with _store_errors():
             before = self._deleted.find_one({"_id": draft.id})
@@ -115,8 +115,8 @@ class MongoStore:
                 raise _unstorable(draft, error) from None
         return _stored(raw)
 
-    def update(self, document_id: str, change: Change, by: str) -> Stored:
-        def put(raw: JsonObject) -> Stored | None:
+    def update(self, document_id: str, change: Change, by: str) -> StoredDocument:
+        def put(raw: JsonObject) -> StoredDocument | None:
             draft = change(_stored(raw))
             new = {**_raw(draft), "_id": raw["_id"]}
             try:
@@ -127,7 +127,7 @@ class MongoStore:
 
         return self._with_latest(document_id, put)
 
-    def delete(self, document_id: str, check: Callable[[Stored], None], by: str) -> None:
+    def delete(self, document_id: str, check: Callable[[StoredDocument], None], by: str) -> None:
         def remove(raw: JsonObject) -> bool | None:
             stored = _stored(raw)
             check(stored)
@@ -215,13 +215,13 @@ def _unchanged(raw: JsonObject) -> JsonObject:
     return {"_id": raw["_id"], **revision, **seen}
 
 
-def _stored(raw: JsonObject) -> Stored:
+def _stored(raw: JsonObject) -> StoredDocument:
     ours = raw.get(_OURS) or {}
     document = {name: _from_bson(value) for name, value in raw.items() if name != _OURS}
     shown, unsealed = hidden.split(document)
     seen = f"{ours.get('revision', '')} {document.get('updatedAt')} {document.get('__v')}"
     revision = hashlib.sha256(seen.encode()).hexdigest()[:16]
-    return Stored(shown, ours.get("sealed"), revision, tuple(unsealed))
+    return StoredDocument(shown, ours.get("sealed"), revision, tuple(unsealed))
 
 
 def _raw(draft: Draft) -> JsonObject:

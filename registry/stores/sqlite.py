@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from registry.access import Client
 from registry.credentials import StoredClient
-from registry.stores.base import Change, Draft, IdTakenError, NoSuchDocumentError, Snapshot, Stored, StoreError
+from registry.stores.base import Change, Draft, IdTakenError, NoSuchDocumentError, Snapshot, StoredDocument, StoreError
 
 # One entry for each version of the file; never change one that was released. `PRAGMA user_version` is how many ran.
 _MIGRATIONS: Final = (
@@ -56,7 +56,7 @@ class _Copy:
     """The documents in memory, as of the change `number`. Lists are made when they are asked for."""
 
     number: int = 0
-    documents: dict[str, Stored] = field(default_factory=dict)
+    documents: dict[str, StoredDocument] = field(default_factory=dict)
     ids: list[str] | None = None
     snapshots: dict[str | None, Snapshot] = field(default_factory=dict)
 
@@ -82,7 +82,7 @@ class SqliteStore:
             raise StoreError(f"the store {path} cannot be opened: {error}") from None
         self._copy = _Copy()
 
-    def get(self, document_id: str) -> Stored | None:
+    def get(self, document_id: str) -> StoredDocument | None:
         with self._reading:
             return self._latest().documents.get(document_id)
 
@@ -94,7 +94,7 @@ class SqliteStore:
                 found = copy.snapshots[organisation] = _snapshot_of(copy, organisation)
             return found
 
-    def create(self, draft: Draft, by: str) -> Stored:
+    def create(self, draft: Draft, by: str) -> StoredDocument:
         with self._transaction() as connection:
             before = connection.execute(
                 "SELECT organisation, action FROM change WHERE id = ? ORDER BY number DESC LIMIT 1", (draft.id,)
@@ -104,11 +104,11 @@ class SqliteStore:
                 raise IdTakenError
             return self._put(connection, draft, "create", by)
 
-    def update(self, document_id: str, change: Change, by: str) -> Stored:
+    def update(self, document_id: str, change: Change, by: str) -> StoredDocument:
         with self._transaction() as connection:
             return self._put(connection, change(_find(connection, document_id)), "update", by)
 
-    def delete(self, document_id: str, check: Callable[[Stored], None], by: str) -> None:
+    def delete(self, document_id: str, check: Callable[[StoredDocument], None], by: str) -> None:
         with self._transaction() as connection:
             stored = _find(connection, document_id)
             check(stored)
@@ -173,7 +173,7 @@ class SqliteStore:
                 raise
             self._writer.execute("COMMIT")
 
-    def _put(self, connection: sqlite3.Connection, draft: Draft, action: str, by: str) -> Stored:
+    def _put(self, connection: sqlite3.Connection, draft: Draft, action: str, by: str) -> StoredDocument:
         revision = _note(connection, draft, action, by)
         text = json.dumps(draft.content, ensure_ascii=False, separators=(",", ":"))
         connection.execute(
@@ -182,7 +182,7 @@ class SqliteStore:
             "revision = excluded.revision",
             (draft.id, draft.organisation, text, draft.sealed, revision),
         )
-        return Stored(draft.content, draft.sealed, str(revision))
+        return StoredDocument(draft.content, draft.sealed, str(revision))
 
     def _clients(self, clause: str, *values: str) -> list[StoredClient]:
         columns = "key, organisation, user, scopes, secret_hash, created_at"
@@ -212,7 +212,7 @@ class SqliteStore:
             if content is None:
                 documents.pop(document_id, None)
             else:
-                documents[document_id] = Stored(json.loads(content), sealed, str(revision))
+                documents[document_id] = StoredDocument(json.loads(content), sealed, str(revision))
         is_same = documents.keys() == copy.documents.keys()
         self._copy = _Copy(number, documents, copy.ids if is_same else None)
         return self._copy
@@ -228,12 +228,12 @@ def _snapshot_of(copy: _Copy, organisation: str | None) -> Snapshot:
     return Snapshot(str(copy.number), documents)
 
 
-def _find(connection: sqlite3.Connection, document_id: str) -> Stored:
+def _find(connection: sqlite3.Connection, document_id: str) -> StoredDocument:
     row = connection.execute("SELECT content, sealed, revision FROM forwarder WHERE id = ?", (document_id,)).fetchone()
     if row is None:
         raise NoSuchDocumentError
     content, sealed, revision = row
-    return Stored(json.loads(content), sealed, str(revision))
+    return StoredDocument(json.loads(content), sealed, str(revision))
 
 
 def _note(connection: sqlite3.Connection, draft: Draft, action: str, by: str) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from tests.laboratory.aws_fake import AMBIGUOUS, Stream
 from tests.laboratory.checker import Findings, check
-from transforms.delivery.engine import Deliveries
+from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import LaneCounts
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder
@@ -23,7 +23,7 @@ def deliver(
 ) -> tuple[list[Settlement], LaneCounts]:
     """Deliver all of them to the end."""
     settled: list[Settlement] = []
-    engine = Deliveries([forwarder], settled.extend, settings, http_sink=no_http, batch_sink=batch_sinks())
+    engine = DeliveryEngine([forwarder], settled.extend, settings, http_sink=no_http, batch_sink=batch_sinks())
     try:
         for start in range(0, len(items), 1000):
             engine.submit(items[start : start + 1000])

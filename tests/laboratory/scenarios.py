@@ -34,8 +34,8 @@ from tests.laboratory.whole_job import (
 )
 from tests.pipeline.conftest import Receiver, Workshop
 from tests.transforms.delivery.making import aws_forwarder, items
-from transforms.delivery.deferral import Outstanding
-from transforms.delivery.engine import Deliveries
+from transforms.delivery.deferral import Deferral
+from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import LaneCounts
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, HttpTarget
@@ -390,8 +390,8 @@ def by_schedule(schedule: Schedule) -> list[Figures]:
         ]
         sent = {each.id: items(schedule.users, schedule.each, each.id) for each in forwarders}
         written: list[Settlement] = []
-        outstanding = Outstanding(written.extend, hold=0.003)
-        engine = Deliveries(
+        outstanding = Deferral(written.extend, hold=0.003)
+        engine = DeliveryEngine(
             forwarders,
             outstanding.settle if schedule.hurried else written.extend,
             DeliverySettings(max_backoff=0.01, outage_budget=30.0, linger=0.001, on_failure=schedule.on_failure),
@@ -404,7 +404,7 @@ def by_schedule(schedule: Schedule) -> list[Figures]:
                     outstanding.submit(three)
                 engine.submit(three)
                 if schedule.hurried:
-                    engine.drain(outstanding.is_worth_waiting)
+                    engine.drain(outstanding.should_wait)
                     outstanding.defer(written.extend)
             engine.drain()
             counts = engine.counts()

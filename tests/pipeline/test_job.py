@@ -26,7 +26,7 @@ from tests.pipeline.conftest import Receiver, Workshop
 from tests.shared import SHARED, needs_shared
 from tests.transforms.build import DOCUMENTED_EVENT, activity, response
 from transforms.reading.activity import encode
-from transforms.sinks.base import Item, Outcome
+from transforms.sinks.base import AttemptResult, Item
 from transforms.sinks.http import AiohttpSink
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -530,7 +530,7 @@ def test_a_bug_kills_the_run_and_what_was_delivered_is_known_to_the_next(
     workshop.write_forwarders(http_forwarder(receiver))
     send = AiohttpSink.send
 
-    async def fails_in_the_end(sink: AiohttpSink, item: Item) -> Outcome:
+    async def fails_in_the_end(sink: AiohttpSink, item: Item) -> AttemptResult:
         if len(receiver.log) >= 50:
             raise ZeroDivisionError("a bug")
         return await send(sink, item)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from registry.connection import PATH as CONNECTION
 from registry.listing import filtered, ordered, page, read_order
 from registry.rest import PATH
-from registry.stores.base import Stored
+from registry.stores.base import StoredDocument
 from tests.registry.conftest import create
 from transforms.query.values import compare_any
 
@@ -123,8 +123,8 @@ CONTENTS = st.lists(st.dictionaries(st.sampled_from(["x", "y"]), VALUES, max_siz
 SORTS = st.sampled_from(["", "x", "-x", "x,-y", "-x,y", "x.a", "-_id", "x,-_id"])
 
 
-def stocked(contents: list[dict[str, Any]]) -> list[Stored]:
-    return [Stored({"_id": f"{number:03}", **content}) for number, content in enumerate(contents)]
+def stocked(contents: list[dict[str, Any]]) -> list[StoredDocument]:
+    return [StoredDocument({"_id": f"{number:03}", **content}) for number, content in enumerate(contents)]
 
 
 @settings(max_examples=150)

@@ -27,7 +27,7 @@ from registry.stores.base import (
     IdTakenError,
     NoSuchDocumentError,
     Store,
-    Stored,
+    StoredDocument,
     StoreError,
     reseal,
     seal,
@@ -77,7 +77,7 @@ def draft(document_id: str, organisation: str = ORGANISATION, **content: object)
     return Draft({"_id": document_id, "organisation": organisation, **content})
 
 
-def described(text: str) -> Callable[[Stored], Draft]:
+def described(text: str) -> Callable[[StoredDocument], Draft]:
     return lambda stored: Draft({**stored.content, "description": text}, stored.sealed)
 
 
@@ -153,7 +153,7 @@ def test_what_is_not_there_cannot_be_changed(store: Store) -> None:
 def test_a_change_that_raises_leaves_everything_as_it_was(store: Store) -> None:
     created = store.create(draft("a"), "key")
 
-    def refuse(stored: Stored) -> Draft:
+    def refuse(stored: StoredDocument) -> Draft:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
@@ -196,7 +196,7 @@ def test_many_writers_lose_nothing(open_shared: OpenStore) -> None:
         stores[0].create(draft(name, count=0), "key")
 
     def increase(number: int) -> None:
-        def increased(stored: Stored) -> Draft:
+        def increased(stored: StoredDocument) -> Draft:
             return Draft({**stored.content, "count": stored.content["count"] + 1})
 
         stores[number % 4].update("abcde"[number % 5], increased, "key")

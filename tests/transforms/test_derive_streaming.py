@@ -12,7 +12,7 @@ from apache_beam.transforms.window import TimestampedValue
 from pipeline.sample import main as sample
 from schemas import Activity, Record
 from tests.transforms.build import activity
-from transforms.derive_streaming import FoldArriving
+from transforms.derive_streaming import FoldStreaming
 from transforms.reading.activity import ActivityDecoder, encode
 from transforms.sessions.derivation import Derivation
 
@@ -38,7 +38,7 @@ def live(arriving: Sequence[tuple[Activity, float]], ttl: float = 30 * DAY) -> l
             pipeline
             | stream.advance_watermark_to_infinity()
             | beam.Map(_as_it_is).with_output_types(tuple[str, bytes])
-            | beam.ParDo(FoldArriving(ttl))
+            | beam.ParDo(FoldStreaming(ttl))
         )
         _seen.clear()
         _ = records | beam.Map(_see)

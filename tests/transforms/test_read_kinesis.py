@@ -10,7 +10,7 @@ from apache_beam.testing import test_pipeline, util
 
 from schemas import Reject, avro_schema
 from tests.transforms.build import activity
-from transforms.read_kinesis import AdmitArriving, KinesisInput, KinesisUrlError
+from transforms.read_kinesis import AdmitStreaming, KinesisInput, KinesisUrlError
 from transforms.reading.activity import encode
 
 
@@ -53,7 +53,7 @@ def test_what_is_no_activity_is_a_reject_that_says_where_it_was() -> None:
         outputs = (
             pipeline
             | beam.Create([("shardId-000000000000:49", encode(start)), ("shardId-000000000001:50", b"[]")])
-            | AdmitArriving("a", organisation="school-1")
+            | AdmitStreaming("a", organisation="school-1")
         )
         util.assert_that(outputs.lines | beam.Map(_user_and_stamp), util.equal_to([(start.user_id, True)]), "lines")
         util.assert_that(outputs.rejects | beam.Map(_where), util.equal_to([_PLACE]), "rejects")
@@ -67,7 +67,7 @@ def test_avro_and_json_may_be_mixed_and_each_that_is_refused_says_which_it_was()
         outputs = (
             pipeline
             | beam.Create([("shardId-000000000000:1", container.getvalue()), ("shardId-000000000000:2", encode(good))])
-            | AdmitArriving("a")
+            | AdmitStreaming("a")
         )
         util.assert_that(outputs.lines | beam.Values(), util.equal_to([encode(good)] * 2), "lines")
         util.assert_that(
@@ -79,7 +79,7 @@ def test_avro_and_json_may_be_mixed_and_each_that_is_refused_says_which_it_was()
 
 def test_statements_are_json_only() -> None:
     with test_pipeline.TestPipeline() as pipeline:
-        outputs = pipeline | beam.Create([("shardId-000000000000:1", b"Obj\x01")]) | AdmitArriving("a", xapi=True)
+        outputs = pipeline | beam.Create([("shardId-000000000000:1", b"Obj\x01")]) | AdmitStreaming("a", xapi=True)
         util.assert_that(
             outputs.rejects | beam.Map(lambda reject: reject.reason.partition(":")[0]), util.equal_to(["not JSON"])
         )

@@ -3,7 +3,8 @@
     matched = delivered + already delivered + dead-lettered + pending
 
 Each of these is counted where it happens, by different steps, so that the sum says something. Nothing here knows Beam:
-a worker keeps a `Ledger`, hands on what it holds as `Books` (plain data, small), and `merge_books` adds them up.
+a worker keeps a `SharedAccounts`, hands on what it holds as `Accounts` (plain data, small), and `merge_accounts` adds
+them up.
 """
 
 import threading
@@ -122,7 +123,7 @@ Seen = tuple[str | None, str | None]
 """An organisation and a store (`lrs_id`) that records carried."""
 
 
-class Books(msgspec.Struct):
+class Accounts(msgspec.Struct):
     """Every forwarder's account by its id, and which organisations and stores the records were of.
 
     `seen` holds the first SEEN_LIMIT in order, `more_seen` says that there were others. Adding is commutative and
@@ -178,9 +179,9 @@ class Books(msgspec.Struct):
         return msgspec.json.encode(plain, order="sorted")
 
     @staticmethod
-    def from_json(data: bytes) -> "Books":
+    def from_json(data: bytes) -> "Accounts":
         """The books that `to_json` wrote. msgspec.ValidationError: it is something else."""
-        return msgspec.json.decode(data, type=Books)
+        return msgspec.json.decode(data, type=Accounts)
 
 
 def _in_order(seen: Seen) -> tuple[str, str]:
@@ -188,33 +189,33 @@ def _in_order(seen: Seen) -> tuple[str, str]:
     return ("" if organisation is None else "=" + organisation, "" if lrs_id is None else "=" + lrs_id)
 
 
-def merge_books(books: Iterable[Books]) -> Books:
+def merge_accounts(books: Iterable[Accounts]) -> Accounts:
     """The sum; of none, empty books. Fits `beam.CombineGlobally`."""
-    total = Books()
+    total = Accounts()
     for each in books:
         total.merge(each)
     return total
 
 
-class Ledger:
-    """Books that many threads write in; a worker's own. Not pickled: make it in the DoFn's setup."""
+class SharedAccounts:
+    """Accounts that many threads write in; a worker's own. Not pickled: make it in the DoFn's setup."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._books = Books()
+        self._books = Accounts()
 
     def settle(self, settlements: Sequence[Settlement], settled_at: int) -> None:
         """The end of items. `settled_at` in epoch ms."""
         with self._lock:
             self._books.settle(settlements, settled_at)
 
-    def add(self, books: Books) -> None:
+    def add(self, books: Accounts) -> None:
         """Counts made elsewhere: matched, already delivered, pending, hashed keys, seen."""
         with self._lock:
             self._books.merge(books)
 
-    def take(self) -> Books:
+    def take(self) -> Accounts:
         """What was counted since the last time: emit it, so that it is counted once however often a bundle ends."""
         with self._lock:
-            taken, self._books = self._books, Books()
+            taken, self._books = self._books, Accounts()
             return taken

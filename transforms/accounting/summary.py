@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from schemas import Record
-from transforms.accounting.accounts import Books
+from transforms.accounting.accounts import Accounts
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.sessions.derivation import Counts
 
@@ -31,7 +31,7 @@ class Summary(msgspec.Struct):
     derivation: Counts = msgspec.field(default_factory=Counts)
     records: dict[str, int] = {}
     shared_sessions: int = 0
-    books: Books = msgspec.field(default_factory=Books)
+    books: Accounts = msgspec.field(default_factory=Accounts)
     samples: dict[str, Sample] = {}
     kept: dict[str, dict[str, int]] = {}
     explanation: list[str] = []

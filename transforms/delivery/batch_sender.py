@@ -4,8 +4,9 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
+from schemas.times import now_ms
 from transforms.delivery.lane import Lane
-from transforms.delivery.lane_sender import EngineState, LaneSender, _epoch_ms
+from transforms.delivery.lane_sender import EngineState, LaneSender
 from transforms.sinks.base import BatchSink, Item, Settle, Settlement
 
 RETRIES_TOGETHER = 0.1
@@ -153,7 +154,7 @@ class BatchSender(LaneSender):
     def _take(self, now: float) -> list[Item]:
         if self._in_flight >= self._sink.calls_in_flight or self._patience(now) > 0:
             return []
-        batch = self.lane.take(now, _epoch_ms(), self._sink.max_items, self._sink.max_bytes)
+        batch = self.lane.take(now, now_ms(), self._sink.max_items, self._sink.max_bytes)
         if batch:
             self._called_at = now
         return batch

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from transforms.sinks.base import DEFERRED, Item, Outcome, Settle, Settlement, Verdict
+from transforms.sinks.base import DEFERRED, AttemptResult, Item, Settle, Settlement, Verdict
 
 HOLD = 1.0
 """Seconds that a bundle waits for a forwarder that takes nothing, or that still takes when another has all its own."""
@@ -25,10 +25,10 @@ for."""
 LIMIT = 50_000
 """A forwarder that takes records, but too slowly, defers so many: with more, bundles wait for it after all."""
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-class Outstanding:
+class Deferral:
     """The records of one bundle, and those deferred by earlier ones, that are not settled. For several threads.
 
     `settle` makes settlements durable; a record's deferral and its settlement reach it one after the other, whichever
@@ -63,7 +63,7 @@ class Outstanding:
                 self._forwarders[settlement.item.forwarder_id].settled(settlement.item, now)
             self._settle(settlements)
 
-    def is_worth_waiting(self) -> bool:
+    def should_wait(self) -> bool:
         """Whether the bundle's end should wait on. Call it again and again from the bundle's end to `defer`."""
         now = self._clock()
         with self._lock:
@@ -72,7 +72,7 @@ class Outstanding:
                 self._one_is_done_at = now
             since = self._one_is_done_at
             others_wait = since is not None and now - since >= self._hold
-            return any(forwarder.is_worth_waiting(now, others_wait) for forwarder in forwarders)
+            return any(forwarder.should_wait(now, others_wait) for forwarder in forwarders)
 
     def defer(self, settle: Settle) -> Counter[str]:
         """Ends the bundle: what is left of it becomes dead letters, through `settle`. How many, by forwarder."""
@@ -94,17 +94,17 @@ class Outstanding:
         """One log line when the others go on without it, one when it has caught up."""
         late = forwarder.deferred > 0
         if late and not forwarder.was_late:
-            _log.warning(
+            logger.warning(
                 "forwarder %s: is not waited for; its records are dead letters until it has them", forwarder_id
             )
         elif forwarder.was_late and not late:
-            _log.warning("forwarder %s: nothing of it is deferred any more", forwarder_id)
+            logger.warning("forwarder %s: nothing of it is deferred any more", forwarder_id)
         forwarder.was_late = late
 
 
-def _deferred(item: Item) -> Outcome:
+def _deferred(item: Item) -> AttemptResult:
     """Of an item that may be under way at this moment, so that nobody knows whether the receiver has it."""
-    return Outcome(Verdict.GIVE_UP, DEFERRED, ambiguous=item.first_attempt is not None)
+    return AttemptResult(Verdict.GIVE_UP, DEFERRED, ambiguous=item.first_attempt is not None)
 
 
 class _Forwarder:
@@ -133,7 +133,7 @@ class _Forwarder:
             if self.users[user] <= 0:
                 del self.users[user]
 
-    def is_worth_waiting(self, now: float, others_wait: bool) -> bool:
+    def should_wait(self, now: float, others_wait: bool) -> bool:
         if not self.fresh or self._is_stuck(now):
             return False
         if self.deferred >= LIMIT:

@@ -1,8 +1,8 @@
 """Runs the lanes: calls the sinks, reads the clocks, holds the locks. What is sent when is the lane's decision.
 
 HTTP lanes share one asyncio loop in one thread; a Kinesis or Firehose lane has threads of its own, as many as calls in
-flight. Both are started by the first record that needs them. Nothing here imports Beam: a DoFn makes a `Deliveries` in
-`setup`, submits in `process`, drains in `finish_bundle` and closes in `teardown`.
+flight. Both are started by the first record that needs them. Nothing here imports Beam: a DoFn makes a
+`DeliveryEngine` in `setup`, submits in `process`, drains in `finish_bundle` and closes in `teardown`.
 """
 
 import threading
@@ -31,7 +31,7 @@ OFTEN = 0.02
 """Seconds after which `drain` asks again whether waiting is worth it."""
 
 
-class Deliveries:
+class DeliveryEngine:
     """Delivers items to their forwarders, in order per (forwarder, user); safe to use from several threads.
 
     `settle` is called, from the delivering threads, before a user's next record is sent. An exception that is not an
@@ -65,7 +65,7 @@ class Deliveries:
 
         Never waits for a slow forwarder: what it has not taken is spooled. Only when every forwarder concerned is busy
         does it wait for those that take records quickly, because that costs nobody anything and a spool costs more.
-        Raises KeyError for a forwarder that is not one of this object's, DeliveriesStoppedError after `stop`, and
+        Raises KeyError for a forwarder that is not one of this object's, DeliveryStoppedError after `stop`, and
         whatever stopped the deliveries.
         """
         self.state.check()
@@ -98,8 +98,8 @@ class Deliveries:
             if all(run.settled - before < QUICK_RECORDS for run, before in crowded):
                 return
 
-    def drain(self, is_worth_waiting: Callable[[], bool] | None = None) -> None:
-        """Wait until every submitted item is settled, or only while `is_worth_waiting`, which is asked often.
+    def drain(self, should_wait: Callable[[], bool] | None = None) -> None:
+        """Wait until every submitted item is settled, or only while `should_wait`, which is asked often.
 
         What is left goes on being delivered. Raises as `submit` does.
         """
@@ -111,10 +111,10 @@ class Deliveries:
         for run in runs:
             run.flush(True)
         try:
-            while not is_over() and (is_worth_waiting is None or is_worth_waiting()):
+            while not is_over() and (should_wait is None or should_wait()):
                 with self.state.changed:
                     if not is_over():
-                        self.state.changed.wait(None if is_worth_waiting is None else OFTEN)
+                        self.state.changed.wait(None if should_wait is None else OFTEN)
             self.state.check()
         finally:
             for run in runs:

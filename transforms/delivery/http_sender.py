@@ -9,9 +9,10 @@ from concurrent.futures import Future
 
 import uvloop
 
+from schemas.times import now_ms
 from transforms.delivery.lane import Lane
-from transforms.delivery.lane_sender import EngineState, LaneSender, _epoch_ms
-from transforms.sinks.base import HttpSink, Item, Outcome, Settle, Settlement, Verdict
+from transforms.delivery.lane_sender import EngineState, LaneSender
+from transforms.sinks.base import AttemptResult, HttpSink, Item, Settle, Settlement, Verdict
 
 
 class LoopThread:
@@ -45,7 +46,7 @@ class HttpSender(LaneSender):
         self._workers: set[asyncio.Task[None]] = set()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._open: asyncio.Task[None] | None = None
-        self._finished: list[tuple[Item, Outcome]] = []
+        self._finished: list[tuple[Item, AttemptResult]] = []
         self._poked = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -142,7 +143,7 @@ class HttpSender(LaneSender):
             await asyncio.shield(self._open)
             while not self._state.ended:
                 with self._lock:
-                    taken = self.lane.take(time.monotonic(), _epoch_ms())
+                    taken = self.lane.take(time.monotonic(), now_ms())
                 if not taken:
                     waiter = self._loop.create_future()
                     self._idle.append(waiter)

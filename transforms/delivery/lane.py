@@ -24,7 +24,7 @@ from typing import Protocol
 import msgspec
 
 from transforms.delivery.policy import Backoff, Breaker, BreakerState, DeliverySettings, Outage, Pace, Random
-from transforms.sinks.base import Item, Outcome, Settlement, Verdict
+from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 
 ITEM_OVERHEAD = 1024
 """Bytes that an item costs in memory beside its payload: the structs, the record and its decoded message."""
@@ -94,7 +94,7 @@ class Lane:
         self._held = 0
         self._held_bytes = 0
         self._parked = 0
-        self.last_failure: Outcome | None = None
+        self.last_failure: AttemptResult | None = None
         self.abandoned = False
 
         self.submitted = 0
@@ -255,22 +255,22 @@ class Lane:
     def _settle_without_attempt(self, items: list[Item], reason: str) -> list[Settlement]:
         return [Settlement(item, self._given_up(reason)) for item in items]
 
-    def _given_up(self, reason: str) -> Outcome:
+    def _given_up(self, reason: str) -> AttemptResult:
         last = self.last_failure
         if reason != "unavailable" or last is None:
-            return Outcome(Verdict.GIVE_UP, reason)
-        return Outcome(Verdict.GIVE_UP, reason, last.status, f"the receiver's last failure: {last.reason}")
+            return AttemptResult(Verdict.GIVE_UP, reason)
+        return AttemptResult(Verdict.GIVE_UP, reason, last.status, f"the receiver's last failure: {last.reason}")
 
-    def finish(self, items: Sequence[Item], outcomes: Sequence[Outcome], now: float) -> list[Settlement]:
+    def finish(self, items: Sequence[Item], outcomes: Sequence[AttemptResult], now: float) -> list[Settlement]:
         """Take in what became of one call. Returns what ended with it; the rest waits for its retry.
 
         Raises ValueError when there are not as many outcomes as items: a sink's bug.
         """
         settlements: list[Settlement] = []
-        retries: list[tuple[Item, Outcome]] = []
+        retries: list[tuple[Item, AttemptResult]] = []
         progress = contact = False
         throttled = 0
-        failure: Outcome | None = None
+        failure: AttemptResult | None = None
         delivered = Verdict.DELIVERED
         self.attempts += len(items)
         for item, outcome in zip(items, outcomes, strict=True):
@@ -323,7 +323,7 @@ class Lane:
         self.breaker.succeeded()
         self.abandoned = False
 
-    def _retry_or_end(self, item: Item, outcome: Outcome, now: float) -> Settlement | None:
+    def _retry_or_end(self, item: Item, outcome: AttemptResult, now: float) -> Settlement | None:
         if self.abandoned or self._outage.is_over_budget(now):
             return Settlement(item, self._given_up("unavailable"))
         if outcome.spends_attempt:

@@ -2,17 +2,16 @@
 
 import logging
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from transforms.delivery.lane import Lane
 from transforms.sinks.base import Settle, Settlement
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-class DeliveriesStoppedError(RuntimeError):
+class DeliveryStoppedError(RuntimeError):
     """Work was handed in, or waited for, after `stop`."""
 
 
@@ -52,7 +51,7 @@ class EngineState:
         if self.error is not None:
             raise self.error
         if self.stopping:
-            raise DeliveriesStoppedError("deliveries were stopped")
+            raise DeliveryStoppedError("deliveries were stopped")
 
     def stop(self) -> None:
         with self.changed:
@@ -68,10 +67,6 @@ class EngineState:
     def notify(self) -> None:
         with self.changed:
             self.changed.notify_all()
-
-
-def _epoch_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class LaneSender:
@@ -132,10 +127,10 @@ class LaneSender:
             return
         self._reported_unavailable = self.lane.abandoned
         if self.lane.abandoned:
-            _log.warning(
+            logger.warning(
                 "forwarder %s: no progress for the outage budget (last: %s); its records are given up as unavailable",
                 self.lane.forwarder_id,
                 self.lane.last_failure.reason if self.lane.last_failure else "",
             )
         else:
-            _log.warning("forwarder %s: takes records again", self.lane.forwarder_id)
+            logger.warning("forwarder %s: takes records again", self.lane.forwarder_id)

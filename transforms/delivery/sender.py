@@ -11,20 +11,21 @@ from typing import Any
 from schemas import Record
 from schemas.buckets import BUCKETS, bucket_of
 from schemas.record import decode_record
-from transforms.accounting.accounts import Books, Ledger
+from schemas.times import now_ms
+from transforms.accounting.accounts import Accounts, SharedAccounts
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
-from transforms.delivery.deferral import Outstanding
-from transforms.delivery.engine import Deliveries
-from transforms.delivery.lane_sender import DeliveriesStoppedError
+from transforms.delivery.deferral import Deferral
+from transforms.delivery.engine import DeliveryEngine
+from transforms.delivery.lane_sender import DeliveryStoppedError
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.matching.matcher import Match, stored_match
 from transforms.matching.statement import StatementBuilder, encode_payload
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex
-from transforms.receipts.journal import Journal, epoch_ms, new_worker_name
-from transforms.sinks.base import Item, Outcome, Settlement, Verdict
+from transforms.receipts.journal import Journal, new_worker_name
+from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http import AiohttpSink
 from transforms.sinks.kinesis import StreamLimits, partition_key
@@ -33,7 +34,7 @@ HOPS = "forward_hops"
 """The metadata key under which a record says how many forwarders it has been through (X-Forward-Hops)."""
 
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 _WATCH = 0.2
@@ -49,7 +50,7 @@ class DeliverOptions:
     output, run_id: of the journal. history: what earlier runs delivered, which is not sent again.
     limits: of the data streams, by forwarder id. allow_networks: CIDRs that HTTP may reach though they are private.
     horizon: None of bounded input. Input without end is read again, if at all, from less than so many seconds before
-    the latest receipt on. Its bundles do not wait for a forwarder that is down (see `Outstanding`); for that a block is
+    the latest receipt on. Its bundles do not wait for a forwarder that is down (see `Deferral`); for that a block is
     of one user, and all of a user's come to one DoFn instance, as they do on Flink. And a bundle that is stopped in the
     middle raises, or the next checkpoint would take it as done.
     """
@@ -88,16 +89,16 @@ class Sender:
         }
         self._settings = options.settings
         self._progress = progress
-        self._ledger = Ledger()
-        self._books = Books()
+        self._ledger = SharedAccounts()
+        self._books = Accounts()
         self._journal = Journal(options.output, options.run_id, new_worker_name())
         unbounded = options.horizon is not None
         keep = BUCKETS if unbounded else 2
         self._history = History(options.history, options.run_id, keep, options.horizon)
-        self._outstanding = Outstanding(self._settle) if unbounded else None
+        self._outstanding = Deferral(self._settle) if unbounded else None
         # (forwarder, id) of what an earlier worker of this run had deferred, and this one has taken on.
         self._taken_on: set[tuple[str, str]] = set()
-        self._deliveries = Deliveries(
+        self._deliveries = DeliveryEngine(
             forwarders,
             self._outstanding.settle if self._outstanding else self._settle,
             options.settings,
@@ -147,7 +148,7 @@ class Sender:
         if items and not self._stopped:
             try:
                 self._deliveries.submit(items)
-            except DeliveriesStoppedError:
+            except DeliveryStoppedError:
                 self._stopped = True
 
     def _deferred_before(self, matches: list[Match]) -> list[Match]:
@@ -167,22 +168,22 @@ class Sender:
     def finish(self) -> Summary:
         """Wait until all is settled or deferred, or the run is stopped; what was counted since the last time.
 
-        Raises DeliveriesStoppedError if unbounded input is stopped.
+        Raises DeliveryStoppedError if unbounded input is stopped.
         """
         try:
             if self._outstanding:
-                self._deliveries.drain(self._outstanding.is_worth_waiting)
+                self._deliveries.drain(self._outstanding.should_wait)
                 for forwarder_id, deferred in self._outstanding.defer(self._journal.settle).items():
                     self._on_deferred(forwarder_id, deferred)
             else:
                 self._deliveries.drain()
-        except DeliveriesStoppedError:
+        except DeliveryStoppedError:
             self._stopped = True
             self._deliveries.stop()
         self._journal.flush()
         if self._stopped and self._outstanding:
-            raise DeliveriesStoppedError("the job is being stopped, and not all of this bundle is delivered")
-        books, self._books = self._books, Books()
+            raise DeliveryStoppedError("the job is being stopped, and not all of this bundle is delivered")
+        books, self._books = self._books, Accounts()
         books.merge(self._ledger.take())
         for forwarder_id, pending in self._pending().items():
             books.account(forwarder_id).pending = pending
@@ -209,23 +210,23 @@ class Sender:
 
     def _settle(self, settlements: Sequence[Settlement]) -> None:
         self._journal.settle(settlements)
-        self._ledger.settle(settlements, epoch_ms())
+        self._ledger.settle(settlements, now_ms())
         self._progress.advance(delivered=len(settlements))
 
     def _watch(self) -> None:
         while not self._closing.wait(_WATCH):
             if self._progress.stopping():
-                _LOG.info("taking no more records; what is in flight has %g s to end", self._settings.grace)
+                logger.info("taking no more records; what is in flight has %g s to end", self._settings.grace)
                 self._deliveries.stop(self._settings.grace)
                 return
 
 
-_UNDECIDED = Outcome(
+_UNDECIDED = AttemptResult(
     Verdict.GIVE_UP, "undecided", response="a regular expression of the forwarder's query hit its match limit"
 )
 
 
-_BLOCKED = Outcome(Verdict.GIVE_UP, "blocked_by_earlier")
+_BLOCKED = AttemptResult(Verdict.GIVE_UP, "blocked_by_earlier")
 
 
 class _Payloads:

@@ -4,7 +4,7 @@ Where the job is launched: `load_forwarders(read_documents(files), rules)`. On e
 `load_on_worker(read_documents(files), rules, digest, ids)`, with the digest and ids of what was launched.
 """
 
-from schemas.delivery import Payload
+from schemas.delivery import PayloadKind
 from transforms.forwarders.documents import Document, Documents, documents_from, read_documents
 from transforms.forwarders.model import (
     AuthType,
@@ -30,7 +30,7 @@ __all__ = [
     "ForwardersError",
     "HttpTarget",
     "KinesisTarget",
-    "Payload",
+    "PayloadKind",
     "Resolution",
     "Rules",
     "Service",

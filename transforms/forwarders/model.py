@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from schemas.delivery import Payload
+from schemas.delivery import PayloadKind
 from transforms.forwarders.secrets import Secret
 
 AuthType = Literal["no auth", "token", "basic auth"]
@@ -58,7 +58,7 @@ class Forwarder:
     organisation: str | None
     lrs_id: str | None
     query: str | None = field(repr=False)
-    payload: Payload
+    payload: PayloadKind
     max_retries: int
     target: HttpTarget | KinesisTarget
     description: str = ""

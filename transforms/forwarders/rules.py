@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from schemas.delivery import Payload
+from schemas.delivery import PayloadKind
 from transforms.forwarders import fields
 from transforms.forwarders.documents import Document, Documents, JsonObject, loads_strictly
 from transforms.forwarders.model import (
@@ -29,7 +29,7 @@ CompileQuery = Callable[[Any], object]
 PROTOCOLS = ("http", "https", "Kinesis")
 AUTH_TYPES: tuple[AuthType, ...] = ("no auth", "token", "basic auth")
 SERVICES: tuple[Service, ...] = ("firehose", "streams")
-PAYLOADS: tuple[Payload, ...] = ("statement", "record", "document")
+PAYLOADS: tuple[PayloadKind, ...] = ("statement", "record", "document")
 MOST_RETRIES = 10
 LONGEST_TIMEOUT = 3600
 MOST_CONCURRENCY = 1000
@@ -188,7 +188,7 @@ class _Check:
             organisation=organisation,
             lrs_id=lrs_id,
             query=query,
-            payload=cast(Payload, payload),
+            payload=cast(PayloadKind, payload),
             max_retries=retries,
             target=target,
             description=description if isinstance(description, str) else "",

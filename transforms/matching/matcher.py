@@ -4,16 +4,16 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from schemas import DeadLetter, Record
-from transforms.forwarders import Forwarder, Payload
+from transforms.forwarders import Forwarder, PayloadKind
 from transforms.matching.statement import StatementBuilder, query_document
 from transforms.query import ForwarderIndex
 
 
-class Stored(NamedTuple):
+class StoredPayload(NamedTuple):
     """A payload as it was sent before."""
 
     payload: bytes
-    kind: Payload
+    kind: PayloadKind
 
 
 class Match(NamedTuple):
@@ -27,12 +27,12 @@ class Match(NamedTuple):
     statement: dict[str, Any] | None
     forwarders: tuple[str, ...]
     undecided: tuple[str, ...]
-    stored: Stored | None = None
+    stored: StoredPayload | None = None
 
 
 def stored_match(letter: DeadLetter, record: Record) -> Match:
     """A dead letter's record, due to its forwarder, with the payload that was sent."""
-    stored = None if letter.payload is None else Stored(letter.payload, letter.payload_kind)
+    stored = None if letter.payload is None else StoredPayload(letter.payload, letter.payload_kind)
     return Match(record, None, (letter.forwarder_id,), (), stored)
 
 

@@ -12,7 +12,7 @@ import orjson
 
 from schemas import Record
 from schemas.times import rfc3339, utc
-from transforms.forwarders import Payload
+from transforms.forwarders import PayloadKind
 from transforms.sessions.derivation import NAMESPACE
 
 DEFAULT_HOME_PAGE = "https://learner.invalid"
@@ -173,7 +173,7 @@ def query_document(record: Record, statement: dict[str, Any] | None = None) -> d
     return document
 
 
-def encode_payload(record: Record, kind: Payload, statement: Callable[[], dict[str, Any]]) -> bytes:
+def encode_payload(record: Record, kind: PayloadKind, statement: Callable[[], dict[str, Any]]) -> bytes:
     """The bytes a forwarder is sent, UTF-8 JSON; `statement` is asked only when the payload holds it."""
     if kind == "record":
         return record.body

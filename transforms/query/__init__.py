@@ -1,7 +1,7 @@
 """MongoDB's query language over the query documents of records (spec/mongo-query.md). No Beam in here."""
 
 from transforms.query.errors import QueryError
-from transforms.query.explain import Explanation, Outcome
+from transforms.query.explain import Explanation, MatchResult
 from transforms.query.extended_json import from_extended_json
 from transforms.query.index import ForwarderIndex, Matching
 from transforms.query.query import Query, compile_query
@@ -10,9 +10,9 @@ from transforms.query.values import ObjectId, Regex
 __all__ = [
     "Explanation",
     "ForwarderIndex",
+    "MatchResult",
     "Matching",
     "ObjectId",
-    "Outcome",
     "Query",
     "QueryError",
     "Regex",

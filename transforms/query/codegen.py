@@ -24,12 +24,12 @@ from transforms.query.nodes import (
     Field,
     Found,
     In,
-    Match,
     Node,
     Not,
     Or,
     Order,
     Path,
+    Predicate,
     Size,
     Test,
     Type,
@@ -80,11 +80,11 @@ def compile_node(node: Node, fallback: Truth) -> Truth:
     return whole
 
 
-def _assemble(node: Node) -> Match:
+def _assemble(node: Node) -> Predicate:
     """The function of a node of any size; it may raise what `_UNDECIDED` names."""
     if _weight(node) <= MAX_WEIGHT:
         writer = _Writer()
-        part: Match = writer.function(f"   return {writer.node(node)}\n")
+        part: Predicate = writer.function(f"   return {writer.node(node)}\n")
         return part
     if isinstance(node, Field):
         walker = Walker(node.path, element_test(node.test, _assemble), not takes_whole_arrays(node.test))

@@ -14,10 +14,10 @@ from transforms.query.nodes import (
     Exists,
     Found,
     In,
-    Match,
     Mod,
     Node,
     Order,
+    Predicate,
     Size,
     Test,
     Type,
@@ -38,7 +38,7 @@ from transforms.query.values import (
 _UINT64: Final = 2**64 - 1
 
 
-def element_test(test: Test, match_of: Callable[[Node], Match]) -> Match:
+def element_test(test: Test, match_of: Callable[[Node], Predicate]) -> Predicate:
     """The function that puts a test to one element; `match_of` gives the one for the condition of
     `$elemMatch`.
     """
@@ -56,7 +56,7 @@ def as_object(item: Any) -> dict[str, Any] | None:
     return None
 
 
-def _elem_match(test: ElemMatch, holds: Match) -> Match:
+def _elem_match(test: ElemMatch, holds: Predicate) -> Predicate:
     if test.of_items:
         return lambda element: isinstance(element, list) and any(holds(item) for item in element)
 
@@ -72,14 +72,14 @@ def _elem_match(test: ElemMatch, holds: Match) -> Match:
     return some_object
 
 
-def _equal(test: Equal) -> Match:
+def _equal(test: Equal) -> Predicate:
     operand = test.value
     if isinstance(operand, str):
         return lambda element: bool(element == operand)
     return lambda element: equal(element, operand)
 
 
-def _order(test: Order) -> Match:
+def _order(test: Order) -> Predicate:
     operand, operator = test.value, test.operator
     inclusive = operator in ("$gte", "$lte")
     if operand is None:
@@ -108,7 +108,7 @@ _ACCEPTS: Final[dict[str, Callable[[int], bool]]] = {
 }
 
 
-def _found(test: Found) -> Match:
+def _found(test: Found) -> Predicate:
     search, stored = test.search, test.regex
 
     def found(element: Any) -> bool:
@@ -119,7 +119,7 @@ def _found(test: Found) -> Match:
     return found
 
 
-def _in(test: In) -> Match:
+def _in(test: In) -> Predicate:
     hashed = frozenset(value for value in test.values if isinstance(value, str))
     others = tuple(value for value in test.values if not isinstance(value, str))
     patterns = tuple(_found(pattern) for pattern in test.patterns)
@@ -135,16 +135,16 @@ def _in(test: In) -> Match:
     return one_of
 
 
-def _exists(_: Exists) -> Match:
+def _exists(_: Exists) -> Predicate:
     return lambda element: element is not MISSING
 
 
-def _type(test: Type) -> Match:
+def _type(test: Type) -> Predicate:
     names = test.names
     return lambda element: type_name(element) in names
 
 
-def _mod(test: Mod) -> Match:
+def _mod(test: Mod) -> Predicate:
     divisor, remainder = abs(test.divisor), test.remainder
 
     def leaves_remainder(element: Any) -> bool:
@@ -158,7 +158,7 @@ def _mod(test: Mod) -> Match:
     return leaves_remainder
 
 
-def _bits(test: Bits) -> Match:
+def _bits(test: Bits) -> Predicate:
     mask, operator = test.mask, test.operator
 
     def bits(element: Any) -> bool:
@@ -179,12 +179,12 @@ def _bits(test: Bits) -> Match:
     return bits
 
 
-def _size(test: Size) -> Match:
+def _size(test: Size) -> Predicate:
     length = test.length
     return lambda element: isinstance(element, list) and len(element) == length
 
 
-_MAKERS: Final[dict[type, Callable[[Any], Match]]] = {
+_MAKERS: Final[dict[type, Callable[[Any], Predicate]]] = {
     Equal: _equal,
     Order: _order,
     Found: _found,

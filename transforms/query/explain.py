@@ -16,10 +16,10 @@ from transforms.query.nodes import (
     Field,
     Found,
     In,
-    Match,
     Node,
     Not,
     Or,
+    Predicate,
     Test,
     takes_whole_arrays,
 )
@@ -32,7 +32,7 @@ from transforms.query.values import MISSING, show
 MAX_LIMITS_HIT: Final = 4
 
 
-class Outcome(enum.Enum):
+class MatchResult(enum.Enum):
     """What a query says of a document; UNDECIDED: a pattern hit its limit, and the answer hangs on it."""
 
     MATCH = "match"
@@ -40,7 +40,7 @@ class Outcome(enum.Enum):
     UNDECIDED = "undecided"
 
 
-OUTCOMES = {True: Outcome.MATCH, False: Outcome.NO_MATCH, None: Outcome.UNDECIDED}
+MATCH_RESULTS = {True: MatchResult.MATCH, False: MatchResult.NO_MATCH, None: MatchResult.UNDECIDED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Explanation:
     decided together; `found` what the document holds there.
     """
 
-    outcome: Outcome
+    outcome: MatchResult
     clause: str
     path: str
     found: str
@@ -67,7 +67,7 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Judgement:
     """The truth of a node (None: undecided) and the one clause it hangs on, if it is one."""
 
     truth: bool | None
@@ -80,25 +80,25 @@ class Verdict:
 class Evaluation:
     """One evaluation of one document."""
 
-    tests: dict[Test, Match]
+    tests: dict[Test, Predicate]
     # How often each search hit its limit on this document.
     spent: dict[Search, int] = field(default_factory=dict)
 
-    def judge(self, node: Node, document: Any) -> Verdict:
+    def judge(self, node: Node, document: Any) -> Judgement:
         """The truth of a node for a document or an item of `$elemMatch`."""
         if isinstance(node, Field):
-            return Verdict(self._field(node, document), node.clause.text, node, document)
+            return Judgement(self._field(node, document), node.clause.text, node, document)
         if isinstance(node, Not):
             inner = self.judge(node.child, document)
             truth = None if inner.truth is None else not inner.truth
             clause = node.clause
             text = f"not ({inner.clause})" if clause.operator == "$nor" else clause.text
-            return Verdict(truth, text, inner.field, inner.document)
+            return Judgement(truth, text, inner.field, inner.document)
         return self._several(node, document)
 
-    def _several(self, node: And | Or, document: Any) -> Verdict:
+    def _several(self, node: And | Or, document: Any) -> Judgement:
         decisive = isinstance(node, Or)
-        verdicts: list[Verdict] = []
+        verdicts: list[Judgement] = []
         for child in node.children:
             verdict = self.judge(child, document)
             if verdict.truth is decisive:
@@ -109,7 +109,7 @@ class Evaluation:
                 return verdict
         if len(verdicts) == 1:
             return verdicts[0]
-        return Verdict(not decisive, _describe_all(node, len(verdicts)))
+        return Judgement(not decisive, _describe_all(node, len(verdicts)))
 
     def _field(self, node: Field, document: Any) -> bool | None:
         undecided = False
@@ -166,12 +166,12 @@ def _describe_all(node: And | Or, count: int) -> str:
     return f"all {count} clauses hold" if count else "an empty query matches everything"
 
 
-def explanation_of(verdict: Verdict) -> Explanation:
+def explanation_of(verdict: Judgement) -> Explanation:
     """The explanation that a verdict on a whole query amounts to."""
     at = verdict.field
     path = ".".join(at.path) if at is not None else ""
     found = _found(at, verdict.document) if at is not None else ""
-    return Explanation(OUTCOMES[verdict.truth], verdict.clause, path, found)
+    return Explanation(MATCH_RESULTS[verdict.truth], verdict.clause, path, found)
 
 
 def _found(at: Field, document: Any) -> str:

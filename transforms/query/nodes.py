@@ -142,7 +142,7 @@ class Not:
 
 Node = Field | And | Or | Not
 Document = dict[str, Any]
-Match = Callable[[Any], bool]
+Predicate = Callable[[Any], bool]
 
 
 def takes_whole_arrays(test: Test) -> bool:

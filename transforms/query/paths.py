@@ -7,7 +7,7 @@ element that passes.
 from collections.abc import Iterator
 from typing import Any
 
-from transforms.query.nodes import Match, Path
+from transforms.query.nodes import Path, Predicate
 from transforms.query.values import MISSING
 
 
@@ -64,13 +64,13 @@ class Walker:
     by the path's length, never by the document's.
     """
 
-    def __init__(self, path: Path, test: Match, leaf: bool) -> None:
+    def __init__(self, path: Path, test: Predicate, leaf: bool) -> None:
         self.test = test
         self.leaf = leaf
         self.when_missing = test(MISSING) if path else False
-        self._inside: list[Match] = []
-        self._in_array: list[Match] = []
-        following: tuple[Match, Match] | None = None
+        self._inside: list[Predicate] = []
+        self._in_array: list[Predicate] = []
+        following: tuple[Predicate, Predicate] | None = None
         for name in reversed(path):
             inside = self._last(name) if following is None else self._step(name, *following)
             in_array = self._items(as_index(name), inside, following)
@@ -78,11 +78,11 @@ class Walker:
             self._inside.insert(0, inside)
             self._in_array.insert(0, in_array)
 
-    def inside(self, position: int) -> Match:
+    def inside(self, position: int) -> Predicate:
         """The function for an object reached before this component."""
         return self._inside[position] if self._inside else self.test
 
-    def at(self, position: int) -> Match:
+    def at(self, position: int) -> Predicate:
         """The function for any value reached before this component."""
         inside, in_array, when_missing = self._inside[position], self._in_array[position], self.when_missing
 
@@ -93,7 +93,7 @@ class Walker:
 
         return walk
 
-    def end(self) -> Match:
+    def end(self) -> Predicate:
         """The function for the value reached at the end of the path."""
         test = self.test
         if not self.leaf:
@@ -108,7 +108,7 @@ class Walker:
 
         return at_end
 
-    def _last(self, name: str) -> Match:
+    def _last(self, name: str) -> Predicate:
         test = self.test
         if not self.leaf:
             return lambda fields: test(fields.get(name, MISSING))
@@ -123,7 +123,7 @@ class Walker:
 
         return last
 
-    def _step(self, name: str, inside: Match, in_array: Match) -> Match:
+    def _step(self, name: str, inside: Predicate, in_array: Predicate) -> Predicate:
         when_missing = self.when_missing
 
         def step(fields: Any) -> bool:
@@ -134,7 +134,7 @@ class Walker:
 
         return step
 
-    def _items(self, index: int | None, inside: Match, following: tuple[Match, Match] | None) -> Match:
+    def _items(self, index: int | None, inside: Predicate, following: tuple[Predicate, Predicate] | None) -> Predicate:
         if index is None:
 
             def objects(array: Any) -> bool:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from transforms.query.codegen import compile_node
-from transforms.query.explain import OUTCOMES, Evaluation, Explanation, Outcome, Verdict, explanation_of
-from transforms.query.nodes import ElemMatch, Field, Match, Node, Not, Path, Test
+from transforms.query.explain import MATCH_RESULTS, Evaluation, Explanation, Judgement, MatchResult, explanation_of
+from transforms.query.nodes import ElemMatch, Field, Node, Not, Path, Predicate, Test
 from transforms.query.parse import parse_query
 
 
@@ -21,7 +21,7 @@ class Query:
         self.node = node
         self._source = source
         self._compiled: Callable[[Any], bool | None] | None = None
-        self._tests: dict[Test, Match] = {}
+        self._tests: dict[Test, Predicate] = {}
 
     def matches(self, document: Any) -> bool:
         """Whether the query surely matches: True for MATCH, False for NO_MATCH and for UNDECIDED.
@@ -36,13 +36,13 @@ class Query:
             self._compiled = compile_node(self.node, self._truth)
         return self._compiled
 
-    def evaluate(self, document: Any) -> Outcome:
+    def evaluate(self, document: Any) -> MatchResult:
         """MATCH, NO_MATCH, or UNDECIDED where a regular expression hit its limit and the answer hangs on it.
 
         Three-valued: NOT undecided is undecided, AND with a sure False is False, OR with a sure True is
         True. Never raises. Source: spec/mongo-query.md, section 7.
         """
-        return OUTCOMES[self._judge(document).truth]
+        return MATCH_RESULTS[self._judge(document).truth]
 
     def explain(self, document: Any) -> Explanation:
         """The outcome, the clause that decided it and what the document holds there. Never raises."""
@@ -70,7 +70,7 @@ class Query:
     def _truth(self, document: Any) -> bool | None:
         return self._judge(document).truth
 
-    def _judge(self, document: Any) -> Verdict:
+    def _judge(self, document: Any) -> Judgement:
         try:
             return Evaluation(self._tests).judge(self.node, document)
         except RecursionError:
@@ -78,7 +78,7 @@ class Query:
             return _EXHAUSTED
 
 
-_EXHAUSTED: Final = Verdict(None, "the stack is exhausted")
+_EXHAUSTED: Final = Judgement(None, "the stack is exhausted")
 
 
 def compile_query(query: str | Mapping[str, Any] | None) -> Query:

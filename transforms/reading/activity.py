@@ -211,7 +211,7 @@ def canonical(activity: Activity) -> bytes:
     return _encode_sorted(numbers_alike(msgspec.to_builtins(activity)))
 
 
-def epoch_ms(text: str, field: str = "occurred_at") -> int:
+def parse_time(text: str, field: str = "occurred_at") -> int:
     """Epoch milliseconds, truncated, of RFC 3339 with a zone or `YYYY-MM-DD HH:MM:SS` in UTC.
 
     RFC 3339 as records.md takes it: `+0000` as well as `+00:00`, any number of fraction digits, T and Z in either case
@@ -301,7 +301,7 @@ def _activity(wire: _Wire) -> Activity:
         wire.session_id,
         wire.activity_id,
         wire.action,
-        when if isinstance(when, int) else epoch_ms(when),
+        when if isinstance(when, int) else parse_time(when),
         wire.organisation,
         wire.lrs_id,
         wire.state or "initial",

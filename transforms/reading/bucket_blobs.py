@@ -65,7 +65,7 @@ class ReadCounts:
         )
 
 
-class Shards:
+class BucketBlobs:
     """Gathers admitted activity by user, and gives it back as one blob for each bucket.
 
     A blob is zstd of msgpack {user id: [line, ...]}; a line is what a decoder's `admit` gave.
@@ -87,7 +87,7 @@ class Shards:
         return [(bucket, compress(_encode(users))) for bucket, users in buckets.items()]
 
 
-def sort_in(block: Block | Broken, file: str, decoder: Decoder, shards: Shards) -> tuple[ReadCounts, list[Reject]]:
+def sort_in(block: Block | Broken, file: str, decoder: Decoder, shards: BucketBlobs) -> tuple[ReadCounts, list[Reject]]:
     """Put the activity of a block of `file` into `shards`. Returns how much there was, and what was refused."""
     if isinstance(block, Broken):
         return ReadCounts(rejected=1), [Reject(file, block.position, block.reason, block.content, block.length)]

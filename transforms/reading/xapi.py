@@ -11,7 +11,7 @@ import orjson
 
 from schemas import Activity, Response
 from schemas.activity import Action, Number
-from transforms.reading.activity import ActivityError, encode, epoch_ms, numbers_alike, parse_object
+from transforms.reading.activity import ActivityError, encode, numbers_alike, parse_object, parse_time
 
 # Never change it: the record ids of statements without an id hang on it.
 _STATEMENTS = uuid.UUID("6f1f0f3c-6c1e-5b0a-9d0e-7c1f5b1f7a55")
@@ -172,7 +172,7 @@ def _occurred_at(statement: dict[str, Any]) -> int:
             text = statement[name]
             if not isinstance(text, str):
                 raise ActivityError(f"{name}: not a string")
-            return epoch_ms(text, name)
+            return parse_time(text, name)
     raise ActivityError("timestamp: missing, and stored too")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import get_args
 
-from schemas.delivery import Payload
+from schemas.delivery import PayloadKind
 from schemas.record import encode_record
 from transforms.receipts.avro_container import long_bytes
 from transforms.sinks.base import Settlement
@@ -47,7 +47,7 @@ _FALSE, _TRUE = b"\x00", b"\x01"
 _DELIVERED, _DEAD_LETTERED = b"\x00", b"\x02"  # places in the enum SettledAs
 
 
-_PAYLOAD_KINDS: dict[str, bytes] = {kind: long_bytes(place) for place, kind in enumerate(get_args(Payload))}
+_PAYLOAD_KINDS: dict[str, bytes] = {kind: long_bytes(place) for place, kind in enumerate(get_args(PayloadKind))}
 
 
 class Encoder:

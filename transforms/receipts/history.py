@@ -112,7 +112,7 @@ class History:
             return decode_dead_letter(frame_at(stream, offset)[FRAME.size :])
 
     def take_deferred(self, user_id: str) -> list[DeadLetter]:
-        """What this run had deferred for the user when this was made (`Outstanding`), in order; [] the next time."""
+        """What this run had deferred for the user when this was made (`Deferral`), in order; [] the next time."""
         return self._same_run.take_deferred(user_id) if self._same_run else []
 
     def undelivered_dead_letters(self) -> Iterator[DeadLetter]:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 from schemas import avro_schema
+from schemas.times import now_ms
 from transforms.receipts.avro_container import SYNC_SIZE, Reader, TornError, block, header
 from transforms.receipts.encoder import Blocks, Encoder, in_blocks
 from transforms.sinks.base import Settlement
@@ -55,11 +56,6 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 class JournalError(RuntimeError):
     """The journal cannot be written or taken over. The text says where, why, and what to do."""
-
-
-def epoch_ms() -> int:
-    """The time, in epoch ms."""
-    return time.time_ns() // 1_000_000
 
 
 def new_run_id(now: datetime | None = None) -> str:
@@ -94,7 +90,7 @@ class Journal:
         run_id: str,
         worker: str,
         *,
-        clock: Callable[[], int] = epoch_ms,
+        clock: Callable[[], int] = now_ms,
         part_bytes: int = PART_BYTES,
         flush_after: float = FLUSH_AFTER,
     ) -> None:

@@ -22,7 +22,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from transforms.sinks.base import Item, Outcome, Verdict
+from transforms.sinks.base import AttemptResult, Item, Verdict
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -81,11 +81,11 @@ FORWARDER_CODES = {
 INVALID_CODES = frozenset({"InvalidArgumentException", "ValidationException", "SerializationException"})
 """The call was refused because of what is in it: of one of its records, if it had several."""
 
-_THROTTLED = Outcome(Verdict.RETRY, "throttled", spends_attempt=False)
-_UNREADABLE = Outcome(Verdict.RETRY, "unreadable_answer", ambiguous=True, failure=True)
+_THROTTLED = AttemptResult(Verdict.RETRY, "throttled", spends_attempt=False)
+_UNREADABLE = AttemptResult(Verdict.RETRY, "unreadable_answer", ambiguous=True, failure=True)
 
 
-def entry_outcome(code: str, message: str | None) -> Outcome:
+def entry_outcome(code: str, message: str | None) -> AttemptResult:
     """Of a record that failed inside a call that succeeded (`ErrorCode` of PutRecords and PutRecordBatch)."""
     # Firehose has one code for every limit of a delivery stream: "the throughput limits ... may have been exceeded".
     if code in THROTTLING_CODES or code in ("ServiceUnavailableException", "ServiceUnavailable"):
@@ -93,47 +93,47 @@ def entry_outcome(code: str, message: str | None) -> Outcome:
     # "Internal Service Failure": the record may be stored all the same (beam-notes.md section 4).
     internal = code in ("InternalFailure", "InternalFailureException", "InternalServerError")
     reason = "internal_failure" if internal else "aws_" + code_word(code)
-    return Outcome(Verdict.RETRY, reason, response=(message or "")[:200], ambiguous=internal, failure=True)
+    return AttemptResult(Verdict.RETRY, reason, response=(message or "")[:200], ambiguous=internal, failure=True)
 
 
-def unreadable_answer() -> Outcome:
+def unreadable_answer() -> AttemptResult:
     return _UNREADABLE
 
 
-def oversize(limit: int) -> Outcome:
-    return Outcome(Verdict.GIVE_UP, "oversize", response=f"more than {limit} bytes")
+def oversize(limit: int) -> AttemptResult:
+    return AttemptResult(Verdict.GIVE_UP, "oversize", response=f"more than {limit} bytes")
 
 
-def is_about_one(outcome: Outcome, items: Sequence[Item]) -> bool:
+def is_about_one(outcome: AttemptResult, items: Sequence[Item]) -> bool:
     """Whether a call of several was refused for what is in one of them, which the service does not name."""
     return outcome.reason == "invalid_record" and len(items) > 1
 
 
-def each_half(send: Callable[[Sequence[Item]], list[Outcome]], items: Sequence[Item]) -> list[Outcome]:
+def each_half(send: Callable[[Sequence[Item]], list[AttemptResult]], items: Sequence[Item]) -> list[AttemptResult]:
     """Send the halves of a refused call, so that only the record that is to blame is given up."""
     middle = len(items) // 2
     return send(items[:middle]) + send(items[middle:])
 
 
-def call_outcome(error: Exception) -> Outcome:
+def call_outcome(error: Exception) -> AttemptResult:
     """Of every record of a call that failed as a whole; raises the error itself if it is not AWS's or the network's."""
     if isinstance(error, ClientError):
         return _client_error_outcome(error)
     if isinstance(error, ResponseParserError):
         return _UNREADABLE
     if isinstance(error, SSLError):
-        return Outcome(Verdict.RETRY, "tls", spends_attempt=False, failure=True, opens_breaker=True)
+        return AttemptResult(Verdict.RETRY, "tls", spends_attempt=False, failure=True, opens_breaker=True)
     if isinstance(error, CREDENTIAL_ERRORS):
-        return Outcome(Verdict.RETRY, "no_credentials", spends_attempt=False, failure=True, opens_breaker=True)
+        return AttemptResult(Verdict.RETRY, "no_credentials", spends_attempt=False, failure=True, opens_breaker=True)
     if isinstance(error, ConnectTimeoutError):
-        return Outcome(Verdict.RETRY, "connect_timeout", failure=True)
+        return AttemptResult(Verdict.RETRY, "connect_timeout", failure=True)
     if isinstance(error, EndpointConnectionError):
-        return Outcome(Verdict.RETRY, "connection", failure=True)
+        return AttemptResult(Verdict.RETRY, "connection", failure=True)
     if isinstance(error, ReadTimeoutError):
-        return Outcome(Verdict.RETRY, "timeout", ambiguous=True, failure=True)
+        return AttemptResult(Verdict.RETRY, "timeout", ambiguous=True, failure=True)
     if isinstance(error, BotoCoreError):
         # Cut somewhere between the request's first byte and the answer's last.
-        return Outcome(Verdict.RETRY, "connection_cut", ambiguous=True, failure=True)
+        return AttemptResult(Verdict.RETRY, "connection_cut", ambiguous=True, failure=True)
     raise error
 
 
@@ -156,18 +156,18 @@ def code_word(code: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", word)[:60]
 
 
-def _client_error_outcome(error: ClientError) -> Outcome:
+def _client_error_outcome(error: ClientError) -> AttemptResult:
     code = error_code(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if code in THROTTLING_CODES or status == 429:
-        return Outcome(Verdict.RETRY, "throttled", status, code, spends_attempt=False)
+        return AttemptResult(Verdict.RETRY, "throttled", status, code, spends_attempt=False)
     if code in FORWARDER_CODES:
-        return Outcome(
+        return AttemptResult(
             Verdict.RETRY, FORWARDER_CODES[code], status, code, spends_attempt=False, failure=True, opens_breaker=True
         )
     if code in INVALID_CODES:
-        return Outcome(Verdict.GIVE_UP, "invalid_record", status, code)
+        return AttemptResult(Verdict.GIVE_UP, "invalid_record", status, code)
     if status is not None and status >= 500:
         # Whatever the code: the service broke while it had the records.
-        return Outcome(Verdict.RETRY, "aws_" + code_word(code), status, code, ambiguous=True, failure=True)
-    return Outcome(Verdict.RETRY, "aws_" + code_word(code), status, code, failure=True)
+        return AttemptResult(Verdict.RETRY, "aws_" + code_word(code), status, code, ambiguous=True, failure=True)
+    return AttemptResult(Verdict.RETRY, "aws_" + code_word(code), status, code, failure=True)

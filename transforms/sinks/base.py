@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from schemas import Record
-from transforms.forwarders import Forwarder, Payload
+from transforms.forwarders import Forwarder, PayloadKind
 
 
 class Item(msgspec.Struct, gc=False):
@@ -20,7 +20,7 @@ class Item(msgspec.Struct, gc=False):
     forwarder_id: str
     record: Record
     payload: bytes
-    payload_kind: Payload
+    payload_kind: PayloadKind
     hops: int = 0
     attempts: int = 0
     first_attempt: int | None = None
@@ -34,7 +34,7 @@ class Verdict(Enum):
     GIVE_UP = "give_up"
 
 
-class Outcome(msgspec.Struct, frozen=True, gc=False):
+class AttemptResult(msgspec.Struct, frozen=True, gc=False):
     """What became of one attempt at one item (forwarders.md sections 2 and 3).
 
     `reason` is a word of the dead-letter taxonomy (`http_400`, `timeout`, `tls`, `address_refused`, `oversize`,
@@ -60,14 +60,14 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 
 DEFERRED = "deferred"
-"""The reason of a dead letter that is still tried (`Outstanding`)."""
+"""The reason of a dead letter that is still tried (`Deferral`)."""
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
     """The end of an item: delivered, or given up and due in the dead letters with `outcome.reason`."""
 
     item: Item
-    outcome: Outcome
+    outcome: AttemptResult
 
     @property
     def delivered(self) -> bool:
@@ -82,7 +82,7 @@ class HttpSink(Protocol):
     """Sends one item a request; lives on the engine's asyncio loop."""
 
     async def open(self) -> None: ...
-    async def send(self, item: Item) -> Outcome: ...
+    async def send(self, item: Item) -> AttemptResult: ...
     async def close(self) -> None: ...
 
 
@@ -103,7 +103,7 @@ class BatchSink(Protocol):
 
     def open(self) -> None: ...
     def size(self, item: Item) -> int: ...
-    def send(self, items: Sequence[Item]) -> list[Outcome]: ...
+    def send(self, items: Sequence[Item]) -> list[AttemptResult]: ...
     def close(self) -> None: ...
 
 

@@ -9,7 +9,7 @@ from transforms.sinks.kinesis import KinesisSink, StreamLimits
 
 
 def batch_sinks(limits: Mapping[str, StreamLimits] | None = None) -> BatchSinkFactory:
-    """A factory of AWS sinks for `Deliveries`; `limits` are those of `preflight`, by forwarder id."""
+    """A factory of AWS sinks for `DeliveryEngine`; `limits` are those of `preflight`, by forwarder id."""
     known = limits or {}
 
     def batch_sink(forwarder: Forwarder) -> BatchSink:

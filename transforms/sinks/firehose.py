@@ -18,7 +18,7 @@ from transforms.sinks.aws_errors import (
     unreadable_answer,
 )
 from transforms.sinks.aws_wire import PutRecordBatchAnswer, PutRecordBatchEntry, encode_in_c
-from transforms.sinks.base import Item, Outcome, Verdict
+from transforms.sinks.base import AttemptResult, Item, Verdict
 
 if TYPE_CHECKING:
     from mypy_boto3_firehose.client import FirehoseClient
@@ -73,7 +73,7 @@ class FirehoseSink:
     def size(self, item: Item) -> int:
         return (len(item.payload) + 1 + 2) // 3 * 4
 
-    def send(self, items: Sequence[Item]) -> list[Outcome]:
+    def send(self, items: Sequence[Item]) -> list[AttemptResult]:
         """One PutRecordBatch call, or PutRecord calls; one outcome per item. What is too big is given up, never cut."""
         limit = MAX_RECORD_BYTES - 1
         if any(len(item.payload) > limit for item in items):
@@ -81,12 +81,12 @@ class FirehoseSink:
             return [next(fitting) if len(item.payload) <= limit else oversize(limit) for item in items]
         return self._put(items)
 
-    def _put(self, items: Sequence[Item]) -> list[Outcome]:
+    def _put(self, items: Sequence[Item]) -> list[AttemptResult]:
         if not items:
             return []
         return [self._put_record(item) for item in items] if self._singly else self._put_record_batch(items)
 
-    def _put_record_batch(self, items: Sequence[Item]) -> list[Outcome]:
+    def _put_record_batch(self, items: Sequence[Item]) -> list[AttemptResult]:
         # The service joins records as they are: the newline is what keeps them apart in the object it writes.
         records: list[RecordTypeDef] = [{"Data": item.payload + b"\n"} for item in items]
         try:
@@ -103,16 +103,16 @@ class FirehoseSink:
             return [unreadable_answer()] * len(items)
         return [_outcome(entry) for entry in entries]
 
-    def _fall_back(self, items: Sequence[Item]) -> list[Outcome]:
+    def _fall_back(self, items: Sequence[Item]) -> list[AttemptResult]:
         with self._remarking:
             self._singly = True
             self._remarks[FALLBACK] = 1
             self.max_items = 1
             self.calls_in_flight = PUT_RECORD_CALLS_IN_FLIGHT
         # Not sent here one by one: handed back, many calls can be under way. None of them was stored or spent anything.
-        return [Outcome(Verdict.RETRY, FALLBACK, spends_attempt=False)] * len(items)
+        return [AttemptResult(Verdict.RETRY, FALLBACK, spends_attempt=False)] * len(items)
 
-    def _put_record(self, item: Item) -> Outcome:
+    def _put_record(self, item: Item) -> AttemptResult:
         try:
             answer = self._opened().put_record(
                 DeliveryStreamName=self._target.stream_name, Record={"Data": item.payload + b"\n"}
@@ -127,17 +127,17 @@ class FirehoseSink:
         return self._client
 
 
-def _throttled_if_unavailable(outcome: Outcome) -> Outcome:
+def _throttled_if_unavailable(outcome: AttemptResult) -> AttemptResult:
     """Firehose's ServiceUnavailableException means that the delivery stream's throughput limits are exceeded."""
     if outcome.reason == "aws_service_unavailable":
-        return Outcome(Verdict.RETRY, "throttled", outcome.status, outcome.response, spends_attempt=False)
+        return AttemptResult(Verdict.RETRY, "throttled", outcome.status, outcome.response, spends_attempt=False)
     return outcome
 
 
-def _outcome(entry: PutRecordBatchEntry) -> Outcome:
+def _outcome(entry: PutRecordBatchEntry) -> AttemptResult:
     code = entry.get("ErrorCode")
     if code:
         return entry_outcome(code, entry.get("ErrorMessage"))
     if not entry.get("RecordId"):
         return unreadable_answer()
-    return Outcome(Verdict.DELIVERED)
+    return AttemptResult(Verdict.DELIVERED)

@@ -29,7 +29,7 @@ from yarl import URL
 from transforms.forwarders import Fault, Forwarder, HttpTarget
 from transforms.forwarders.secrets import Scrubber
 from transforms.sinks.addresses import AddressGuard, AddressInfo, AddressRefusedError
-from transforms.sinks.base import Item, Outcome, Verdict
+from transforms.sinks.base import AttemptResult, Item, Verdict
 from transforms.sinks.http_connections import CheckedConnector, CheckedResolver, Exchange, GetAddrInfo, current_exchange
 from transforms.sinks.signatures import Signer
 from transforms.sinks.user_agent import USER_AGENT
@@ -53,9 +53,9 @@ _AMBIGUOUS = frozenset((502, 504))
 _SHORTEST_SCRUBBED = 4
 
 
-_DELIVERED = {status: Outcome(Verdict.DELIVERED, status=status) for status in range(200, 300)}
-_ADDRESS_REFUSED = Outcome(Verdict.GIVE_UP, "address_refused")
-_TOO_MANY_HOPS = Outcome(Verdict.GIVE_UP, "too_many_hops", spends_attempt=False)
+_DELIVERED = {status: AttemptResult(Verdict.DELIVERED, status=status) for status in range(200, 300)}
+_ADDRESS_REFUSED = AttemptResult(Verdict.GIVE_UP, "address_refused")
+_TOO_MANY_HOPS = AttemptResult(Verdict.GIVE_UP, "too_many_hops", spends_attempt=False)
 
 
 class SinkError(Exception):
@@ -132,7 +132,7 @@ class AiohttpSink:
             await self._resolver.close()
             self._session = None
 
-    async def send(self, item: Item) -> Outcome:
+    async def send(self, item: Item) -> AttemptResult:
         """One attempt at `item`, with one resend if it went out on a connection that turned out to be closed."""
         if item.hops >= MOST_HOPS:
             return _TOO_MANY_HOPS
@@ -150,7 +150,7 @@ class AiohttpSink:
             outcome = self._failed(item, error, exchange)
         return msgspec.structs.replace(outcome, ambiguous=True)
 
-    async def _post(self, item: Item, exchange: Exchange) -> Outcome:
+    async def _post(self, item: Item, exchange: Exchange) -> AttemptResult:
         if self._session is None:
             raise RuntimeError("the sink is not open")
         current_exchange.set(exchange)
@@ -166,12 +166,12 @@ class AiohttpSink:
         body, complete = await _read(response)
         return self._judged(item, status, response.headers, self._kept(response.headers, body, complete))
 
-    def _judged(self, item: Item, status: int, headers: Any, body: str | None) -> Outcome:
+    def _judged(self, item: Item, status: int, headers: Any, body: str | None) -> AttemptResult:
         if status == 409 and item.payload_kind == "statement":
-            return Outcome(Verdict.DELIVERED, status=status, response=body)
+            return AttemptResult(Verdict.DELIVERED, status=status, response=body)
         verdict = Verdict.RETRY if status in _RETRIED else Verdict.GIVE_UP
         after = retry_after(headers.get("Retry-After"), self._clock()) if verdict is Verdict.RETRY else None
-        return Outcome(
+        return AttemptResult(
             verdict,
             f"http_{status}",
             status=status,
@@ -200,7 +200,7 @@ class AiohttpSink:
         text = self._scrubber.scrub(body.decode("utf-8", "replace"), cut=not complete)
         return text.encode()[:RESPONSE_KEPT].decode("utf-8", "ignore")
 
-    def _failed(self, item: Item, error: Exception, exchange: Exchange) -> Outcome:
+    def _failed(self, item: Item, error: Exception, exchange: Exchange) -> AttemptResult:
         if isinstance(error, aiohttp.ClientResponseError) and exchange.connection is not None:
             status = exchange.connection.status()
             if status is not None:
@@ -280,7 +280,7 @@ def scrubber(target: HttpTarget) -> Scrubber:
     return Scrubber(secrets + [value for value in shown if len(value) >= _SHORTEST_SCRUBBED])
 
 
-def classify(error: Exception, *, connected: bool) -> tuple[Outcome, str]:
+def classify(error: Exception, *, connected: bool) -> tuple[AttemptResult, str]:
     """What an attempt that ended without an answer is, by section 2's table, and a detail for the log.
 
     `connected`: a connection stood, so the request may have reached the receiver. The detail is made of numbers and
@@ -291,7 +291,7 @@ def classify(error: Exception, *, connected: bool) -> tuple[Outcome, str]:
         return _ADDRESS_REFUSED, "the host is a number, but no address in its usual form"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         verify_message = getattr(error.certificate_error, "verify_message", "")
-        return Outcome(Verdict.GIVE_UP, "tls", failure=True, opens_breaker=True), str(verify_message)
+        return AttemptResult(Verdict.GIVE_UP, "tls", failure=True, opens_breaker=True), str(verify_message)
     if _timed_out(error):
         reason, detail = "timeout", ""
     elif isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -309,7 +309,7 @@ def classify(error: Exception, *, connected: bool) -> tuple[Outcome, str]:
     else:
         # Not foreseen: the record still ends in the dead letters at worst. The text may hold the url, the type cannot.
         reason, detail = "internal_error", type(error).__name__
-    return Outcome(Verdict.RETRY, reason, ambiguous=connected, failure=True), detail
+    return AttemptResult(Verdict.RETRY, reason, ambiguous=connected, failure=True), detail
 
 
 def _timed_out(error: BaseException) -> bool:

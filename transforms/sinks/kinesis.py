@@ -23,7 +23,7 @@ from transforms.sinks.aws_errors import (
     unreadable_answer,
 )
 from transforms.sinks.aws_wire import PutRecordsAnswer, PutRecordsEntry, encode_in_c
-from transforms.sinks.base import Item, Outcome, Verdict
+from transforms.sinks.base import AttemptResult, Item, Verdict
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis.client import KinesisClient
@@ -50,7 +50,7 @@ HASHED_KEYS = "hashed_partition_keys"
 WATCHED_KEYS = 4096
 """Partition keys whose shard is remembered: those used last, more or less."""
 
-AUTO = Outcome(Verdict.RETRY, "auto_distribution", spends_attempt=False, failure=True, opens_breaker=True)
+AUTO = AttemptResult(Verdict.RETRY, "auto_distribution", spends_attempt=False, failure=True, opens_breaker=True)
 """No record is to blame, so none spends an attempt; they wait as if the stream were gone."""
 
 
@@ -138,7 +138,7 @@ class KinesisSink:
         """Bytes of a call that it takes at most: data and partition key. Counting the key exactly would cost more."""
         return len(item.payload) + UTF8_BYTES * len(item.record.user_id)
 
-    def send(self, items: Sequence[Item]) -> list[Outcome]:
+    def send(self, items: Sequence[Item]) -> list[AttemptResult]:
         """One PutRecords call; one outcome per item. An item the stream's limit forbids is given up, never cut."""
         limit = self._limits.record_bytes
         if max(map(self.size, items)) > limit:
@@ -147,7 +147,7 @@ class KinesisSink:
             return [next(sent) if fit else oversize(limit) for fit in fits]
         return self._put(items)
 
-    def _put(self, items: Sequence[Item]) -> list[Outcome]:
+    def _put(self, items: Sequence[Item]) -> list[AttemptResult]:
         if not items:
             return []
         if self._client is None:
@@ -175,7 +175,7 @@ class KinesisSink:
         self._watch_shards(items, outcomes)
         return outcomes
 
-    def _watch_shards(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
+    def _watch_shards(self, items: Sequence[Item], outcomes: Sequence[AttemptResult]) -> None:
         is_back = self._watch.is_back
         for item, outcome in zip(items, outcomes, strict=True):
             if outcome.shard and is_back(item.record.user_id, outcome.shard) and not self._ignores_keys:
@@ -198,7 +198,7 @@ class KinesisSink:
         self._ignores_keys = False
         return True
 
-    def _count_hashed_keys(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
+    def _count_hashed_keys(self, items: Sequence[Item], outcomes: Sequence[AttemptResult]) -> None:
         if not any(len(item.record.user_id) > SHORT_KEY for item in items):
             return
         hashed = sum(
@@ -210,11 +210,11 @@ class KinesisSink:
                 self._remarks[HASHED_KEYS] += hashed
 
 
-def _outcome(entry: PutRecordsEntry) -> Outcome:
+def _outcome(entry: PutRecordsEntry) -> AttemptResult:
     code = entry.get("ErrorCode")
     if code:
         return entry_outcome(code, entry.get("ErrorMessage"))
     number = entry.get("SequenceNumber")
     if not number:
         return unreadable_answer()
-    return Outcome(Verdict.DELIVERED, shard=entry.get("ShardId"), sequence_number=number)
+    return AttemptResult(Verdict.DELIVERED, shard=entry.get("ShardId"), sequence_number=number)

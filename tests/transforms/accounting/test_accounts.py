@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.transforms.delivery.settled import delivered, given_up
-from transforms.accounting.accounts import SEEN_LIMIT, Account, Books, Latencies, Ledger, merge_books
+from transforms.accounting.accounts import SEEN_LIMIT, Account, Accounts, Latencies, SharedAccounts, merge_accounts
 
 COUNT = st.integers(0, 5)
 NAME = st.sampled_from(["a", "b", "c"])
@@ -15,8 +15,8 @@ LATENCIES = st.lists(st.integers(-5, 1 << 40), max_size=6)
 
 
 @st.composite
-def some_books(draw: st.DrawFn) -> Books:
-    books = Books()
+def some_books(draw: st.DrawFn) -> Accounts:
+    books = Accounts()
     for forwarder in draw(st.lists(NAME, max_size=3)):
         account = books.account(forwarder)
         account.matched += draw(COUNT)
@@ -34,22 +34,22 @@ def some_books(draw: st.DrawFn) -> Books:
 
 
 @given(st.lists(some_books(), max_size=4), st.randoms())
-def test_the_order_and_grouping_of_merging_do_not_matter(parts: list[Books], rng: Any) -> None:
-    whole = merge_books(parts).to_json()
-    shuffled = [Books.from_json(part.to_json()) for part in parts]
+def test_the_order_and_grouping_of_merging_do_not_matter(parts: list[Accounts], rng: Any) -> None:
+    whole = merge_accounts(parts).to_json()
+    shuffled = [Accounts.from_json(part.to_json()) for part in parts]
     rng.shuffle(shuffled)
     cut = rng.randint(0, len(shuffled))
-    assert merge_books([merge_books(shuffled[:cut]), merge_books(shuffled[cut:])]).to_json() == whole
+    assert merge_accounts([merge_accounts(shuffled[:cut]), merge_accounts(shuffled[cut:])]).to_json() == whole
 
 
 @given(some_books())
-def test_books_go_through_json_and_pickle(books: Books) -> None:
-    assert Books.from_json(books.to_json()) == books
+def test_books_go_through_json_and_pickle(books: Accounts) -> None:
+    assert Accounts.from_json(books.to_json()) == books
     assert pickle.loads(pickle.dumps(books)) == books  # noqa: S301
 
 
 @given(some_books(), some_books())
-def test_merging_leaves_what_is_added_as_it_was(books: Books, other: Books) -> None:
+def test_merging_leaves_what_is_added_as_it_was(books: Accounts, other: Accounts) -> None:
     before = other.to_json()
     books.merge(other)
     books.account("a").matched += 1
@@ -59,7 +59,7 @@ def test_merging_leaves_what_is_added_as_it_was(books: Books, other: Books) -> N
 
 
 def test_settlements_are_counted() -> None:
-    books = Books()
+    books = Accounts()
     books.settle(
         [delivered("1"), given_up("2"), given_up("3", reason="timeout"), given_up("4", "f-2")], 1_700_000_000_250
     )
@@ -105,7 +105,7 @@ def test_percentiles_of_nothing_and_of_the_exact_range() -> None:
 
 
 def test_what_was_seen_is_bounded() -> None:
-    books = Books()
+    books = Accounts()
     for number in reversed(range(1000)):
         books.see(f"org {number:04}", "store")
     books.see(None, None)
@@ -116,8 +116,8 @@ def test_what_was_seen_is_bounded() -> None:
 
 
 def test_a_ledger_is_counted_once_however_often_it_is_taken() -> None:
-    ledger = Ledger()
-    taken: list[Books] = []
+    ledger = SharedAccounts()
+    taken: list[Accounts] = []
 
     def work() -> None:
         for number in range(200):
@@ -130,9 +130,9 @@ def test_a_ledger_is_counted_once_however_often_it_is_taken() -> None:
         taken.append(ledger.take())
     for thread in threads:
         thread.join()
-    ledger.add(Books({"f-1": Account(matched=800)}))
+    ledger.add(Accounts({"f-1": Account(matched=800)}))
     taken.append(ledger.take())
-    assert ledger.take() == Books()
-    total = merge_books(taken)
+    assert ledger.take() == Accounts()
+    total = merge_accounts(taken)
     assert total.accounts["f-1"].delivered == 800
     assert total.balances()

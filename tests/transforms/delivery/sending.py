@@ -12,7 +12,7 @@ from schemas import Record
 from tests.laboratory.http_fault_server import FaultServer, Script
 from transforms.forwarders import Forwarder, Rules, load_forwarders, read_documents, resolve
 from transforms.forwarders.secrets import References
-from transforms.sinks.base import Item, Outcome
+from transforms.sinks.base import AttemptResult, Item
 from transforms.sinks.http import AiohttpSink
 
 LOCAL = ["127.0.0.0/8"]
@@ -63,9 +63,9 @@ def run(
 
 def outcomes(
     script: Script, *items: Item, configuration: dict[str, Any] | None = None, **options: Any
-) -> tuple[list[Outcome], FaultServer]:
+) -> tuple[list[AttemptResult], FaultServer]:
     """What becomes of `items` (one by default), sent one after the other."""
-    found: list[Outcome] = []
+    found: list[AttemptResult] = []
 
     async def talk(sink: AiohttpSink, server: FaultServer) -> None:
         for one in items or (item(),):

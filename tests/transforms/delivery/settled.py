@@ -8,7 +8,7 @@ import fastavro
 import msgspec
 
 from schemas import DeadLetter, Kind, Receipt, Record
-from transforms.sinks.base import Item, Outcome, Settlement, Verdict
+from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 
 MESSAGES: dict[Kind, dict[str, Any]] = {
     "event": {
@@ -79,14 +79,14 @@ def a_record(
 
 def delivered(name: str = "1", forwarder: str = "f-1", **record: Any) -> Settlement:
     item = Item(forwarder, a_record(name, **record), b'{"payload":1}', "record", 0, 1, 1_700_000_000_000)
-    return Settlement(item, Outcome(Verdict.DELIVERED, status=200))
+    return Settlement(item, AttemptResult(Verdict.DELIVERED, status=200))
 
 
 def given_up(name: str = "1", forwarder: str = "f-1", reason: str = "http_400", **record: Any) -> Settlement:
     item = Item(
         forwarder, a_record(name, **record), b'{"payload":1}', "record", 2, 3, 1_700_000_000_000, ambiguous=True
     )
-    return Settlement(item, Outcome(Verdict.GIVE_UP, reason, status=400, response="no"))
+    return Settlement(item, AttemptResult(Verdict.GIVE_UP, reason, status=400, response="no"))
 
 
 def read_part(path: Path) -> list[dict[str, Any]]:

@@ -10,21 +10,21 @@ from tests.transforms.delivery.making import number_of
 from tests.transforms.delivery.memory import MemoryParking, MemorySpool
 from transforms.delivery.lane import ITEM_OVERHEAD, Lane
 from transforms.delivery.policy import DeliverySettings
-from transforms.sinks.base import Item, Outcome, Settlement, Verdict
+from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 
-DELIVERED = Outcome(Verdict.DELIVERED, status=200)
-FAILED = Outcome(Verdict.RETRY, "http_500", 500, failure=True)
-LOST = Outcome(Verdict.RETRY, "timeout", ambiguous=True, failure=True)
-THROTTLED = Outcome(Verdict.RETRY, "throttled", spends_attempt=False)
-REFUSED = Outcome(Verdict.GIVE_UP, "http_400", 400)
-TOO_BIG = Outcome(Verdict.GIVE_UP, "oversize")
+DELIVERED = AttemptResult(Verdict.DELIVERED, status=200)
+FAILED = AttemptResult(Verdict.RETRY, "http_500", 500, failure=True)
+LOST = AttemptResult(Verdict.RETRY, "timeout", ambiguous=True, failure=True)
+THROTTLED = AttemptResult(Verdict.RETRY, "throttled", spends_attempt=False)
+REFUSED = AttemptResult(Verdict.GIVE_UP, "http_400", 400)
+TOO_BIG = AttemptResult(Verdict.GIVE_UP, "oversize")
 
 
 @dataclass(frozen=True)
 class Answer:
     """What the sender is told, and whether the receiver has the record."""
 
-    outcome: Outcome
+    outcome: AttemptResult
     stored: bool
 
 
@@ -66,7 +66,7 @@ class Simulation:
         )
         self.arrivals: list[str] = []
         self.sent: Counter[str] = Counter()
-        self.log: defaultdict[str, list[Outcome]] = defaultdict(list)
+        self.log: defaultdict[str, list[AttemptResult]] = defaultdict(list)
         self.settled: dict[str, Settlement] = {}
         self.submitted: list[Item] = []
         self._due: dict[str, deque[str]] = defaultdict(deque)

@@ -3,19 +3,19 @@
 import pytest
 
 from tests.transforms.delivery.making import item
-from transforms.delivery.deferral import HOLD, LIMIT, MANY, Outstanding
-from transforms.sinks.base import Item, Outcome, Settlement, Verdict
+from transforms.delivery.deferral import HOLD, LIMIT, MANY, Deferral
+from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 
 SOON = HOLD / 4
 
 
 class Desk:
-    """An Outstanding, its clock, and what it wrote: (forwarder, record id, reason) of each, in that order."""
+    """An Deferral, its clock, and what it wrote: (forwarder, record id, reason) of each, in that order."""
 
     def __init__(self) -> None:
         self.now = 100.0
         self.written: list[tuple[str, str, str]] = []
-        self.outstanding = Outstanding(self.write, lambda: self.now)
+        self.outstanding = Deferral(self.write, lambda: self.now)
 
     def write(self, settlements: list[Settlement]) -> None:
         self.written += [(each.item.forwarder_id, each.item.record.id, each.outcome.reason) for each in settlements]
@@ -25,14 +25,14 @@ class Desk:
 
     def settle(self, *items: Item, reason: str = "") -> None:
         verdict = Verdict.GIVE_UP if reason else Verdict.DELIVERED
-        self.outstanding.settle([Settlement(each, Outcome(verdict, reason)) for each in items])
+        self.outstanding.settle([Settlement(each, AttemptResult(verdict, reason)) for each in items])
 
     def waits(self, seconds: float = 0.0) -> bool:
         """Whether the bundle's end waits on, `seconds` later."""
-        asked = self.outstanding.is_worth_waiting()
+        asked = self.outstanding.should_wait()
         if seconds:
             self.now += seconds
-            asked = self.outstanding.is_worth_waiting()
+            asked = self.outstanding.should_wait()
         return asked
 
     def end(self) -> dict[str, int]:
@@ -83,7 +83,7 @@ def test_what_was_deferred_is_settled_later_and_is_then_waited_for_again(desk: D
 
 def test_a_record_that_was_sent_and_not_answered_is_deferred_as_ambiguous():
     found: list[Settlement] = []
-    outstanding = Outstanding(found.extend)
+    outstanding = Deferral(found.extend)
     sent, unsent = item("ann", 1), item("bob", 1)
     sent.first_attempt = 1
     outstanding.submit([sent, unsent])

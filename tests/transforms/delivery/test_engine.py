@@ -11,24 +11,24 @@ import pytest
 
 from tests.laboratory.checker import check
 from tests.transforms.delivery.making import aws_forwarder, http_forwarder, item, items
-from transforms.delivery.engine import Deliveries
-from transforms.delivery.lane_sender import DeliveriesStoppedError
+from transforms.delivery.engine import DeliveryEngine
+from transforms.delivery.lane_sender import DeliveryStoppedError
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder
-from transforms.sinks.base import BatchSink, HttpSink, Item, Outcome, Settlement, Verdict
+from transforms.sinks.base import AttemptResult, BatchSink, HttpSink, Item, Settlement, Verdict
 
-DELIVERED = Outcome(Verdict.DELIVERED, status=200)
-FAILED = Outcome(Verdict.RETRY, "http_500", 500, failure=True)
-REFUSED = Outcome(Verdict.GIVE_UP, "http_400", 400)
-LOST = Outcome(Verdict.RETRY, "timeout", ambiguous=True, failure=True)
+DELIVERED = AttemptResult(Verdict.DELIVERED, status=200)
+FAILED = AttemptResult(Verdict.RETRY, "http_500", 500, failure=True)
+REFUSED = AttemptResult(Verdict.GIVE_UP, "http_400", 400)
+LOST = AttemptResult(Verdict.RETRY, "timeout", ambiguous=True, failure=True)
 
 FAST = DeliverySettings(max_backoff=0.005, outage_budget=20.0, window_items=400, user_items=8, linger=0.002)
 
-Script = Callable[[Item, int], Outcome]
+Script = Callable[[Item, int], AttemptResult]
 """The outcome of an item's nth attempt."""
 
 
-def always(outcome: Outcome) -> Script:
+def always(outcome: AttemptResult) -> Script:
     return lambda item, attempt: outcome
 
 
@@ -50,7 +50,7 @@ class ScriptedHttp:
     async def close(self) -> None:
         self.closed += 1
 
-    async def send(self, item: Item) -> Outcome:
+    async def send(self, item: Item) -> AttemptResult:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         await asyncio.sleep(self.seconds)
@@ -86,7 +86,7 @@ class ScriptedBatch:
     def size(self, item: Item) -> int:
         return len(item.payload)
 
-    def send(self, items: Sequence[Item]) -> list[Outcome]:
+    def send(self, items: Sequence[Item]) -> list[AttemptResult]:
         self.calls.append(len(items))
         if self.gate is not None:
             self.gate.wait()
@@ -103,7 +103,7 @@ class ScriptedBatch:
 @contextmanager
 def deliveries(
     sinks: dict[str, ScriptedHttp | ScriptedBatch], settings: DeliverySettings = FAST, max_retries: int = 3
-) -> Iterator[tuple[Deliveries, list[Settlement]]]:
+) -> Iterator[tuple[DeliveryEngine, list[Settlement]]]:
     forwarders = [
         http_forwarder(id_, max_retries)
         if isinstance(sink, ScriptedHttp)
@@ -123,7 +123,7 @@ def deliveries(
         return sink
 
     before = set(threading.enumerate())
-    engine = Deliveries(forwarders, settled.extend, settings, http_sink=http_sink, batch_sink=batch_sink)
+    engine = DeliveryEngine(forwarders, settled.extend, settings, http_sink=http_sink, batch_sink=batch_sink)
     try:
         yield engine, settled
     finally:
@@ -149,7 +149,7 @@ def judge(
     [([FAILED, FAILED, DELIVERED], 3, 2000), ([REFUSED], 1, 0), ([DELIVERED], 1, 2000)],
 )
 def test_fifty_users_of_forty_records(
-    kind: type[ScriptedHttp] | type[ScriptedBatch], script: list[Outcome], attempts: int, delivered: int
+    kind: type[ScriptedHttp] | type[ScriptedBatch], script: list[AttemptResult], attempts: int, delivered: int
 ):
     sink = kind(lambda item, attempt: script[attempt - 1])
     due = items(50, 40)
@@ -170,7 +170,7 @@ def test_fifty_users_of_forty_records(
 def test_random_faults_on_every_protocol_at_once(seed: int):
     chance = random.Random(seed)  # noqa: S311
 
-    def script(item: Item, attempt: int) -> Outcome:
+    def script(item: Item, attempt: int) -> AttemptResult:
         return chance.choices([DELIVERED, FAILED, LOST, REFUSED], [6, 2, 1, 1])[0]
 
     sinks: dict[str, ScriptedHttp | ScriptedBatch] = {"h": ScriptedHttp(script), "b": ScriptedBatch(script)}
@@ -219,7 +219,7 @@ def test_a_forwarder_that_stands_still_holds_up_no_other(tmp_path: Path):
 
 def test_a_fine_forwarder_keeps_its_rate_beside_a_dead_a_slow_and_a_throttling_one():
     chance = random.Random(1)  # noqa: S311
-    throttled = Outcome(Verdict.RETRY, "throttled", spends_attempt=False)
+    throttled = AttemptResult(Verdict.RETRY, "throttled", spends_attempt=False)
     settings = DeliverySettings(outage_budget=60.0, window_items=500, linger=0.002)
 
     def seconds_of_the_fine_one(others: dict[str, ScriptedHttp | ScriptedBatch]) -> float:
@@ -260,7 +260,7 @@ def test_a_quick_forwarder_is_waited_for_rather_than_spooled(tmp_path: Path):
     judge(due, sink, settled)
 
 
-def await_counts(engine: Deliveries, delivered: dict[str, int], seconds: float = 20.0) -> None:
+def await_counts(engine: DeliveryEngine, delivered: dict[str, int], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while True:
         counts = engine.counts()
@@ -295,14 +295,14 @@ def test_the_next_record_is_sent_after_settle_has_returned():
         time.sleep(0.001)  # Time enough for a thread that does not wait for it.
         durable.update((each.item.forwarder_id, each.item.record.id) for each in settlements)
 
-    def script(item: Item, attempt: int) -> Outcome:
+    def script(item: Item, attempt: int) -> AttemptResult:
         user, number = item.record.user_id, item.record.place
         assert number == 0 or (item.forwarder_id, f"{user}/{number - 1}") in durable
         return DELIVERED
 
     for sink in sinks.values():
         sink.script = script
-    engine = Deliveries(
+    engine = DeliveryEngine(
         [http_forwarder("h"), aws_forwarder("b")],
         settle,
         FAST,
@@ -318,7 +318,7 @@ def test_the_next_record_is_sent_after_settle_has_returned():
 @pytest.mark.parametrize("kind", [ScriptedHttp, ScriptedBatch])
 @pytest.mark.parametrize("where", ["send", "settle", "open"])
 def test_a_bug_surfaces_and_nothing_hangs(kind: type[ScriptedHttp] | type[ScriptedBatch], where: str):
-    def bug(*_: object) -> Outcome:
+    def bug(*_: object) -> AttemptResult:
         raise ZeroDivisionError("a bug")
 
     sink = kind(bug if where == "send" else always(DELIVERED))
@@ -330,7 +330,7 @@ def test_a_bug_surfaces_and_nothing_hangs(kind: type[ScriptedHttp] | type[Script
         sink.open = cannot  # type: ignore[method-assign]
     elif where == "open":
         sink.open = bug  # type: ignore[assignment,method-assign]
-    engine = Deliveries(
+    engine = DeliveryEngine(
         [http_forwarder() if kind is ScriptedHttp else aws_forwarder()],
         bug if where == "settle" else lambda settlements: None,  # type: ignore[arg-type]
         FAST,
@@ -357,9 +357,9 @@ def test_stop_finishes_what_is_in_flight_and_leaves_the_rest(kind: type[Scripted
         pending = engine.stop(10.0)
         assert pending == {"f": 100 - len(settled)}
         assert len(settled) == len(sink.arrivals) == 10, "one of each user was in flight"
-        with pytest.raises(DeliveriesStoppedError):
+        with pytest.raises(DeliveryStoppedError):
             engine.submit(items(1, 1))
-        with pytest.raises(DeliveriesStoppedError):
+        with pytest.raises(DeliveryStoppedError):
             engine.drain()
         assert engine.stop() == pending
 
@@ -370,7 +370,7 @@ def test_what_ends_after_the_grace_is_pending(kind: type[ScriptedHttp] | type[Sc
     sink = kind(always(DELIVERED), gate)
     forwarder = http_forwarder() if kind is ScriptedHttp else aws_forwarder()
     settled: list[Settlement] = []
-    engine = Deliveries(
+    engine = DeliveryEngine(
         [forwarder],
         settled.extend,
         FAST,
@@ -400,7 +400,7 @@ def test_drain_is_ended_by_a_stop_from_another_thread():
         engine.submit(items(5, 5))
         stopping = threading.Timer(0.05, engine.stop, [0.0])
         stopping.start()
-        with pytest.raises(DeliveriesStoppedError):
+        with pytest.raises(DeliveryStoppedError):
             engine.drain()
         stopping.join()
 
@@ -412,7 +412,7 @@ def test_closing_waits_for_a_stop_that_is_under_way():
         engine.submit(items(5, 1))
         stopping = threading.Thread(target=lambda: stopped.append(engine.stop(30.0)))
         stopping.start()
-        with pytest.raises(DeliveriesStoppedError):
+        with pytest.raises(DeliveryStoppedError):
             engine.drain()
         opening = threading.Timer(0.1, gate.set)
         opening.start()

@@ -18,7 +18,7 @@ from tests.transforms.delivery.simulation import (
 )
 from transforms.delivery.lane import ITEM_OVERHEAD, Lane
 from transforms.delivery.policy import BreakerState, DeliverySettings
-from transforms.sinks.base import Outcome, Verdict
+from transforms.sinks.base import AttemptResult, Verdict
 
 
 def lane(max_retries: int = 3, random=lambda: 1.0, **settings: object) -> Lane:
@@ -212,7 +212,7 @@ def test_retry_after_is_waited_for_and_others_go_on():
     made = lane()
     made.submit([item("slow", 0), item("fast", 0)])
     slow, fast = made.take(0.0, 0, 2)
-    throttled = Outcome(Verdict.RETRY, "http_429", 429, retry_after=30.0)
+    throttled = AttemptResult(Verdict.RETRY, "http_429", 429, retry_after=30.0)
     made.release(made.finish([slow, fast], [throttled, DELIVERED], 0.0))
     assert made.wake_at() == 30.0
     made.submit([item("fast", 1)])
@@ -249,7 +249,7 @@ def test_attempts_and_times_travel_with_the_item():
 def test_an_open_breaker_probes_with_one_record_of_a_call():
     made = lane()
     made.submit(items(20, 1))
-    bad = Outcome(Verdict.RETRY, "tls", spends_attempt=False, failure=True, opens_breaker=True)
+    bad = AttemptResult(Verdict.RETRY, "tls", spends_attempt=False, failure=True, opens_breaker=True)
     batch = made.take(0.0, 0, 10)
     made.finish(batch, [bad] * 10, 0.0)
     assert made.take(0.4, 0, 10) == []

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from transforms.query import Outcome, QueryError, compile_query
+from transforms.query import MatchResult, QueryError, compile_query
 
 DOCUMENT = {
     "kind": "status",
@@ -38,7 +38,7 @@ DOCUMENT = {
 def test_the_clause_that_decided(query: Any, text: str) -> None:
     explanation = compile_query(query).explain(DOCUMENT)
     assert explanation.text == str(explanation) == text
-    assert explanation.outcome is (Outcome.NO_MATCH if text.startswith("no") else Outcome.MATCH)
+    assert explanation.outcome is (MatchResult.NO_MATCH if text.startswith("no") else MatchResult.MATCH)
 
 
 def test_the_parts_of_an_explanation() -> None:

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from tests.transforms.query import oracle
 from tests.transforms.query.strategies import DOCUMENTS, OPERANDS, PATHS, SCALARS, VALUES, operators, queries
-from transforms.query import ForwarderIndex, Outcome, compile_query
+from transforms.query import ForwarderIndex, MatchResult, compile_query
 
 OFTEN = settings(max_examples=200)
 SOMETIMES = settings(max_examples=40)
 
 
-def outcome(matched: bool) -> Outcome:
-    return Outcome.MATCH if matched else Outcome.NO_MATCH
+def outcome(matched: bool) -> MatchResult:
+    return MatchResult.MATCH if matched else MatchResult.NO_MATCH
 
 
 @OFTEN

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.shared import SHARED, needs_shared
-from transforms.query import Outcome, QueryError, compile_query, from_extended_json
+from transforms.query import MatchResult, QueryError, compile_query, from_extended_json
 
 # May be refused when compiled, but never answered wrongly (issue 3).
 MAY_BE_REFUSED = ("optional_", "regex_pcre")
@@ -31,7 +31,7 @@ def test_every_case_is_answered_as_mongodb_does() -> None:
                 wrong.append((case["id"], str(error)))
             continue
         document = from_extended_json(case["doc"]) if case.get("ejson") else case["doc"]
-        expected = Outcome.MATCH if case["matches"] else Outcome.NO_MATCH
+        expected = MatchResult.MATCH if case["matches"] else MatchResult.NO_MATCH
         if query.matches(document) is not case["matches"] or query.evaluate(document) is not expected:
             wrong.append((case["id"], query.explain(document).text))
         answered += 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from transforms.query import ForwarderIndex, Outcome, QueryError, compile_query
+from transforms.query import ForwarderIndex, MatchResult, QueryError, compile_query
 from transforms.query.regex import compile_search, required_prefix
 
 
@@ -94,7 +94,7 @@ def test_a_hostile_pattern_is_cut_short(pattern: str, text: str) -> None:
     start = time.process_time()
     outcome = query.evaluate({"a": text})
     assert time.process_time() - start < 1.0
-    assert outcome is not Outcome.MATCH
+    assert outcome is not MatchResult.MATCH
     assert query.matches({"a": text}) is False
 
 
@@ -105,22 +105,22 @@ UNDECIDED = {"bad": "a" * 40 + "!", "yes": 1}
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        (HOSTILE, Outcome.UNDECIDED),
-        ({"$nor": [HOSTILE]}, Outcome.UNDECIDED),
-        ({"bad": {"$not": HOSTILE["bad"]}}, Outcome.UNDECIDED),
-        ({"$and": [HOSTILE, {"yes": 1}]}, Outcome.UNDECIDED),
-        ({"$and": [{"yes": 1}, HOSTILE]}, Outcome.UNDECIDED),
-        ({"$and": [HOSTILE, {"yes": 2}]}, Outcome.NO_MATCH),
-        ({"$and": [{"yes": 2}, HOSTILE]}, Outcome.NO_MATCH),
-        ({"$or": [HOSTILE, {"yes": 1}]}, Outcome.MATCH),
-        ({"$or": [{"yes": 1}, HOSTILE]}, Outcome.MATCH),
-        ({"$or": [HOSTILE, {"yes": 2}]}, Outcome.UNDECIDED),
-        ({"$nor": [HOSTILE, {"yes": 1}]}, Outcome.NO_MATCH),
-        ({"$nor": [{"$and": [HOSTILE, {"yes": 2}]}]}, Outcome.MATCH),
-        ({"bad": {"$in": [{"$regularExpression": {"pattern": "(a+)+$"}}]}}, Outcome.UNDECIDED),
+        (HOSTILE, MatchResult.UNDECIDED),
+        ({"$nor": [HOSTILE]}, MatchResult.UNDECIDED),
+        ({"bad": {"$not": HOSTILE["bad"]}}, MatchResult.UNDECIDED),
+        ({"$and": [HOSTILE, {"yes": 1}]}, MatchResult.UNDECIDED),
+        ({"$and": [{"yes": 1}, HOSTILE]}, MatchResult.UNDECIDED),
+        ({"$and": [HOSTILE, {"yes": 2}]}, MatchResult.NO_MATCH),
+        ({"$and": [{"yes": 2}, HOSTILE]}, MatchResult.NO_MATCH),
+        ({"$or": [HOSTILE, {"yes": 1}]}, MatchResult.MATCH),
+        ({"$or": [{"yes": 1}, HOSTILE]}, MatchResult.MATCH),
+        ({"$or": [HOSTILE, {"yes": 2}]}, MatchResult.UNDECIDED),
+        ({"$nor": [HOSTILE, {"yes": 1}]}, MatchResult.NO_MATCH),
+        ({"$nor": [{"$and": [HOSTILE, {"yes": 2}]}]}, MatchResult.MATCH),
+        ({"bad": {"$in": [{"$regularExpression": {"pattern": "(a+)+$"}}]}}, MatchResult.UNDECIDED),
         (
             {"bad": {"$nin": [{"$regularExpression": {"pattern": "(a+)+$"}}]}},
-            Outcome.UNDECIDED,
+            MatchResult.UNDECIDED,
         ),
         (
             {
@@ -131,27 +131,27 @@ UNDECIDED = {"bad": "a" * 40 + "!", "yes": 1}
                     ]
                 }
             },
-            Outcome.MATCH,
+            MatchResult.MATCH,
         ),
     ],
 )
-def test_undecided_is_a_third_value(query: Any, expected: Outcome) -> None:
+def test_undecided_is_a_third_value(query: Any, expected: MatchResult) -> None:
     compiled = compile_query(query)
     assert compiled.evaluate(UNDECIDED) is expected
-    assert compiled.matches(UNDECIDED) is (expected is Outcome.MATCH)
+    assert compiled.matches(UNDECIDED) is (expected is MatchResult.MATCH)
     assert compiled.explain(UNDECIDED).outcome is expected
 
 
 @pytest.mark.parametrize(
     ("elements", "expected"),
     [
-        (["a" * 40 + "!", "aa"], Outcome.MATCH),
-        (["aa", "a" * 40 + "!"], Outcome.MATCH),
-        (["a" * 40 + "!", "b"], Outcome.UNDECIDED),
-        (["!", "b"], Outcome.NO_MATCH),
+        (["a" * 40 + "!", "aa"], MatchResult.MATCH),
+        (["aa", "a" * 40 + "!"], MatchResult.MATCH),
+        (["a" * 40 + "!", "b"], MatchResult.UNDECIDED),
+        (["!", "b"], MatchResult.NO_MATCH),
     ],
 )
-def test_an_element_that_surely_matches_decides(elements: list[str], expected: Outcome) -> None:
+def test_an_element_that_surely_matches_decides(elements: list[str], expected: MatchResult) -> None:
     assert compile_query({"x": {"$regex": "(a+)+$"}}).evaluate({"x": elements}) is expected
     assert compile_query({"x": {"$elemMatch": {"$regex": "(a+)+$"}}}).evaluate({"x": elements}) is expected
 
@@ -160,23 +160,23 @@ def test_a_hostile_array_costs_few_limits() -> None:
     query = compile_query(HOSTILE)
     document = {"bad": ["a" * 3_000 + "!"] * 3_000}
     start = time.process_time()
-    assert query.evaluate(document) is Outcome.UNDECIDED
+    assert query.evaluate(document) is MatchResult.UNDECIDED
     assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
-        ("(?:x|y|z)*" * 1_500, Outcome.MATCH),
+        ("(?:x|y|z)*" * 1_500, MatchResult.MATCH),
         # The JIT refuses this one.
-        (".*" * 8_000, Outcome.MATCH),
-        ("(a|b)?" * 2_000, Outcome.MATCH),
-        ("(.+)+" * 800, Outcome.NO_MATCH),
-        ("(?=a)" * 3_000, Outcome.MATCH),
+        (".*" * 8_000, MatchResult.MATCH),
+        ("(a|b)?" * 2_000, MatchResult.MATCH),
+        ("(.+)+" * 800, MatchResult.NO_MATCH),
+        ("(?=a)" * 3_000, MatchResult.MATCH),
     ],
     ids=lambda value: value[:8] if isinstance(value, str) else value.name,
 )
-def test_a_huge_pattern_is_searched_in_bounded_time(pattern: str, expected: Outcome) -> None:
+def test_a_huge_pattern_is_searched_in_bounded_time(pattern: str, expected: MatchResult) -> None:
     start = time.process_time()
     query = compile_query({"a": {"$regex": pattern}})
     assert query.evaluate({"a": "a" * 30}) is expected
@@ -186,7 +186,7 @@ def test_a_huge_pattern_is_searched_in_bounded_time(pattern: str, expected: Outc
 
 
 def test_a_lone_surrogate_is_undecided() -> None:
-    assert compile_query({"a": {"$regex": "a|b"}}).evaluate({"a": "\ud800"}) is Outcome.UNDECIDED
+    assert compile_query({"a": {"$regex": "a|b"}}).evaluate({"a": "\ud800"}) is MatchResult.UNDECIDED
 
 
 @dataclass(frozen=True)

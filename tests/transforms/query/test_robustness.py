@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from transforms.query import ForwarderIndex, Outcome, Query, compile_query
+from transforms.query import ForwarderIndex, MatchResult, Query, compile_query
 from transforms.query.codegen import MAX_WEIGHT
 
 QUERIES: list[Any] = [
@@ -47,7 +47,7 @@ class Strange:
 def test_no_document_raises(query: Any, document: Any) -> None:
     compiled = compile_query(query)
     expected = compiled.evaluate(document)
-    assert compiled.matches(document) is (expected is Outcome.MATCH)
+    assert compiled.matches(document) is (expected is MatchResult.MATCH)
     assert compiled.explain(document).outcome is expected
     assert "\n" not in compiled.explain(document).text
 
@@ -64,7 +64,7 @@ def deep(levels: int, *, arrays: bool) -> Any:
 def test_a_deep_document_does_not_raise(query: Any, arrays: bool) -> None:
     document = {"a": deep(50_000, arrays=arrays)}
     compiled = compile_query(query)
-    assert compiled.evaluate(document) is not Outcome.UNDECIDED
+    assert compiled.evaluate(document) is not MatchResult.UNDECIDED
     compiled.explain(document)
 
 
@@ -72,21 +72,21 @@ def test_a_deep_operand_meets_a_deep_document() -> None:
     levels = 90
     document = {"a": deep(50_000, arrays=False)}
     compiled = compile_query({"a": deep(levels, arrays=False)})
-    assert compiled.evaluate(document) is Outcome.NO_MATCH
-    assert compiled.evaluate({"a": deep(levels, arrays=False)}) is Outcome.MATCH
+    assert compiled.evaluate(document) is MatchResult.NO_MATCH
+    assert compiled.evaluate({"a": deep(levels, arrays=False)}) is MatchResult.MATCH
 
 
 def test_when_the_stack_is_used_up_the_answer_is_undecided() -> None:
     compiled = compile_query({"a": {"b": {"c": [{"d": 1}]}}})
     compiled.matches({})
 
-    def descend() -> Outcome:
+    def descend() -> MatchResult:
         try:
             return descend()
         except RecursionError:
             return compiled.evaluate({"a": {"b": {"c": [{"d": 1}]}}})
 
-    assert descend() in (Outcome.UNDECIDED, Outcome.MATCH)
+    assert descend() in (MatchResult.UNDECIDED, MatchResult.MATCH)
 
 
 def test_large_queries_are_answered_like_small_ones() -> None:
@@ -127,7 +127,7 @@ def test_a_long_path_is_answered() -> None:
     query = compile_query({".".join(names): 7})
     assert query.matches(value)
     assert not query.matches({"a": [value]})
-    assert query.evaluate({"a": [value["a"]]}) is Outcome.MATCH
+    assert query.evaluate({"a": [value["a"]]}) is MatchResult.MATCH
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from transforms.reading.activity import (
     canonical,
     decode_admitted,
     encode,
-    epoch_ms,
     parse_object,
+    parse_time,
 )
 
 LEAST: dict[str, Any] = {
@@ -251,7 +251,7 @@ NOON = 1581951803000
     ],
 )
 def test_times(text: str, expected: int) -> None:
-    assert epoch_ms(text) == expected
+    assert parse_time(text) == expected
     assert decode(line(occurred_at=text)).occurred_at == expected
 
 
@@ -288,7 +288,7 @@ def test_times_that_are_refused(text: str) -> None:
 def test_any_instant(moment: datetime) -> None:
     delta = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     expected = (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
-    assert epoch_ms(moment.astimezone(UTC).isoformat()) == expected
+    assert parse_time(moment.astimezone(UTC).isoformat()) == expected
 
 
 def test_stamping_fills_what_is_missing_only() -> None:

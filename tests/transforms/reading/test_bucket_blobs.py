@@ -12,7 +12,7 @@ from schemas.buckets import BUCKETS, bucket_of
 from schemas.reject import CONTENT_LIMIT
 from transforms.reading.activity import ActivityDecoder, canonical
 from transforms.reading.blocks import Block, Broken
-from transforms.reading.bucket_blobs import ReadCounts, Shards, sort_in, users_of
+from transforms.reading.bucket_blobs import BucketBlobs, ReadCounts, sort_in, users_of
 
 
 def line(user: str, number: int = 0, **more: Any) -> bytes:
@@ -30,8 +30,8 @@ def line(user: str, number: int = 0, **more: Any) -> bytes:
 
 
 def sorted_in(*blocks: Block | Broken) -> tuple[dict[int, list[bytes]], ReadCounts, list[Reject]]:
-    """All blocks through one Shards, emptied after each: what every bucket gets, the sum and the rejects."""
-    shards, counts, rejects = Shards(), ReadCounts(), []
+    """All blocks through one BucketBlobs, emptied after each: what every bucket gets, the sum and the rejects."""
+    shards, counts, rejects = BucketBlobs(), ReadCounts(), []
     blobs: defaultdict[int, list[bytes]] = defaultdict(list)
     for block in blocks:
         more, refused = sort_in(block, "file", ActivityDecoder(), shards)
@@ -121,7 +121,7 @@ def test_a_large_bucket_is_gone_through_in_parts() -> None:
     users = [user for user in (f"user-{number}" for number in range(64 * 40)) if bucket_of(user) == 0]
     lines = [line(user, number) for user in users for number in range(50)]
     random.Random(1).shuffle(lines)  # noqa: S311
-    shards = Shards()
+    shards = BucketBlobs()
     sort_in(Block(0, lines, kind="lines"), "file", ActivityDecoder(), shards)
     ((bucket, blob),) = shards.take()
     assert bucket == 0

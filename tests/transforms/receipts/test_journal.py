@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import DeadLetter, Receipt, avro_schema
-from schemas.delivery import Payload
+from schemas.delivery import PayloadKind
 from schemas.record import encode_record
 from tests.transforms.delivery.settled import a_record, as_typed, delivered, given_up, read_part, read_parts
 from transforms.receipts import encoder
 from transforms.receipts.encoder import Encoder
 from transforms.receipts.journal import Journal, JournalError, close_journals, new_run_id, new_worker_name, recover
-from transforms.sinks.base import Item, Outcome, Settlement, Verdict
+from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 
 # --- the encoder against fastavro
 
@@ -40,14 +40,14 @@ def settlements(draw: st.DrawFn) -> Settlement:
         draw(TEXT),
         record,
         draw(st.binary(max_size=300)),
-        draw(st.sampled_from(get_args(Payload))),
+        draw(st.sampled_from(get_args(PayloadKind))),
         draw(st.integers(0, 5)),
         draw(st.integers(0, 200)),
         draw(st.none() | TIME),
         draw(st.none() | TIME),
         draw(st.booleans()),
     )
-    outcome = Outcome(
+    outcome = AttemptResult(
         draw(st.sampled_from([Verdict.DELIVERED, Verdict.GIVE_UP])),
         draw(TEXT),
         draw(st.none() | INT),
@@ -105,7 +105,7 @@ def test_types_and_schemas_have_the_same_fields_in_the_same_order() -> None:
 def test_a_stray_surrogate_in_a_response_does_not_stop_the_run(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path), "run", "w")
     settlement = given_up()
-    journal.settle([Settlement(settlement.item, Outcome(Verdict.GIVE_UP, "http_400", response="a\udc80b"))])
+    journal.settle([Settlement(settlement.item, AttemptResult(Verdict.GIVE_UP, "http_400", response="a\udc80b"))])
     journal.close()
     assert read_parts(tmp_path / "dead_letters")[0]["response"] == "a?b"
 

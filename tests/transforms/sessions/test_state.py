@@ -16,7 +16,7 @@ from schemas.buckets import bucket_of
 from tests.transforms.build import activity, names, response
 from tests.transforms.sessions.test_derivation_oracle import _of_one_user
 from transforms.reading.activity import encode
-from transforms.reading.bucket_blobs import PASS_SIZE, Shards
+from transforms.reading.bucket_blobs import PASS_SIZE, BucketBlobs
 from transforms.sessions.derivation import Derivation
 from transforms.sessions.state import CURRENT, PARTS, BucketFold, StateError, StateOptions, commit, read_current
 from transforms.storage import LocalStorage
@@ -29,7 +29,7 @@ def run(
 ) -> list[Record]:
     """One run over `activities`, on the given day, on the state in `directory`; its records, by bucket and user."""
     current = read_current(str(directory))
-    shards = Shards()
+    shards = BucketBlobs()
     for each in activities:
         shards.lines[each.user_id].append(encode(each))
     blobs: dict[int, list[bytes]] = {}

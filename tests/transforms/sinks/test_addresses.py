@@ -10,7 +10,7 @@ import uvloop
 from tests.laboratory.http_fault_server import Answer, FaultServer, scripted
 from tests.transforms.delivery.sending import LOCAL, item, load, opened
 from transforms.sinks.addresses import AddressGuard, AddressRefusedError, parse_networks
-from transforms.sinks.base import Outcome, Verdict
+from transforms.sinks.base import AttemptResult, Verdict
 
 REFUSED = {
     "this host": ["0.0.0.0", "0.1.2.3", "::", "::0.0.0.2", "::ffff:0.0.0.0"],  # noqa: S104
@@ -130,7 +130,7 @@ def resolver(*rounds: list[str]) -> Any:
     return getaddrinfo
 
 
-REFUSAL = Outcome(Verdict.GIVE_UP, "address_refused")
+REFUSAL = AttemptResult(Verdict.GIVE_UP, "address_refused")
 
 
 class TestDialled:

@@ -11,7 +11,7 @@ from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.sinks import preflight as preflight_module
 from transforms.sinks.aws_clients import sending_config
 from transforms.sinks.aws_errors import MIB, call_outcome, code_word, entry_outcome
-from transforms.sinks.base import Outcome, Verdict
+from transforms.sinks.base import AttemptResult, Verdict
 from transforms.sinks.choose import batch_sinks
 from transforms.sinks.kinesis import StreamLimits
 from transforms.sinks.preflight import preflight
@@ -158,15 +158,23 @@ def client_error(code: str, status: int) -> ClientError:
 @pytest.mark.parametrize(
     ("code", "status", "expected"),
     [
-        ("ProvisionedThroughputExceededException", 400, Outcome(Verdict.RETRY, "throttled", spends_attempt=False)),
-        ("ThrottlingException", 400, Outcome(Verdict.RETRY, "throttled", spends_attempt=False)),
-        ("InternalFailure", 500, Outcome(Verdict.RETRY, "aws_internal_failure", ambiguous=True, failure=True)),
-        ("ServiceUnavailable", 503, Outcome(Verdict.RETRY, "aws_service_unavailable", ambiguous=True, failure=True)),
-        ("InvalidArgumentException", 400, Outcome(Verdict.GIVE_UP, "invalid_record")),
-        ("SomethingNewException", 400, Outcome(Verdict.RETRY, "aws_something_new", failure=True)),
+        (
+            "ProvisionedThroughputExceededException",
+            400,
+            AttemptResult(Verdict.RETRY, "throttled", spends_attempt=False),
+        ),
+        ("ThrottlingException", 400, AttemptResult(Verdict.RETRY, "throttled", spends_attempt=False)),
+        ("InternalFailure", 500, AttemptResult(Verdict.RETRY, "aws_internal_failure", ambiguous=True, failure=True)),
+        (
+            "ServiceUnavailable",
+            503,
+            AttemptResult(Verdict.RETRY, "aws_service_unavailable", ambiguous=True, failure=True),
+        ),
+        ("InvalidArgumentException", 400, AttemptResult(Verdict.GIVE_UP, "invalid_record")),
+        ("SomethingNewException", 400, AttemptResult(Verdict.RETRY, "aws_something_new", failure=True)),
     ],
 )
-def test_what_a_failed_call_means(code: str, status: int, expected: Outcome):
+def test_what_a_failed_call_means(code: str, status: int, expected: AttemptResult):
     outcome = call_outcome(client_error(code, status))
     assert (outcome.status, outcome.response) == (status, code)
     assert (outcome.verdict, outcome.reason, outcome.ambiguous, outcome.spends_attempt, outcome.failure) == (

@@ -8,7 +8,7 @@ from tests.laboratory.delivering import FAST, deliver, judge
 from tests.transforms.delivery.making import SECRET_KEY, aws_forwarder, item, items
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, KinesisTarget
-from transforms.sinks.base import Item, Outcome, Verdict
+from transforms.sinks.base import AttemptResult, Item, Verdict
 from transforms.sinks.firehose import FALLBACK, FirehoseSink
 
 
@@ -16,7 +16,7 @@ def forwarder(max_retries: int = 10) -> Forwarder:
     return aws_forwarder(service="firehose", stream_name="delivery", max_retries=max_retries)
 
 
-def send(items: list[Item]) -> list[Outcome]:
+def send(items: list[Item]) -> list[AttemptResult]:
     target = forwarder().target
     assert isinstance(target, KinesisTarget)
     sink = FirehoseSink(target)

@@ -14,13 +14,13 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from tests.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread, scripted
 from tests.transforms.delivery.sending import LOCAL, item, load, opened, outcomes, run
-from transforms.sinks.base import Outcome, Verdict
+from transforms.sinks.base import AttemptResult, Verdict
 from transforms.sinks.http import RESPONSE_KEPT, AiohttpSink, preflight, retry_after
 
 DELIVERED, RETRY, GIVE_UP = Verdict.DELIVERED, Verdict.RETRY, Verdict.GIVE_UP
 
 
-def one(answer: int | Answer, **options: Any) -> Outcome:
+def one(answer: int | Answer, **options: Any) -> AttemptResult:
     (outcome,), _ = outcomes(scripted(default=[answer]), **options)
     return outcome
 
@@ -87,7 +87,7 @@ class TestRequest:
         found, server = outcomes(scripted(), item(hops=4), item(hops=5))
         assert found[0].verdict is DELIVERED
         assert server.log[0].headers["x-forward-hops"] == "5"
-        assert found[1] == Outcome(GIVE_UP, "too_many_hops", spends_attempt=False)
+        assert found[1] == AttemptResult(GIVE_UP, "too_many_hops", spends_attempt=False)
         assert len(server.log) == 1
 
     def test_no_cookie_comes_back_and_no_proxy_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ class TestRequest:
 class TestStatus:
     @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
     def test_2xx_is_delivered(self, status: int) -> None:
-        assert one(status) == Outcome(DELIVERED, status=status)
+        assert one(status) == AttemptResult(DELIVERED, status=status)
 
     @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
     def test_is_tried_again(self, status: int) -> None:
@@ -175,12 +175,12 @@ class TestBody:
         assert one(Answer(status, fault="extra_bytes", extra=extra)).status == status
 
     def test_may_begin_late(self) -> None:
-        assert one(Answer(201, fault="late", interval=0.02)) == Outcome(DELIVERED, status=201)
+        assert one(Answer(201, fault="late", interval=0.02)) == AttemptResult(DELIVERED, status=201)
 
     @pytest.mark.parametrize("fault", ["hold_body", "drip", "endless_body"])
     def test_after_2xx_it_is_waited_for_no_longer_than_the_timeout(self, fault: Any) -> None:
         answer = Answer(200, fault=fault, interval=0.05)
-        assert one(answer, configuration={"timeout": 0.3}) == Outcome(DELIVERED, status=200)
+        assert one(answer, configuration={"timeout": 0.3}) == AttemptResult(DELIVERED, status=200)
 
     @pytest.mark.parametrize("fault", ["hold_body", "drip", "endless_body", "cut_body", "reset_body"])
     def test_the_status_decides_whatever_the_body_of_an_error_does(self, fault: Any) -> None:
@@ -226,29 +226,29 @@ class TestConnection:
     )
     def test_cut_before_the_headers_are_complete(self, fault: Any, reason: str) -> None:
         (outcome,), server = outcomes(scripted(default=[Answer(fault=fault)]))
-        assert outcome == Outcome(RETRY, reason, ambiguous=True, failure=True)
+        assert outcome == AttemptResult(RETRY, reason, ambiguous=True, failure=True)
         assert len(server.log) == 1
 
     @pytest.mark.parametrize("fault", ["huge_header", "many_headers"])
     def test_headers_beyond_all_bounds_are_not_read_but_the_status_counts(self, fault: Any) -> None:
-        assert one(Answer(200, fault=fault)) == Outcome(DELIVERED, status=200)
-        assert one(Answer(503, fault=fault)) == Outcome(RETRY, "http_503", status=503, failure=True)
+        assert one(Answer(200, fault=fault)) == AttemptResult(DELIVERED, status=200)
+        assert one(Answer(503, fault=fault)) == AttemptResult(RETRY, "http_503", status=503, failure=True)
 
     @pytest.mark.parametrize("fault", ["hold", "endless_informational"])
     def test_no_answer_in_time(self, fault: Any) -> None:
         outcome = one(Answer(fault=fault), configuration={"timeout": 0.2})
-        assert outcome == Outcome(RETRY, "timeout", ambiguous=True, failure=True)
+        assert outcome == AttemptResult(RETRY, "timeout", ambiguous=True, failure=True)
 
     def test_refused(self) -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             port = unused.getsockname()[1]
 
-            async def main() -> Outcome:
+            async def main() -> AttemptResult:
                 async with opened(load({"url": f"127.0.0.1:{port}"})) as sink:
                     return await sink.send(item())
 
-            assert uvloop.run(main()) == Outcome(RETRY, "connection_refused", failure=True)
+            assert uvloop.run(main()) == AttemptResult(RETRY, "connection_refused", failure=True)
 
     @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 64 + ".invalid"])
     def test_no_such_host(self, host: str) -> None:
@@ -256,11 +256,11 @@ class TestConnection:
             name.encode("idna")
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-        async def main() -> Outcome:
+        async def main() -> AttemptResult:
             async with opened(load({"url": host}), getaddrinfo=getaddrinfo) as sink:
                 return await sink.send(item())
 
-        assert uvloop.run(main()) == Outcome(RETRY, "dns", failure=True)
+        assert uvloop.run(main()) == AttemptResult(RETRY, "dns", failure=True)
 
     def test_a_name_server_that_hangs_costs_the_timeout(self) -> None:
         import threading
@@ -271,13 +271,13 @@ class TestConnection:
             hang.wait(10)
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
-        async def main() -> Outcome:
+        async def main() -> AttemptResult:
             async with opened(load({"url": "slow.example", "timeout": 0.2}), getaddrinfo=getaddrinfo) as sink:
                 outcome = await sink.send(item())
                 hang.set()
                 return outcome
 
-        assert uvloop.run(main()) == Outcome(RETRY, "timeout", failure=True)
+        assert uvloop.run(main()) == AttemptResult(RETRY, "timeout", failure=True)
 
     def test_one_connection_serves_many_requests(self) -> None:
         _, server = outcomes(scripted(), *[item(f"id-{n}") for n in range(5)])
@@ -299,7 +299,7 @@ class TestConnection:
             server.release()
             assert {outcome.verdict for outcome in await asyncio.gather(*held)} == {DELIVERED}
             outcome = await sink.send(item("new"))
-            assert outcome == Outcome(RETRY, "closed", ambiguous=True, failure=True)
+            assert outcome == AttemptResult(RETRY, "closed", ambiguous=True, failure=True)
             assert server.connections == 11
 
         def script(arrival: Any) -> Answer:
@@ -310,7 +310,7 @@ class TestConnection:
 
     def test_cut_after_a_byte_of_the_answer_is_no_stale_one(self) -> None:
         found, server = outcomes(scripted(by_key={"id-1": [Answer(fault="cut_on_next")]}), item(), item("id-2"))
-        assert found[1] == Outcome(RETRY, "closed", ambiguous=True, failure=True)
+        assert found[1] == AttemptResult(RETRY, "closed", ambiguous=True, failure=True)
         assert server.connections == 1
 
     def test_closed_between_requests_is_replaced(self) -> None:
@@ -363,7 +363,7 @@ class TestConnection:
         async def talk(sink: AiohttpSink, server: FaultServer) -> None:
             assert sink._session is not None
             await sink._session.close()
-            assert await sink.send(item()) == Outcome(RETRY, "internal_error", failure=True)
+            assert await sink.send(item()) == AttemptResult(RETRY, "internal_error", failure=True)
 
         run(talk)
 
@@ -383,7 +383,7 @@ def test_what_the_sink_says_is_what_the_receiver_has(seed: int) -> None:
         stored = random.random() < 0.5 if fault in no_answer else None
         return Answer(random.choice(statuses), fault=fault, stored=stored, extra=b"junk")
 
-    found: dict[str, list[Outcome]] = {}
+    found: dict[str, list[AttemptResult]] = {}
 
     async def talk(sink: AiohttpSink, server: FaultServer) -> None:
         async def one_lane(lane: int) -> None:
@@ -443,7 +443,7 @@ class TestPreflight:
 
 
 def test_the_server_serves_from_a_thread_too() -> None:
-    async def main(port: int) -> Outcome:
+    async def main(port: int) -> AttemptResult:
         async with opened(load({"url": f"127.0.0.1:{port}"})) as sink:
             return await sink.send(item())
 

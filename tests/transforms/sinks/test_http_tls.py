@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.laboratory.http_fault_server import FaultServer
 from tests.transforms.delivery.sending import item, load, opened
-from transforms.sinks.base import Outcome, Verdict
+from transforms.sinks.base import AttemptResult, Verdict
 from transforms.sinks.http import AiohttpSink, SinkError
 
-NOT_VALID = Outcome(Verdict.GIVE_UP, "tls", failure=True, opens_breaker=True)
+NOT_VALID = AttemptResult(Verdict.GIVE_UP, "tls", failure=True, opens_breaker=True)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def server_side(authority: trustme.CA, *names: str, wants_client: bool = False, 
     return context
 
 
-def send(context: ssl.SSLContext | None, configuration: dict[str, Any], *, handshake: Any = None) -> Outcome:
-    async def main() -> Outcome:
+def send(context: ssl.SSLContext | None, configuration: dict[str, Any], *, handshake: Any = None) -> AttemptResult:
+    async def main() -> AttemptResult:
         async with FaultServer(tls=context, handshake=handshake) as server:
             forwarder = load({"protocol": "https", "url": f"127.0.0.1:{server.port}"} | configuration)
             async with opened(forwarder) as sink:
@@ -66,7 +66,9 @@ def send(context: ssl.SSLContext | None, configuration: dict[str, Any], *, hands
 
 
 def test_verified_against_the_file(authority: trustme.CA, files: Path) -> None:
-    assert send(server_side(authority), {"caFile": str(files / "ca.pem")}) == Outcome(Verdict.DELIVERED, status=200)
+    assert send(server_side(authority), {"caFile": str(files / "ca.pem")}) == AttemptResult(
+        Verdict.DELIVERED, status=200
+    )
 
 
 def test_verified_against_the_system(authority: trustme.CA) -> None:
@@ -111,7 +113,7 @@ def test_cut_in_the_handshake(files: Path) -> None:
 
 def test_a_receiver_that_does_not_speak_tls(files: Path) -> None:
     outcome = send(None, {"caFile": str(files / "ca.pem")}, handshake="clear")
-    assert outcome == Outcome(Verdict.RETRY, "tls_handshake", failure=True)
+    assert outcome == AttemptResult(Verdict.RETRY, "tls_handshake", failure=True)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.transforms.delivery.making import SECRET_KEY, aws_forwarder, item, it
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.sinks import aws_clients
-from transforms.sinks.base import Item, Outcome, Verdict
+from transforms.sinks.base import AttemptResult, Item, Verdict
 from transforms.sinks.kinesis import HASHED_KEYS, WATCHED_KEYS, KinesisSink, ShardWatch, StreamLimits, partition_key
 
 
@@ -23,7 +23,7 @@ def target(forwarder: Forwarder) -> KinesisTarget:
     return forwarder.target
 
 
-def send(items: list[Item], limits: StreamLimits | None = None) -> list[Outcome]:
+def send(items: list[Item], limits: StreamLimits | None = None) -> list[AttemptResult]:
     sink = KinesisSink(target(aws_forwarder()), limits)
     sink.open()
     try:
@@ -118,7 +118,7 @@ def test_at_most_one_record_of_a_user_in_a_call(fake: AwsFake, monkeypatch: pyte
     seen: list[list[str]] = []
     original = KinesisSink.send
 
-    def spying(self: KinesisSink, sent: list[Item]) -> list[Outcome]:
+    def spying(self: KinesisSink, sent: list[Item]) -> list[AttemptResult]:
         seen.append([each.record.user_id for each in sent])
         return original(self, sent)
 
