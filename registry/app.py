@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry import connection, pages, rest
 from registry.documents import FaultyDocumentError, UnreadableBodyError
+from registry.filters import ParameterError
 from registry.keyring import KeyringError
-from registry.listing import ParameterError
 from registry.sample_delivery import BusyError
 from registry.service import ChangedError, ForbiddenError
 from registry.stores.base import IdTakenError, NoSuchDocumentError, StoreError

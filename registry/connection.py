@@ -4,7 +4,8 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 
-from registry.listing import MOST, listed, page, read_selection
+from registry.filters import MOST, listed, read_selection
+from registry.paging import page
 from registry.rest import Filter, Select, Sort
 from registry.web import VERSION_HEADER, Answer, Asked, Known
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from registry import sample_delivery as trial
 from registry.deliveries import KEPT
 from registry.documents import read_object
-from registry.listing import MOST, USUAL, listed, read_selection
+from registry.filters import MOST, USUAL, listed, read_selection
 from registry.sample_delivery import RecordError
 from registry.service import ForbiddenError
 from registry.stores.base import StoredDocument

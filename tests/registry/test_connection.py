@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.connection import PATH as CONNECTION
-from registry.listing import filtered, ordered, page, read_order
+from registry.filters import filtered, ordered, read_order
+from registry.paging import page
 from registry.rest import PATH
 from registry.stores.base import StoredDocument
 from tests.registry.conftest import create

@@ -4,9 +4,6 @@ Queries are MongoDB's, by the job's own engine. In them ids are strings, `{"$oid
 `createdAt` and `updatedAt` are dates.
 """
 
-import base64
-import binascii
-import bisect
 import functools
 import hashlib
 import json
@@ -17,7 +14,7 @@ from typing import Any, Final
 
 from registry.stores.base import Snapshot, StoredDocument
 from transforms.forwarders.documents import loads_strictly
-from transforms.query import QueryError, compile_query, from_extended_json
+from transforms.query import QueryError, compile_query
 from transforms.query.extended_json import parse_date
 from transforms.query.paths import expand
 from transforms.query.values import NUMBER_TYPE, as_utc, canonical_type, compare_any, is_nan
@@ -137,7 +134,7 @@ def ordered(documents: list[StoredDocument], order: SortOrder) -> list[StoredDoc
     paths = order.paths[:-1] if order.paths[-1] == ("_id", False) else order.paths
     for path, descends in reversed(paths):
         documents = sorted(
-            documents, key=lambda stored: _key(_sort_value(stored.content, path, descends)), reverse=descends
+            documents, key=lambda stored: sort_key(sort_value(stored.content, path, descends)), reverse=descends
         )
     return documents
 
@@ -158,7 +155,7 @@ def listed(
     return known, order
 
 
-def _sort_value(content: JsonObject, path: str, descends: bool) -> Any:
+def sort_value(content: JsonObject, path: str, descends: bool) -> Any:
     if path in _DATES:
         date = _date(content.get(path))
         if date is not None:
@@ -175,7 +172,7 @@ def _sort_value(content: JsonObject, path: str, descends: bool) -> Any:
     found = [value for value in expand(content, tuple(names), leaf=True) if not isinstance(value, list)]
     # A missing field is in one place with null.
     values = [value if canonical_type(value) > canonical_type(None) else None for value in found] or [None]
-    return (max if descends else min)(values, key=_key)
+    return (max if descends else min)(values, key=sort_key)
 
 
 @functools.total_ordering
@@ -197,7 +194,7 @@ class _Compared:
         return 0
 
 
-def _key(value: Any) -> tuple[int, Any]:
+def sort_key(value: Any) -> tuple[int, Any]:
     """Orders as `compare_any` does, at the speed of Python's own comparisons where it has them."""
     kind = canonical_type(value)
     if value is None:
@@ -270,97 +267,3 @@ def _left_out(paths: Sequence[tuple[str, ...]], value: Any) -> Any:
 
 
 # Pages
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """One page: documents with their cursors, and whether there are others on either side."""
-
-    edges: tuple[tuple[str, StoredDocument], ...]
-    has_next: bool
-    has_previous: bool
-
-
-def page(
-    documents: list[StoredDocument],
-    order: SortOrder,
-    *,
-    first: int | None = None,
-    last: int | None = None,
-    after: str | None = None,
-    before: str | None = None,
-) -> Connection:
-    """The page that the cursors name of `documents`, which are in `order` (Relay's connections).
-
-    A cursor holds the place in the order, not a number or a document: documents that come and go elsewhere do not
-    move it, and it stays when its own document is deleted. Raises ParameterError.
-    """
-    if first is None and last is None:
-        first = USUAL
-    placed = functools.partial(_place, order=order)
-    start, end = 0, len(documents)
-    # The cursor's own place is behind `after` and before `before`.
-    if after is not None:
-        start = bisect.bisect_right(documents, _read_cursor("after", after, order), key=placed)
-    if before is not None:
-        end = bisect.bisect_left(documents, _read_cursor("before", before, order), key=placed)
-    end = max(start, end)
-    if first is not None:
-        end = min(end, start + first)
-    if last is not None:
-        start = max(start, end - last)
-    edges = tuple((_cursor(stored, order), stored) for stored in documents[start:end])
-    return Connection(edges, has_next=end < len(documents), has_previous=start > 0)
-
-
-@functools.total_ordering
-class _Place:
-    """Where in an order something stands."""
-
-    __slots__ = ("_keys", "_order")
-
-    def __init__(self, values: list[Any], order: SortOrder) -> None:
-        self._keys = [_key(value) for value in values]
-        self._order = order
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Place) and self._keys == other._keys
-
-    def __lt__(self, other: "_Place") -> bool:
-        for mine, theirs, (_, descends) in zip(self._keys, other._keys, self._order.paths, strict=True):
-            if mine != theirs:
-                return (mine < theirs) is not descends
-        return False
-
-    def __hash__(self) -> int:
-        return 0
-
-
-def _values(stored: StoredDocument, order: SortOrder) -> list[Any]:
-    return [_sort_value(stored.content, path, descends) for path, descends in order.paths]
-
-
-def _place(stored: StoredDocument, order: SortOrder) -> _Place:
-    return _Place(_values(stored, order), order)
-
-
-def _cursor(stored: StoredDocument, order: SortOrder) -> str:
-    text = json.dumps([order.fingerprint, *_values(stored, order)], default=_dated, separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _dated(value: Any) -> Any:
-    return {"$date": as_utc(value).isoformat()}
-
-
-def _read_cursor(name: str, cursor: str, order: SortOrder) -> _Place:
-    problem = ParameterError(name, "is not a cursor that this service gave for this sort")
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-        values, _ = loads_strictly(text)
-        values = from_extended_json(values)
-    except (binascii.Error, ValueError, RecursionError):
-        raise problem from None
-    if not isinstance(values, list) or len(values) != len(order.paths) + 1 or values[0] != order.fingerprint:
-        raise problem
-    return _Place(values[1:], order)
