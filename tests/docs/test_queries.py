@@ -64,8 +64,8 @@ def examples() -> list[Example]:
                 continue
             following = section.blocks[place + 1] if place + 1 < len(section.blocks) else None
             says = following.text if following is not None and following.language == "text" else ""
-            told = re.search(r"^Selects: (.*)\.$", "\n".join(block.after), re.MULTILINE)
-            selects = None if told is None else selected(told[1], every)
+            told = re.search(r"^Selects: ([^.]*)\.$", "\n".join(block.after), re.MULTILINE)
+            selects = None if told is None else selected(" ".join(told[1].split()), every)
             found.append(Example(f"example-{len(found)}", section.title, block.text, selects, " ".join(says.split())))
     return found
 
