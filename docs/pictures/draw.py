@@ -15,7 +15,9 @@ STEP = ("#dbeafe", "#2563eb")
 OUTSIDE = ("#eef2f6", "#7b8794")
 KEPT = ("#dcfce7", "#16a34a")
 ASKED = ("#fef3c7", "#d97706")
-"""Fill and border: what the job does, what is not the job's, what it leaves on disk, what decides who gets what."""
+CORE = ("#ede9fe", "#7c3aed")
+"""Fill and border: what the job does, what is not the job's, what it leaves on disk, what decides who gets what, what
+has never heard of Beam."""
 
 _INK = "#111827"
 _GREY = "#76808c"
@@ -48,6 +50,18 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Label:
+    """A word beside the boxes."""
+
+    x: int
+    y: int
+    text: str
+
+    def svg(self) -> Iterator[str]:
+        yield _text(self.x, self.y, self.text, _GREY, 12, bold=True)
+
+
+@dataclass(frozen=True)
 class Arrow:
     """A line from point to point with a head at its end. `label` is written at `label_at`, by its middle."""
 
@@ -72,7 +86,7 @@ def _text(x: float, y: float, text: str, colour: str, size: float, bold: bool = 
     return f'<text x="{x:g}" y="{y:g}" fill="{colour}" font-size="{size:g}"{weight}>{escape(text)}</text>'
 
 
-def drawing(title: str, width: int, height: int, parts: Sequence[Box | Arrow]) -> str:
+def drawing(title: str, width: int, height: int, parts: Sequence[Box | Label | Arrow]) -> str:
     """The picture as SVG. `title` is what a reader hears who does not see it."""
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
@@ -130,7 +144,55 @@ def the_way_of_the_data() -> str:
     )
 
 
-PICTURES = {"way.svg": the_way_of_the_data}
+_STEPS = "read · read_kinesis · derive · derive_streaming · match · preview · deliver · redrive · write"
+
+
+def who_stands_on_whom() -> str:
+    """For the architecture: rooms as layers. Each may import what is below it, and nothing above or beside it."""
+    rows: Sequence[tuple[str, Sequence[tuple[str, str, tuple[str, str]]]]] = (
+        ("who starts", (("pipeline/", "the job", STEP), ("registry/", "the service that holds forwarders", ASKED))),
+        ("steps in Beam", (("transforms/*.py", _STEPS, STEP),)),
+        ("", (("delivery/", "order and retries: lanes, engine, sender", CORE),)),
+        (
+            "cores in",
+            (
+                ("receipts/", "what was settled, on disk", CORE),
+                ("accounting/", "what was counted", CORE),
+            ),
+        ),
+        (
+            "transforms/,",
+            (("sinks/", "one attempt at a target", CORE), ("matching/", "who is due what, and what is sent", CORE)),
+        ),
+        (
+            "without Beam",
+            (("forwarders/", "documents to forwarders", CORE), ("sessions/", "the fold to records", CORE)),
+        ),
+        ("", (("query/", "MongoDB's language", CORE), ("reading/", "what is accepted as input", CORE))),
+        ("files", (("transforms/storage.py", "a directory, here or anywhere", KEPT),)),
+        ("words", (("schemas/", "Avro files and their types, times, buckets: imports none of ours", KEPT),)),
+    )
+    left, width, height, gap = 132, 880, 46, 8
+    parts: list[Box | Label | Arrow] = []
+    for number, (label, boxes) in enumerate(rows):
+        y = 8 + number * (height + gap)
+        wide = (width - left - 8 - gap * (len(boxes) - 1)) // len(boxes)
+        for place, (title, line, colours) in enumerate(boxes):
+            parts.append(Box(left + place * (wide + gap), y, wide, height, colours, title, (line,)))
+        if label:
+            parts.append(Label(74, y + height // 2 + 4, label))
+    bottom = 8 + len(rows) * (height + gap)
+    parts.append(Arrow(((12, 30), (12, bottom - 20))))
+    return drawing(
+        "Who stands on whom, from the top: pipeline and registry; the steps in Beam; delivery; receipts and "
+        "accounting; sinks and matching; forwarders and sessions; query and reading; storage; schemas. Imports go down.",
+        width,
+        bottom,
+        parts,
+    )
+
+
+PICTURES = {"way.svg": the_way_of_the_data, "layers.svg": who_stands_on_whom}
 
 
 def main() -> None:
