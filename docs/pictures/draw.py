@@ -185,7 +185,8 @@ def who_stands_on_whom() -> str:
     parts.append(Arrow(((12, 30), (12, bottom - 20))))
     return drawing(
         "Who stands on whom, from the top: pipeline and registry; the steps in Beam; delivery; receipts and "
-        "accounting; sinks and matching; forwarders and sessions; query and reading; storage; schemas. Imports go down.",
+        "accounting; sinks and matching; forwarders and sessions; query and reading; storage; schemas. All imports go "
+        "down.",
         width,
         bottom,
         parts,
