@@ -32,17 +32,6 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def pages() -> list[Path]:
-    return sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")))
-
-
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_link_inside_the_project_opens(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
-    inside = [target.split("#")[0] for target in targets if "://" not in target and not target.startswith("#")]
-    assert [target for target in inside if not (page.parent / target).exists()] == []
-
-
 def rows(page: Path) -> list[list[str]]:
     """The rows of the tables of `page`, without heads and rules."""
     lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
