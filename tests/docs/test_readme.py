@@ -44,10 +44,10 @@ def test_what_the_receiver_has_and_what_the_receipts_say_is_one_record(ran: list
 
 
 def test_code_that_is_marked_another_way_is_not_passed_over(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
+    page = tmp_path / "a_page"
     for text in ("```\nls\n```\n", "Look:\n\n    ls\n", "```sh\nls\n```\n\nThen\n\n```text\na\n```\n"):
         page.write_text(text)
-        with pytest.raises(ValueError, match=r"page\.md"):
+        with pytest.raises(ValueError, match="a_page"):
             shell_blocks(page)
 
 
