@@ -433,7 +433,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--compress", choices=("gz", "bz2", "zst"))
     parser.add_argument("--invalid", type=_share, default=0.0, help="the share of input that is to be refused")
     parser.add_argument("--hot_share", type=_share, default=0.01, help="the share of sessions of the busiest user")
-    parser.add_argument("--output", required=True, help="a file, or - for standard output")
+    parser.add_argument(
+        "--output", required=True, help="a file, whose folder is made if need be, or - for standard output"
+    )
     options = parser.parse_args(arguments)
     if options.compress and options.file_format == "parquet":
         parser.error("--compress: Parquet is compressed inside")
@@ -459,7 +461,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _new(path: str) -> IO[bytes]:
-    return Path(path).open("wb")
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file.open("wb")
 
 
 def _compressing(file: IO[bytes], compression: str) -> IO[bytes]:

@@ -167,6 +167,12 @@ def test_compressed_through_the_command(compress: str, tmp_path: Any) -> None:
     assert b"\n".join(lines) + b"\n" == plain.getvalue()
 
 
+def test_the_folder_of_the_output_is_made(tmp_path: Any) -> None:
+    path = tmp_path / "in" / "monday" / "sample.jsonl"
+    assert main(["--sessions", "1", "--output", str(path)]) == 0
+    assert path.stat().st_size > 0
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--format", "parquet", "--compress", "gz"], ["--invalid", "1"], ["--sessions", "-1"], ["--format", "csv"]],
