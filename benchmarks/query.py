@@ -19,8 +19,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -283,8 +283,7 @@ def measure_compiling(rounds: int) -> dict[str, float]:
 class Forwarder:
     id: str
     query: str
-    organisation: str | None = None
-    lrs_id: str | None = None
+    scope: Mapping[str, str] = field(default_factory=dict)
 
 
 def equality_forwarders(count: int, rng: random.Random) -> list[Forwarder]:
@@ -301,7 +300,11 @@ def equality_forwarders(count: int, rng: random.Random) -> list[Forwarder]:
 def scoped_forwarders(count: int, rng: random.Random) -> list[Forwarder]:
     """Five to a tenant, one a verb, the tenant as their scope."""
     return [
-        Forwarder(str(number), json.dumps({"statement.verb.id": VERB + VERBS[number % 5]}), f"org{number // 5}")
+        Forwarder(
+            str(number),
+            json.dumps({"statement.verb.id": VERB + VERBS[number % 5]}),
+            {"organisation": f"org{number // 5}"},
+        )
         for number in range(count)
     ]
 
@@ -363,7 +366,9 @@ def measure_index(rounds: int) -> list[dict[str, Any]]:
             start = time.thread_time()
             index = ForwarderIndex(forwarders)
             build = time.thread_time() - start
-            queries = [(forwarder.organisation, compile_query(forwarder.query)) for forwarder in forwarders]
+            queries = [
+                (forwarder.scope.get("organisation"), compile_query(forwarder.query)) for forwarder in forwarders
+            ]
             some = found[: max(5, 20_000 // size)]
             row = {"set": name, "forwarders": size, "build s": build, "index us": float("inf")}
             row |= {

@@ -10,6 +10,7 @@ from schemas.times import rfc3339
 from transforms.accounting.accounts import Account
 from transforms.accounting.summary import Summary
 from transforms.forwarders import Forwarder, HttpTarget
+from transforms.matching.scope import Tenant, out_of_scope
 
 State = Literal["done", "stopped", "failed", "too_many_rejects"]
 
@@ -71,10 +72,7 @@ class Report:
         for forwarder in self.forwarders:
             if books.account(forwarder.id).matched or forwarder.id in self.summary.kept:
                 continue
-            in_scope = any(
-                forwarder.organisation in (None, organisation) and forwarder.lrs_id in (None, lrs_id)
-                for organisation, lrs_id in seen
-            )
+            in_scope = any(out_of_scope(Tenant(*pair), forwarder) is None for pair in seen)
             why = "its query matched no record" if in_scope else "no record is in its scope"
             lines.append(f"forwarder {forwarder.id}: {why}; organisations/stores seen: {shown or 'none'}")
         return lines

@@ -15,9 +15,9 @@ from schemas.buckets import BUCKETS
 from schemas.record import decode_record
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
-from transforms.forwarders import Forwarder
 from transforms.forwarders.source import ForwarderSource
 from transforms.matching.matcher import Match, stored_match
+from transforms.matching.scope import out_of_scope
 from transforms.matching.statement import StatementBuilder, query_document
 from transforms.query import MatchResult, compile_query
 from transforms.receipts.history import History
@@ -132,14 +132,10 @@ class _MatchAgain(beam.DoFn):
         forwarder = self._forwarders.get(letter.forwarder_id)
         if forwarder is None:
             return "no_active_forwarder"
-        if not _in_scope(record, forwarder):
+        if out_of_scope(record, forwarder):
             return "out_of_scope"
         document = query_document(record, self._statements.statement(record))
         outcome = self._queries[forwarder.id].evaluate(document)
         if outcome is MatchResult.MATCH:
             return None
         return "no_longer_matches" if outcome is MatchResult.NO_MATCH else "undecided"
-
-
-def _in_scope(record: Record, forwarder: Forwarder) -> bool:
-    return forwarder.organisation in (None, record.organisation) and forwarder.lrs_id in (None, record.lrs_id)

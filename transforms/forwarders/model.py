@@ -63,6 +63,12 @@ class Forwarder:
     target: HttpTarget | KinesisTarget
     description: str = ""
 
+    @property
+    def scope(self) -> dict[str, str]:
+        """The fields, and their values, that a record must hold to be in scope; empty: every record is."""
+        scope = {"organisation": self.organisation, "lrs_id": self.lrs_id}
+        return {field: value for field, value in scope.items() if value is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from schemas import Record
 from transforms.forwarders import Forwarder
+from transforms.matching.scope import out_of_scope
 from transforms.matching.statement import StatementBuilder, query_document
 from transforms.query import compile_query
 
@@ -18,10 +19,4 @@ def explain(record: Record, forwarders: tuple[Forwarder, ...], statements: State
 
 
 def _reason(record: Record, forwarder: Forwarder, document: dict[str, object]) -> str:
-    for field, wanted, found in (
-        ("organisation", forwarder.organisation, record.organisation),
-        ("lrs_id", forwarder.lrs_id, record.lrs_id),
-    ):
-        if wanted is not None and wanted != found:
-            return f"not in scope: {field} is {found!r}, the forwarder's is {wanted!r}"
-    return str(compile_query(forwarder.query).explain(document))
+    return out_of_scope(record, forwarder) or str(compile_query(forwarder.query).explain(document))

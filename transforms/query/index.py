@@ -20,9 +20,10 @@ class Forwarder(Protocol):
     @property
     def id(self) -> str: ...
     @property
-    def organisation(self) -> str | None: ...
-    @property
-    def lrs_id(self) -> str | None: ...
+    def scope(self) -> Mapping[str, str]:
+        """Top-level fields, and the string that a document must hold in each, whatever the query says."""
+        ...
+
     @property
     def query(self) -> str | Mapping[str, Any] | None: ...
 
@@ -48,30 +49,29 @@ class Matching(tuple[F, ...]):
 class Group(Generic[F]):
     """Forwarders of one scope and one query: one evaluation for all of them."""
 
-    __slots__ = ("lrs_id", "members", "organisation", "query", "result", "truth")
+    __slots__ = ("members", "query", "result", "scope", "truth")
 
-    def __init__(self, query: Query, organisation: str | None, lrs_id: str | None) -> None:
+    def __init__(self, query: Query, scope: Mapping[str, str]) -> None:
         self.query = query
-        self.organisation = organisation
-        self.lrs_id = lrs_id
+        self.scope = scope
         self.members: list[tuple[int, F]] = []
         self.result: Matching[F] = Matching()
         # Whether scope and query match; None when undecided.
         self.truth: Callable[[Any], bool | None] = self._first_truth
 
     def _first_truth(self, document: Any) -> bool | None:
-        of_query = self.query.compiled()
-        organisation, lrs_id = self.organisation, self.lrs_id
+        truth = self.query.compiled()
+        for field, value in self.scope.items():
+            truth = _if_equal(field, value, truth)
+        self.truth = truth
+        return truth(document)
 
-        def of_both(document: Any) -> bool | None:
-            if organisation is not None and document.get("organisation") != organisation:
-                return False
-            if lrs_id is not None and document.get("lrs_id") != lrs_id:
-                return False
-            return of_query(document)
 
-        self.truth = of_query if organisation is None and lrs_id is None else of_both
-        return self.truth(document)
+def _if_equal(field: str, value: str, then: Callable[[Any], bool | None]) -> Callable[[Any], bool | None]:
+    def truth(document: Any) -> bool | None:
+        return then(document) if document.get(field) == value else False
+
+    return truth
 
 
 # Combinations of groups that were seen to match together, with the tuple of their forwarders; records of
@@ -93,11 +93,7 @@ class ForwarderIndex(Generic[F]):
         for group in groups:
             group.result = Matching(forwarder for _, forwarder in group.members)
             found = alternatives(group.query.node)
-            scope: Alternative = {}
-            if group.organisation is not None:
-                scope[("organisation",)] = group.organisation
-            if group.lrs_id is not None:
-                scope[("lrs_id",)] = group.lrs_id
+            scope: Alternative = {(field,): value for field, value in group.scope.items()}
             fields = necessary_fields(group.query.node)
             entries.extend(Entry(group, {**alternative, **scope}, fields) for alternative in found)
         self._fields = frozenset(name for group in groups for name in group.query.fields)
@@ -178,10 +174,11 @@ def _group(forwarders: Iterable[F]) -> list[Group[F]]:
                 message = f"forwarder {forwarder.id}: {error.message}"
                 raise QueryError(message, operator=error.operator, where=error.where, allowed=error.allowed) from None
             queries[key] = query
-        organisation, lrs_id = forwarder.organisation, forwarder.lrs_id
-        group = groups.get((organisation, lrs_id, key))
+        scope = forwarder.scope
+        group_key = (key, *scope.items())
+        group = groups.get(group_key)
         if group is None:
-            group = groups[organisation, lrs_id, key] = Group(query, organisation, lrs_id)
+            group = groups[group_key] = Group(query, scope)
         group.members.append((position, forwarder))
     return list(groups.values())
 

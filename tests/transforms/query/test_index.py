@@ -21,6 +21,11 @@ class Forwarder:
     organisation: str | None = None
     lrs_id: str | None = None
 
+    @property
+    def scope(self) -> dict[str, str]:
+        scope = {"organisation": self.organisation, "lrs_id": self.lrs_id}
+        return {field: value for field, value in scope.items() if value is not None}
+
 
 def ids(result: Matching[Forwarder]) -> list[str]:
     return [forwarder.id for forwarder in result]

@@ -118,6 +118,11 @@ class Forwarder:
     lrs_id: str | None
     query: Any
 
+    @property
+    def scope(self) -> dict[str, str]:
+        scope = {"organisation": self.organisation, "lrs_id": self.lrs_id}
+        return {field: value for field, value in scope.items() if value is not None}
+
 
 SCOPES = st.sampled_from([None, "o1", "o2"])
 # Conjunctions of equality are what the index is made for; whole random queries are what could mislead it.

@@ -3,7 +3,8 @@
 import itertools
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -193,8 +194,7 @@ def test_a_lone_surrogate_is_undecided() -> None:
 class Forwarder:
     id: str
     query: Any
-    organisation: str | None = None
-    lrs_id: str | None = None
+    scope: Mapping[str, str] = field(default_factory=dict)
 
 
 @pytest.mark.parametrize("copies", [1, 12])

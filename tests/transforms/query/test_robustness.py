@@ -190,10 +190,9 @@ def test_the_index_survives_strange_documents() -> None:
     class Forwarder:
         def __init__(self, name: str, query: Any) -> None:
             self.id = name
-            self.organisation = "o" if name < "5" else None
-            self.lrs_id = None
+            self.scope = {"organisation": "o"} if name < "5" else {}
             self.query = query
 
     index = ForwarderIndex([Forwarder(str(number), query) for number, query in enumerate(QUERIES)])
     for document in ({"organisation": ["o"]}, {"a": Strange()}, {"a": {1}}, {"a": [[], [b""]]}, {5: 6}, {}):
-        assert all(forwarder.organisation is None for forwarder in index.matching(document))
+        assert all(not forwarder.scope for forwarder in index.matching(document))
