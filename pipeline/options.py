@@ -362,7 +362,7 @@ def _check_streaming(job: Job) -> None:
     streams = [given for given in job.inputs if given.startswith(SCHEME)]
     if not job.streaming:
         if streams:
-            raise UsageError(f"--input {SCHEME}... is read as it happens: add --streaming (README.md, 'As it happens')")
+            raise UsageError(f"--input {SCHEME}... is read as it happens: add --streaming (docs/streaming.md)")
         if job.dedupe_horizon is not None:
             raise UsageError("--dedupe_horizon goes with --streaming: a bounded run knows all duplicates in its input")
         return

@@ -1,0 +1,127 @@
+"""docs/flags.md says what the commands' own parsers say, and every command that a page prints is one that is taken."""
+
+import argparse
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+
+import local.__main__ as run_local
+import local.flink.__main__ as run_flink
+import local.flink.streaming as run_streaming
+from pipeline import options, sample
+from registry import command
+from tests.docs.page import ROOT, sections, tables
+
+FLAGS = ROOT / "docs/flags.md"
+
+COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
+    "python -m pipeline": options.parse,
+    "python -m pipeline.sample": sample.main,
+    "python -m registry": command.main,
+    "./run_local.sh": run_local.main,
+    "./run_flink.sh": run_flink.main,
+    "./run_flink.sh --streaming": run_streaming.main,
+}
+
+_CODE = re.compile(r"`([^`]+)`")
+
+
+def parser_of(main: Callable[[Sequence[str]], object], monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
+    """The parser that answers `--help` of a command, caught as it does."""
+    caught: list[argparse.ArgumentParser] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "print_help", lambda parser, file=None: caught.append(parser))
+        with pytest.raises(SystemExit):
+            main(["--help"])
+    return caught[0]
+
+
+def parsers(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """A command and the commands below it, each with its name as it is typed."""
+    yield name, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below, inner in action.choices.items():
+                yield from parsers(f"{name} {below}", inner)
+
+
+def flags_of(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    """The flags of a parser, `--help` aside."""
+    flags = {flag: action for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
+    del flags["--help"]
+    return flags
+
+
+def documented() -> dict[str, dict[str, tuple[str | None, str]]]:
+    """By the heading of a command: its flags, each with the default and the sentence that the page gives."""
+    commands: dict[str, dict[str, tuple[str | None, str]]] = {}
+    name = ""
+    for section in sections(FLAGS):
+        if section.level == 2 or section.title.startswith("python -m "):
+            name = section.title
+        for header, *rows in tables(section):
+            if header == ["flag", "default", "meaning"]:
+                page = commands.setdefault(name, {})
+                page.update({flag.strip("`"): (default.strip("`") or None, text) for flag, default, text in rows})
+    return commands
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_page_has_every_flag_of_a_command_with_its_default_and_no_other(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = documented()
+    for each, parser in parsers(name, parser_of(COMMANDS[name], monkeypatch)):
+        rows, flags = page.get(each, {}), flags_of(parser)
+        assert rows.keys() == flags.keys(), each
+        for flag, action in flags.items():
+            default, sentence = rows[flag]
+            has_none = action.default is None or action.default is False or action.default == []
+            assert (default is None) == has_none, f"{each} {flag}"
+            if default is not None:
+                read = action.type if callable(action.type) else str
+                assert read(default) == action.default, f"{each} {flag}"
+            assert set(action.choices or ()) <= set(_CODE.findall(sentence)), f"{each} {flag}"
+            assert not action.required or sentence.startswith("Required."), f"{each} {flag}"
+
+
+def test_the_page_names_no_command_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {each for name in COMMANDS for each, _ in parsers(name, parser_of(COMMANDS[name], monkeypatch))}
+    assert documented().keys() <= known
+
+
+def printed_commands() -> Iterator[tuple[str, str, list[str]]]:
+    """(page, module, arguments) of every command of the project in a fenced block of a page."""
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        for block in (block for section in sections(page) for block in section.blocks):
+            for line in block.text.replace("\\\n", " ").splitlines():
+                if re.search(r"python -m (pipeline|registry|local)\b", line):
+                    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+                    lexer.whitespace_split = True
+                    words = list(lexer)
+                    module, *rest = words[words.index("-m") + 1 :]
+                    arguments = list(takewhile(lambda word: not set(word) <= set("();<>|&"), rest))
+                    yield str(page.relative_to(ROOT)), module, arguments
+
+
+@pytest.mark.parametrize(("page", "module", "arguments"), list(printed_commands()))
+def test_a_printed_command_is_taken(
+    page: str, module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    jar = tmp_path / "local/flink/target/flink-job-server.jar"
+    jar.parent.mkdir(parents=True)
+    jar.touch()
+    monkeypatch.chdir(tmp_path)
+    main = COMMANDS[f"python -m {module}"]
+    if main is options.parse:
+        options.parse(arguments)
+    else:
+        parser_of(main, monkeypatch).parse_args(arguments)
+
+
+def test_pages_print_commands() -> None:
+    assert len(list(printed_commands())) > 15
