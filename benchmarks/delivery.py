@@ -38,12 +38,14 @@ import boto3
 from botocore.config import Config
 from yarl import URL
 
-from tests.laboratory import scenarios
-from tests.laboratory.aws_fake import AwsFake
-from tests.laboratory.scenarios import environment
-from tests.laboratory.whole_job import Experiment, Figures, activities, aws_document
-from tests.pipeline.conftest import Workshop
-from tests.transforms.delivery.making import aws_forwarder, item
+from tests.support.forwarder_documents import aws_document
+from tests.support.forwarders import aws_forwarder
+from tests.support.laboratory import scenarios
+from tests.support.laboratory.aws_fake import AwsFake
+from tests.support.laboratory.job_experiment import Experiment, Figures, activities
+from tests.support.laboratory.scenarios import environment
+from tests.support.records import item
+from tests.support.workshop import Workshop
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, HttpTarget

@@ -24,8 +24,8 @@ import msgspec
 
 from benchmarks.delivery import receiver
 from benchmarks.workload import sample_file
-from tests.ports import free_port
-from tests.transforms.delivery.making import record
+from tests.support.ports import free_port
+from tests.support.records import record
 from transforms.accounting.progress import Progress
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions, Sender

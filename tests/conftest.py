@@ -10,6 +10,17 @@ from hypothesis import settings
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
+pytest.register_assert_rewrite("tests.support")
+pytest_plugins = [
+    "tests.support.aws",
+    "tests.support.flink",
+    "tests.support.lrs_server",
+    "tests.support.mongo_server",
+    "tests.support.receiver",
+    "tests.support.workshop",
+]
+"""The support modules that define fixtures. They import no Beam, since `pytest -m fast` does without."""
+
 
 @pytest.fixture(autouse=True)
 def _garbage_is_collected() -> Iterator[None]:

@@ -16,7 +16,7 @@ from local.examples import (
     delivery_stream,
     render,
 )
-from tests.shared import SHARED, needs_shared
+from tests.support.paths import SHARED, needs_shared
 
 PLACES = Places("run-1", "127.0.0.1:8000", "127.0.0.1:8443", Path("/ca.pem"))
 RENDERED = {example.id: render(example, PLACES) for example in EXAMPLES}

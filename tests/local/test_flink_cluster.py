@@ -12,14 +12,14 @@ import local.__main__ as run_local
 import local.flink.__main__ as run_flink
 import local.flink.streaming as run_streaming
 from local.endpoint import aws_endpoint
-from tests.pipeline.test_flink import JAR, pytestmark
-from tests.ports import free_port
+from tests.support.flink import JAR, needs_flink
+from tests.support.ports import free_port
 
 _GIVEN = os.environ.get("FLINK_DISTRIBUTION")
 DISTRIBUTION = Path(_GIVEN).resolve() if _GIVEN else None
 
 pytestmark = [
-    *pytestmark,
+    needs_flink,
     pytest.mark.skipif(DISTRIBUTION is None, reason="FLINK_DISTRIBUTION is not set: see test_flink.py"),
 ]
 

@@ -9,8 +9,7 @@ import pytest
 import local.__main__ as run_local
 from local.endpoint import aws_endpoint
 from local.process import Stopped
-from tests.local.test_stack import answers
-from tests.ports import free_port
+from tests.support.ports import free_port, listens, port_of
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     port = free_port()
     monkeypatch.setattr(run_local, "aws_endpoint", lambda: aws_endpoint({}, port))
     yield tmp_path / ".local"
-    assert not answers(f"http://127.0.0.1:{port}")
+    assert not listens(port)
 
 
 class Children:
@@ -36,7 +35,7 @@ class Children:
         self.environments.append(dict(environment))
         if "pipeline.sample" in command:
             return 0
-        assert answers(environment["AWS_ENDPOINT_URL"])
+        assert listens(port_of(environment["AWS_ENDPOINT_URL"]))
         if isinstance(self._outcome, BaseException):
             raise self._outcome
         return self._outcome
@@ -97,4 +96,4 @@ def test_a_small_run_with_the_real_job(
     out, err = capfd.readouterr()
     assert status == 0, out + err
     assert out.count("  as due\n") == 6
-    assert not answers(f"http://127.0.0.1:{port}")
+    assert not listens(port)

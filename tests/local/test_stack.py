@@ -3,7 +3,6 @@
 import http.server
 import os
 import select
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import pytest
 from local.endpoint import Endpoint, EndpointError, _Answer, aws_endpoint
 from local.process import ROOT
 from local.stack import SHARDS, stack
-from tests.ports import free_port
+from tests.support.ports import free_port, listens, port_of
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +23,6 @@ def endpoint() -> Iterator[Endpoint]:
     """moto's server, on a port that nobody else uses."""
     with aws_endpoint({}, default_port=free_port()) as started:
         yield started
-
-
-def answers(url: str) -> bool:
-    host, port = url.removeprefix("http://").split(":")
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
 
 
 def processes(command: str) -> list[int]:
@@ -56,10 +49,10 @@ def a_web_server() -> Iterator[str]:
 def test_moto_starts_and_leaves_no_process_behind() -> None:
     with aws_endpoint({}, default_port=free_port()) as endpoint:
         assert endpoint.ends_with_run
-        (server,) = processes(f"local.moto_server {endpoint.url.rpartition(':')[2]}")
-        assert answers(endpoint.url)
+        (server,) = processes(f"local.moto_server {port_of(endpoint.url)}")
+        assert listens(port_of(endpoint.url))
     assert not Path(f"/proc/{server}").exists()
-    assert not answers(endpoint.url)
+    assert not listens(port_of(endpoint.url))
 
 
 def test_moto_ends_when_the_run_is_killed() -> None:
@@ -81,7 +74,7 @@ def test_moto_ends_when_the_run_is_killed() -> None:
 def test_moto_ends_when_the_run_fails() -> None:
     with pytest.raises(ZeroDivisionError), aws_endpoint({}, default_port=free_port()) as endpoint:
         raise ZeroDivisionError
-    assert not answers(endpoint.url)
+    assert not listens(port_of(endpoint.url))
 
 
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "LOCALSTACK_HOST"])
@@ -90,7 +83,7 @@ def test_an_endpoint_that_listens_is_used_and_left_alone(endpoint: Endpoint, var
     with aws_endpoint({variable: value}) as found:
         assert found.url == endpoint.url
         assert not found.ends_with_run
-    assert answers(endpoint.url)
+    assert listens(port_of(endpoint.url))
 
 
 def test_a_named_endpoint_that_is_no_aws_is_refused() -> None:
@@ -109,7 +102,7 @@ def test_a_port_that_something_else_has_is_left_to_it(capsys: pytest.CaptureFixt
 
 
 def test_the_moto_of_another_run_is_left_to_it(endpoint: Endpoint) -> None:
-    with aws_endpoint({}, default_port=int(endpoint.url.rpartition(":")[2])) as other:
+    with aws_endpoint({}, default_port=port_of(endpoint.url)) as other:
         assert other.url != endpoint.url
 
 

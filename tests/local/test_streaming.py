@@ -1,7 +1,7 @@
 """What the measurement of the streaming job makes of what arrived."""
 
 from local.flink.streaming import compare, ever_right
-from tests.transforms.build import activity
+from tests.support.activity import activity
 
 
 def test_what_is_missing_unexpected_repeated_or_out_of_order_is_counted() -> None:

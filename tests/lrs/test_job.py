@@ -3,8 +3,8 @@
 import json
 
 from pipeline.sample import sample_activities
-from tests.lrs.server import Lrs
-from tests.pipeline.conftest import Workshop
+from tests.support.lrs_server import Lrs
+from tests.support.workshop import Workshop
 
 
 def test_every_statement_is_accepted_and_read_back(workshop: Workshop, lrs: Lrs) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from schemas import Record, Response
-from tests.lrs.server import Lrs
-from tests.transforms.build import activity, by_items, by_tags, documented_session, names, response, tags
+from tests.support.activity import activity, by_items, by_tags, documented_session, names, response, tags
+from tests.support.lrs_server import Lrs
 from transforms.matching.statement import StatementBuilder, encode_payload
 from transforms.sessions.derivation import Derivation
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.flink import cancel_job
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 
 @contextmanager

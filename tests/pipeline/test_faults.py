@@ -5,34 +5,27 @@ The same scenarios run at full size in `python -m benchmarks.delivery --scenario
 
 import json
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from pipeline.run import main
-from tests.laboratory.aws_fake import AwsFake
-from tests.laboratory.http_fault_server import Answer, Arrival, scripted
-from tests.laboratory.scenarios import (
-    closed_port,
+from tests.support.activity import activity
+from tests.support.forwarder_documents import aws_document, http_document
+from tests.support.laboratory.aws_fake import AwsFake
+from tests.support.laboratory.http_fault_server import Answer, Arrival, scripted
+from tests.support.laboratory.job_experiment import Experiment, HttpLog, StreamLog, activities, assert_clean, due
+from tests.support.laboratory.scenarios import (
     environment,
     killed_again_and_again,
     laboratory,
     resharded,
     scripted_statuses,
 )
-from tests.laboratory.whole_job import (
-    Experiment,
-    HttpLog,
-    StreamLog,
-    activities,
-    assert_clean,
-    aws_document,
-    due,
-    http_document,
-)
-from tests.pipeline.conftest import Receiver, Workshop
-from tests.transforms.build import activity
+from tests.support.ports import free_port
+from tests.support.receiver import Receiver, by_user
+from tests.support.workshop import Workshop
 from transforms.accounting.accounts import Account
 from transforms.sinks.base import Settlement
 
@@ -41,13 +34,6 @@ from transforms.sinks.base import Settlement
 def lab() -> Iterator[tuple[Receiver, AwsFake, AwsFake]]:
     with laboratory() as three:
         yield three
-
-
-def by_user(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for user, id_ in pairs:
-        found.setdefault(user, []).append(id_)
-    return found
 
 
 # --- scenarios -------------------------------------------------------------------------------------------------------
@@ -94,8 +80,8 @@ def test_a_fine_forwarder_gets_everything_beside_a_dead_a_slow_and_a_throttling_
     receiver.script = script
     stream = kinesis.add_stream("throttling", records_per_second=everything * 0.8)
     workshop.write_forwarders(
-        http_document(receiver, "dead", url=f"127.0.0.1:{closed_port()}", maxRetries=3),
-        http_document(receiver, "slow", timeout=60),
+        http_document(receiver, "dead", {"url": f"127.0.0.1:{free_port()}"}),
+        http_document(receiver, "slow", {"timeout": 60}),
         aws_document("throttling"),
         http_document(receiver, "fine"),
     )
@@ -226,7 +212,7 @@ def test_a_redrive_goes_by_the_present_document_and_only_the_forwarders_named(
     receiver.script = lambda arrival: Answer(401)
     workshop.write_activity(activities(4, 2))
     token = {"authType": "token", "secret": "old-token"}
-    workshop.write_forwarders(http_document(receiver, "one", **token), http_document(receiver, "two", **token))
+    workshop.write_forwarders(http_document(receiver, "one", token), http_document(receiver, "two", token))
     records = due(workshop)
     assert workshop.run() == 3
     sent = {arrival.key: arrival.body for arrival in receiver.log}
@@ -235,7 +221,8 @@ def test_a_redrive_goes_by_the_present_document_and_only_the_forwarders_named(
     receiver.log.clear()
     token["secret"] = "new-token"
     workshop.write_forwarders(
-        http_document(receiver, "one", **token, url=receiver.url("elsewhere")), http_document(receiver, "two", **token)
+        http_document(receiver, "one", {**token, "url": receiver.url("elsewhere")}),
+        http_document(receiver, "two", token),
     )
     assert workshop.redrive("--forwarder=one") == 0
     assert {arrival.request_line for arrival in receiver.log} == {"POST /elsewhere HTTP/1.1"}
@@ -360,7 +347,9 @@ def test_the_least_documented_policy_delivers(
     kinesis.denied = {"kinesis:DescribeStreamSummary"}
     stream, delivery = kinesis.add_stream("stream"), firehose.add_delivery_stream("delivery")
     workshop.write_activity(activities(10, 2))
-    workshop.write_forwarders(aws_document("stream", maxRetries=0), aws_document("delivery", "firehose", maxRetries=0))
+    workshop.write_forwarders(
+        aws_document("stream", configuration={"maxRetries": 0}), aws_document("delivery", "firehose", {"maxRetries": 0})
+    )
     records = due(workshop)
     caplog.clear()
     assert workshop.run() == 0
@@ -392,7 +381,7 @@ def test_aws_endpoints_need_no_allowed_network_and_allow_none(
 
     # That this address is AWS's does not make it one that HTTP may reach.
     at_aws = kinesis.endpoint.removeprefix("http://")
-    workshop.write_forwarders(aws_document("stream"), http_document(receiver, "http", url=at_aws))
+    workshop.write_forwarders(aws_document("stream"), http_document(receiver, "http", {"url": at_aws}))
     assert main(arguments) == 2
     assert "127.0.0.1 (loopback)" in caplog.text
     # And it is still refused when it is dialled, should it only turn up then.
@@ -404,7 +393,7 @@ def test_aws_endpoints_need_no_allowed_network_and_allow_none(
 def test_no_proxy_of_the_environment_sees_a_record(workshop: Workshop, receiver: Receiver) -> None:
     workshop.write_activity(activities(2, 1))
     workshop_with_forwarder(workshop, receiver)
-    proxy = f"http://127.0.0.1:{closed_port()}"
+    proxy = f"http://127.0.0.1:{free_port()}"
     with environment(HTTP_PROXY=proxy, http_proxy=proxy, ALL_PROXY=proxy, all_proxy=proxy, NO_PROXY="", no_proxy=""):
         assert workshop.run() == 0
     assert len(receiver.stored()) == 8

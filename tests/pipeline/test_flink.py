@@ -5,53 +5,23 @@ minutes: `./run_flink.sh --tests` makes what they need and runs them.
 """
 
 import json
-import os
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import boto3
-import pytest
 
 from pipeline.sample import main as sample
-from tests.laboratory.http_fault_server import Answer, scripted
-from tests.pipeline.conftest import Receiver, Workshop
-from tests.pipeline.test_job import ROOT, by_user, http_forwarder, read_stream, sessions
+from tests.support.activity import sessions
+from tests.support.aws import read_stream
+from tests.support.flink import flink, needs_flink
+from tests.support.forwarder_documents import http_document
+from tests.support.laboratory.http_fault_server import Answer, scripted
+from tests.support.receiver import Receiver, by_user
+from tests.support.workshop import Workshop
 
-_GIVEN = os.environ.get("FLINK_JOB_SERVER_JAR")
-JAR = Path(_GIVEN).resolve() if _GIVEN else None
-
-pytestmark = [
-    pytest.mark.skipif(
-        not JAR, reason="FLINK_JOB_SERVER_JAR is not set: `./run_flink.sh --tests` runs the tests on Flink"
-    )
-]
-
-
-def flink(workshop: Workshop, output: Path, *more: str) -> "subprocess.Popen[str]":
-    """The job on Flink, started; a process of its own, since the job server lives as long as its launcher."""
-    command = [sys.executable, "-m", "pipeline", *workshop.arguments("--input", str(workshop.path / "in" / "*"))]
-    command[command.index("--runner=DirectRunner")] = "--runner=FlinkRunner"
-    command[command.index("--output") + 1] = str(output)
-    command += ["--flink_master=[local]", "--environment_type=LOOPBACK", f"--flink_job_server_jar={JAR}", *more]
-    return subprocess.Popen(  # noqa: S603
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
-
-
-@pytest.fixture
-def started() -> Iterator[list["subprocess.Popen[str]"]]:
-    """Processes that a test starts; at its end none is left, nor the Java that one of them started."""
-    processes: list[subprocess.Popen[str]] = []
-    yield processes
-    for process in processes:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+pytestmark = needs_flink
 
 
 def record_lines(output: Path) -> list[bytes]:
@@ -85,8 +55,8 @@ def test_flink_gives_the_same_records_ids_books_and_order(
         kinesis.create_stream(StreamName=run, ShardCount=2)
         stream = {"service": "streams", "streamName": run, "awsRegion": "us-east-1"}
         return [
-            http_forwarder(receiver, "http", configuration={"url": receiver.url(run)}),
-            http_forwarder(
+            http_document(receiver, "http", configuration={"url": receiver.url(run)}),
+            http_document(
                 receiver, "refused", query='{"kind": "score"}', configuration={"url": receiver.url("refused")}
             ),
             {"_id": "stream", "active": True, "configuration": {"protocol": "Kinesis"}, "kinesisOptions": stream},
@@ -125,7 +95,7 @@ def test_ctrl_c_stops_a_run_on_flink_in_good_order_and_the_next_goes_on(
     taken = 40
     receiver.script = lambda arrival: Answer() if len(receiver.log) < taken else Answer(fault="hold")
     workshop.write_activity(sessions(30))
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     output = workshop.path / "flink"
     job = flink(workshop, output)
     started.append(job)

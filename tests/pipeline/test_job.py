@@ -8,11 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import boto3
 import fastavro
@@ -20,47 +16,18 @@ import pytest
 
 from pipeline.lock import LEASE, OutputLock
 from pipeline.run import main
-from schemas import Activity
-from tests.laboratory.http_fault_server import Answer, scripted
-from tests.pipeline.conftest import Receiver, Workshop
-from tests.shared import SHARED, needs_shared
-from tests.transforms.build import DOCUMENTED_EVENT, activity, response
+from tests.support.activity import DOCUMENTED_EVENT, activity, of_user, sessions
+from tests.support.aws import read_stream
+from tests.support.forwarder_documents import http_document
+from tests.support.laboratory.http_fault_server import Answer, scripted
+from tests.support.paths import ROOT, SHARED, needs_shared
+from tests.support.receiver import Receiver, by_user
+from tests.support.workshop import Workshop
 from transforms.reading.activity import encode
 from transforms.sinks.base import AttemptResult, Item
 from transforms.sinks.http import AiohttpSink
 
-ROOT = Path(__file__).resolve().parents[2]
 COMPLETED = json.dumps({"statement.verb.id": "http://adlnet.gov/expapi/verbs/completed"})
-
-
-def sessions(users: int) -> list[Activity]:
-    """A started, scored and submitted session for each user, which gives four records each."""
-    return [
-        step
-        for number in range(users)
-        for step in (
-            of_user(number, "START", 0),
-            of_user(number, "RESPOND", 60, responses=[response("q", 1, 2)]),
-            of_user(number, "SUBMIT", 120),
-        )
-    ]
-
-
-def of_user(number: int, action: str, at: float, **given: Any) -> Activity:
-    name = f"u{number}"
-    return activity(action, at, user_id=name, session_id=f"s{number}", record_id=f"{name}-{action}-{at:g}", **given)
-
-
-def http_forwarder(receiver: Receiver, name: str = "http", **given: Any) -> dict[str, Any]:
-    configuration = {"protocol": "http", "url": receiver.url(name), "maxRetries": 3, **given.pop("configuration", {})}
-    return {"_id": name, "active": True, "query": "", "payload": "record", "configuration": configuration, **given}
-
-
-def by_user(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for user, identifier in pairs:
-        found[user].append(identifier)
-    return found
 
 
 def test_every_forwarder_gets_what_it_asked_for_in_order(
@@ -75,7 +42,7 @@ def test_every_forwarder_gets_what_it_asked_for_in_order(
     )
     workshop.write_activity(sessions(20))
     workshop.write_forwarders(
-        http_forwarder(
+        http_document(
             receiver,
             query=COMPLETED,
             payload="statement",
@@ -134,18 +101,6 @@ def test_every_forwarder_gets_what_it_asked_for_in_order(
     assert all(receipt["sequence_number"] for receipt in receipts if receipt["forwarder_id"] == "stream")
 
 
-def read_stream(kinesis: Any, name: str) -> list[tuple[str, str]]:
-    """(partition key, data) of every record, each shard in its order."""
-    found = []
-    for shard in kinesis.list_shards(StreamName=name)["Shards"]:
-        iterator = kinesis.get_shard_iterator(
-            StreamName=name, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
-        records = kinesis.get_records(ShardIterator=iterator, Limit=10_000)["Records"]
-        found += [(record["PartitionKey"], record["Data"].decode()) for record in records]
-    return found
-
-
 def test_a_documented_event_arrives_byte_for_byte(workshop: Workshop, receiver: Receiver) -> None:
     documented = json.loads(DOCUMENTED_EVENT)
     workshop.write_activity(
@@ -159,14 +114,14 @@ def test_a_documented_event_arrives_byte_for_byte(workshop: Workshop, receiver: 
             )
         ]
     )
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     assert workshop.run() == 0
     assert [arrival.body for arrival in receiver.log] == [DOCUMENTED_EVENT]
 
 
 def test_a_rerun_sends_only_what_is_not_delivered_yet(workshop: Workshop, receiver: Receiver) -> None:
     workshop.write_activity(sessions(5))
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     assert workshop.run() == 0
     workshop.write_activity(sessions(7))
     assert workshop.run() == 0
@@ -177,7 +132,7 @@ def test_a_rerun_sends_only_what_is_not_delivered_yet(workshop: Workshop, receiv
 
 def test_replay_all_sends_everything_again_with_the_same_ids(workshop: Workshop, receiver: Receiver) -> None:
     workshop.write_activity(sessions(3))
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     assert workshop.run() == 0
     assert workshop.run("--replay=all") == 0
     keys = [arrival.key for arrival in receiver.log]
@@ -189,7 +144,7 @@ def test_input_and_output_may_lie_in_s3(workshop: Workshop, receiver: Receiver, 
     s3.create_bucket(Bucket="sessions")
     s3.put_object(Bucket="sessions", Key="in/a.jsonl", Body=b"\n".join(encode(step) for step in sessions(3)))
     receiver.script = lambda arrival: Answer(400 if arrival.user == "u1" else 200)
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     elsewhere = ["--input=s3://sessions/in/*.jsonl", "--output=s3://sessions/out", "--write_records=jsonl"]
     assert main([*workshop.arguments(), *elsewhere]) == 3
     receiver.script = scripted()
@@ -213,7 +168,7 @@ def test_a_killed_run_on_s3_is_gone_on_with_when_its_lease_is_over(
     taken = 20
     receiver.script = lambda arrival: Answer() if len(receiver.log) < taken else Answer(fault="hold")
     workshop.write_activity(sessions(15))
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     in_s3 = "--output=s3://sessions/out"
 
     def receipts() -> list[str]:
@@ -252,7 +207,7 @@ def test_retries_keep_the_order_of_each_user(workshop: Workshop, receiver: Recei
         by_user={"u0": [500, 503, 200, 429], "u1": [Answer(fault="cut_headers", stored=False), 200]}
     )
     workshop.write_activity(sessions(4))
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     assert workshop.run("--write_records=jsonl") == 0
     due = [record for kind in ("event", "status", "score") for record in workshop.records(kind)]
     due.sort(key=lambda record: record["timestamp"])
@@ -265,7 +220,7 @@ def test_given_up_records_wait_in_the_dead_letters_until_they_are_redriven(
 ) -> None:
     receiver.script = lambda arrival: Answer(400, body=b"not today") if arrival.user == "u1" else Answer()
     workshop.write_activity(sessions(3))
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     assert workshop.run() == 3
     letters = workshop.avro("dead_letters")
     assert [(letter["user_id"], letter["reason"], letter["status"]) for letter in letters] == [
@@ -292,14 +247,14 @@ def test_given_up_records_wait_in_the_dead_letters_until_they_are_redriven(
 def test_a_redrive_leaves_what_the_present_documents_no_longer_ask_for(workshop: Workshop, receiver: Receiver) -> None:
     receiver.script = scripted(default=[400] * 8)
     workshop.write_activity(sessions(2))
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     assert workshop.run() == 3
-    workshop.write_forwarders(http_forwarder(receiver, query='{"kind": "event"}'), http_forwarder(receiver, "other"))
+    workshop.write_forwarders(http_document(receiver, query='{"kind": "event"}'), http_document(receiver, "other"))
     assert workshop.redrive("--forwarder=http") == 3
     account = workshop.account("http")
     assert account["delivered"] == 4
     assert account["kept"] == {"no_longer_matches": 4}
-    workshop.write_forwarders(http_forwarder(receiver, "other"))
+    workshop.write_forwarders(http_document(receiver, "other"))
     assert workshop.redrive() == 3
     assert len(receiver.log) == 12
 
@@ -308,7 +263,7 @@ def test_rejects_go_to_their_own_files_and_the_run_goes_on(workshop: Workshop, r
     lines = [encode(step) for step in sessions(20)]
     broken = b'{"record_id": "r", "user_id": ""}'
     workshop.write_lines([lines[0], broken, *lines[1:]])
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     assert workshop.run() == 3
     assert len(receiver.log) == 80
     (reject,) = workshop.avro("rejects")
@@ -321,7 +276,7 @@ def test_rejects_go_to_their_own_files_and_the_run_goes_on(workshop: Workshop, r
 
 def test_too_many_rejects_end_the_run_before_anything_is_delivered(workshop: Workshop, receiver: Receiver) -> None:
     workshop.write_lines([*[encode(step) for step in sessions(3)], b"{"])
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     assert workshop.run() == 1
     assert receiver.log == []
     assert workshop.report()["state"] == "too_many_rejects"
@@ -335,9 +290,7 @@ def test_a_dry_run_sends_nothing_and_resolves_nothing(
 ) -> None:
     workshop.write_activity(sessions(3))
     workshop.write_forwarders(
-        http_forwarder(
-            receiver, query=COMPLETED, configuration={"authType": "token", "secret": "env:FORWARDER_NOT_SET"}
-        )
+        http_document(receiver, query=COMPLETED, configuration={"authType": "token", "secret": "env:FORWARDER_NOT_SET"})
     )
     assert workshop.run("--dry_run", "--write_records=jsonl") == 0
     assert receiver.log == []
@@ -354,9 +307,9 @@ def test_explain_says_which_clause_decided(
 ) -> None:
     workshop.write_activity(sessions(2))
     workshop.write_forwarders(
-        http_forwarder(receiver, "yes", query=COMPLETED),
-        http_forwarder(receiver, "no", query='{"kind": "score"}'),
-        http_forwarder(receiver, "elsewhere", organisation="another"),
+        http_document(receiver, "yes", query=COMPLETED),
+        http_document(receiver, "no", query='{"kind": "score"}'),
+        http_document(receiver, "elsewhere", organisation="another"),
     )
     assert workshop.run("--dry_run", "--write_records=jsonl") == 0
     completed = next(record for record in workshop.records("event") if record["event"] == "session-completed")
@@ -372,7 +325,7 @@ def test_explain_says_which_clause_decided(
 
 def test_only_the_window_is_forwarded_and_what_is_before_it_is_history(workshop: Workshop, receiver: Receiver) -> None:
     workshop.write_activity(sessions(1))
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     assert workshop.run("--since=2020-02-17T00:01:30Z", "--until=2020-02-17T00:02:00Z") == 0
     assert receiver.log == []
     assert workshop.run("--since=2020-02-17T00:02:00Z", "--until=2020-02-18") == 0
@@ -384,7 +337,7 @@ def test_only_the_window_is_forwarded_and_what_is_before_it_is_history(workshop:
 
 def test_kinds_and_forwarders_restrict_the_run(workshop: Workshop, receiver: Receiver) -> None:
     workshop.write_activity(sessions(2))
-    workshop.write_forwarders(http_forwarder(receiver, "one"), http_forwarder(receiver, "two"))
+    workshop.write_forwarders(http_document(receiver, "one"), http_document(receiver, "two"))
     assert workshop.run("--kind=status", "--forwarder=two") == 0
     assert {arrival.request_line.split()[1] for arrival in receiver.log} == {"/two"}
     assert all("dt_started" in json.loads(arrival.body) for arrival in receiver.log)
@@ -396,9 +349,9 @@ def test_stamped_organisations_decide_who_is_in_scope(
 ) -> None:
     workshop.write_activity([*sessions(1), of_user(9, "START", 0, organisation="b")])
     workshop.write_forwarders(
-        http_forwarder(receiver, "a", organisation="a"),
-        http_forwarder(receiver, "b", organisation="b"),
-        http_forwarder(receiver, "c", organisation="c"),
+        http_document(receiver, "a", organisation="a"),
+        http_document(receiver, "b", organisation="b"),
+        http_document(receiver, "c", organisation="c"),
     )
     assert workshop.run("--organisation=a") == 0
     assert workshop.account("a")["delivered"] == 4
@@ -413,8 +366,8 @@ def test_a_forwarder_fault_stops_the_run_before_it_begins(
     workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     workshop.write_activity(sessions(1))
-    bad = http_forwarder(receiver, "bad", query='{"a": {"$foo": 1}}', configuration={"maxRetries": 11})
-    workshop.write_forwarders(http_forwarder(receiver, "good"), bad)
+    bad = http_document(receiver, "bad", query='{"a": {"$foo": 1}}', configuration={"maxRetries": 11})
+    workshop.write_forwarders(http_document(receiver, "good"), bad)
     assert workshop.run() == 2
     assert "$foo" in caplog.text
     assert "maxRetries" in caplog.text
@@ -440,7 +393,7 @@ def test_the_report_counts_what_is_odd_in_the_input(
             activity("SUBMIT", 8, user_id="bob", record_id="5", activity_id="another", **same),
         ]
     )
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     assert workshop.run() == 0
     report = workshop.report()
     counted = {
@@ -461,7 +414,7 @@ def test_statements_without_a_home_page_of_one_s_own_are_warned_about_once(
     workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     workshop.write_activity(sessions(2))
-    workshop.write_forwarders(http_forwarder(receiver, payload="statement"), http_forwarder(receiver, "b"))
+    workshop.write_forwarders(http_document(receiver, payload="statement"), http_document(receiver, "b"))
     assert workshop.run() == 0
     assert caplog.text.count("--actor_home_page") == 1
     caplog.clear()
@@ -487,7 +440,7 @@ def test_bad_arguments_are_refused_with_a_hint(
     workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture, arguments: list[str], expected: str
 ) -> None:
     workshop.write_activity(sessions(1))
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     assert workshop.run(*arguments) == 2
     assert expected in caplog.text
     assert receiver.log == []
@@ -496,7 +449,7 @@ def test_bad_arguments_are_refused_with_a_hint(
 def test_an_input_that_matches_nothing_is_a_usage_error(
     workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     assert workshop.run() == 2
     assert "matches no file" in caplog.text
 
@@ -505,7 +458,7 @@ def test_two_runs_do_not_share_an_output(
     workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     workshop.write_activity(sessions(1))
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     with OutputLock(str(workshop.output)):
         assert workshop.run() == 1
     assert "in use by another run" in caplog.text
@@ -516,7 +469,7 @@ def test_an_output_that_is_no_directory_is_a_usage_error(
     workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     workshop.write_activity(sessions(1))
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     workshop.output.write_text("in the way")
     assert workshop.run() == 2
     assert f"--output {workshop.output} cannot be written" in caplog.text
@@ -527,7 +480,7 @@ def test_a_bug_kills_the_run_and_what_was_delivered_is_known_to_the_next(
     workshop: Workshop, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     workshop.write_activity(sessions(30))
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     send = AiohttpSink.send
 
     async def fails_in_the_end(sink: AiohttpSink, item: Item) -> AttemptResult:
@@ -557,7 +510,7 @@ def derived_lines(workshop: Workshop, *arguments: str) -> list[str]:
 def test_shuffled_duplicated_and_recut_input_gives_the_same_records(
     workshop: Workshop, receiver: Receiver, seed: int
 ) -> None:
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     steps = sessions(60)
     workshop.write_activity(steps)
     expected = derived_lines(workshop)
@@ -575,7 +528,7 @@ def test_shuffled_duplicated_and_recut_input_gives_the_same_records(
 
 def test_worker_processes_give_the_same_as_one(workshop: Workshop, receiver: Receiver) -> None:
     workshop.write_activity(sessions(30))
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     assert workshop.run("--direct_running_mode=multi_processing", "--direct_num_workers=2") == 0
     account = workshop.account("http")
     assert (account["matched"], account["delivered"]) == (120, 120)
@@ -604,7 +557,7 @@ def start_held(workshop: Workshop, receiver: Receiver) -> "subprocess.Popen[str]
     """A job of 120 records, under way; the receiver answers the first TAKEN, and holds the others."""
     receiver.script = lambda arrival: Answer() if len(receiver.log) < TAKEN else Answer(fault="hold")
     workshop.write_activity(sessions(30))
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     return start(workshop)
 
 
@@ -682,7 +635,7 @@ def test_a_killed_run_loses_nothing_and_repeats_only_what_was_in_flight(workshop
 def test_real_activity_gives_the_records_that_were_counted_independently(
     workshop: Workshop, receiver: Receiver, name: str, statements: int, expected: dict[str, int]
 ) -> None:
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     (workshop.path / "in").mkdir()
     (workshop.path / "in" / name).symlink_to(SHARED / "data" / name)
     assert workshop.run("--input_format=xapi", "--dry_run", "--write_records=jsonl") == 0
@@ -722,7 +675,7 @@ def test_no_secret_reaches_anything_the_run_leaves_behind(
     basic = {"authType": "basic auth", "basicUsername": "ann", "basicPassword": secrets["password"]}
     workshop.write_activity(sessions(2))
     workshop.write_forwarders(
-        http_forwarder(
+        http_document(
             receiver,
             "basic",
             configuration={
@@ -731,8 +684,8 @@ def test_no_secret_reaches_anything_the_run_leaves_behind(
                 "headers": json.dumps({"X-Key": secrets["header"]}),
             },
         ),
-        http_forwarder(receiver, "token", configuration={"authType": "token", "secret": "env:FORWARDER_TOKEN"}),
-        http_forwarder(receiver, "broken", configuration={**basic, "maxRetries": 99}),
+        http_document(receiver, "token", configuration={"authType": "token", "secret": "env:FORWARDER_TOKEN"}),
+        http_document(receiver, "broken", configuration={**basic, "maxRetries": 99}),
     )
     assert workshop.run() == 2
     assert workshop.run("--skip_invalid_forwarders", "--dry_run") == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.lock import OutputLock, OutputLockedError, OutputLostError
-from tests.transforms.delivery.stores import MemoryStore
+from tests.support.memory_storage import MemoryStorage
 
 # --- on a disk
 
@@ -46,7 +46,7 @@ def test_an_error_inside_frees_the_lock(tmp_path: Path) -> None:
 @contextlib.contextmanager
 def holder(output: Path, offspring: str = "") -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     """A process that holds the lock, and the child it may have; both are gone at the end."""
-    command = [sys.executable, "-m", "tests.pipeline.lock_child", str(output), offspring]
+    command = [sys.executable, "-m", "tests.support.hold_lock", str(output), offspring]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - this very interpreter
         assert process.stdout is not None
         child = int(process.stdout.readline())
@@ -91,7 +91,7 @@ class Clock:
 
 
 def test_a_lease_keeps_others_out_until_it_is_given_back() -> None:
-    store, clock = MemoryStore(), Clock()
+    store, clock = MemoryStorage(), Clock()
     with OutputLock(store, clock=clock) as held:
         with pytest.raises(OutputLockedError) as refused, OutputLock(store, clock=clock):
             pass
@@ -105,7 +105,7 @@ def test_a_lease_keeps_others_out_until_it_is_given_back() -> None:
 
 
 def test_a_killed_run_s_lease_is_taken_over_when_it_has_expired() -> None:
-    store, clock = MemoryStore(), Clock()
+    store, clock = MemoryStorage(), Clock()
     killed = OutputLock(store, clock=clock, lease=30)
     killed._lock._add()  # type: ignore[attr-defined] # taken, and nobody renews it
     clock.now += 29
@@ -119,7 +119,7 @@ def test_a_killed_run_s_lease_is_taken_over_when_it_has_expired() -> None:
 
 
 def test_a_lease_is_renewed_while_it_is_held() -> None:
-    store = MemoryStore()
+    store = MemoryStorage()
     with OutputLock(store, lease=0.3) as held:
         until = time.monotonic() + 0.9
         while time.monotonic() < until:
@@ -131,7 +131,7 @@ def test_a_lease_is_renewed_while_it_is_held() -> None:
 
 
 def test_a_renewal_may_fail_and_a_lease_that_cannot_be_renewed_is_lost() -> None:
-    store = MemoryStore()
+    store = MemoryStorage()
     fails = 1
 
     def fail(name: str) -> None:
@@ -152,7 +152,7 @@ def test_a_renewal_may_fail_and_a_lease_that_cannot_be_renewed_is_lost() -> None
 
 
 def test_a_renewal_that_came_too_late_does_not_count() -> None:
-    store, clock = MemoryStore(), Clock()
+    store, clock = MemoryStorage(), Clock()
 
     def stall(name: str) -> None:
         clock.now += 100
@@ -166,7 +166,7 @@ def test_a_renewal_that_came_too_late_does_not_count() -> None:
 
 def test_of_many_that_begin_at_once_never_two_go_on() -> None:
     for _ in range(20):
-        store, inside, most = MemoryStore(), 0, 0
+        store, inside, most = MemoryStorage(), 0, 0
         guard, start = threading.Lock(), threading.Barrier(4)
 
         def run() -> None:
@@ -190,7 +190,7 @@ def test_of_many_that_begin_at_once_never_two_go_on() -> None:
 
 @pytest.mark.parametrize("name", [".lock/torn-9999999999.5", ".lock/what is this"])
 def test_a_lease_s_name_decides_not_what_it_holds(name: str) -> None:
-    store = MemoryStore()
+    store = MemoryStorage()
     store.files[name] = b""
     with contextlib.ExitStack() as stack:
         if "torn" in name:

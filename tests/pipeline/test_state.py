@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.lock import OutputLock
-from tests.laboratory.http_fault_server import scripted
-from tests.pipeline.conftest import Receiver, Workshop
-from tests.pipeline.test_job import by_user, http_forwarder, of_user, sessions
-from tests.transforms.build import response
+from tests.support.activity import of_user, response, sessions
+from tests.support.forwarder_documents import http_document
+from tests.support.laboratory.http_fault_server import scripted
+from tests.support.receiver import Receiver, by_user
+from tests.support.workshop import Workshop
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def test_two_days_in_two_runs_send_what_one_run_sends(
     workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str]
 ) -> None:
     both = sessions(12)
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     workshop.write_activity([each for each in both if each.action != "SUBMIT"], "monday.jsonl")
     assert workshop.run(*scheduled) == 0
     assert workshop.account("http")["delivered"] == 12
@@ -47,7 +48,7 @@ def test_two_days_in_two_runs_send_what_one_run_sends(
 def test_a_run_without_new_files_sends_nothing_and_one_after_a_missed_day_catches_up(
     workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str]
 ) -> None:
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     workshop.write_activity([of_user(0, "START", 0)], "1.jsonl")
     assert workshop.run(*scheduled) == 0
     assert workshop.run(*scheduled) == 0
@@ -62,7 +63,7 @@ def test_a_run_without_new_files_sends_nothing_and_one_after_a_missed_day_catche
 def test_a_file_that_has_grown_is_read_again_and_sends_only_what_is_new(
     workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str]
 ) -> None:
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     workshop.write_activity([of_user(0, "START", 0)])
     assert workshop.run(*scheduled) == 0
     workshop.write_activity([of_user(0, "START", 0), of_user(0, "SUBMIT", 120)])
@@ -77,7 +78,7 @@ def test_a_file_that_has_grown_is_read_again_and_sends_only_what_is_new(
 def test_a_run_that_failed_leaves_the_state_and_its_files_are_read_again(
     workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str]
 ) -> None:
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     workshop.write_activity([of_user(0, "START", 0)], "1.jsonl")
     assert workshop.run(*scheduled) == 0
     before = current(workshop)
@@ -94,7 +95,7 @@ def test_what_could_not_be_delivered_stays_in_the_output_for_a_redrive(
     workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str]
 ) -> None:
     receiver.script = scripted(default=[400] * 4)
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     workshop.write_activity(sessions(1))
     assert workshop.run(*scheduled) == 3
     assert workshop.run(*scheduled) == 0, "there is nothing new"
@@ -104,7 +105,7 @@ def test_what_could_not_be_delivered_stays_in_the_output_for_a_redrive(
 
 
 def test_a_dry_run_changes_nothing(workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str]) -> None:
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     workshop.write_activity(sessions(2))
     assert workshop.run(*scheduled, "--dry_run") == 0
     assert workshop.account("http")["matched"] == 8
@@ -116,7 +117,7 @@ def test_a_dry_run_changes_nothing(workshop: Workshop, receiver: Receiver, sched
 def test_runs_that_overlap_do_not_share_a_state(
     workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     workshop.write_activity(sessions(2))
     with OutputLock(scheduled[1]):
         assert workshop.run(*scheduled, "--output", str(workshop.path / "another")) == 1
@@ -127,7 +128,7 @@ def test_runs_that_overlap_do_not_share_a_state(
 def test_a_state_is_not_read_where_it_is_damaged(
     workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     workshop.write_activity(sessions(1))
     Path(scheduled[1]).mkdir()
     (Path(scheduled[1]) / "current.json").write_text('{"version": 2}')

@@ -25,19 +25,19 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from pipeline.options import parse
 from pipeline.sample import main as sample
 from schemas import Activity, Record
-from tests.laboratory.http_fault_server import Answer
-from tests.laboratory.kinesis_mock import kinesis_mock_server
-from tests.laboratory.npm import why_not
-from tests.pipeline.conftest import Receiver, Workshop
-from tests.pipeline.test_flink import JAR, pytestmark, started
-from tests.pipeline.test_graph import SECRETS, built, dofns, secretive_forwarders
-from tests.pipeline.test_job import ROOT, http_forwarder
-from tests.shared import SHARED, needs_shared
+from tests.support.flink import JAR, needs_flink
+from tests.support.forwarder_documents import http_document
+from tests.support.job_graph import SECRETS, built_graph, pickled_dofns, secretive_documents
+from tests.support.laboratory.http_fault_server import Answer
+from tests.support.npm_servers import kinesis_mock_server, why_npm_cannot_serve
+from tests.support.paths import ROOT, SHARED, needs_shared
+from tests.support.receiver import Receiver
+from tests.support.workshop import Workshop
 from transforms.reading.activity import ActivityDecoder, encode
 from transforms.reading.xapi import StatementDecoder, resolve_session
 from transforms.sessions.derivation import Derivation
 
-__all__ = ["pytestmark", "started"]
+pytestmark = needs_flink
 
 ACTIVITY = Derivation()
 SOON = 90.0
@@ -167,7 +167,7 @@ def test_the_streaming_job_gives_the_records_of_batch_and_ends_when_told_to(
         chance = random.Random(3)  # noqa: S311
         arriving += chance.sample(arriving, len(arriving) // 5)
         chance.shuffle(arriving)
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     half = len(arriving) // 2
     keys = ["one" if "silent" in how else each.user_id for each in arriving]
     lines = [encode(each) for each in arriving]
@@ -207,7 +207,7 @@ def test_xapi_statements_as_they_arrive_give_the_records_of_batch(
     lines = [orjson.dumps(each) for each in statements]
     arriving = [StatementDecoder().decode(line) for line in lines]
     fold = Derivation("minutes", resolve_session)
-    workshop.write_forwarders(http_forwarder(receiver))
+    workshop.write_forwarders(http_document(receiver))
     put(kinesis, lines, [each.user_id for each in arriving])
     job = streaming(workshop, "--input_format=xapi")
     started.append(job)
@@ -228,14 +228,14 @@ def test_the_streaming_graph_holds_no_secret_and_no_step_waits_for_a_clock(
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-environment")
-    workshop.write_forwarders(*secretive_forwarders())
+    workshop.write_forwarders(*secretive_documents())
     arguments = workshop.arguments(
         "--streaming", f"--flink_job_server_jar={JAR}", "--input=kinesis://a?region=eu-west-1"
     )
     arguments[0] = "--runner=FlinkRunner"
-    graph = built(parse(arguments), tmp_path)
+    graph = built_graph(parse(arguments), tmp_path)
 
-    contents = b"\0".join([graph.SerializeToString(), *dofns(graph)])
+    contents = b"\0".join([graph.SerializeToString(), *pickled_dofns(graph)])
     assert b"transforms.read_kinesis" in contents, "the search finds what is there"
     for secret in (*SECRETS, "hunter2-environment"):
         assert secret.encode() not in contents
@@ -263,8 +263,8 @@ def test_a_destination_that_is_down_stops_no_other_and_gets_all_in_order_when_it
     down = threading.Event()
     down.set()
     receiver.script = lambda arrival: Answer(503 if down.is_set() and " /late " in arrival.request_line else 200)
-    late = http_forwarder(receiver, "late", configuration={"maxRetries": 10})
-    workshop.write_forwarders(http_forwarder(receiver), late)
+    late = http_document(receiver, "late", configuration={"maxRetries": 10})
+    workshop.write_forwarders(http_document(receiver), late)
     expected = ever_right(activities)
     job = streaming(workshop, "--outage_budget=600", "--max_backoff=60")
     started.append(job)
@@ -296,7 +296,7 @@ def test_a_stream_that_is_split_and_merged_meanwhile_is_read_to_its_end_from_the
     activities: list[Activity],
     started: list["subprocess.Popen[str]"],
 ) -> None:
-    if (reason := why_not()) is not None:
+    if (reason := why_npm_cannot_serve()) is not None:
         pytest.skip(reason)
     lines, keys = [encode(each) for each in activities], [each.user_id for each in activities]
     early, half = len(lines) // 10, len(lines) // 2
@@ -309,7 +309,7 @@ def test_a_stream_that_is_split_and_merged_meanwhile_is_read_to_its_end_from_the
         time.sleep(1.1)  # the url's time has no fraction of a second
         moment = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         put(kinesis, lines[early:half], keys[early:half])
-        workshop.write_forwarders(http_forwarder(receiver))
+        workshop.write_forwarders(http_document(receiver))
         source = f"service_endpoint={endpoint}&initial_timestamp_in_stream={moment}"
         job = streaming(workshop, source=source, cbor=True)
         started.append(job)

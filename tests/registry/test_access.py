@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from registry.access import ALL, DELIVER, EDIT_ALL, EDIT_PUBLIC, VIEW_ALL, VIEW_PUBLIC
 from registry.connection import PATH as CONNECTION
 from registry.rest import PATH
-from tests.registry.conftest import House, create, forwarder
+from tests.support.registry_house import House, create, forwarder_body
 
 EVERYTHING = frozenset(("own", "public", "private"))
 PUBLIC_AND_OWN = frozenset(("own", "public"))
@@ -100,8 +100,8 @@ def test_a_client_creates_what_it_could_change(
     stocked: House, scopes: tuple[str, ...], has_user: bool, sees: frozenset[str] | None, changes: frozenset[str] | None
 ) -> None:
     client = stocked.client(*scopes, user="ann" if has_user else None)
-    private = client.post(PATH, json=forwarder(owner="bob"))
-    public = client.post(PATH, json=forwarder(isPublic=True))
+    private = client.post(PATH, json=forwarder_body(owner="bob"))
+    public = client.post(PATH, json=forwarder_body(isPublic=True))
     if changes is None or not changes:
         assert (private.status_code, public.status_code) == (403, 403)
         return

@@ -14,7 +14,7 @@ from registry.filters import filtered, ordered, read_order
 from registry.paging import page
 from registry.rest import PATH
 from registry.stores.base import StoredDocument
-from tests.registry.conftest import create
+from tests.support.registry_house import create
 from transforms.query.values import compare_any
 
 

@@ -17,7 +17,7 @@ from registry.credentials import LoginLimit, hash_secret, is_secret, new_secret
 from registry.keyring import KEYS, new_key
 from registry.rest import PATH
 from registry.stores.open import open_store
-from tests.registry.conftest import House, house_on
+from tests.support.registry_house import House, house_on
 
 
 def basic(text: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from schemathesis.generation import GenerationMode
 from registry.access import ALL, DELIVER
 from registry.app import build
 from registry.stores.sqlite import SqliteStore
-from tests.registry.conftest import House, create, house_on
+from tests.support.registry_house import House, create, house_on
 
 
 @pytest.fixture(scope="module")

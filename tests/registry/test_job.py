@@ -14,10 +14,10 @@ import pytest
 from registry.access import ALL, DELIVER, EDIT_ALL, VIEW_ALL
 from registry.keyring import KEYS
 from registry.rest import PATH
-from tests.pipeline.conftest import Receiver, Workshop, receiver, workshop
-from tests.pipeline.test_job import sessions
-from tests.registry.conftest import KEY, House, create, house_on
-from tests.registry.serving import served
+from tests.support.activity import sessions
+from tests.support.receiver import Receiver
+from tests.support.registry_house import KEY, House, create, house_on, served
+from tests.support.workshop import Workshop
 from transforms.forwarders import ForwardersError
 from transforms.forwarders import source as forwarder_source
 from transforms.forwarders.service import (
@@ -29,8 +29,6 @@ from transforms.forwarders.service import (
     read_remote,
 )
 from transforms.forwarders.source import ForwarderSource
-
-__all__ = ["receiver", "workshop"]
 
 TOKEN = "hunter-token"
 

@@ -15,13 +15,11 @@ import pytest
 
 from registry.access import EDIT_ALL
 from registry.rest import PATH
-from tests.laboratory.http_fault_server import Answer
-from tests.pipeline.conftest import Receiver, Workshop, receiver, workshop
-from tests.pipeline.test_job import sessions
-from tests.registry.conftest import House, create
-from tests.registry.serving import served
-
-__all__ = ["receiver", "workshop"]
+from tests.support.activity import sessions
+from tests.support.laboratory.http_fault_server import Answer
+from tests.support.receiver import Receiver
+from tests.support.registry_house import House, create, served
+from tests.support.workshop import Workshop
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no browser driver: pip install playwright")
 # A browser that was named and is not there is a mistake, which its start tells.

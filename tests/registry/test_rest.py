@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from registry.access import EDIT_ALL
 from registry.rest import PATH
-from tests.registry.conftest import ORGANISATION, House, create, forwarder
+from tests.support.registry_house import ORGANISATION, House, create, forwarder_body
 from transforms.forwarders import Rules, documents_from, load_forwarders
 from transforms.forwarders.secrets import REDACTED
 from transforms.query import compile_query
@@ -115,16 +115,16 @@ def test_a_forwarder_is_deleted_and_only_one_by_one(editor: TestClient) -> None:
 def test_an_id_is_taken_once_and_never_by_another_organisation(house: House, editor: TestClient) -> None:
     stranger = house.client(EDIT_ALL, organisation="other")
     create(editor, _id="gradebook")
-    assert editor.post(PATH, json=forwarder(_id="gradebook")).status_code == 409
-    assert stranger.post(PATH, json=forwarder(_id="gradebook")).status_code == 409
+    assert editor.post(PATH, json=forwarder_body(_id="gradebook")).status_code == 409
+    assert stranger.post(PATH, json=forwarder_body(_id="gradebook")).status_code == 409
     editor.delete(f"{PATH}/gradebook")
-    assert stranger.post(PATH, json=forwarder(_id="gradebook")).status_code == 409
+    assert stranger.post(PATH, json=forwarder_body(_id="gradebook")).status_code == 409
     create(editor, _id="gradebook")
 
 
 @pytest.mark.parametrize("document_id", ["a/b", "..", "count", "match", "deliveries", "x" * 201, "", 7, "a\nb"])
 def test_an_id_that_could_not_be_addressed_is_refused(editor: TestClient, document_id: Any) -> None:
-    answer = editor.post(PATH, json=forwarder(_id=document_id))
+    answer = editor.post(PATH, json=forwarder_body(_id=document_id))
     assert answer.status_code == 422
     assert [fault["field"] for fault in answer.json()["faults"]] == ["_id"]
 
@@ -133,7 +133,7 @@ def test_an_id_that_could_not_be_addressed_is_refused(editor: TestClient, docume
 
 
 def test_every_fault_is_told_at_once_by_field_as_the_job_tells_it(editor: TestClient) -> None:
-    document = forwarder(
+    document = forwarder_body(
         query='{"$where": "1"}',
         payload="letter",
         configuration={"url": "https://receiver.example", "authType": "token", "maxRetries": 11},
@@ -177,8 +177,8 @@ def test_what_is_wrong_with_an_inactive_forwarder_is_a_warning(editor: TestClien
 def test_a_document_may_not_read_the_workers_secrets(editor: TestClient) -> None:
     token = {"authType": "token", "secret": "env:FORWARDER_TOKEN"}
     kinesis = {"streamName": "s", "awsRegion": "eu-west-1"}
-    by_reference = editor.post(PATH, json=forwarder(configuration=token))
-    by_default = editor.post(PATH, json=forwarder(configuration={"protocol": "Kinesis"}, kinesisOptions=kinesis))
+    by_reference = editor.post(PATH, json=forwarder_body(configuration=token))
+    by_default = editor.post(PATH, json=forwarder_body(configuration={"protocol": "Kinesis"}, kinesisOptions=kinesis))
     assert [fault["field"] for fault in by_reference.json()["faults"]] == ["configuration.secret"]
     assert [fault["field"] for fault in by_default.json()["faults"]] == ["kinesisOptions.awsClientKey"]
 
@@ -316,7 +316,7 @@ def test_a_list_names_a_version_that_every_change_changes(editor: TestClient) ->
 
 
 def test_a_slash_at_the_end_is_no_other_address(editor: TestClient) -> None:
-    answer = editor.post(f"{PATH}/", json=forwarder(_id="a"), follow_redirects=False)
+    answer = editor.post(f"{PATH}/", json=forwarder_body(_id="a"), follow_redirects=False)
     assert answer.status_code == 201
     assert [document["_id"] for document in editor.get(f"{PATH}/", follow_redirects=False).json()] == ["a"]
     assert editor.delete(f"{PATH}/", follow_redirects=False).status_code == 405

@@ -11,12 +11,11 @@ from registry.access import EDIT_ALL, VIEW_ALL
 from registry.rest import PATH
 from registry.sample_delivery import AT_ONCE, sample_record
 from schemas.record import encode_record
-from tests.laboratory.http_fault_server import Answer, scripted
-from tests.pipeline.conftest import Receiver, Workshop, aws, moto, receiver, workshop
-from tests.pipeline.test_job import sessions
-from tests.registry.conftest import House, create
-
-__all__ = ["aws", "moto", "receiver", "workshop"]
+from tests.support.activity import sessions
+from tests.support.laboratory.http_fault_server import Answer, scripted
+from tests.support.receiver import Receiver
+from tests.support.registry_house import House, create
+from tests.support.workshop import Workshop
 
 TOKEN = "hunter-token"
 

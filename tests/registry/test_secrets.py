@@ -13,7 +13,7 @@ from registry.connection import PATH as CONNECTION
 from registry.keyring import Keyring, KeyringError, new_key, read_keyring
 from registry.rest import PATH
 from registry.stores.base import Store, reseal, whole
-from tests.registry.conftest import KEY, House, create, forwarder
+from tests.support.registry_house import KEY, House, create, forwarder_body
 from transforms.forwarders.secrets import REDACTED
 
 SIGNING = ["whsec_c2VjcmV0LW9uZQ==", "whsec_c2VjcmV0LXR3bw=="]
@@ -308,5 +308,5 @@ def test_without_a_key_nothing_secret_is_stored(house: House) -> None:
     object.__setattr__(house.service, "keyring", Keyring())
     client = house.client(ALL)
     assert client.post(PATH, json=FULL).status_code == 503
-    assert client.post(PATH, json=forwarder()).status_code == 201
+    assert client.post(PATH, json=forwarder_body()).status_code == 201
     assert client.get("/health").status_code == 503

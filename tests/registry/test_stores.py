@@ -35,7 +35,7 @@ from registry.stores.base import (
 )
 from registry.stores.mongo import mongo_store
 from registry.stores.sqlite import SqliteStore
-from tests.registry.conftest import KEY, ORGANISATION, create, house_on
+from tests.support.registry_house import KEY, ORGANISATION, create, house_on
 from transforms.forwarders.service import read_remote
 
 OpenStore = Callable[[], Store]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas import KINDS, Kind, Record, avro_schema
 from schemas.arrow import arrow_schema
 from schemas.record import decode_record, encode_record, parquet_row, record_row
-from tests.transforms.delivery.settled import MESSAGES, a_record
+from tests.support.settlements import MESSAGES, documented_record
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 LONG = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -64,16 +64,18 @@ def test_a_line_gives_back_the_record_and_its_very_bytes(record: Record) -> None
 
 @pytest.mark.parametrize("number", [b"1.0", b"1e3", b"0.1", b"123456789012345678901234567890", b"-0.0"])
 def test_numbers_stay_as_they_were_written(number: bytes) -> None:
-    plain = a_record(kind="status")
+    plain = documented_record(kind="status")
     body = plain.body.replace(b'"num_attempted":9', b'"num_attempted":' + number)
     record = msgspec.structs.replace(plain, body=body, message=msgspec.json.decode(body))
     assert decode_record(encode_record(record)).body == body
 
 
 def test_the_line_is_the_message_then_the_envelope() -> None:
-    assert encode_record(a_record(timestamp=1_581_951_803_007)).decode() == (
+    assert encode_record(documented_record(timestamp=1_581_951_803_007)).decode() == (
         '{"event":"session-started","session_id":"s-1","activity_id":"a-1","user_id":"u-1",'
-        '"time":"2020-02-17 15:03:23","id":"' + a_record().id + '","kind":"event","organisation":"org","lrs_id":null,'
+        '"time":"2020-02-17 15:03:23","id":"'
+        + documented_record().id
+        + '","kind":"event","organisation":"org","lrs_id":null,'
         '"timestamp":"2020-02-17T15:03:23.007Z","record_id":"activity 1","place":0,"metadata":{"grade":5}}'
     )
 
@@ -84,8 +86,11 @@ def test_the_line_is_the_message_then_the_envelope() -> None:
         (b"", "truncated"),
         (b"[1]", "Expected `object`"),
         (b'{"id":"1"}', "missing required field `kind`"),
-        (encode_record(a_record()).replace(b".123Z", b"Z"), "timestamp '2020-02-17T15:03:23Z' is not of the form"),
-        (encode_record(a_record()).replace(b'"user_id":"u-1",', b""), "its message has no user_id"),
+        (
+            encode_record(documented_record()).replace(b".123Z", b"Z"),
+            "timestamp '2020-02-17T15:03:23Z' is not of the form",
+        ),
+        (encode_record(documented_record()).replace(b'"user_id":"u-1",', b""), "its message has no user_id"),
     ],
 )
 def test_what_is_no_record_is_said_to_be_none(line: bytes, why: str) -> None:
@@ -95,14 +100,14 @@ def test_what_is_no_record_is_said_to_be_none(line: bytes, why: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_have_the_fields_of_their_schema_in_its_order(kind: Kind) -> None:
-    assert list(record_row(a_record(kind=kind))) == [field["name"] for field in avro_schema(kind)["fields"]]
+    assert list(record_row(documented_record(kind=kind))) == [field["name"] for field in avro_schema(kind)["fields"]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("strict", [False, True])
 def test_rows_can_be_written_as_avro(kind: Kind, strict: bool) -> None:
     record = msgspec.structs.replace(
-        a_record(kind=kind),
+        documented_record(kind=kind),
         metadata={"s": "x", "i": 1, "b": True, "f": 0.5, "none": None, "edge": (1 << 63) - 1},
     )
     out = io.BytesIO()
@@ -117,7 +122,7 @@ def test_rows_can_be_written_as_avro(kind: Kind, strict: bool) -> None:
 
 
 def test_a_sum_of_scores_beyond_64_bits_is_written_as_a_double() -> None:
-    record = a_record(kind="score")
+    record = documented_record(kind="score")
     message = {**record.message, "score": 1 << 64, "subscores": [{**record.message["subscores"][0], "score": 1 << 70}]}
     out = io.BytesIO()
     fastavro.writer(out, avro_schema("score"), [record_row(msgspec.structs.replace(record, message=message))])
@@ -131,7 +136,9 @@ def test_a_sum_of_scores_beyond_64_bits_is_written_as_a_double() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_can_be_written_as_parquet(kind: Kind) -> None:
-    record = msgspec.structs.replace(a_record(kind=kind), metadata={"s": "x", "none": None, "large": (1 << 63) - 1})
+    record = msgspec.structs.replace(
+        documented_record(kind=kind), metadata={"s": "x", "none": None, "large": (1 << 63) - 1}
+    )
     out = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([parquet_row(record)], schema=arrow_schema(kind)), out)
     table = pq.read_table(io.BytesIO(out.getvalue()))

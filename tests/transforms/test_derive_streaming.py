@@ -11,7 +11,7 @@ from apache_beam.transforms.window import TimestampedValue
 
 from pipeline.sample import main as sample
 from schemas import Activity, Record
-from tests.transforms.build import activity
+from tests.support.activity import activity
 from transforms.derive_streaming import FoldStreaming
 from transforms.reading.activity import ActivityDecoder, encode
 from transforms.sessions.derivation import Derivation

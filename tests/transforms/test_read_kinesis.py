@@ -9,7 +9,7 @@ import pytest
 from apache_beam.testing import test_pipeline, util
 
 from schemas import Reject, avro_schema
-from tests.transforms.build import activity
+from tests.support.activity import activity
 from transforms.read_kinesis import AdmitStreaming, KinesisInput, KinesisUrlError
 from transforms.reading.activity import encode
 

@@ -23,9 +23,9 @@ import aiohttp
 import pytest
 from apache_beam.internal.cloudpickle import cloudpickle
 
-from tests.laboratory.http_fault_server import Answer, FaultServer, scripted
-from tests.transforms.delivery.sending import LOCAL, item, opened
-from tests.transforms.forwarders.documents import HTTP, KINESIS, changed, rules
+from tests.support.forwarder_documents import HTTP, KINESIS, changed, rules
+from tests.support.http_sink import LOCAL, http_item, opened
+from tests.support.laboratory.http_fault_server import Answer, FaultServer, scripted
 from transforms.forwarders import Rules, documents_from, load_forwarders, read_documents, resolve
 from transforms.forwarders.secrets import References, Secret
 from transforms.sinks.http import AiohttpSink, SinkError, classify, preflight
@@ -191,7 +191,7 @@ class TestSending:
             async with FaultServer(scripted(default=[answer])) as server:
                 sink = AiohttpSink(target(server.port, everything), allow_networks=LOCAL)
                 await sink.open()
-                assert_silent(await sink.send(item()), await sink.send(item("id-2")), sink)
+                assert_silent(await sink.send(http_item()), await sink.send(http_item("id-2")), sink)
                 for dump in (pickle.dumps, cloudpickle.dumps):
                     with pytest.raises(TypeError) as caught:
                         dump(sink)
@@ -204,7 +204,7 @@ class TestSending:
         async def main() -> None:
             server = FaultServer(lambda _: Answer(fault="hold_body"))
             async with server, opened(target(server.port, WITH_TOKEN)) as sink:
-                task = asyncio.create_task(sink.send(item()))
+                task = asyncio.create_task(sink.send(http_item()))
                 await server.arrivals(1)
                 for _ in range(20):  # on to the body
                     await asyncio.sleep(0)
@@ -224,7 +224,7 @@ class TestSending:
             async with FaultServer() as server:
                 sink = AiohttpSink(target(server.port, WITH_TOKEN), allow_networks=LOCAL)
                 await sink.open()
-                await sink.send(item())
+                await sink.send(http_item())
 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -242,7 +242,7 @@ class TestSending:
 
             server = await asyncio.start_server(reset, "127.0.0.1", 0)
             async with opened(target(server.sockets[0].getsockname()[1], WITH_TOKEN)) as sink:
-                outcome = await sink.send(item(payload=b"x" * 20_000_000))
+                outcome = await sink.send(http_item(payload=b"x" * 20_000_000))
                 assert outcome.reason == "reset"
                 assert_silent(outcome)
             server.close()

@@ -15,8 +15,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from moto import mock_aws
 
 from schemas.buckets import bucket_of
-from tests.transforms.delivery.settled import a_record, delivered, given_up
-from tests.transforms.delivery.stores import MemoryStore
+from tests.support.memory_storage import MemoryStorage
+from tests.support.settlements import delivered, documented_record, given_up
 from transforms.receipts import journal as journal_module
 from transforms.receipts.history import History
 from transforms.receipts.index import index_history, remove_index
@@ -61,21 +61,21 @@ def test_a_url_is_not_local(output: str, path: str | None) -> None:
 
 
 def test_a_part_is_there_within_a_second_of_its_first_receipt() -> None:
-    store = MemoryStore()
+    store = MemoryStorage()
     journal = Journal(store, "run", "w")
     journal.settle([delivered("1")])
     assert ids(store, "receipts") == []
     time.sleep(0.2)
     journal.settle([delivered("2"), given_up("3")])
     assert wait_for(store, "receipts", 3, 0.8) < 0.8
-    assert ids(store, "dead_letters") == [a_record("3").id]
+    assert ids(store, "dead_letters") == [documented_record("3").id]
     journal.settle([delivered("4")])
     journal.close()
     assert store.list("receipts") == ["run-w-000000.avro", "run-w-000001.avro"]
 
 
 def test_flush_and_close_wait_until_all_is_stored() -> None:
-    store = MemoryStore()
+    store = MemoryStorage()
     journal = Journal(store, "run", "w", flush_after=60)
     journal.flush()
     journal.settle([delivered("1")])
@@ -91,7 +91,7 @@ def test_flush_and_close_wait_until_all_is_stored() -> None:
 
 
 def test_a_full_part_does_not_wait() -> None:
-    store = MemoryStore()
+    store = MemoryStorage()
     journal = Journal(store, "run", "w", flush_after=60, part_bytes=500)
     journal.settle([delivered(str(number)) for number in range(10)])
     wait_for(store, "receipts", 10, 5)
@@ -99,7 +99,7 @@ def test_a_full_part_does_not_wait() -> None:
 
 
 def test_dead_letters_are_stored_before_their_receipts() -> None:
-    store = MemoryStore()
+    store = MemoryStorage()
     written: list[str] = []
     store.before_write = written.append
     journal = Journal(store, "run", "w", flush_after=60)
@@ -111,7 +111,7 @@ def test_dead_letters_are_stored_before_their_receipts() -> None:
 
 def test_an_upload_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "UPLOAD_RETRIES", (0.01, 0.01))
-    store = MemoryStore()
+    store = MemoryStorage()
     failures = iter([OSError("no route"), OSError("no route")])
 
     def fail(name: str) -> None:
@@ -127,7 +127,7 @@ def test_an_upload_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_store_that_cannot_be_written_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "UPLOAD_RETRIES", (0.01,))
-    store = MemoryStore()
+    store = MemoryStorage()
 
     def fail(name: str) -> None:
         raise OSError("access denied")
@@ -142,7 +142,7 @@ def test_a_store_that_cannot_be_written_stops_the_run(monkeypatch: pytest.Monkey
 
 def test_settle_waits_when_the_store_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "BACKLOG_BYTES", 1000)
-    store = MemoryStore()
+    store = MemoryStorage()
     gate = threading.Event()
     store.before_write = lambda name: gate.wait() and None
     journal = Journal(store, "run", "w", flush_after=0.0)
@@ -165,7 +165,7 @@ def test_settle_waits_when_the_store_is_slow(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_threads_settle_and_flush_at_once() -> None:
-    store = MemoryStore()
+    store = MemoryStorage()
     journal = Journal(store, "run", "w", flush_after=0.001, part_bytes=2000)
 
     def work(thread: int) -> None:
@@ -173,7 +173,7 @@ def test_threads_settle_and_flush_at_once() -> None:
             journal.settle([delivered(f"{thread}-{number}")])
             if number % 10 == 0:
                 journal.flush()
-                assert a_record(f"{thread}-{number}").id in ids(store, "receipts")
+                assert documented_record(f"{thread}-{number}").id in ids(store, "receipts")
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -185,7 +185,7 @@ def test_threads_settle_and_flush_at_once() -> None:
 
 
 def test_a_forked_child_is_refused_and_does_not_wait_for_threads_it_does_not_have() -> None:
-    store = MemoryStore()
+    store = MemoryStorage()
     journal = Journal(store, "run", "w", flush_after=60)
     journal.settle([delivered("1")])
     child = os.fork()
@@ -197,7 +197,7 @@ def test_a_forked_child_is_refused_and_does_not_wait_for_threads_it_does_not_hav
         os._exit(1)
     assert os.waitpid(child, 0)[1] == 0
     journal.close()
-    assert ids(store, "receipts") == [a_record("1").id]
+    assert ids(store, "receipts") == [documented_record("1").id]
 
 
 # --- storages
@@ -256,10 +256,10 @@ def test_receipts_and_history_on_s3(bucket: str) -> None:
     index = index_history(bucket, "next", dead_letters=True)
     assert (index.receipts, index.dead_letters) == (4, 2)
     found = History(index)
-    assert a_record("1").id in found.bucket(bucket_of("u-1"))["f-1"]
-    assert a_record("2").id not in found.bucket(bucket_of("u-1"))["f-1"]
-    assert a_record("3").id in found.bucket(bucket_of("u-2"))["f-1"]
-    assert [letter.id for letter in found.undelivered_dead_letters()] == [a_record("2").id]
+    assert documented_record("1").id in found.bucket(bucket_of("u-1"))["f-1"]
+    assert documented_record("2").id not in found.bucket(bucket_of("u-1"))["f-1"]
+    assert documented_record("3").id in found.bucket(bucket_of("u-2"))["f-1"]
+    assert [letter.id for letter in found.undelivered_dead_letters()] == [documented_record("2").id]
 
     remove_index(index)
     assert storage_at(bucket).list(index.name) == []

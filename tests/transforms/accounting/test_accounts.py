@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.transforms.delivery.settled import delivered, given_up
+from tests.support.settlements import delivered, given_up
 from transforms.accounting.accounts import SEEN_LIMIT, Account, Accounts, Latencies, SharedAccounts, merge_accounts
 
 COUNT = st.integers(0, 5)

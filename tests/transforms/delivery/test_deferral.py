@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.transforms.delivery.making import item
+from tests.support.records import item
 from transforms.delivery.deferral import HOLD, LIMIT, MANY, Deferral
 from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 

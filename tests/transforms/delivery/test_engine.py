@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory.checker import check
-from tests.transforms.delivery.making import aws_forwarder, http_forwarder, item, items
+from tests.support.forwarders import aws_forwarder, http_forwarder
+from tests.support.laboratory.checker import check
+from tests.support.records import item, items
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import DeliveryStoppedError
 from transforms.delivery.policy import DeliverySettings

@@ -5,17 +5,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.transforms.delivery.making import item, items
-from tests.transforms.delivery.memory import MemoryParking, MemorySpool
-from tests.transforms.delivery.simulation import (
-    ANSWERS,
-    DELIVERED,
-    FAILED,
-    REFUSED,
-    THROTTLED,
-    TOO_BIG,
-    Simulation,
-)
+from tests.support.lane_simulation import ANSWERS, DELIVERED, FAILED, REFUSED, THROTTLED, TOO_BIG, Simulation
+from tests.support.memory_queues import MemoryParking, MemorySpool
+from tests.support.records import item, items
 from transforms.delivery.lane import ITEM_OVERHEAD, Lane
 from transforms.delivery.policy import BreakerState, DeliverySettings
 from transforms.sinks.base import AttemptResult, Verdict

@@ -5,8 +5,8 @@ import random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.laboratory.scenarios import by_schedule, random_schedule
-from tests.laboratory.whole_job import assert_clean
+from tests.support.laboratory.job_experiment import assert_clean
+from tests.support.laboratory.scenarios import by_schedule, random_schedule
 
 
 @settings(max_examples=20, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -1,7 +1,6 @@
 """A worker's sender where the input has no end, bundle by bundle, to a real HTTP receiver."""
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from schemas import Record
-from tests.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread
-from tests.pipeline.conftest import Workshop
-from tests.transforms.delivery import making
+from tests.support import records
+from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread
+from tests.support.receiver import by_user
+from tests.support.workshop import Workshop
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
 from transforms.delivery.policy import DeliverySettings
@@ -28,11 +28,6 @@ NAMES = ("fine", "down")
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Workshop:
-    return Workshop(tmp_path)
-
-
-@pytest.fixture
 def receivers() -> Iterator[FaultServer]:
     """One server: what is posted to /down it answers when it is released, all else at once."""
 
@@ -45,7 +40,7 @@ def receivers() -> Iterator[FaultServer]:
 
 
 def record(user: str, number: int) -> Record:
-    return making.record(user, number, b'{"user_id":"%b","session_id":"s","number":%d}' % (user.encode(), number))
+    return records.record(user, number, b'{"user_id":"%b","session_id":"s","number":%d}' % (user.encode(), number))
 
 
 def stored(server: FaultServer, path: str) -> list[tuple[str, str]]:
@@ -93,13 +88,6 @@ def undelivered(output: Path) -> list[tuple[str, str, str]]:
 
 def due(bundles: int) -> list[str]:
     return sorted(record(user, number).id for number in range(bundles) for user in USERS)
-
-
-def by_user(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for user, identifier in pairs:
-        found[user].append(identifier)
-    return dict(found)
 
 
 def test_a_forwarder_that_is_down_stops_no_other_and_gets_all_in_order_when_it_is_back(

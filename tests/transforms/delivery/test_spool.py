@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.transforms.delivery.making import item
-from tests.transforms.delivery.memory import MemoryParking, MemorySpool
+from tests.support.memory_queues import MemoryParking, MemorySpool
+from tests.support.records import item
 from transforms.delivery import spool
 from transforms.delivery.spool import CHUNK_ITEMS, DiskParking, DiskSpool, SpoolDirectory
 

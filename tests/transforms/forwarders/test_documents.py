@@ -5,8 +5,8 @@ import pickle
 
 import pytest
 
-from tests.transforms.forwarders.documents import EXAMPLE, HTTP, KINESIS, load, rules
-from tests.transforms.forwarders.documents import changed as change
+from tests.support.forwarder_documents import EXAMPLE, HTTP, KINESIS, load, rules
+from tests.support.forwarder_documents import changed as change
 from transforms.forwarders import documents_from, load_forwarders, read_documents
 
 LINES = "\n".join(json.dumps(one) for one in (HTTP, KINESIS))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.transforms.forwarders.documents import HTTP, KINESIS, changed, load, read, rules, said
+from tests.support.forwarder_documents import HTTP, KINESIS, changed, load, read, rules, said
 from transforms.forwarders import ForwardersError, HttpTarget, KinesisTarget, Resolution, load_on_worker, resolve
 from transforms.forwarders.secrets import References, SecretError
 

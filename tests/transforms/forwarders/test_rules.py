@@ -6,18 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.shared import SHARED, needs_shared
-from tests.transforms.forwarders.documents import (
-    ABSENT,
-    EXAMPLE,
-    HTTP,
-    KINESIS,
-    changed,
-    load,
-    read,
-    rules,
-    said,
-)
+from tests.support.forwarder_documents import ABSENT, EXAMPLE, HTTP, KINESIS, changed, load, read, rules, said
+from tests.support.paths import SHARED, needs_shared
 from transforms.forwarders import Forwarder, HttpTarget, KinesisTarget, load_forwarders, read_documents
 from transforms.forwarders.secrets import References
 

@@ -15,14 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import Record
-from tests.transforms.build import (
-    DOCUMENTED_SCORE,
-    activity,
-    by_items,
-    documented_session,
-    names,
-    response,
-)
+from tests.support.activity import DOCUMENTED_SCORE, activity, by_items, documented_session, names, response
 from transforms.matching.statement import StatementBuilder, encode_payload, is_absolute_iri, query_document
 from transforms.sessions.derivation import NAMESPACE, Derivation
 

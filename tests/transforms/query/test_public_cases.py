@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.shared import SHARED, needs_shared
+from tests.support.paths import SHARED, needs_shared
 from transforms.query import MatchResult, QueryError, compile_query, from_extended_json
 
 # May be refused when compiled, but never answered wrongly (issue 3).

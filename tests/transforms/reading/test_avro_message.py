@@ -11,7 +11,7 @@ import pytest
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from schemas import Activity, avro_schema
-from tests.transforms.build import activity, by_items, by_tags, response, tags
+from tests.support.activity import activity, by_items, by_tags, response, tags
 from transforms.reading.activity import BOM, ActivityDecoder, ActivityError, encode
 from transforms.reading.avro_message import avro_activities, is_avro
 

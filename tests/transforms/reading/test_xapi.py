@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from schemas import Activity, Response
-from tests.shared import SHARED, needs_shared
+from tests.support.paths import SHARED, needs_shared
 from transforms.reading.activity import ActivityError, decode_admitted
 from transforms.reading.xapi import StatementDecoder, resolve_session
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from schemas import DeadLetter, avro_schema
 from schemas.buckets import BUCKETS, bucket_of
 from schemas.record import decode_record
-from tests.transforms.delivery.settled import a_record, delivered, given_up, read_parts
+from tests.support.avro_parts import read_parts
+from tests.support.settlements import delivered, documented_record, given_up
 from transforms.receipts import index as index_module
 from transforms.receipts.avro_container import Reader
 from transforms.receipts.history import History
@@ -43,7 +44,7 @@ def history(output: Path, *, dead_letters: bool = False) -> History:
 
 
 def has(found: History, forwarder: str, name: str, user: str = "u-1") -> bool:
-    return a_record(name).id in found.bucket(bucket_of(user)).get(forwarder, frozenset())
+    return documented_record(name).id in found.bucket(bucket_of(user)).get(forwarder, frozenset())
 
 
 def test_without_receipts_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_the_latest_receipt_decides(tmp_path: Path) -> None:
     found = history(tmp_path, dead_letters=True)
     assert not has(found, "f-1", "1")
     assert has(found, "f-1", "2")
-    assert [letter.id for letter in found.undelivered_dead_letters()] == [a_record("1").id]
+    assert [letter.id for letter in found.undelivered_dead_letters()] == [documented_record("1").id]
 
 
 def test_the_latest_decides_also_when_its_part_sorts_first(tmp_path: Path) -> None:
@@ -160,7 +161,10 @@ def test_what_a_worker_of_this_run_had_deferred_is_taken_on_once_in_order(tmp_pa
     )
     index = index_history(str(tmp_path), "now")
     found = History(index, "now", BUCKETS, horizon=600)
-    assert [letter.id for letter in found.take_deferred("u-1")] == [a_record("2").id, a_record("4").id]
+    assert [letter.id for letter in found.take_deferred("u-1")] == [
+        documented_record("2").id,
+        documented_record("4").id,
+    ]
     assert found.take_deferred("u-1") == []
     assert [letter.payload for letter in found.take_deferred("u-2")] == [deferred("7").item.payload]
     assert History(index, "now").take_deferred("u-1") == [], "bounded input is never deferred"
@@ -176,7 +180,7 @@ def test_a_letter_from_before_the_horizon_is_not_taken_on_for_its_receipt_may_no
     settle(tmp_path, [deferred("1")], run="now-letters", start=now - 3_700_000)
     settle(tmp_path, [deferred("2")], run="now-new", start=now)
     found = History(HistoryIndex(str(tmp_path), ""), "now", BUCKETS, horizon=600)
-    assert [letter.id for letter in found.take_deferred("u-1")] == [a_record("2").id]
+    assert [letter.id for letter in found.take_deferred("u-1")] == [documented_record("2").id]
 
 
 def test_a_journal_that_becomes_a_part_while_it_is_looked_for_is_found(
@@ -222,7 +226,7 @@ def test_agrees_with_a_dict(tmp_path_factory: pytest.TempPathFactory, runs: list
         for name in NAMES:
             assert has(found, forwarder, name, USERS[name]) == latest.get((forwarder, name), False)
     assert {(letter.forwarder_id, letter.id): letter.reason for letter in found.undelivered_dead_letters()} == {
-        (forwarder, a_record(name).id): reason
+        (forwarder, documented_record(name).id): reason
         for (forwarder, name), reason in letters.items()
         if not latest[forwarder, name]
     }
@@ -238,7 +242,7 @@ def test_what_does_not_fit_in_memory_is_spilled(tmp_path: Path, monkeypatch: pyt
     found = history(tmp_path, dead_letters=True)
     assert all(has(found, "f-1", name, user) == bool(int(name) % 3) for name, user in users.items())
     assert {letter.id for letter in found.undelivered_dead_letters()} == {
-        a_record(name).id for name in users if int(name) % 3 == 0
+        documented_record(name).id for name in users if int(name) % 3 == 0
     }
 
 
@@ -294,7 +298,7 @@ def test_the_latest_dead_letter_is_the_one_to_send(tmp_path: Path) -> None:
     (letter,) = history(tmp_path, dead_letters=True).undelivered_dead_letters()
     assert letter.reason == "http_404"
     assert letter.payload == b'{"payload":1}'
-    assert decode_record(letter.record) == a_record("1")
+    assert decode_record(letter.record) == documented_record("1")
 
 
 def test_a_dead_letter_without_its_receipt_is_still_to_send(tmp_path: Path) -> None:
@@ -302,7 +306,7 @@ def test_a_dead_letter_without_its_receipt_is_still_to_send(tmp_path: Path) -> N
     settle(tmp_path, [given_up("1")])
     (tmp_path / "receipts/run-w-000000.avro").unlink()
     letters = history(tmp_path, dead_letters=True).undelivered_dead_letters()
-    assert [letter.id for letter in letters] == [a_record("1").id]
+    assert [letter.id for letter in letters] == [documented_record("1").id]
 
 
 # --- reading parts
@@ -343,7 +347,7 @@ def test_parts_of_an_older_or_newer_schema_are_read_too(tmp_path: Path) -> None:
     found = history(tmp_path, dead_letters=True)
     assert has(found, "f-1", "1")
     (letter,) = found.undelivered_dead_letters()
-    assert (letter.id, letter.hops, letter.settled_at) == (a_record("2").id, 0, 1_700_000_000_000)
+    assert (letter.id, letter.hops, letter.settled_at) == (documented_record("2").id, 0, 1_700_000_000_000)
 
 
 def test_a_part_cut_short_is_used_as_far_as_it_goes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

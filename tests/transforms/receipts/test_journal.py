@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from schemas import DeadLetter, Receipt, avro_schema
 from schemas.delivery import PayloadKind
 from schemas.record import encode_record
-from tests.transforms.delivery.settled import a_record, as_typed, delivered, given_up, read_part, read_parts
+from tests.support.avro_parts import as_typed, read_part, read_parts
+from tests.support.settlements import delivered, documented_record, given_up
 from transforms.receipts import encoder
 from transforms.receipts.encoder import Encoder
 from transforms.receipts.journal import Journal, JournalError, close_journals, new_run_id, new_worker_name, recover
@@ -35,7 +36,7 @@ TIME = st.integers(0, 4_102_444_800_000)
 
 @st.composite
 def settlements(draw: st.DrawFn) -> Settlement:
-    record = a_record(user=draw(TEXT.filter(bool)))
+    record = documented_record(user=draw(TEXT.filter(bool)))
     item = Item(
         draw(TEXT),
         record,
@@ -122,14 +123,14 @@ def test_a_closed_journal_is_a_part_that_any_avro_reader_reads(tmp_path: Path) -
     assert [path.name for path in tmp_path.glob("*/*")] == ["run-w-000000.avro"] * 2
     receipts = read_part(tmp_path / "receipts/run-w-000000.avro")
     assert [(row["id"], row["outcome"]) for row in receipts] == [
-        (a_record("1").id, "delivered"),
-        (a_record("2").id, "dead_lettered"),
-        (a_record("3").id, "delivered"),
+        (documented_record("1").id, "delivered"),
+        (documented_record("2").id, "dead_lettered"),
+        (documented_record("3").id, "delivered"),
     ]
     (letter,) = read_part(tmp_path / "dead_letters/run-w-000000.avro")
     assert as_typed(letter, DeadLetter) == DeadLetter(
         forwarder_id="f-1",
-        id=a_record("2").id,
+        id=documented_record("2").id,
         user_id="u-1",
         kind="event",
         outcome="dead_lettered",
@@ -143,7 +144,7 @@ def test_a_closed_journal_is_a_part_that_any_avro_reader_reads(tmp_path: Path) -
         response="no",
         payload=b'{"payload":1}',
         payload_kind="record",
-        record=encode_record(a_record("2")),
+        record=encode_record(documented_record("2")),
         hops=2,
     )
 
@@ -171,7 +172,9 @@ def test_a_large_journal_becomes_a_part_and_the_next_begins(tmp_path: Path) -> N
     assert len(list((tmp_path / "receipts").glob("*.avro"))) > 2
     assert len(list((tmp_path / "receipts").glob("*.journal"))) <= 1
     journal.close()
-    assert [row["id"] for row in read_parts(tmp_path / "receipts")] == [a_record(str(n)).id for n in range(100)]
+    assert [row["id"] for row in read_parts(tmp_path / "receipts")] == [
+        documented_record(str(n)).id for n in range(100)
+    ]
 
 
 def test_large_rows_are_spread_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +225,10 @@ def test_a_full_disk_is_said_and_leaves_a_sound_journal(tmp_path: Path, monkeypa
             journal.settle([delivered("2")])
     journal.settle([delivered("3")])
     journal.close()
-    assert [row["id"] for row in read_parts(tmp_path / "receipts")] == [a_record("1").id, a_record("3").id]
+    assert [row["id"] for row in read_parts(tmp_path / "receipts")] == [
+        documented_record("1").id,
+        documented_record("3").id,
+    ]
 
 
 def test_a_disk_that_was_full_at_the_start_may_have_room_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +242,7 @@ def test_a_disk_that_was_full_at_the_start_may_have_room_later(tmp_path: Path, m
             journal.settle([delivered("1")])
     journal.settle([delivered("2")])
     journal.close()
-    assert [row["id"] for row in read_parts(tmp_path / "receipts")] == [a_record("2").id]
+    assert [row["id"] for row in read_parts(tmp_path / "receipts")] == [documented_record("2").id]
 
 
 def test_two_journals_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -265,8 +271,11 @@ def test_the_dead_letter_is_written_before_its_receipt(tmp_path: Path, monkeypat
         with pytest.raises(JournalError):
             journal.settle([given_up("2")])
     journal.close()
-    assert [row["id"] for row in read_parts(tmp_path / "dead_letters")] == [a_record("1").id, a_record("2").id]
-    assert [row["id"] for row in read_parts(tmp_path / "receipts")] == [a_record("1").id]
+    assert [row["id"] for row in read_parts(tmp_path / "dead_letters")] == [
+        documented_record("1").id,
+        documented_record("2").id,
+    ]
+    assert [row["id"] for row in read_parts(tmp_path / "receipts")] == [documented_record("1").id]
 
 
 def test_many_threads_may_settle(tmp_path: Path) -> None:
@@ -281,7 +290,7 @@ def test_many_threads_may_settle(tmp_path: Path) -> None:
         list(pool.map(work, range(8)))
     journal.close()
     assert {row["id"] for row in read_parts(tmp_path / "receipts")} == {
-        a_record(f"{thread}-{number}").id for thread in range(8) for number in range(50)
+        documented_record(f"{thread}-{number}").id for thread in range(8) for number in range(50)
     }
     assert len(read_parts(tmp_path / "receipts")) == 400
     assert len(read_parts(tmp_path / "dead_letters")) == 80
@@ -331,7 +340,7 @@ def leave_journal(output: Path, count: int = 3) -> Path:
 def test_a_left_journal_becomes_a_part(tmp_path: Path) -> None:
     leave_journal(tmp_path)
     assert recover(str(tmp_path)) == ["receipts/run-w-000000.avro"]
-    assert [row["id"] for row in read_parts(tmp_path / "receipts")] == [a_record(str(n)).id for n in range(3)]
+    assert [row["id"] for row in read_parts(tmp_path / "receipts")] == [documented_record(str(n)).id for n in range(3)]
     assert recover(str(tmp_path)) == []
 
 
@@ -344,7 +353,7 @@ def test_a_journal_torn_at_any_byte_keeps_its_whole_blocks(tmp_path: Path) -> No
         journal.write_bytes(whole[:cut])
         found = recover(str(tmp_path))
         rows = read_parts(tmp_path / "receipts")
-        assert [row["id"] for row in rows] == [a_record(str(n)).id for n in range(len(rows))]
+        assert [row["id"] for row in rows] == [documented_record(str(n)).id for n in range(len(rows))]
         assert bool(found) == bool(rows)
         assert not journal.exists()
         counts.append(len(rows))
@@ -412,7 +421,7 @@ def test_nothing_acknowledged_is_lost_by_sigkill(tmp_path: Path) -> None:
     for kill in range(5):
         children = [
             subprocess.Popen(  # noqa: S603 - this very interpreter, on the module beside this one
-                [sys.executable, "-m", "tests.transforms.delivery.journal_child", str(tmp_path), f"w{kill}{twin}"],
+                [sys.executable, "-m", "tests.support.settle_until_killed", str(tmp_path), f"w{kill}{twin}"],
                 stdout=subprocess.PIPE,
             )
             for twin in range(2)
@@ -435,6 +444,6 @@ def test_nothing_acknowledged_is_lost_by_sigkill(tmp_path: Path) -> None:
     assert {path.suffix for path in tmp_path.glob("*/*")} == {".avro"}
     receipts = {row["id"]: row["outcome"] for row in read_parts(tmp_path / "receipts")}
     letters = {row["id"] for row in read_parts(tmp_path / "dead_letters")}
-    assert {a_record(name).id for name in acknowledged} <= receipts.keys()
+    assert {documented_record(name).id for name in acknowledged} <= receipts.keys()
     assert {name for name, outcome in receipts.items() if outcome == "dead_lettered"} <= letters
     assert all(uuid.UUID(name) for name in receipts)

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from schemas import Activity, Record, Response, SubscoreDefinition, avro_schema
-from tests.transforms.build import (
+from tests.support.activity import (
     DOCUMENTED_EVENT,
     DOCUMENTED_SCORE,
     DOCUMENTED_STATUS,

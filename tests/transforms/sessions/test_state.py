@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from schemas import Activity, Record
 from schemas.buckets import bucket_of
-from tests.transforms.build import activity, names, response
-from tests.transforms.sessions.test_derivation_oracle import _of_one_user
+from tests.support.activity import activity, names, response
+from tests.transforms.sessions.strategies import ACTIVITY_OF_ONE_USER
 from transforms.reading.activity import encode
 from transforms.reading.bucket_blobs import PASS_SIZE, BucketBlobs
 from transforms.sessions.derivation import Derivation
@@ -54,7 +54,7 @@ def ids(records: Sequence[Record]) -> list[str]:
 
 
 @settings(max_examples=60)
-@given(_of_one_user, st.data())
+@given(ACTIVITY_OF_ONE_USER, st.data())
 def test_runs_split_by_time_derive_together_what_one_run_derives(activities: list[Activity], data: Any) -> None:
     whole = Derivation().user(activities)
     instants = sorted({each.occurred_at for each in activities})
@@ -68,7 +68,7 @@ def test_runs_split_by_time_derive_together_what_one_run_derives(activities: lis
 
 
 @settings(max_examples=60)
-@given(_of_one_user, st.data())
+@given(ACTIVITY_OF_ONE_USER, st.data())
 def test_runs_over_any_split_leave_what_one_run_derives_and_nothing_that_was_not_right_when_it_was_sent(
     activities: list[Activity], data: Any
 ) -> None:

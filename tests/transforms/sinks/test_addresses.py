@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.laboratory.http_fault_server import Answer, FaultServer, scripted
-from tests.transforms.delivery.sending import LOCAL, item, load, opened
+from tests.support.http_sink import LOCAL, http_item, loaded_forwarder, opened
+from tests.support.laboratory.http_fault_server import Answer, FaultServer, scripted
 from transforms.sinks.addresses import AddressGuard, AddressRefusedError, parse_networks
 from transforms.sinks.base import AttemptResult, Verdict
 
@@ -147,8 +147,8 @@ class TestDialled:
     def test_no_spelling_gets_through(self, host: str) -> None:
         async def main() -> None:
             async with FaultServer() as server:
-                async with opened(load({"url": f"{host}:{server.port}"}), allow_networks=[]) as sink:
-                    assert await sink.send(item()) == REFUSAL
+                async with opened(loaded_forwarder({"url": f"{host}:{server.port}"}), allow_networks=[]) as sink:
+                    assert await sink.send(http_item()) == REFUSAL
                 assert server.connections == 0
 
         uvloop.run(main())
@@ -157,16 +157,16 @@ class TestDialled:
         async def main() -> None:
             script = scripted(by_key={"id-2": [Answer(headers=(("Connection", "close"),))]})
             async with FaultServer(script, host="0.0.0.0") as server:  # noqa: S104
-                forwarder = load({"url": f"rebind.example:{server.port}", "headers": '{"X-A": "b"}'})
+                forwarder = loaded_forwarder({"url": f"rebind.example:{server.port}", "headers": '{"X-A": "b"}'})
                 addresses = resolver(["127.0.0.2"], ["127.0.0.1"])
                 async with opened(forwarder, allow_networks=["127.0.0.2"], getaddrinfo=addresses) as sink:
-                    assert (await sink.send(item())).verdict is Verdict.DELIVERED
+                    assert (await sink.send(http_item())).verdict is Verdict.DELIVERED
                     assert sink._session is not None
                     connector: Any = sink._session.connector
                     connector.clear_dns_cache()
                     # The kept-alive connection leads to the address that was judged, and may go on.
-                    assert (await sink.send(item("id-2"))).verdict is Verdict.DELIVERED
-                    assert await sink.send(item("id-3")) == REFUSAL
+                    assert (await sink.send(http_item("id-2"))).verdict is Verdict.DELIVERED
+                    assert await sink.send(http_item("id-3")) == REFUSAL
                 assert [arrival.key for arrival in server.log] == ["id-1", "id-2"]
 
         uvloop.run(main())
@@ -174,22 +174,22 @@ class TestDialled:
     @pytest.mark.parametrize("addresses", [["10.0.0.1"], ["10.0.0.1", "192.168.0.1"], ["fd00::1", "10.0.0.1", "::1"]])
     def test_a_name_with_refused_addresses_only(self, addresses: list[str]) -> None:
         async def main() -> None:
-            async with opened(load({"url": "inside.example"}), getaddrinfo=resolver(addresses)) as sink:
-                assert await sink.send(item()) == REFUSAL
+            async with opened(loaded_forwarder({"url": "inside.example"}), getaddrinfo=resolver(addresses)) as sink:
+                assert await sink.send(http_item()) == REFUSAL
 
         uvloop.run(main())
 
     def test_of_several_addresses_the_refused_ones_are_left_out(self) -> None:
         async def main() -> None:
             async with FaultServer() as server:
-                forwarder = load({"url": f"half.example:{server.port}"})
+                forwarder = loaded_forwarder({"url": f"half.example:{server.port}"})
                 some = resolver(["10.0.0.1", "fd00::1", "127.0.0.1"])
                 async with opened(forwarder, allow_networks=LOCAL, getaddrinfo=some) as sink:
-                    assert (await sink.send(item())).verdict is Verdict.DELIVERED
+                    assert (await sink.send(http_item())).verdict is Verdict.DELIVERED
             # Now nobody listens there: a connection that may be tried again, not an address that may not.
             for order in (some, resolver(["127.0.0.1", "fd00::1", "10.0.0.1"])):
                 async with opened(forwarder, allow_networks=LOCAL, getaddrinfo=order) as sink:
-                    outcome = await sink.send(item())
+                    outcome = await sink.send(http_item())
                     assert (outcome.verdict, outcome.failure) == (Verdict.RETRY, True)
 
         uvloop.run(main())

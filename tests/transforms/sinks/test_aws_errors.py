@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.laboratory.aws_fake import AwsFake
-from tests.transforms.delivery.making import SECRET_KEY, aws_forwarder, http_forwarder, item
+from tests.support.forwarders import SECRET_KEY, aws_forwarder, http_forwarder
+from tests.support.laboratory.aws_fake import AwsFake
+from tests.support.records import item
 from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.sinks import preflight as preflight_module
 from transforms.sinks.aws_clients import sending_config

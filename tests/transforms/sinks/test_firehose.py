@@ -3,9 +3,10 @@ from collections import Counter
 import boto3
 import pytest
 
-from tests.laboratory.aws_fake import AwsFake, Word
-from tests.laboratory.delivering import FAST, deliver, judge
-from tests.transforms.delivery.making import SECRET_KEY, aws_forwarder, item, items
+from tests.support.forwarders import SECRET_KEY, aws_forwarder
+from tests.support.laboratory.aws_fake import AwsFake, Word
+from tests.support.laboratory.engine_experiment import FAST, deliver, judge
+from tests.support.records import item, items
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.sinks.base import AttemptResult, Item, Verdict

@@ -12,8 +12,8 @@ import pytest
 import uvloop
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from tests.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread, scripted
-from tests.transforms.delivery.sending import LOCAL, item, load, opened, outcomes, run
+from tests.support.http_sink import LOCAL, http_item, loaded_forwarder, opened, outcomes, with_fault_server
+from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread, scripted
 from transforms.sinks.base import AttemptResult, Verdict
 from transforms.sinks.http import RESPONSE_KEPT, AiohttpSink, preflight, retry_after
 
@@ -27,12 +27,12 @@ def one(answer: int | Answer, **options: Any) -> AttemptResult:
 
 class TestRequest:
     def headers(self, configuration: dict[str, Any] | None = None, **of_item: Any) -> dict[str, str]:
-        _, server = outcomes(scripted(), item(**of_item), configuration=configuration)
+        _, server = outcomes(scripted(), http_item(**of_item), configuration=configuration)
         return server.log[0].headers
 
     def test_is_a_post_of_the_payload_as_it_is(self) -> None:
         payload = '{"user_id":"ann","note":"naïve ✓"}'.encode()
-        _, server = outcomes(scripted(), item(payload=payload))
+        _, server = outcomes(scripted(), http_item(payload=payload))
         assert server.log[0].request_line == "POST /in HTTP/1.1"
         assert server.log[0].body == payload
         assert server.log[0].headers["content-length"] == str(len(payload))
@@ -65,17 +65,17 @@ class TestRequest:
     def test_the_url_goes_out_as_it_was_written(self) -> None:
         async def talk(sink: AiohttpSink, server: FaultServer) -> None:
             rest = "/a%2Fb/./c?sig=a%2Bb%3D+c&x=%41&empty=&ü={1}"
-            forwarder = load({"protocol": "http", "url": f"127.0.0.1:{server.port}{rest}"})
+            forwarder = loaded_forwarder({"protocol": "http", "url": f"127.0.0.1:{server.port}{rest}"})
             async with opened(forwarder) as other:
-                await other.send(item())
+                await other.send(http_item())
 
-        server = run(talk)
+        server = with_fault_server(talk)
         assert server.log[0].request_line.split()[1] == "/a%2Fb/./c?sig=a%2Bb%3D+c&x=%41&empty=&%C3%BC=%7B1%7D"
 
     def test_signed_as_standard_webhooks_says_with_each_key_while_they_rotate(self) -> None:
         keys = ["whsec_" + base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2)]
         payload = '{"user_id":"ann","x":"✓"}'.encode()
-        _, server = outcomes(scripted(), item(payload=payload), configuration={"signingSecret": keys})
+        _, server = outcomes(scripted(), http_item(payload=payload), configuration={"signingSecret": keys})
         headers = server.log[0].headers
         for key in keys:
             Webhook(key).verify(payload, headers)
@@ -84,7 +84,7 @@ class TestRequest:
         assert headers["webhook-id"] == headers["idempotency-key"]
 
     def test_a_record_that_came_too_far_is_not_sent(self) -> None:
-        found, server = outcomes(scripted(), item(hops=4), item(hops=5))
+        found, server = outcomes(scripted(), http_item(hops=4), http_item(hops=5))
         assert found[0].verdict is DELIVERED
         assert server.log[0].headers["x-forward-hops"] == "5"
         assert found[1] == AttemptResult(GIVE_UP, "too_many_hops", spends_attempt=False)
@@ -95,7 +95,9 @@ class TestRequest:
         monkeypatch.setenv("NO_PROXY", "")
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-        _, server = outcomes(scripted(default=[Answer(200, headers=(("Set-Cookie", "a=b"),))]), item(), item("id-2"))
+        _, server = outcomes(
+            scripted(default=[Answer(200, headers=(("Set-Cookie", "a=b"),))]), http_item(), http_item("id-2")
+        )
         assert "cookie" not in server.log[1].headers
 
 
@@ -120,7 +122,7 @@ class TestStatus:
         assert outcome.failure == (500 <= status < 600)
 
     def test_an_lrs_that_has_the_statement_already_has_it(self) -> None:
-        (outcome,), _ = outcomes(scripted(default=[409]), item(kind="statement"))
+        (outcome,), _ = outcomes(scripted(default=[409]), http_item(kind="statement"))
         assert (outcome.verdict, outcome.status) == (DELIVERED, 409)
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -165,7 +167,7 @@ class TestBody:
     @pytest.mark.parametrize("fault", ["cut_body", "reset_body", "extra_bytes", "informational"])
     def test_after_2xx_the_body_may_do_as_it_likes(self, fault: Any) -> None:
         answer = Answer(201, fault=fault, extra=b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n")
-        found, server = outcomes(scripted(by_key={"id-1": [answer]}), item(), item("id-2"))
+        found, server = outcomes(scripted(by_key={"id-1": [answer]}), http_item(), http_item("id-2"))
         assert [(outcome.verdict, outcome.status) for outcome in found] == [(DELIVERED, 201), (DELIVERED, 200)]
         assert [arrival.key for arrival in server.log] == ["id-1", "id-2"]
 
@@ -245,8 +247,8 @@ class TestConnection:
             port = unused.getsockname()[1]
 
             async def main() -> AttemptResult:
-                async with opened(load({"url": f"127.0.0.1:{port}"})) as sink:
-                    return await sink.send(item())
+                async with opened(loaded_forwarder({"url": f"127.0.0.1:{port}"})) as sink:
+                    return await sink.send(http_item())
 
             assert uvloop.run(main()) == AttemptResult(RETRY, "connection_refused", failure=True)
 
@@ -257,8 +259,8 @@ class TestConnection:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
         async def main() -> AttemptResult:
-            async with opened(load({"url": host}), getaddrinfo=getaddrinfo) as sink:
-                return await sink.send(item())
+            async with opened(loaded_forwarder({"url": host}), getaddrinfo=getaddrinfo) as sink:
+                return await sink.send(http_item())
 
         assert uvloop.run(main()) == AttemptResult(RETRY, "dns", failure=True)
 
@@ -272,20 +274,22 @@ class TestConnection:
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
         async def main() -> AttemptResult:
-            async with opened(load({"url": "slow.example", "timeout": 0.2}), getaddrinfo=getaddrinfo) as sink:
-                outcome = await sink.send(item())
+            async with opened(
+                loaded_forwarder({"url": "slow.example", "timeout": 0.2}), getaddrinfo=getaddrinfo
+            ) as sink:
+                outcome = await sink.send(http_item())
                 hang.set()
                 return outcome
 
         assert uvloop.run(main()) == AttemptResult(RETRY, "timeout", failure=True)
 
     def test_one_connection_serves_many_requests(self) -> None:
-        _, server = outcomes(scripted(), *[item(f"id-{n}") for n in range(5)])
+        _, server = outcomes(scripted(), *[http_item(f"id-{n}") for n in range(5)])
         assert {arrival.connection for arrival in server.log} == {1}
 
     @pytest.mark.parametrize("fault", ["close_on_next", "reset_on_next"])
     def test_a_stale_one_costs_one_resend_that_does_not_count(self, fault: Any) -> None:
-        found, server = outcomes(scripted(by_key={"id-1": [Answer(fault=fault)]}), item(), item("id-2"))
+        found, server = outcomes(scripted(by_key={"id-1": [Answer(fault=fault)]}), http_item(), http_item("id-2"))
         assert [outcome.verdict for outcome in found] == [DELIVERED, DELIVERED]
         # The request may have been read before the connection went: the receiver may have it twice.
         assert [outcome.ambiguous for outcome in found] == [False, True]
@@ -294,31 +298,33 @@ class TestConnection:
     def test_the_resend_goes_out_on_a_new_connection_and_only_once(self) -> None:
         # Ten stale connections in the pool, and a receiver that closes the new one too.
         async def talk(sink: AiohttpSink, server: FaultServer) -> None:
-            held = [asyncio.create_task(sink.send(item(f"old-{n}"))) for n in range(10)]
+            held = [asyncio.create_task(sink.send(http_item(f"old-{n}"))) for n in range(10)]
             await server.arrivals(10)
             server.release()
             assert {outcome.verdict for outcome in await asyncio.gather(*held)} == {DELIVERED}
-            outcome = await sink.send(item("new"))
+            outcome = await sink.send(http_item("new"))
             assert outcome == AttemptResult(RETRY, "closed", ambiguous=True, failure=True)
             assert server.connections == 11
 
         def script(arrival: Any) -> Answer:
             return Answer(fault="close") if arrival.key == "new" else Answer(fault="hold")
 
-        server = run(talk, script)
+        server = with_fault_server(talk, script)
         assert [arrival.key for arrival in server.log][10:] == ["new", "new"]
 
     def test_cut_after_a_byte_of_the_answer_is_no_stale_one(self) -> None:
-        found, server = outcomes(scripted(by_key={"id-1": [Answer(fault="cut_on_next")]}), item(), item("id-2"))
+        found, server = outcomes(
+            scripted(by_key={"id-1": [Answer(fault="cut_on_next")]}), http_item(), http_item("id-2")
+        )
         assert found[1] == AttemptResult(RETRY, "closed", ambiguous=True, failure=True)
         assert server.connections == 1
 
     def test_closed_between_requests_is_replaced(self) -> None:
         async def talk(sink: AiohttpSink, server: FaultServer) -> None:
-            assert (await sink.send(item())).verdict is DELIVERED
-            assert (await sink.send(item("id-2"))).verdict is DELIVERED
+            assert (await sink.send(http_item())).verdict is DELIVERED
+            assert (await sink.send(http_item("id-2"))).verdict is DELIVERED
 
-        server = run(talk, scripted(by_key={"id-1": [Answer(fault="close_after")]}))
+        server = with_fault_server(talk, scripted(by_key={"id-1": [Answer(fault="close_after")]}))
         assert [arrival.key for arrival in server.log] == ["id-1", "id-2"]
         assert server.connections == 2
 
@@ -327,45 +333,45 @@ class TestConnection:
         extra = b"HTTP/1.1 400 Smuggled\r\nContent-Length: 0\r\n\r\n"
 
         async def talk(sink: AiohttpSink, server: FaultServer) -> None:
-            assert (await sink.send(item())).status == 200
+            assert (await sink.send(http_item())).status == 200
             server.release()
             for _ in range(50):  # until it has come in on the idle connection
                 await asyncio.sleep(0)
-            assert (await sink.send(item("id-2"))).status == 201
+            assert (await sink.send(http_item("id-2"))).status == 201
 
         script = scripted(by_key={"id-1": [Answer(fault=fault, extra=extra)], "id-2": [201]})
-        assert run(talk, script).connections == 2
+        assert with_fault_server(talk, script).connections == 2
 
     def test_many_at_once_are_bounded_by_the_concurrency(self) -> None:
         async def talk(sink: AiohttpSink, server: FaultServer) -> None:
-            tasks = [asyncio.create_task(sink.send(item(f"id-{n}"))) for n in range(20)]
+            tasks = [asyncio.create_task(sink.send(http_item(f"id-{n}"))) for n in range(20)]
             await server.arrivals(4)
             server.release()
             await asyncio.gather(*tasks)
 
-        server = run(talk, lambda _: Answer(fault="hold"), {"concurrency": 4})
+        server = with_fault_server(talk, lambda _: Answer(fault="hold"), {"concurrency": 4})
         assert server.connections == 4
         assert len(server.log) == 20
 
     def test_cancelling_closes_the_connection(self) -> None:
         async def talk(sink: AiohttpSink, server: FaultServer) -> None:
-            task = asyncio.create_task(sink.send(item()))
+            task = asyncio.create_task(sink.send(http_item()))
             await server.arrivals(1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert (await sink.send(item("id-2"))).verdict is DELIVERED
+            assert (await sink.send(http_item("id-2"))).verdict is DELIVERED
 
-        server = run(talk, scripted(by_key={"id-1": [Answer(fault="hold")]}))
+        server = with_fault_server(talk, scripted(by_key={"id-1": [Answer(fault="hold")]}))
         assert server.connections == 2
 
     def test_an_error_nobody_foresaw_ends_no_run(self) -> None:
         async def talk(sink: AiohttpSink, server: FaultServer) -> None:
             assert sink._session is not None
             await sink._session.close()
-            assert await sink.send(item()) == AttemptResult(RETRY, "internal_error", failure=True)
+            assert await sink.send(http_item()) == AttemptResult(RETRY, "internal_error", failure=True)
 
-        run(talk)
+        with_fault_server(talk)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -389,13 +395,13 @@ def test_what_the_sink_says_is_what_the_receiver_has(seed: int) -> None:
         async def one_lane(lane: int) -> None:
             for n in range(25):
                 key = f"{lane}-{n}"
-                found[key] = [await sink.send(item(key))]
+                found[key] = [await sink.send(http_item(key))]
                 while found[key][-1].verdict is RETRY and len(found[key]) < 4:
-                    found[key].append(await sink.send(item(key)))
+                    found[key].append(await sink.send(http_item(key)))
 
         await asyncio.gather(*map(one_lane, range(8)))
 
-    server = run(talk, script)
+    server = with_fault_server(talk, script)
     ambiguous = 0
     for key, tried in found.items():
         arrivals = [arrival for arrival in server.log if arrival.key == key]
@@ -427,7 +433,7 @@ class TestPreflight:
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses[host]]
 
         hosts = ["inside.example", "half.example", "fine.example", "nowhere.example"]
-        forwarders = [replace(load({"url": host}), id=host) for host in hosts]
+        forwarders = [replace(loaded_forwarder({"url": host}), id=host) for host in hosts]
         found = preflight(forwarders, getaddrinfo=getaddrinfo)
         assert [fault.forwarder_id for fault in found.faults] == ["inside.example"]
         assert "10.0.0.1 (private), fd00::1 (private)" in found.faults[0].message
@@ -436,7 +442,9 @@ class TestPreflight:
         assert not allowed.faults
 
     def test_tls_files(self) -> None:
-        found = preflight([load({"protocol": "https", "url": "127.0.0.1", "caFile": "/nowhere/ca.pem"})], LOCAL)
+        found = preflight(
+            [loaded_forwarder({"protocol": "https", "url": "127.0.0.1", "caFile": "/nowhere/ca.pem"})], LOCAL
+        )
         assert [str(fault) for fault in found.faults] == [
             "forwarder f1 (preflight): configuration.caFile /nowhere/ca.pem does not load: No such file or directory"
         ]
@@ -444,8 +452,8 @@ class TestPreflight:
 
 def test_the_server_serves_from_a_thread_too() -> None:
     async def main(port: int) -> AttemptResult:
-        async with opened(load({"url": f"127.0.0.1:{port}"})) as sink:
-            return await sink.send(item())
+        async with opened(loaded_forwarder({"url": f"127.0.0.1:{port}"})) as sink:
+            return await sink.send(http_item())
 
     with in_thread(FaultServer(scripted(by_user={"ann": [201]}))) as server:
         assert uvloop.run(main(server.port)).status == 201

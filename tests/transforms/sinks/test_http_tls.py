@@ -11,8 +11,8 @@ import trustme
 import uvloop
 from cryptography.hazmat.primitives import serialization
 
-from tests.laboratory.http_fault_server import FaultServer
-from tests.transforms.delivery.sending import item, load, opened
+from tests.support.http_sink import http_item, loaded_forwarder, opened
+from tests.support.laboratory.http_fault_server import FaultServer
 from transforms.sinks.base import AttemptResult, Verdict
 from transforms.sinks.http import AiohttpSink, SinkError
 
@@ -56,9 +56,9 @@ def server_side(authority: trustme.CA, *names: str, wants_client: bool = False, 
 def send(context: ssl.SSLContext | None, configuration: dict[str, Any], *, handshake: Any = None) -> AttemptResult:
     async def main() -> AttemptResult:
         async with FaultServer(tls=context, handshake=handshake) as server:
-            forwarder = load({"protocol": "https", "url": f"127.0.0.1:{server.port}"} | configuration)
+            forwarder = loaded_forwarder({"protocol": "https", "url": f"127.0.0.1:{server.port}"} | configuration)
             async with opened(forwarder) as sink:
-                outcome = await sink.send(item())
+                outcome = await sink.send(http_item())
                 assert [arrival.stored for arrival in server.log] == ([True] if outcome.status == 200 else [])
                 return outcome
 
@@ -129,6 +129,6 @@ def test_a_receiver_that_does_not_speak_tls(files: Path) -> None:
 )
 def test_files_that_do_not_load(files: Path, configuration: dict[str, str], message: str) -> None:
     configuration = {name: str(files / value) for name, value in configuration.items()}
-    sink = AiohttpSink(load({"protocol": "https", "url": "127.0.0.1"} | configuration))
+    sink = AiohttpSink(loaded_forwarder({"protocol": "https", "url": "127.0.0.1"} | configuration))
     with pytest.raises(SinkError, match=message):
         uvloop.run(sink.open())

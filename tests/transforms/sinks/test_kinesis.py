@@ -7,10 +7,11 @@ from typing import get_args
 import boto3
 import pytest
 
-from tests.laboratory.aws_fake import AwsFake, Word
-from tests.laboratory.delivering import FAST, deliver, judge
-from tests.laboratory.scenarios import resharding
-from tests.transforms.delivery.making import SECRET_KEY, aws_forwarder, item, items
+from tests.support.forwarders import SECRET_KEY, aws_forwarder
+from tests.support.laboratory.aws_fake import AwsFake, Word
+from tests.support.laboratory.engine_experiment import FAST, deliver, judge
+from tests.support.laboratory.scenarios import resharding
+from tests.support.records import item, items
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.sinks import aws_clients

@@ -85,3 +85,21 @@ def documented_session() -> list[Activity]:
             **of_session,
         ),
     ]
+
+
+def sessions(users: int) -> list[Activity]:
+    """A started, scored and submitted session for each user, which gives four records each."""
+    return [
+        step
+        for number in range(users)
+        for step in (
+            of_user(number, "START", 0),
+            of_user(number, "RESPOND", 60, responses=[response("q", 1, 2)]),
+            of_user(number, "SUBMIT", 120),
+        )
+    ]
+
+
+def of_user(number: int, action: str, at: float, **given: Any) -> Activity:
+    name = f"u{number}"
+    return activity(action, at, user_id=name, session_id=f"s{number}", record_id=f"{name}-{action}-{at:g}", **given)

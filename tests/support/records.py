@@ -1,11 +1,7 @@
-"""Forwarders, records and items for the tests of the sending side."""
+"""Numbered records of named users, and items of them: what is sent, for the tests of the sending side."""
 
 from schemas import Record
-from transforms.forwarders import Forwarder, HttpTarget, KinesisTarget
-from transforms.forwarders.secrets import Secret
 from transforms.sinks.base import Item
-
-SECRET_KEY = "wJalrXUtnFEMI/do-not-show"
 
 
 def record(user: str, number: int, body: bytes | None = None) -> Record:
@@ -37,22 +33,3 @@ def items(users: int, each: int, forwarder_id: str = "f") -> list[Item]:
 def number_of(record_id: str) -> tuple[str, int]:
     user, _, number = record_id.rpartition("/")
     return user, int(number)
-
-
-def http_forwarder(id_: str = "f", max_retries: int = 3, concurrency: int = 16) -> Forwarder:
-    target = HttpTarget(Secret("http://example.org"), "example.org", concurrency=concurrency)
-    return Forwarder(id_, None, None, None, "statement", max_retries, target)
-
-
-def aws_forwarder(
-    id_: str = "f",
-    service: str = "streams",
-    stream_name: str = "stream",
-    region: str | None = "us-east-1",
-    max_retries: int = 10,
-) -> Forwarder:
-    assert service in ("streams", "firehose")
-    target = KinesisTarget(
-        "streams" if service == "streams" else "firehose", stream_name, region, "AKIDEXAMPLE", Secret(SECRET_KEY)
-    )
-    return Forwarder(id_, None, None, None, "record", max_retries, target)

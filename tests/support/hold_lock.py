@@ -1,6 +1,6 @@
 """Locks an output, says so, and waits to be killed; with `fork`, a child of it lives on.
 
-python -m tests.pipeline.lock_child OUTPUT [fork|spawn]
+python -m tests.support.hold_lock OUTPUT [fork|spawn]
 """
 
 import os

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from tests.laboratory.aws_fake import AMBIGUOUS, Stream
-from tests.laboratory.checker import Findings, check
+from tests.support.laboratory.aws_fake import AMBIGUOUS, Stream
+from tests.support.laboratory.checker import Findings, check
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import LaneCounts
 from transforms.delivery.policy import DeliverySettings

@@ -1,13 +1,11 @@
-"""Records and settlements for the tests of what is written about them."""
+"""Records of every kind with the messages of the contract, and how they were settled: what receipts are written of."""
 
 import uuid
-from pathlib import Path
 from typing import Any
 
-import fastavro
 import msgspec
 
-from schemas import DeadLetter, Kind, Receipt, Record
+from schemas import Kind, Record
 from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 
 MESSAGES: dict[Kind, dict[str, Any]] = {
@@ -52,7 +50,7 @@ MESSAGES: dict[Kind, dict[str, Any]] = {
 }
 
 
-def a_record(
+def documented_record(
     name: str = "1",
     *,
     user: str = "u-1",
@@ -78,32 +76,19 @@ def a_record(
 
 
 def delivered(name: str = "1", forwarder: str = "f-1", **record: Any) -> Settlement:
-    item = Item(forwarder, a_record(name, **record), b'{"payload":1}', "record", 0, 1, 1_700_000_000_000)
+    item = Item(forwarder, documented_record(name, **record), b'{"payload":1}', "record", 0, 1, 1_700_000_000_000)
     return Settlement(item, AttemptResult(Verdict.DELIVERED, status=200))
 
 
 def given_up(name: str = "1", forwarder: str = "f-1", reason: str = "http_400", **record: Any) -> Settlement:
     item = Item(
-        forwarder, a_record(name, **record), b'{"payload":1}', "record", 2, 3, 1_700_000_000_000, ambiguous=True
+        forwarder,
+        documented_record(name, **record),
+        b'{"payload":1}',
+        "record",
+        2,
+        3,
+        1_700_000_000_000,
+        ambiguous=True,
     )
     return Settlement(item, AttemptResult(Verdict.GIVE_UP, reason, status=400, response="no"))
-
-
-def read_part(path: Path) -> list[dict[str, Any]]:
-    """Rows of a part as any Avro tool gives them, through fastavro's own reader."""
-    with path.open("rb") as stream:
-        return [row for row in fastavro.reader(stream) if isinstance(row, dict)]
-
-
-def read_parts(directory: Path) -> list[dict[str, Any]]:
-    return [row for path in sorted(directory.glob("*.avro")) for row in read_part(path)]
-
-
-def as_typed(row: dict[str, Any], kind: type[Receipt] | type[DeadLetter]) -> Receipt | DeadLetter:
-    """The row as its type, times as epoch ms."""
-    times = {
-        name: value and round(value.timestamp() * 1000)
-        for name, value in row.items()
-        if name in ("first_attempt", "last_attempt", "settled_at")
-    }
-    return msgspec.convert({**row, **times}, kind)

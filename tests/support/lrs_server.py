@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 # Ralph imports requests without naming it. The file back end needs no extra.
 REQUIREMENTS = ["ralph-malph[lrs,cli]==5.1.0", "requests"]

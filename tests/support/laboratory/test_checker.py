@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.laboratory.checker import End, Findings, check_ends
+from tests.support.laboratory.checker import End, Findings, check_ends
 
 DUE = [("ann", "a1"), ("bob", "b1"), ("ann", "a2"), ("ann", "a3")]
 DELIVERED = [End(id_, True, False) for _, id_ in DUE]

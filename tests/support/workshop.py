@@ -1,21 +1,15 @@
-"""A place to run the job in, and what it delivers to."""
+"""A place to run the job in: input, forwarder documents and an output."""
 
-import asyncio
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
-import boto3
 import fastavro
 import pytest
 
-from pipeline.run import main
 from schemas import Activity
-from tests.laboratory.http_fault_server import FaultServer, Script, in_thread, scripted
-from tests.laboratory.moto import moto_server
 from transforms.reading.activity import encode
 
 
@@ -53,10 +47,17 @@ class Workshop:
         ]
 
     def run(self, *more: str) -> int:
-        return main(self.arguments("--input", str(self.path / "in" / "*"), *more))
+        """The job on all files of the input, with further arguments; gives its exit status."""
+        return self._run("--input", str(self.path / "in" / "*"), *more)
 
     def redrive(self, *more: str) -> int:
-        return main(self.arguments("--redrive", *more))
+        """The job on the dead letters of the output; gives its exit status."""
+        return self._run("--redrive", *more)
+
+    def _run(self, *more: str) -> int:
+        from pipeline.run import main  # Here, since it brings Beam, and `make fast` does without.
+
+        return main(self.arguments(*more))
 
     def report(self) -> dict[str, Any]:
         report: dict[str, Any] = json.loads((self.output / "report.json").read_text())
@@ -85,46 +86,3 @@ class Workshop:
 @pytest.fixture
 def workshop(tmp_path: Path) -> Workshop:
     return Workshop(tmp_path)
-
-
-class Receiver(FaultServer):
-    """An HTTP receiver that takes everything; give it another `script` to make it less willing."""
-
-    def __init__(self) -> None:
-        self.script: Script = scripted()
-        super().__init__(lambda arrival: self.script(arrival))
-
-    def url(self, path: str) -> str:
-        """As a forwarder document has it, without a scheme."""
-        return f"127.0.0.1:{self.port}/{path}"
-
-    def wait_for(self, count: int) -> None:
-        asyncio.run_coroutine_threadsafe(self.arrivals(count), self._loop).result(30)
-
-    def stored(self) -> list[tuple[str, str]]:
-        """(user, id) of what the receiver kept, in the order of arrival."""
-        return [(arrival.user, arrival.key) for arrival in self.log if arrival.stored]
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    server = Receiver()
-    with in_thread(server):
-        yield server
-
-
-@pytest.fixture(scope="session")
-def moto() -> Iterator[str]:
-    with moto_server() as address:
-        yield address
-
-
-@pytest.fixture
-def aws(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[boto3.Session]:
-    """A local AWS that the job finds through its environment; emptied afterwards."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    yield boto3.Session()
-    urlopen(Request(f"{moto}/moto-api/reset", method="POST")).close()  # noqa: S310 - moto's own address

@@ -7,10 +7,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.laboratory.aws_fake import AwsFake
-from tests.laboratory.kinesalite import kinesalite_server
-from tests.laboratory.moto import moto_server
-from tests.laboratory.npm import why_not
+from tests.support.aws import moto_server
+from tests.support.laboratory.aws_fake import AwsFake
+from tests.support.npm_servers import kinesalite_server, why_npm_cannot_serve
 
 REGION = "eu-central-1"
 NAME = "agreed"
@@ -36,7 +35,7 @@ def moto() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def kinesalite() -> Iterator[Any]:
-    if (reason := why_not()) is not None:
+    if (reason := why_npm_cannot_serve()) is not None:
         pytest.skip(reason)
     with kinesalite_server() as endpoint:
         yield client_of(endpoint)

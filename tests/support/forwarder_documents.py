@@ -1,9 +1,11 @@
-"""Forwarder documents for tests."""
+"""Forwarder documents: the contract's example, the least that is valid, and some that point at a test's receiver."""
 
 import copy
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from tests.support.receiver import Receiver
 from transforms.forwarders import Documents, Fault, Forwarders, Rules, load_forwarders, read_documents
 
 # From contract/learning-locker-statement-forwarding.txt, character by character.
@@ -91,3 +93,23 @@ def load(*documents: Any, **options: Any) -> Forwarders:
 
 def said(faults: tuple[Fault, ...]) -> list[tuple[str, str]]:
     return [(fault.field, fault.message) for fault in faults]
+
+
+def http_document(
+    receiver: Receiver, name: str = "http", configuration: Mapping[str, Any] | None = None, **given: Any
+) -> dict[str, Any]:
+    """To the path of the receiver that is called as the forwarder is."""
+    settings = {"protocol": "http", "url": receiver.url(name), "maxRetries": 3, **(configuration or {})}
+    return {"_id": name, "active": True, "query": "", "payload": "record", "configuration": settings, **given}
+
+
+def aws_document(name: str, service: str = "streams", configuration: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """To a data stream or delivery stream called `name`; statements, because those say their id."""
+    return {
+        "_id": name,
+        "active": True,
+        "query": "{}",
+        "payload": "statement",
+        "configuration": {"protocol": "Kinesis", **(configuration or {})},
+        "kinesisOptions": {"service": service, "streamName": name, "awsRegion": "us-east-1"},
+    }

@@ -17,17 +17,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from schemas import KINDS, Activity
-from tests.laboratory.aws_fake import AMBIGUOUS, Stream
-from tests.laboratory.checker import End, Findings, check_ends
-from tests.laboratory.http_fault_server import Arrival
-from tests.pipeline.conftest import Receiver, Workshop
-from tests.transforms.build import activity, response
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.activity import activity, response
+from tests.support.laboratory.aws_fake import AMBIGUOUS, Stream
+from tests.support.laboratory.checker import End, Findings, check_ends
+from tests.support.laboratory.http_fault_server import Arrival
+from tests.support.paths import ROOT
+from tests.support.receiver import Receiver
+from tests.support.workshop import Workshop
 
 NO_ANSWER = frozenset({"reset", "close", "half_close", "cut_headers", "reset_headers", "garbage"})
 """Faults of the HTTP server that leave the sender in doubt about the request."""
@@ -59,28 +58,6 @@ def due(workshop: Workshop) -> list[tuple[str, str]]:
     records = [record for kind in KINDS for record in workshop.records(kind)]
     records.sort(key=lambda of: (of["timestamp"], of["place"], of["session_id"], KINDS.index(of["kind"]), of["id"]))
     return [(record["user_id"], record["id"]) for record in records]
-
-
-def http_document(receiver: Receiver, name: str, **configuration: Any) -> dict[str, Any]:
-    return {
-        "_id": name,
-        "active": True,
-        "query": "{}",
-        "payload": "record",
-        "configuration": {"protocol": "http", "url": receiver.url(name), "maxRetries": 10, **configuration},
-    }
-
-
-def aws_document(name: str, service: str = "streams", **configuration: Any) -> dict[str, Any]:
-    """To a data stream or delivery stream called `name`; statements, because those say their id."""
-    return {
-        "_id": name,
-        "active": True,
-        "query": "{}",
-        "payload": "statement",
-        "configuration": {"protocol": "Kinesis", **configuration},
-        "kinesisOptions": {"service": service, "streamName": name, "awsRegion": "us-east-1"},
-    }
 
 
 # --- what arrived ----------------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from tests.transforms.delivery.making import number_of
-from tests.transforms.delivery.memory import MemoryParking, MemorySpool
+from tests.support.memory_queues import MemoryParking, MemorySpool
+from tests.support.records import number_of
 from transforms.delivery.lane import ITEM_OVERHEAD, Lane
 from transforms.delivery.policy import DeliverySettings
 from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict

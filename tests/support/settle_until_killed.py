@@ -1,12 +1,12 @@
 """Settles one item after the other and says so on its standard output, until it is killed.
 
-python -m tests.transforms.delivery.journal_child OUTPUT WORKER
+python -m tests.support.settle_until_killed OUTPUT WORKER
 """
 
 import os
 import sys
 
-from tests.transforms.delivery.settled import delivered, given_up
+from tests.support.settlements import delivered, given_up
 from transforms.receipts.journal import Journal
 
 

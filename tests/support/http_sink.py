@@ -9,7 +9,7 @@ from typing import Any
 import uvloop
 
 from schemas import Record
-from tests.laboratory.http_fault_server import FaultServer, Script
+from tests.support.laboratory.http_fault_server import FaultServer, Script
 from transforms.forwarders import Forwarder, Rules, load_forwarders, read_documents, resolve
 from transforms.forwarders.secrets import References
 from transforms.sinks.base import AttemptResult, Item
@@ -18,7 +18,7 @@ from transforms.sinks.http import AiohttpSink
 LOCAL = ["127.0.0.0/8"]
 
 
-def load(configuration: dict[str, Any], **fields: Any) -> Forwarder:
+def loaded_forwarder(configuration: dict[str, Any], **fields: Any) -> Forwarder:
     """The one forwarder of a document with this `configuration`, its references resolved."""
     document = {"_id": "f1", "active": True, "organisation": "o", "configuration": configuration} | fields
     loaded = load_forwarders(read_documents({"f.json": json.dumps(document).encode()}), Rules(lambda query: query))
@@ -28,7 +28,7 @@ def load(configuration: dict[str, Any], **fields: Any) -> Forwarder:
     return resolved.forwarders[0]
 
 
-def item(key: str = "id-1", *, payload: bytes = b'{"user_id":"ann"}', kind: str = "record", hops: int = 0) -> Item:
+def http_item(key: str = "id-1", *, payload: bytes = b'{"user_id":"ann"}', kind: str = "record", hops: int = 0) -> Item:
     record = Record(key, "event", "o", None, "ann", 0, "r", 0, {"user_id": "ann"}, payload, {})
     return Item("f1", record, payload, kind, hops=hops)  # type: ignore[arg-type]
 
@@ -43,7 +43,7 @@ async def opened(forwarder: Forwarder, **options: Any) -> AsyncIterator[AiohttpS
         await sink.close()
 
 
-def run(
+def with_fault_server(
     talk: Callable[[AiohttpSink, FaultServer], Awaitable[Any]],
     script: Script | None = None,
     configuration: dict[str, Any] | None = None,
@@ -53,7 +53,9 @@ def run(
 
     async def main() -> FaultServer:
         async with FaultServer(script) as server:
-            forwarder = load({"protocol": "http", "url": f"127.0.0.1:{server.port}/in"} | (configuration or {}))
+            forwarder = loaded_forwarder(
+                {"protocol": "http", "url": f"127.0.0.1:{server.port}/in"} | (configuration or {})
+            )
             async with opened(forwarder, **options) as sink:
                 await talk(sink, server)
         return server
@@ -68,8 +70,8 @@ def outcomes(
     found: list[AttemptResult] = []
 
     async def talk(sink: AiohttpSink, server: FaultServer) -> None:
-        for one in items or (item(),):
-            found.append(await sink.send(one))
+        for item in items or (http_item(),):
+            found.append(await sink.send(item))
 
-    server = run(talk, script, configuration, **options)
+    server = with_fault_server(talk, script, configuration, **options)
     return found, server

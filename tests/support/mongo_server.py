@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 
 from registry.stores.base import Store
 from registry.stores.mongo import mongo_store
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 FERRETDB = Path(os.environ.get("FERRETDB", Path(__file__).resolve().parents[2] / ".ferretdb" / "ferretdb"))
 START_SECONDS = 20

@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import random
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -18,22 +17,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from tests.laboratory.aws_fake import AwsFake, Faults, Stream, Word
-from tests.laboratory.checker import check
-from tests.laboratory.http_fault_server import Answer, Arrival, Fault, in_thread
-from tests.laboratory.whole_job import (
-    Experiment,
-    Figures,
-    HttpLog,
-    Log,
-    StreamLog,
-    activities,
-    aws_document,
-    due,
-    http_document,
-)
-from tests.pipeline.conftest import Receiver, Workshop
-from tests.transforms.delivery.making import aws_forwarder, items
+from tests.support.forwarder_documents import aws_document, http_document
+from tests.support.forwarders import aws_forwarder
+from tests.support.laboratory.aws_fake import AwsFake, Faults, Stream, Word
+from tests.support.laboratory.checker import check
+from tests.support.laboratory.http_fault_server import Answer, Arrival, Fault, in_thread
+from tests.support.laboratory.job_experiment import Experiment, Figures, HttpLog, Log, StreamLog, activities, due
+from tests.support.ports import free_port
+from tests.support.receiver import Receiver, by_user
+from tests.support.records import items
+from tests.support.workshop import Workshop
 from transforms.delivery.deferral import Deferral
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import LaneCounts
@@ -159,7 +152,9 @@ def killed_again_and_again(
             fake.faults.rates = dict(BAD_DAY)
         kinesis.before_put = resharding(stream, chance, every=40)
         workshop.write_forwarders(
-            http_document(receiver, "http"), aws_document("stream"), aws_document("firehose", "firehose")
+            http_document(receiver, "http", {"maxRetries": 10}),
+            aws_document("stream"),
+            aws_document("firehose", "firehose"),
         )
         records = due(workshop)
         experiment = Experiment(workshop, logs, ("--max_backoff=0.05", *arguments), (receiver, kinesis, firehose))
@@ -212,7 +207,7 @@ def scripted_statuses(workshop: Workshop, *, users: int = 50, sessions: int = 10
 
         receiver.script = script
         logs: dict[str, Log] = {name: HttpLog(receiver, name) for name in SCRIPTS}
-        workshop.write_forwarders(*(http_document(receiver, name, maxRetries=3) for name in SCRIPTS))
+        workshop.write_forwarders(*(http_document(receiver, name) for name in SCRIPTS))
         records = due(workshop)
         attempts = dict.fromkeys(((f"POST /{name} HTTP/1.1", id_) for name in SCRIPTS for _, id_ in records), 0)
         experiment = Experiment(workshop, logs)
@@ -225,14 +220,6 @@ def scripted_statuses(workshop: Workshop, *, users: int = 50, sessions: int = 10
 
 
 # --- neighbours ------------------------------------------------------------------------------------------------------
-
-
-def closed_port() -> int:
-    """A port of this machine at which nobody listens."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port: int = unused.getsockname()[1]
-        return port
 
 
 def four_neighbours(
@@ -258,7 +245,7 @@ def four_neighbours(
         receiver.script = script
         stream = kinesis.add_stream("throttling", records_per_second=users * sessions)
         fine = http_document(receiver, "fine")
-        dead = http_document(receiver, "dead", url=f"127.0.0.1:{closed_port()}", maxRetries=3)
+        dead = http_document(receiver, "dead", {"url": f"127.0.0.1:{free_port()}"})
         alone.write_forwarders(fine)
         together.write_forwarders(dead, http_document(receiver, "slow"), aws_document("throttling"), fine)
         records = due(alone)
@@ -275,18 +262,15 @@ def four_neighbours(
 
         figures = _figures("dead, slow, throttling, fine", experiment, records)
         beside_others = HttpLog(receiver, "fine").arrivals()
-        assert _by_user(by_itself) == _by_user(beside_others), "the fine one did not end as if alone"
+        assert _keys_by_user(by_itself) == _keys_by_user(beside_others), "the fine one did not end as if alone"
         reasons = together.account("dead")["dead_letter_reasons"]
         assert set(reasons) <= {"unavailable", "connection_refused"}
         assert sum(reasons.values()) == len(records)
         return figures
 
 
-def _by_user(arrivals: list[Arrival]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for arrival in arrivals:
-        found.setdefault(arrival.user, []).append(arrival.key)
-    return found
+def _keys_by_user(arrivals: list[Arrival]) -> dict[str, list[str]]:
+    return by_user((arrival.user, arrival.key) for arrival in arrivals)
 
 
 # --- streams ---------------------------------------------------------------------------------------------------------
@@ -299,7 +283,7 @@ def beyond_capacity(
     workshop.write_activity(activities(users, sessions))
     with laboratory() as (_, kinesis, _):
         stream = kinesis.add_stream("one-shard", shards=1, records_per_second=capacity)
-        workshop.write_forwarders(aws_document("one-shard", maxRetries=0))
+        workshop.write_forwarders(aws_document("one-shard", configuration={"maxRetries": 0}))
         records = due(workshop)
         experiment = Experiment(workshop, {"one-shard": StreamLog(stream)})
         assert workshop.run("--max_backoff=1") == 0, "throttling spends no attempt"

@@ -1,4 +1,4 @@
-"""Stores that are no local disk, for the tests."""
+"""A storage in memory: what every implementation of `transforms.storage.Storage` does, and no disk."""
 
 import io
 import threading
@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
 
-class MemoryStore:
-    """A store in memory. `before_write` is called with each name that is about to be written, and may raise."""
+class MemoryStorage:
+    """`before_write` is called with each name that is about to be written, and may raise."""
 
     def __init__(self) -> None:
         self.root = "memory://out"

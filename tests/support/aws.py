@@ -1,0 +1,89 @@
+"""AWS on this machine: a moto server, and an environment in which nothing but it can be reached."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.request import Request, urlopen
+
+import boto3
+import pytest
+
+_SETTINGS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_FIREHOSE",
+    "AWS_ENDPOINT_URL_KINESIS",
+    "AWS_PROFILE",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "LOCALSTACK_HOST",
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_aws_of_the_developer(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test may reach a real account, or depend on the settings of the machine it runs on."""
+    for name in _SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    no_file = str(tmp_path_factory.getbasetemp() / "no-such-file")
+    monkeypatch.setenv("AWS_CONFIG_FILE", no_file)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", no_file)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """A moto server on a free port; gives its address. It says itself when it is ready, so that nothing is polled."""
+    command = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)  # noqa: S603
+    assert process.stderr is not None
+    try:
+        # " * Running on http://127.0.0.1:41233"
+        address = next(line.split()[-1] for line in process.stderr if "Running on" in line)
+        # It logs every request there, and would stand still once the pipe is full.
+        draining = threading.Thread(target=process.stderr.read, daemon=True)
+        draining.start()
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def _moto_of_all_tests() -> Iterator[str]:
+    with moto_server() as address:
+        yield address
+
+
+@pytest.fixture
+def moto(_moto_of_all_tests: str) -> Iterator[str]:
+    """The address of a moto server; it is emptied after the test."""
+    yield _moto_of_all_tests
+    reset = Request(f"{_moto_of_all_tests}/moto-api/reset", method="POST")  # noqa: S310 - moto's own address
+    urlopen(reset).close()  # noqa: S310
+
+
+@pytest.fixture
+def aws(moto: str, monkeypatch: pytest.MonkeyPatch) -> boto3.Session:
+    """A local AWS that the job finds through its environment; it is emptied after the test."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    return boto3.Session()
+
+
+def read_stream(kinesis: Any, name: str) -> list[tuple[str, str]]:
+    """(partition key, data) of every record, each shard in its order."""
+    found = []
+    for shard in kinesis.list_shards(StreamName=name)["Shards"]:
+        iterator = kinesis.get_shard_iterator(
+            StreamName=name, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        records = kinesis.get_records(ShardIterator=iterator, Limit=10_000)["Records"]
+        found += [(record["PartitionKey"], record["Data"].decode()) for record in records]
+    return found
