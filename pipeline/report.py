@@ -40,7 +40,9 @@ class Report:
 
     @property
     def exit_status(self) -> int:
-        """0 all delivered; 1 failed, stopped or unbalanced; 3 dead letters or rejects (forwarders.md section 4)."""
+        """0 all delivered; 1 failed, stopped or unbalanced; 3 dead letters, rejects
+        (docs/spec/forwarders.md section 4).
+        """
         if not self.complete:
             return FAILED
         if self.job.dry_run or self.job.explain is not None:

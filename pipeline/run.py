@@ -42,7 +42,7 @@ _RETRY_HORIZON = 600.0
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the job that `argv` asks for; returns the exit status (forwarders.md section 4)."""
+    """Run the job that `argv` asks for; returns the exit status (docs/spec/forwarders.md section 4)."""
     for chatty in ("apache_beam", "botocore", "FlinkJarJobServer"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:

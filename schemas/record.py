@@ -17,7 +17,7 @@ _INT64 = range(-(1 << 63), 1 << 63)
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One derived message (records.md section 3). Shared between steps: never change one.
+    """One derived message (docs/spec/records.md section 3). Shared between steps: never change one.
 
     `message` is the documented message, its keys in the documented order; `body` the same as compact UTF-8
     JSON; `timestamp` the `occurred_at` (epoch ms) of the activity that caused it, `record_id` that activity's

@@ -1,4 +1,4 @@
-"""Derive: shards of activity in, blocks of records out (records.md sections 2 and 3)."""
+"""Derive: shards of activity in, blocks of records out (docs/spec/records.md sections 2 and 3)."""
 
 import gc
 import logging

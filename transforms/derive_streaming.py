@@ -1,4 +1,4 @@
-"""The fold of activity as it arrives: the same core as in batch, on Beam's state (records.md section 3)."""
+"""The fold of activity as it arrives: the same core as in batch, on Beam's state (docs/spec/records.md section 3)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class FoldStreaming(beam.DoFn):
     that causes them; late activity refolds its session and sends what is new. What is kept of a session is its
     activity, as in `transforms.sessions.state`, so a duplicate derives nothing for as long as the session is kept. A
     session of which nothing has arrived for `ttl` seconds is forgotten, by a timer in event time, which is arrival: a
-    timer in processing time would lose state at the end of bounded input (beam-notes.md section 1).
+    timer in processing time would lose state at the end of bounded input (docs/beam-notes.md section 1).
 
     The key is the user, not the session: a user's records of several sessions leave in one order.
     """

@@ -1,4 +1,4 @@
-"""Match: every record against the query of every forwarder in whose scope it is (records.md section 4)."""
+"""Match: every record against the query of every forwarder in whose scope it is (docs/spec/records.md section 4)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Redrive: the dead letters of an output, matched again against the present documents (forwarders.md section 4)."""
+"""Redrive: the dead letters of an output, matched against the present documents (docs/spec/forwarders.md section 4)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

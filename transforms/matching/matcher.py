@@ -17,7 +17,8 @@ class StoredPayload(NamedTuple):
 
 
 class Match(NamedTuple):
-    """A record and the ids of the forwarders it is due to; `undecided`: a query gave up (mongo-query.md section 7).
+    """A record and the ids of the forwarders it is due to; `undecided`: a query gave up
+    (docs/spec/mongo-query.md section 7).
 
     Ids, because Beam encodes elements, if only to measure them, and a forwarder holds secrets.
     `statement` is there when matching had to build it; `stored` when what is sent is a dead letter's payload.

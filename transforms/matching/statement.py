@@ -1,4 +1,4 @@
-"""What a forwarder's query sees and what it is sent: query document and xAPI statement (records.md section 4)."""
+"""What a forwarder's query sees and what it is sent: query document and statement (docs/spec/records.md section 4)."""
 
 import re
 from collections.abc import Callable

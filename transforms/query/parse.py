@@ -1,5 +1,4 @@
-"""A query's text or mapping -> its tree (spec/mongo-query.md, sections 2, 6, 8 and 10, and Learning Locker's
-additions).
+"""A query's text or mapping -> its tree (docs/spec/mongo-query.md sections 2, 6, 8, 10 and 11).
 
 Everything that can be wrong with a query is found here, with MongoDB's words and the place where it stands.
 """
@@ -140,7 +139,7 @@ _SCALARS: Final = (str, int, float, type(None), dt.datetime, ObjectId, Regex, De
 
 def read_values(value: Any, where: Where | None, depth: int) -> Any:
     """A copy of a query's value with its Extended JSON wrappers read, before any operator is looked at
-    (section 8).
+    (docs/spec/mongo-query.md section 8).
     """
     if depth > MAX_DEPTH:
         _refuse(
@@ -228,7 +227,7 @@ def _logical(name: str, value: Any, prefix: Path, where: Where) -> Node:
 
 
 def split_path(name: str) -> Path:
-    """The components of a dotted path; `&46;` in one is a dot of the record's own key (LL's additions)."""
+    """The components of a dotted path; `&46;` is a dot of the record's key (docs/spec/mongo-query.md section 11)."""
     return tuple(part.replace("&46;", ".") for part in name.split("."))
 
 

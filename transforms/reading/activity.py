@@ -1,9 +1,9 @@
 """Session activity from JSON or from an Avro or Parquet row: what is accepted, what is refused and why.
 
-The rules are records.md section 1. msgspec decodes straight into the strict shape below; a line that does not fit it
-exactly (an extra field, a number in another spelling, anything broken) is first read by orjson, which checks all of it.
-msgspec alone would let invalid UTF-8 and numbers beyond double pass in fields that are ignored; a line that fits the
-strict shape has no such fields.
+The rules are docs/spec/records.md section 1. msgspec decodes straight into the strict shape below; a line that does not
+fit it exactly (an extra field, a number in another spelling, anything broken) is first read by orjson, which checks all
+of it. msgspec alone would let invalid UTF-8 and numbers beyond double pass in fields that are ignored; a line that fits
+the strict shape has no such fields.
 """
 
 import re
@@ -204,7 +204,8 @@ def decode_admitted(line: bytes) -> Activity:
 
 
 def canonical(activity: Activity) -> bytes:
-    """JSON that is equal for equal activity, whatever it was read from: the duplicates rule of records.md section 2.
+    """JSON that is equal for equal activity, whatever it was read from: the duplicates rule of
+    docs/spec/records.md section 2.
 
     Compact UTF-8, keys sorted, defaults left out, numbers of equal value spelled alike (1.0 as 1).
     """
@@ -214,9 +215,9 @@ def canonical(activity: Activity) -> bytes:
 def parse_time(text: str, field: str = "occurred_at") -> int:
     """Epoch milliseconds, truncated, of RFC 3339 with a zone or `YYYY-MM-DD HH:MM:SS` in UTC.
 
-    RFC 3339 as records.md takes it: `+0000` as well as `+00:00`, any number of fraction digits, T and Z in either case
-    or a space for T, a leap second as the second after it. Raises ActivityError, which names `field`, also outside the
-    years 2000 to 2100.
+    RFC 3339 as docs/spec/records.md section 1 takes it: `+0000` as well as `+00:00`, any number of fraction digits, T
+    and Z in either case or a space for T, a leap second as the second after it. Raises ActivityError, which names
+    `field`, also outside the years 2000 to 2100.
     """
     spelled, leap = text, 0
     if spelled[16:19] == ":60":

@@ -1,7 +1,7 @@
 """What travels from reading to folding: activity in its raw bytes, by bucket of its user, compressed.
 
 Bytes, because the garbage collector does not look at them and they are small; a blob for each bucket rather than
-an element for each activity, because the engine's cost is per element (beam-notes.md section 2).
+an element for each activity, because the engine's cost is per element (docs/beam-notes.md section 2).
 """
 
 import json

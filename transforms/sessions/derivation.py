@@ -1,4 +1,4 @@
-"""The fold that turns a session's activity into events and snapshots (records.md sections 2 and 3).
+"""The fold that turns a session's activity into events and snapshots (docs/spec/records.md sections 2 and 3).
 
 Pure: no Beam, no clock, no randomness. Batch folds a sorted session; whoever folds activity as it arrives
 keeps a `Session` and refolds it for late activity.
