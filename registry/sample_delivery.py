@@ -17,7 +17,8 @@ from schemas.record import Kind, decode_record, timestamp_text
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Document, Fault, Forwarder, HttpTarget, KinesisTarget, Rules, check_document, resolve
-from transforms.matching.statement import StatementBuilder, encode_payload, query_document
+from transforms.matching.document import encode_payload, query_document
+from transforms.matching.statement import StatementBuilder
 from transforms.query import MatchResult, Query, compile_query
 from transforms.sinks import http
 from transforms.sinks.base import BatchSink, Item, Settlement

@@ -12,9 +12,10 @@ from schemas import Record
 from transforms.accounting.summary import Sample, Summary
 from transforms.forwarders import Forwarder
 from transforms.forwarders.source import ForwarderSource
+from transforms.matching.document import encode_payload
 from transforms.matching.explanation import explain
 from transforms.matching.matcher import Match
-from transforms.matching.statement import StatementBuilder, encode_payload
+from transforms.matching.statement import StatementBuilder
 
 
 @dataclass(eq=False)

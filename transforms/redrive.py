@@ -16,9 +16,10 @@ from schemas.record import decode_record
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
 from transforms.forwarders.source import ForwarderSource
+from transforms.matching.document import query_document
 from transforms.matching.matcher import Match, stored_match
 from transforms.matching.scope import out_of_scope
-from transforms.matching.statement import StatementBuilder, query_document
+from transforms.matching.statement import StatementBuilder
 from transforms.query import MatchResult, compile_query
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex

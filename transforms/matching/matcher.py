@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from schemas import DeadLetter, Record
 from transforms.forwarders import Forwarder, PayloadKind
-from transforms.matching.statement import StatementBuilder, query_document
+from transforms.matching.document import query_document
+from transforms.matching.statement import StatementBuilder
 from transforms.query import ForwarderIndex
 
 

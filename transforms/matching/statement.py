@@ -1,18 +1,14 @@
 """What a forwarder's query sees and what it is sent: query document and statement (docs/spec/records.md section 4)."""
 
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Any, assert_never
 from urllib.parse import quote
 from uuid import uuid5
 
-import orjson
-
 from schemas import Record
-from schemas.times import rfc3339, utc
-from transforms.forwarders import PayloadKind
+from schemas.times import rfc3339
 from transforms.sessions.derivation import NAMESPACE
 
 DEFAULT_HOME_PAGE = "https://learner.invalid"
@@ -150,35 +146,3 @@ def is_absolute_iri(text: str) -> bool:
         return iri["ipv6"] is None or bool(IPv6Address(iri["ipv6"]))
     except ValueError:
         return False
-
-
-def query_document(record: Record, statement: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a forwarder's query is matched against; `statement` is left out when none is given.
-
-    The message's own fields, `_id`, `kind`, `organisation`, `lrs_id`, `timestamp`, `metadata`, `statement`.
-    `timestamp`, `statement.timestamp` and `statement.stored` are datetimes.
-    """
-    time = utc(record.timestamp)
-    document = {
-        **record.message,
-        "_id": record.id,
-        "kind": record.kind,
-        "organisation": record.organisation,
-        "lrs_id": record.lrs_id,
-        "timestamp": time,
-        "metadata": record.metadata,
-    }
-    if statement is not None:
-        document["statement"] = {**statement, "timestamp": time, "stored": time}
-    return document
-
-
-def encode_payload(record: Record, kind: PayloadKind, statement: Callable[[], dict[str, Any]]) -> bytes:
-    """The bytes a forwarder is sent, UTF-8 JSON; `statement` is asked only when the payload holds it."""
-    if kind == "record":
-        return record.body
-    if kind == "statement":
-        return orjson.dumps(statement())
-    built = statement()
-    document = {**query_document(record), "timestamp": rfc3339(record.timestamp), "statement": built}
-    return orjson.dumps(document)

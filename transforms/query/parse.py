@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
+from schemas.query_document import paths_of
 from transforms.query.errors import QueryError
 from transforms.query.extended_json import ExtendedJsonError, is_wrapper, parse_date, read_wrapper
 from transforms.query.nodes import (
@@ -39,8 +40,8 @@ from transforms.query.values import INT32_MAX, ObjectId, Regex, show, whole_int6
 # 100 levels of operators; this keeps every recursion here far from Python's limit.
 MAX_DEPTH: Final = 100
 
-HEX_PATHS: Final = frozenset({("_id",), ("organisation",), ("lrs_id",)})
-DATE_PATHS: Final = frozenset({("timestamp",), ("statement", "timestamp"), ("statement", "stored")})
+ID_PATHS: Final = paths_of("id")
+DATE_PATHS: Final = paths_of("date")
 
 TOP_LEVEL: Final = "$and, $or, $nor, $comment"
 FIELD_OPERATORS: Final = (
@@ -285,7 +286,7 @@ class _Context:
     def operands(self, value: Any, operator: str, where: Where) -> tuple[Any, ...]:
         """As `operand`; where the document has ids as strings, an object id is its string or that id."""
         read = self.operand(value, operator, where)
-        if isinstance(read, ObjectId) and self.whole in HEX_PATHS:
+        if isinstance(read, ObjectId) and self.whole in ID_PATHS:
             return read.hex, read
         return (read,)
 

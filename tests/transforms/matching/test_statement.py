@@ -23,7 +23,8 @@ from tests.transforms.build import (
     names,
     response,
 )
-from transforms.matching.statement import StatementBuilder, encode_payload, is_absolute_iri, query_document
+from transforms.matching.document import encode_payload, query_document
+from transforms.matching.statement import StatementBuilder, is_absolute_iri
 from transforms.sessions.derivation import NAMESPACE, Derivation
 
 SESSION = "f4e854f4-3324-4395-beec-1650b522007a"
