@@ -81,7 +81,7 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
     derived = read.shards | "Derive" >> DeriveRecords(_derive_settings(job, plan.state), all_read, plan.progress)
     parts = [all_read, derived.summaries]
     if job.write_records is not None and job.output is not None:
-        derived.records | "Records" >> WriteRecords(job.output, job.write_records, job.kinds)
+        derived.records | "Records" >> WriteRecords(job.output, job.write_records, job.window.kinds)
     if plan.source is not None:
         if job.explain is not None:
             parts.append(derived.records | "Explain" >> ExplainRecord(job.explain, plan.source, statements))
@@ -103,7 +103,7 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
         | "Admit" >> AdmitStreaming(source.stream_name, xapi, job.organisation, job.lrs_id)
     )
     _ = arriving.rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id))
-    derive = DeriveStreaming(job.session_ttl, job.session_duration_unit, xapi, job.kinds)
+    derive = DeriveStreaming(job.session_ttl, job.session_duration_unit, xapi, job.window)
     matches = arriving.lines | "Derive" >> derive | "Match" >> MatchForwarders(plan.source, statements)
     settled = matches | "Deliver" >> DeliverMatches(plan.source, statements, plan.deliver, plan.progress)
     _ = settled | "Count" >> beam.Map(count_settled)
@@ -120,9 +120,7 @@ def _redrive(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) 
         statements,
         plan.progress,
         restricted_to=job.only_forwarders,
-        kinds=job.kinds,
-        since=job.since,
-        until=job.until,
+        window=job.window,
         block_user=job.on_failure == "block_user",
     )
     return [dead.summaries, _end(dead.matches, plan, plan.source, statements)]
@@ -142,9 +140,7 @@ def _end(
 
 def _derive_settings(job: Job, state: StateOptions | None) -> DeriveSettings:
     return DeriveSettings(
-        kinds=job.kinds,
-        since=job.since,
-        until=job.until,
+        window=job.window,
         duration_unit=job.session_duration_unit,
         xapi=job.input_format == "xapi",
         max_reject_ratio=job.max_reject_ratio,

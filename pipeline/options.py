@@ -12,11 +12,12 @@ from typing import Literal, NoReturn
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from schemas import KINDS, Kind
+from schemas import KINDS
 from transforms.forwarders.service import location_problem
 from transforms.matching.statement import DEFAULT_HOME_PAGE, is_absolute_iri
 from transforms.read_kinesis import SCHEME, KinesisInput, KinesisUrlError
 from transforms.sessions.derivation import DurationUnit
+from transforms.sessions.window import EVERYTHING, Window
 
 Replay = Literal["new", "all"]
 RecordFormat = Literal["jsonl", "avro", "parquet"]
@@ -62,7 +63,7 @@ class UsageError(Exception):
 class Job:
     """What one run is to do. Holds no secret: it travels in the job graph.
 
-    `since` and `until` are epoch milliseconds, half-open. `runner` and `beam_args` are Beam's, and so are `streaming`,
+    `runner` and `beam_args` are Beam's, and so are `streaming`,
     `checkpointing_interval` (milliseconds, 0 for none) and `job_server_jar` (its `--flink_job_server_jar`), which stay
     in `beam_args` too.
     """
@@ -75,10 +76,8 @@ class Job:
     forwarders: str | None = None
     output: str | None = None
     write_records: RecordFormat | None = None
-    since: int | None = None
-    until: int | None = None
+    window: Window = EVERYTHING
     only_forwarders: tuple[str, ...] = ()
-    kinds: tuple[Kind, ...] = KINDS
     organisation: str | None = None
     lrs_id: str | None = None
     actor_home_page: str = DEFAULT_HOME_PAGE
@@ -346,9 +345,11 @@ def parse(argv: Sequence[str]) -> Job:
     values = vars(arguments)
     for name in ("inputs", "only_forwarders", "allow_networks"):
         values[name] = tuple(dict.fromkeys(values[name]))
-    values["kinds"] = tuple(kind for kind in KINDS if kind in (values["kinds"] or KINDS))
+    kinds = values.pop("kinds") or KINDS
+    window = Window(values.pop("since"), values.pop("until"), tuple(kind for kind in KINDS if kind in kinds))
     job = Job(
         **values,
+        window=window,
         beam_args=tuple(rest),
         streaming=bool(beam.streaming),
         checkpointing_interval=getattr(beam, "checkpointing_interval", None) or 0,
@@ -384,8 +385,8 @@ def _check_streaming(job: Job) -> None:
     refused = {
         "--file_format": job.file_format,
         "--write_records": job.write_records,
-        "--since": job.since,
-        "--until": job.until,
+        "--since": job.window.since,
+        "--until": job.window.until,
         "--state": job.state,
         "--redrive": job.redrive,
         "--dry_run": job.dry_run,
@@ -404,10 +405,11 @@ def _check_combination(job: Job) -> None:
     _check_streaming(job)
     if job.forwarders is not None and (problem := location_problem(job.forwarders)):
         raise UsageError(f"--forwarders {problem}")
-    if job.since is not None and job.until is not None and job.since >= job.until:
+    since, until = job.window.since, job.window.until
+    if since is not None and until is not None and since >= until:
         raise UsageError("--since must be before --until: the window they name is empty")
     if job.state is not None:
-        if job.redrive or job.since is not None or job.until is not None or job.only_forwarders:
+        if job.redrive or since is not None or until is not None or job.only_forwarders:
             raise UsageError(
                 "--state goes without --redrive, --since, --until and --forwarder: what a run on it derives is not "
                 "derived again, so all of it has to be for everybody"

@@ -15,13 +15,14 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.typehints.decorators import no_annotations
 from apache_beam.utils.windowed_value import WindowedValue
 
-from schemas import KINDS, Activity, Kind, Record
+from schemas import Activity, Record
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
 from transforms.reading.bucket_blobs import users_of
 from transforms.reading.xapi import resolve_session
 from transforms.sessions.derivation import Derivation, DurationUnit, Session
 from transforms.sessions.state import BucketFold, StateOptions
+from transforms.sessions.window import EVERYTHING, Window
 
 logger = logging.getLogger(__name__)
 _BLOCK = 512
@@ -31,14 +32,12 @@ _END_OF_WINDOW = GlobalWindow().max_timestamp()
 
 @dataclass(frozen=True)
 class DeriveSettings:
-    """`since` and `until`: epoch ms, half-open; records outside are not emitted. See `pipeline.options.Job`.
+    """window: the records that are emitted.
 
     state: what earlier runs left of the sessions, which this run's activity is folded on to; None: nothing is kept.
     """
 
-    kinds: tuple[Kind, ...] = KINDS
-    since: int | None = None
-    until: int | None = None
+    window: Window = EVERYTHING
     duration_unit: DurationUnit = "minutes"
     xapi: bool = False
     max_reject_ratio: float = 1.0
@@ -112,7 +111,7 @@ class _FoldUsers(beam.DoFn):
             return
         block: list[Record] = []
         for records in self._fold(*shard):
-            block.extend(self._wanted(records))
+            block.extend(self._settings.window.select(records))
             if len(block) >= _BLOCK:
                 if self._told_to_stop():
                     return
@@ -146,16 +145,6 @@ class _FoldUsers(beam.DoFn):
         if self._progress is not None and self._progress.stopping():
             self._summary.stopped = True
         return self._summary.stopped
-
-    def _wanted(self, records: list[Record]) -> list[Record]:
-        settings = self._settings
-        if settings.since is not None:
-            records = [record for record in records if record.timestamp >= settings.since]
-        if settings.until is not None:
-            records = [record for record in records if record.timestamp < settings.until]
-        if len(settings.kinds) < len(KINDS):
-            records = [record for record in records if record.kind in settings.kinds]
-        return records
 
     def _counted(self, block: list[Record]) -> list[Record]:
         self._summary.count_records(block)

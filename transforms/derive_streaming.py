@@ -13,11 +13,12 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.utils.timestamp import Duration, Timestamp
 
-from schemas import KINDS, Kind, Record
+from schemas import Record
 from transforms.accounting.summary import Summary
 from transforms.reading.xapi import resolve_session
 from transforms.sessions.derivation import Derivation, DurationUnit
 from transforms.sessions.state import SessionLines, alive, fold_on
+from transforms.sessions.window import EVERYTHING, Window
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[SessionLines]).decode
@@ -89,7 +90,7 @@ class FoldStreaming(beam.DoFn):
 
 @dataclass(eq=False)
 class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], PCollection[list[Record]]]):
-    """PCollection[tuple[str, bytes]] as `FoldStreaming` has it -> PCollection[list[Record]], of `kinds` alone.
+    """PCollection[tuple[str, bytes]] as `FoldStreaming` has it -> PCollection[list[Record]], within `window` alone.
 
     ttl: seconds for which a session is kept, see `FoldStreaming`.
     """
@@ -97,7 +98,7 @@ class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], PCollectio
     ttl: float
     duration_unit: DurationUnit = "minutes"
     xapi: bool = False
-    kinds: tuple[Kind, ...] = KINDS
+    window: Window = EVERYTHING
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -105,13 +106,9 @@ class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], PCollectio
     def expand(self, lines: PCollection[tuple[str, bytes]]) -> PCollection[list[Record]]:
         fold = beam.ParDo(FoldStreaming(self.ttl, self.duration_unit, self.xapi)).with_output_types(list[Record])
         records: PCollection[list[Record]] = lines | "Fold" >> fold
-        if len(self.kinds) < len(KINDS):
-            records = records | "Kinds" >> beam.Map(_only, self.kinds).with_output_types(list[Record])
+        if self.window != EVERYTHING:
+            records = records | "Window" >> beam.Map(self.window.select).with_output_types(list[Record])
         return records
-
-
-def _only(records: list[Record], kinds: tuple[Kind, ...]) -> list[Record]:
-    return [record for record in records if record.kind in kinds]
 
 
 def count_settled(summary: Summary) -> None:

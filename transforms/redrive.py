@@ -10,7 +10,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.typehints.decorators import no_annotations
 from apache_beam.utils.windowed_value import WindowedValue
 
-from schemas import KINDS, DeadLetter, Kind, Record
+from schemas import DeadLetter, Record
 from schemas.buckets import BUCKETS
 from schemas.record import decode_record
 from transforms.accounting.progress import Progress
@@ -23,6 +23,7 @@ from transforms.matching.statement import StatementBuilder
 from transforms.query import MatchResult, compile_query
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex
+from transforms.sessions.window import EVERYTHING, Window
 
 _BLOCK = 512
 _SUMMARY = "summary"
@@ -51,9 +52,7 @@ class ReadDeadLetters(beam.PTransform[beam.Pipeline, Redriven]):
     statements: StatementBuilder
     progress: Progress
     restricted_to: tuple[str, ...] = ()
-    kinds: tuple[Kind, ...] = KINDS
-    since: int | None = None
-    until: int | None = None
+    window: Window = EVERYTHING
     block_user: bool = False
 
     def __post_init__(self) -> None:
@@ -78,9 +77,7 @@ class _MatchAgain(beam.DoFn):
         self._statements = settings.statements
         self._progress = settings.progress
         self._restricted_to = settings.restricted_to
-        self._kinds = settings.kinds
-        self._since = settings.since
-        self._until = settings.until
+        self._window = settings.window
         self._block_user = settings.block_user
 
     def setup(self) -> None:
@@ -101,7 +98,7 @@ class _MatchAgain(beam.DoFn):
             if self._restricted_to and letter.forwarder_id not in self._restricted_to:
                 continue
             record = decode_record(letter.record)
-            if not self._wanted(record):
+            if not self._window.select([record]):
                 continue
             due = (letter.forwarder_id, record.user_id)
             reason = "blocked_by_earlier" if due in blocked else self._why_not(letter, record)
@@ -120,13 +117,6 @@ class _MatchAgain(beam.DoFn):
     def finish_bundle(self) -> Iterator[Any]:
         summary = WindowedValue(self._summary, GlobalWindow().max_timestamp(), (GlobalWindow(),))
         yield TaggedOutput(_SUMMARY, summary)
-
-    def _wanted(self, record: Record) -> bool:
-        return (
-            record.kind in self._kinds
-            and (self._since is None or record.timestamp >= self._since)
-            and (self._until is None or record.timestamp < self._until)
-        )
 
     def _why_not(self, letter: DeadLetter, record: Record) -> str | None:
         """Why the record is no longer due to the forwarder; None when it is."""
