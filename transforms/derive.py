@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
-from apache_beam.transforms.window import GlobalWindow
 from apache_beam.typehints.decorators import no_annotations
-from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Activity, Record
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
+from transforms.bundles import at_end_of_bundle
 from transforms.reading.bucket_blobs import users_of
 from transforms.reading.xapi import resolve_session
 from transforms.sessions.derivation import Derivation, DurationUnit, Session
@@ -27,7 +26,6 @@ from transforms.sessions.window import EVERYTHING, Window
 logger = logging.getLogger(__name__)
 _BLOCK = 512
 _SESSION_GROUPS = 64
-_END_OF_WINDOW = GlobalWindow().max_timestamp()
 
 
 @dataclass(frozen=True)
@@ -122,10 +120,10 @@ class _FoldUsers(beam.DoFn):
 
     def finish_bundle(self) -> Iterator[Any]:
         self._summary.derivation.add(self._derivation.counts)
-        yield TaggedOutput(_SUMMARY, _at_end(self._summary))
+        yield TaggedOutput(_SUMMARY, at_end_of_bundle(self._summary))
         for group, sessions in enumerate(self._sessions):
             if sessions:
-                yield TaggedOutput(_SESSIONS, _at_end((group, sessions.tobytes())))
+                yield TaggedOutput(_SESSIONS, at_end_of_bundle((group, sessions.tobytes())))
 
     def _fold(self, bucket: int, blobs: Iterable[bytes]) -> Iterator[list[Record]]:
         """Each user's records, in their order."""
@@ -167,10 +165,6 @@ class _FoldUsers(beam.DoFn):
                 kept.occurred_at,
                 other.occurred_at,
             )
-
-
-def _at_end(value: object) -> WindowedValue:
-    return WindowedValue(value, _END_OF_WINDOW, (GlobalWindow(),))
 
 
 def _count_shared(group: tuple[int, Iterable[bytes]]) -> Summary:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
-from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Record
 from transforms.accounting.summary import Sample, Summary
+from transforms.bundles import at_end_of_bundle
 from transforms.forwarders import Forwarder
 from transforms.forwarders.source import ForwarderSource
 from transforms.matching.document import encode_payload
@@ -57,7 +57,7 @@ class _CountMatches(beam.DoFn):
                 self._summary.keep(forwarder_id, "undecided")
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        yield WindowedValue(self._summary, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+        yield at_end_of_bundle(self._summary)
 
     def _sample(self, forwarder: Forwarder, record: Record) -> None:
         known = self._summary.samples.get(forwarder.id)

@@ -9,11 +9,10 @@ import apache_beam as beam
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection, TaggedOutput
-from apache_beam.transforms.window import GlobalWindow
 from apache_beam.typehints.decorators import IOTypeHints
-from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Reject
+from transforms.bundles import at_end_of_bundle
 from transforms.reading.activity import ActivityDecoder
 from transforms.reading.blocks import Compression, FileFormat
 from transforms.reading.bucket_blobs import BLOCK_SIZE, BucketBlobs, Decoder, ReadCounts, sort_in
@@ -187,7 +186,7 @@ class ReadRange(beam.DoFn):
 
     def finish_bundle(self) -> Iterator[Any]:
         for shard in self._shards.take():
-            yield WindowedValue(shard, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+            yield at_end_of_bundle(shard)
 
 
 class _Counted:

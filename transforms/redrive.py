@@ -6,15 +6,14 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
-from apache_beam.transforms.window import GlobalWindow
 from apache_beam.typehints.decorators import no_annotations
-from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import DeadLetter, Record
 from schemas.buckets import BUCKETS
 from schemas.record import decode_record
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
+from transforms.bundles import at_end_of_bundle
 from transforms.forwarders.source import ForwarderSource
 from transforms.matching.document import query_document
 from transforms.matching.matcher import Match, stored_match
@@ -115,8 +114,7 @@ class _MatchAgain(beam.DoFn):
             yield block
 
     def finish_bundle(self) -> Iterator[Any]:
-        summary = WindowedValue(self._summary, GlobalWindow().max_timestamp(), (GlobalWindow(),))
-        yield TaggedOutput(_SUMMARY, summary)
+        yield TaggedOutput(_SUMMARY, at_end_of_bundle(self._summary))
 
     def _why_not(self, letter: DeadLetter, record: Record) -> str | None:
         """Why the record is no longer due to the forwarder; None when it is."""
