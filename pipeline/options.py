@@ -16,6 +16,7 @@ from schemas import KINDS
 from transforms.forwarders.service import location_problem
 from transforms.matching.statement import DEFAULT_HOME_PAGE, is_absolute_iri
 from transforms.read_kinesis import SCHEME, KinesisInput, KinesisUrlError
+from transforms.reading.input_formats import INPUT_FORMATS, InputFormatName
 from transforms.sessions.derivation import DurationUnit
 from transforms.sessions.window import EVERYTHING, Window
 
@@ -71,7 +72,7 @@ class Job:
     runner: str
     beam_args: tuple[str, ...]
     inputs: tuple[str, ...] = ()
-    input_format: Literal["activity", "xapi"] = "activity"
+    input_format: InputFormatName = "activity"
     file_format: str | None = None
     forwarders: str | None = None
     output: str | None = None
@@ -164,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     read.add_argument(
         "--input_format",
-        choices=("activity", "xapi"),
+        choices=tuple(INPUT_FORMATS),
         default="activity",
         help="the project's own session activity (default), or xAPI statements read as such",
     )

@@ -24,6 +24,7 @@ from transforms.accounting.progress import Progress
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions
 from transforms.read import InputError, InputFile, match_files, ranges_of
+from transforms.reading.input_formats import INPUT_FORMATS
 from transforms.receipts.avro_container import NotAContainerError
 from transforms.receipts.index import HistoryIndex, index_history, remove_index
 from transforms.receipts.journal import JournalError, close_journals, new_run_id, recover
@@ -133,7 +134,7 @@ def _input_files(job: Job) -> tuple[InputFile, ...]:
     try:
         files = match_files(job.inputs) if job.inputs else []
         for file in files:
-            ranges_of(file, job.input_format, job.file_format)
+            ranges_of(file, INPUT_FORMATS[job.input_format], job.file_format)
     except InputError as error:
         raise UsageError(str(error)) from None
     return tuple(files)

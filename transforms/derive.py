@@ -18,7 +18,7 @@ from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
 from transforms.bundles import at_end_of_bundle
 from transforms.reading.bucket_blobs import users_of
-from transforms.reading.xapi import resolve_session
+from transforms.reading.input_formats import ACTIVITY, InputFormat
 from transforms.sessions.derivation import Derivation, DurationUnit, Session
 from transforms.sessions.state import BucketFold, StateOptions
 from transforms.sessions.window import EVERYTHING, Window
@@ -37,7 +37,7 @@ class DeriveSettings:
 
     window: Window = EVERYTHING
     duration_unit: DurationUnit = "minutes"
-    xapi: bool = False
+    input_format: InputFormat = ACTIVITY
     max_reject_ratio: float = 1.0
     state: StateOptions | None = None
 
@@ -136,8 +136,8 @@ class _FoldUsers(beam.DoFn):
             self._summary.state_parts[bucket] = fold.close()
 
     def _new_derivation(self, **observers: Any) -> Derivation:
-        resolve = resolve_session if self._settings.xapi else None
-        return Derivation(duration_unit=self._settings.duration_unit, resolve_session=resolve, **observers)
+        settings = self._settings
+        return Derivation(settings.duration_unit, settings.input_format.resolve_session, **observers)
 
     def _told_to_stop(self) -> bool:
         if self._progress is not None and self._progress.stopping():

@@ -15,7 +15,7 @@ from apache_beam.utils.timestamp import Duration, Timestamp
 
 from schemas import Record
 from transforms.accounting.summary import Summary
-from transforms.reading.xapi import resolve_session
+from transforms.reading.input_formats import ACTIVITY, InputFormat
 from transforms.sessions.derivation import Derivation, DurationUnit
 from transforms.sessions.state import SessionLines, alive, fold_on
 from transforms.sessions.window import EVERYTHING, Window
@@ -39,9 +39,11 @@ class FoldStreaming(beam.DoFn):
     SESSIONS = ReadModifyWriteStateSpec("sessions", BytesCoder())
     EXPIRY = TimerSpec("expiry", TimeDomain.WATERMARK)
 
-    def __init__(self, ttl: float, duration_unit: DurationUnit = "minutes", xapi: bool = False) -> None:
+    def __init__(
+        self, ttl: float, duration_unit: DurationUnit = "minutes", input_format: InputFormat = ACTIVITY
+    ) -> None:
         self._ttl = int(ttl * 1000)
-        self._settings = (duration_unit, resolve_session if xapi else None)
+        self._settings = (duration_unit, input_format.resolve_session)
         self._expired = Metrics.counter("live", "sessions_expired")
 
     def setup(self) -> None:
@@ -97,14 +99,16 @@ class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], PCollectio
 
     ttl: float
     duration_unit: DurationUnit = "minutes"
-    xapi: bool = False
+    input_format: InputFormat = ACTIVITY
     window: Window = EVERYTHING
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def expand(self, lines: PCollection[tuple[str, bytes]]) -> PCollection[list[Record]]:
-        fold = beam.ParDo(FoldStreaming(self.ttl, self.duration_unit, self.xapi)).with_output_types(list[Record])
+        fold = beam.ParDo(FoldStreaming(self.ttl, self.duration_unit, self.input_format)).with_output_types(
+            list[Record]
+        )
         records: PCollection[list[Record]] = lines | "Fold" >> fold
         if self.window != EVERYTHING:
             records = records | "Window" >> beam.Map(self.window.select).with_output_types(list[Record])
