@@ -48,7 +48,7 @@ class Plan:
 def build(pipeline: beam.Pipeline, plan: Plan) -> None:
     """Add the whole job to `pipeline`."""
     job = plan.job
-    statements = StatementBuilder(job.actor_home_page, 60 if job.session_duration_unit == "minutes" else 1)
+    statements = StatementBuilder(job.actor_home_page, job.session_duration_unit)
     if job.streaming:
         _stream(pipeline, plan, statements)
         return

@@ -106,10 +106,8 @@ class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], PCollectio
         super().__init__()
 
     def expand(self, lines: PCollection[tuple[str, bytes]]) -> PCollection[list[Record]]:
-        fold = beam.ParDo(FoldStreaming(self.ttl, self.duration_unit, self.input_format)).with_output_types(
-            list[Record]
-        )
-        records: PCollection[list[Record]] = lines | "Fold" >> fold
+        fold = FoldStreaming(self.ttl, self.duration_unit, self.input_format)
+        records: PCollection[list[Record]] = lines | "Fold" >> beam.ParDo(fold).with_output_types(list[Record])
         if self.window != EVERYTHING:
             records = records | "Window" >> beam.Map(self.window.select).with_output_types(list[Record])
         return records

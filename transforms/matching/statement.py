@@ -9,7 +9,7 @@ from uuid import uuid5
 
 from schemas import Record
 from schemas.times import rfc3339
-from transforms.sessions.derivation import NAMESPACE
+from transforms.sessions.derivation import NAMESPACE, SECONDS_PER_UNIT, DurationUnit
 
 DEFAULT_HOME_PAGE = "https://learner.invalid"
 EXTENSIONS = "https://session-forwarder.invalid/extensions"
@@ -45,13 +45,13 @@ class StatementBuilder:
     """Builds the xAPI 1.0.3 statement of a record.
 
     home_page: `actor.account.homePage`, an absolute IRI (`--actor_home_page`).
-    seconds_per_unit: what one unit of a snapshot's `session_duration` is (`--session_duration_unit`).
+    duration_unit: the unit of a snapshot's `session_duration` (`--session_duration_unit`).
     """
 
-    def __init__(self, home_page: str = DEFAULT_HOME_PAGE, seconds_per_unit: int = 60) -> None:
+    def __init__(self, home_page: str = DEFAULT_HOME_PAGE, duration_unit: DurationUnit = "minutes") -> None:
         self._home_page = home_page
         self._activities = home_page.rstrip("/") + "/activities/"
-        self._seconds_per_unit = seconds_per_unit
+        self._seconds_per_unit = SECONDS_PER_UNIT[duration_unit]
 
     def statement(self, record: Record) -> dict[str, Any]:
         """The statement as JSON values: `timestamp` and `stored` are strings, RFC 3339 with milliseconds."""
