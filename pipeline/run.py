@@ -38,7 +38,6 @@ _LOCK_CHECK = 1.0
 # Seconds. Nobody waits for one record of a bounded run, and a full Kinesis call costs what a part-filled one does.
 _LINGER = 1.0
 _LINGER_AS_IT_ARRIVES = 0.05
-_DEDUPE_HORIZON = 7 * 86_400.0
 _RETRY_HORIZON = 600.0
 
 
@@ -175,7 +174,7 @@ def _history(job: Job, output: str, run_id: str, stack: ExitStack) -> HistoryInd
     recover(output)
     if job.replay == "all" and not job.redrive:
         return HistoryIndex(output, "")
-    index = index_history(output, run_id, dead_letters=job.redrive, horizon=_receipts_horizon(job))
+    index = index_history(output, run_id, dead_letters=job.redrive, horizon=job.receipts_horizon)
     stack.callback(remove_index, index)
     return index
 
@@ -200,13 +199,6 @@ def _deliver_options(
         ),
         horizon=_retry_horizon(job) if job.streaming else None,
     )
-
-
-def _receipts_horizon(job: Job) -> float | None:
-    """Seconds that receipts of earlier jobs may be older than the latest of them, to count; None for all."""
-    if not job.streaming:
-        return None
-    return job.dedupe_horizon or min(_DEDUPE_HORIZON, job.session_ttl)
 
 
 def _retry_horizon(job: Job) -> float:

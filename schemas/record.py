@@ -1,18 +1,17 @@
 """Derived records: the documented message and what travels with it."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
 from schemas.activity import Scalar
-from schemas.times import rfc3339
+from schemas.times import millis_of, rfc3339
 
 Kind = Literal["event", "status", "score"]
 KINDS: tuple[Kind, ...] = ("event", "status", "score")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
@@ -61,7 +60,7 @@ _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 def _timestamp_of(text: str) -> int:
     if not _TIMESTAMP.fullmatch(text):
         raise ValueError(f"timestamp {text!r} is not of the form 2020-02-17T15:03:23.000Z")
-    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
+    return millis_of(datetime.fromisoformat(text))
 
 
 def encode_record(record: Record) -> bytes:

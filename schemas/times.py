@@ -49,3 +49,9 @@ def rfc3339(millis: int) -> str:
 def utc(millis: int) -> datetime:
     """The instant as an aware datetime: how a query document holds a date."""
     return _EPOCH + timedelta(milliseconds=millis)
+
+
+def millis_of(moment: datetime) -> int:
+    """The instant in epoch milliseconds, cut off and not rounded; without a zone it is in UTC."""
+    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000

@@ -19,6 +19,7 @@ from apache_beam.utils.subprocess_server import JavaHelper, SubprocessServer
 
 from schemas import Reject
 from schemas.reject import CONTENT_LIMIT
+from schemas.times import millis_of
 from transforms.reading.activity import ActivityError
 from transforms.reading.avro_message import avro_activities, is_avro
 from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
@@ -105,7 +106,7 @@ def _parse_position(text: str) -> int:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise KinesisUrlError(f"initial_timestamp_in_stream: {text!r} is not a time such as 2026-03-01T09:00:00Z")
-    return int(moment.timestamp() * 1000)
+    return millis_of(moment)
 
 
 @dataclass(eq=False)

@@ -96,6 +96,7 @@ def test_a_streaming_job_has_checkpoints_and_short_bundles_unless_told_otherwise
         ([*USUAL, "--state=s", "--since=-1d"], "--state goes without"),
         ([*USUAL, "--state=out/"], "two directories"),
         ([*USUAL, "--state=s", "--session_ttl=30"], "30d"),
+        ([*USUAL, "--state=s", f"--session_ttl={10**12}d"], "30d"),
         ([*USUAL, "--runner=DirektRunner"], "DirectRunner"),
         ([*USUAL, "--direct_num_workers=many"], "--direct_num_workers"),
         ([*USUAL, "--direct_running_mode=multi_threading"], "multi_processing"),

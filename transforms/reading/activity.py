@@ -8,7 +8,7 @@ the strict shape has no such fields.
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from math import isfinite
 from typing import Annotated, Any, Literal, NoReturn, get_args
@@ -18,6 +18,7 @@ import orjson
 
 from schemas import Activity, Response, SubscoreDefinition, Tag
 from schemas.activity import Action, InputAction, Long, Number, Scalar, State
+from schemas.times import millis_of
 
 MAX_LINE = 16 * 1024 * 1024
 """Longest accepted line or element, in bytes, without the newline."""
@@ -29,7 +30,6 @@ BOM = b"\xef\xbb\xbf"
 
 TOO_LONG = f"longer than {MAX_LINE} bytes"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_MS = 946_684_800_000  # 2000-01-01
 _LAST_MS = 4_133_980_800_000 - 1  # the last of 2100
 _LONG_LIMIT = 2**63
@@ -230,7 +230,7 @@ def parse_time(text: str, field: str = "occurred_at") -> int:
         _refuse_time(text, field)
     if moment.tzinfo is None and not (len(text) == 19 and text[10] == " "):
         _refuse_time(text, field)
-    milliseconds = _milliseconds(moment) + leap
+    milliseconds = millis_of(moment) + leap
     if leap and milliseconds // 1000 % 86_400:  # leap seconds end a day of UTC
         _refuse_time(text, field)
     if not _FIRST_MS <= milliseconds <= _LAST_MS:
@@ -377,7 +377,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not isfinite(value):
         raise _NotFiniteError
     if isinstance(value, datetime):
-        return _milliseconds(value)
+        return millis_of(value)
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, Decimal):
@@ -387,11 +387,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(entry) for entry in value]
     return value
-
-
-def _milliseconds(moment: datetime) -> int:
-    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
-    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
 def _refuse_time(text: str, field: str) -> NoReturn:
