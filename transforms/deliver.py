@@ -33,9 +33,6 @@ class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summa
     options: DeliverOptions
     progress: Progress
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
     def expand(self, matches: PCollection[list[Match]]) -> PCollection[Summary]:
         send = beam.ParDo(_Send(self.forwarders, self.statements, self.options, self.progress))
         books: PCollection[Summary] = matches | "Send" >> send.with_output_types(Summary)

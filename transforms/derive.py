@@ -64,9 +64,6 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
     read: PCollection[Summary]
     progress: Progress | None = None
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
     # Beam takes an output of several PCollections for one type, and warns.
     @no_annotations  # type: ignore[untyped-decorator]
     def expand(self, shards: PCollection[tuple[int, bytes]]) -> Derived:

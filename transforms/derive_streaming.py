@@ -102,9 +102,6 @@ class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], PCollectio
     input_format: InputFormat = ACTIVITY
     window: Window = EVERYTHING
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
     def expand(self, lines: PCollection[tuple[str, bytes]]) -> PCollection[list[Record]]:
         fold = FoldStreaming(self.ttl, self.duration_unit, self.input_format)
         records: PCollection[list[Record]] = lines | "Fold" >> beam.ParDo(fold).with_output_types(list[Record])

@@ -22,9 +22,6 @@ class MatchForwarders(beam.PTransform[PCollection[list[Record]], PCollection[lis
     forwarders: ForwarderSource
     statements: StatementBuilder
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
     def expand(self, records: PCollection[list[Record]]) -> PCollection[list[Match]]:
         matching = beam.ParDo(_MatchBlock(self.forwarders, self.statements)).with_output_types(list[Match])
         matches: PCollection[list[Match]] = records | "Match queries" >> matching

@@ -28,9 +28,6 @@ class CountMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summary
     forwarders: ForwarderSource
     statements: StatementBuilder
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
     def expand(self, matches: PCollection[list[Match]]) -> PCollection[Summary]:
         counting = beam.ParDo(_CountMatches(self.forwarders, self.statements)).with_output_types(Summary)
         counted: PCollection[Summary] = matches | "Count" >> counting
@@ -73,9 +70,6 @@ class ExplainRecord(beam.PTransform[PCollection[list[Record]], PCollection[Summa
     id: str
     forwarders: ForwarderSource
     statements: StatementBuilder
-
-    def __post_init__(self) -> None:
-        super().__init__()
 
     def expand(self, records: PCollection[list[Record]]) -> PCollection[Summary]:
         explaining = beam.ParDo(_ExplainRecord(self.id, self.forwarders, self.statements)).with_output_types(Summary)

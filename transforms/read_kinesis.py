@@ -120,9 +120,6 @@ class ReadKinesis(beam.PTransform[beam.Pipeline, PCollection[tuple[str, bytes]]]
     source: KinesisInput
     jar: str
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
     def expand(self, begin: beam.Pipeline) -> PCollection[tuple[str, bytes]]:
         # What is None is left out, and null in Java.
         configuration = {**asdict(self.source), "watermark_idle_duration_threshold": _IDLE_MS}

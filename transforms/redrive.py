@@ -54,9 +54,6 @@ class ReadDeadLetters(beam.PTransform[beam.Pipeline, Redriven]):
     window: Window = EVERYTHING
     block_user: bool = False
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
     # Beam takes an output of several PCollections for one type, and warns.
     @no_annotations  # type: ignore[untyped-decorator]
     def expand(self, begin: beam.Pipeline) -> Redriven:
