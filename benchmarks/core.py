@@ -10,7 +10,8 @@ from benchmarks.workload import many_forwarders
 from schemas import Record
 from transforms.forwarders import Forwarder, Rules, load_forwarders, read_documents
 from transforms.forwarders.secrets import References
-from transforms.matching.statement import StatementBuilder, query_document
+from transforms.matching.document import query_document
+from transforms.matching.statement import StatementBuilder
 from transforms.query import ForwarderIndex, compile_query
 
 MOST_RECORDS = 20_000

@@ -6,7 +6,8 @@ from typing import Any
 
 from schemas import Record
 from transforms.forwarders import PayloadKind
-from transforms.matching.statement import StatementBuilder, encode_payload
+from transforms.matching.document import encode_payload
+from transforms.matching.statement import StatementBuilder
 
 Statement = dict[str, Any]
 

@@ -24,7 +24,8 @@ from benchmarks.encoding import encoded
 from benchmarks.workload import Tally
 from schemas import Record
 from transforms.forwarders import Forwarder, HttpTarget, KinesisTarget
-from transforms.matching.statement import StatementBuilder, query_document
+from transforms.matching.document import query_document
+from transforms.matching.statement import StatementBuilder
 from transforms.query import ForwarderIndex
 from transforms.reading.activity import ActivityDecoder, decode_admitted
 from transforms.receipts.journal import Journal, new_run_id

@@ -57,7 +57,7 @@ def count(path: Path, forwarders: Path, output: Path, stage: Stage, beam_args: S
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_args)))
     read = pipeline | "Read" >> ReadActivity(match_files([str(path)]))
     all_read = read.counts | "Read summaries" >> beam.Map(_summary) | "All read" >> beam.CombineGlobally(total)
-    records = (read.shards | "Derive" >> DeriveRecords(DeriveSettings(max_reject_ratio=0.05), all_read)).records
+    records = (read.blobs | "Derive" >> DeriveRecords(DeriveSettings(max_reject_ratio=0.05), all_read)).records
     if stage == "derive":
         _ = records | "Count" >> beam.ParDo(_CountRecords(str(output)))
     else:

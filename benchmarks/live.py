@@ -143,7 +143,7 @@ def _sent(forwarders: tuple[Forwarder, ...]) -> tuple[float, int]:
             output, new_run_id(), HistoryIndex(output, ""), {}, ("127.0.0.0/8",), DeliverySettings(linger=0.05), 600.0
         )
         with closing(
-            Sender(forwarders, StatementBuilder("https://example.org", 60), options, Progress(output), lambda *_: None)
+            Sender(forwarders, StatementBuilder("https://example.org"), options, Progress(output), lambda *_: None)
         ) as sender:
             started = time.perf_counter()
             delivered: Counter[str] = Counter()

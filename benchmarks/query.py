@@ -62,7 +62,7 @@ QUERIES: tuple[dict[str, Any], ...] = (
 
 
 def document(rng: random.Random, organisations: int) -> Document:
-    """A query document as records.md, section 4, describes it."""
+    """A query document (docs/spec/records.md section 4)."""
     kind = rng.choice(("event", "event", "status", "score"))
     activity, user = f"activity-{rng.randrange(500)}", f"user-{rng.randrange(1000)}"
     stamp = {"$date": f"2020-02-{rng.randrange(10, 25)}T{rng.randrange(10, 24)}:15:03.250Z"}

@@ -1,4 +1,4 @@
-"""How long a read takes with 10,000 forwarders: `python -m benchmarks.registry` (issue 7: p99 of a read under 20 ms).
+"""How long a read takes with 10,000 forwarders: `python -m benchmarks.registry` (wanted: p99 of a read under 20 ms).
 
 The service runs as its users run it, in a process of its own on a SQLite file; one client asks over one connection, and
 again while another one writes.

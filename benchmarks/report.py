@@ -38,7 +38,7 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def promises(rows: list[Row]) -> list[dict[str, Any]]:
-    """Each target of the issue that these rows can tell of: what was asked, by wall clock and by processor time."""
+    """Each target that these rows can tell of: what was asked, by wall clock and by processor time."""
     told: list[dict[str, Any]] = []
     by_key = {(row.comparison, row.activities, row.label): row for row in rows}
     for comparison in COMPARISONS:

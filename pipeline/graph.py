@@ -20,6 +20,7 @@ from transforms.preview import CountMatches, ExplainRecord
 from transforms.read import InputFile, ReadActivity
 from transforms.read_kinesis import AdmitStreaming, KinesisInput, ReadKinesis
 from transforms.reading.bucket_blobs import ReadCounts
+from transforms.reading.input_formats import INPUT_FORMATS
 from transforms.redrive import ReadDeadLetters
 from transforms.sessions.state import StateOptions
 from transforms.write import WriteRecords, WriteRejects, WriteStreamingRejects, WriteSummary
@@ -47,7 +48,7 @@ class Plan:
 def build(pipeline: beam.Pipeline, plan: Plan) -> None:
     """Add the whole job to `pipeline`."""
     job = plan.job
-    statements = StatementBuilder(job.actor_home_page, 60 if job.session_duration_unit == "minutes" else 1)
+    statements = StatementBuilder(job.actor_home_page, job.session_duration_unit)
     if job.streaming:
         _stream(pipeline, plan, statements)
         return
@@ -64,11 +65,10 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
     job = plan.job
     read = pipeline | "Read" >> ReadActivity(
         plan.files,
-        job.input_format,
+        INPUT_FORMATS[job.input_format],
         job.file_format,
         job.organisation,
         job.lrs_id,
-        stop=plan.progress,
         progress=plan.progress,
     )
     all_read = (
@@ -78,10 +78,10 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
     )
     if job.output is not None and job.explain is None:
         read.rejects | "Rejects" >> WriteRejects(f"{job.output}/rejects/{plan.run_id}")
-    derived = read.shards | "Derive" >> DeriveRecords(_derive_settings(job, plan.state), all_read, plan.progress)
+    derived = read.blobs | "Derive" >> DeriveRecords(_derive_settings(job, plan.state), all_read, plan.progress)
     parts = [all_read, derived.summaries]
     if job.write_records is not None and job.output is not None:
-        derived.records | "Records" >> WriteRecords(job.output, job.write_records, job.kinds)
+        derived.records | "Records" >> WriteRecords(job.output, job.write_records, job.window.kinds)
     if plan.source is not None:
         if job.explain is not None:
             parts.append(derived.records | "Explain" >> ExplainRecord(job.explain, plan.source, statements))
@@ -96,14 +96,14 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
     job = plan.job
     if plan.source is None or plan.deliver is None or job.job_server_jar is None:
         raise ValueError("a streaming job needs forwarders, an output and the jar that holds its source")
-    source, xapi = KinesisInput.parse(job.inputs[0]), job.input_format == "xapi"
+    source, input_format = KinesisInput.parse(job.inputs[0]), INPUT_FORMATS[job.input_format]
     arriving = (
         pipeline
         | "Read" >> ReadKinesis(source, job.job_server_jar)
-        | "Admit" >> AdmitStreaming(source.stream_name, xapi, job.organisation, job.lrs_id)
+        | "Admit" >> AdmitStreaming(source.stream_name, input_format, job.organisation, job.lrs_id)
     )
     _ = arriving.rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id))
-    derive = DeriveStreaming(job.session_ttl, job.session_duration_unit, xapi, job.kinds)
+    derive = DeriveStreaming(job.session_ttl, job.session_duration_unit, input_format, job.window)
     matches = arriving.lines | "Derive" >> derive | "Match" >> MatchForwarders(plan.source, statements)
     settled = matches | "Deliver" >> DeliverMatches(plan.source, statements, plan.deliver, plan.progress)
     _ = settled | "Count" >> beam.Map(count_settled)
@@ -120,9 +120,7 @@ def _redrive(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) 
         statements,
         plan.progress,
         restricted_to=job.only_forwarders,
-        kinds=job.kinds,
-        since=job.since,
-        until=job.until,
+        window=job.window,
         block_user=job.on_failure == "block_user",
     )
     return [dead.summaries, _end(dead.matches, plan, plan.source, statements)]
@@ -142,11 +140,9 @@ def _end(
 
 def _derive_settings(job: Job, state: StateOptions | None) -> DeriveSettings:
     return DeriveSettings(
-        kinds=job.kinds,
-        since=job.since,
-        until=job.until,
+        window=job.window,
         duration_unit=job.session_duration_unit,
-        xapi=job.input_format == "xapi",
+        input_format=INPUT_FORMATS[job.input_format],
         max_reject_ratio=job.max_reject_ratio,
         state=state,
     )

@@ -1,4 +1,4 @@
-"""One run at a time on one output (forwarders.md section 4).
+"""One run at a time on one output (docs/spec/forwarders.md section 4).
 
 On a local disk the lock is the kernel's (flock), so it is free the moment the process is gone, whatever ended it. On
 other file systems it is a lease: a small object that says until when it holds, renewed in the background, and free when

@@ -2,25 +2,26 @@
 
 import argparse
 import difflib
-import ipaddress
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, get_args
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from schemas import KINDS, Kind
+from pipeline import flag_values
+from schemas import KINDS
+from transforms.delivery.policy import DeliverySettings, OnFailure
 from transforms.forwarders.service import location_problem
-from transforms.matching.statement import DEFAULT_HOME_PAGE, is_absolute_iri
+from transforms.matching.statement import DEFAULT_HOME_PAGE
 from transforms.read_kinesis import SCHEME, KinesisInput, KinesisUrlError
-from transforms.sessions.derivation import DurationUnit
+from transforms.reading.blocks import FILE_FORMATS
+from transforms.reading.input_formats import INPUT_FORMATS, InputFormatName
+from transforms.sessions.derivation import SECONDS_PER_UNIT, DurationUnit
+from transforms.sessions.window import EVERYTHING, Window
+from transforms.write import RecordFormat
 
 Replay = Literal["new", "all"]
-RecordFormat = Literal["jsonl", "avro", "parquet"]
-OnFailure = Literal["continue", "block_user"]
 
 # Options of Flink's job server: Beam's Python side passes them on without knowing them. The second are without a value.
 _FLINK_JOB_SERVER_FLAGS = (
@@ -50,56 +51,70 @@ FLINK_RUNNERS = ("flinkrunner", "flink")
 # In ms. Without checkpoints nothing is known after a failure. Activity waits for the end of a bundle twice, on its way
 # to its user's worker and there: with Flink's own 1,000 ms half of the records took 1.7 s, with these 0.6 s.
 _STREAMING_ARGS = {"checkpointing_interval": 30_000, "max_bundle_time_mills": 200}
-_RELATIVE = re.compile(r"-(\d+)([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DAY = 86_400
+_DEDUPE_HORIZON = 7 * _DAY
 
 
 class UsageError(Exception):
     """Arguments or configuration the job cannot run with: exit status 2."""
 
 
+_DELIVERY = DeliverySettings()
+
+
 @dataclass(frozen=True)
 class Job:
-    """What one run is to do. Holds no secret: it travels in the job graph.
+    """What one run is to do: the flags, under their names, with their defaults. It holds no secret.
 
-    `since` and `until` are epoch milliseconds, half-open. `runner` and `beam_args` are Beam's, and so are `streaming`,
-    `checkpointing_interval` (milliseconds, 0 for none) and `job_server_jar` (its `--flink_job_server_jar`), which stay
-    in `beam_args` too.
+    `runner` and `beam_args` are Beam's. `streaming`, `checkpointing_interval` and `job_server_jar` are read from
+    `beam_args`, and stay in them.
+
+    Attributes:
+        runner: the name of Beam's runner.
+        beam_args: the flags that are Beam's own, as they were given.
+        inputs: what is read, globs or one kinesis:// url (`--input`).
+        window: which of the derived records are given on (`--since`, `--until`, `--kind`).
+        only_forwarders: ids (`--forwarder`); empty for all.
+        allow_networks: CIDRs (`--allow_network`).
+        max_backoff: seconds.
+        outage_budget: seconds.
+        session_ttl: seconds.
+        dedupe_horizon: seconds; see `receipts_horizon` for None.
+        checkpointing_interval: milliseconds; 0 for none.
+        job_server_jar: the path of Flink's job server (`--flink_job_server_jar`).
     """
 
-    runner: str
-    beam_args: tuple[str, ...]
+    runner: str = "DirectRunner"
+    beam_args: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
-    input_format: Literal["activity", "xapi"] = "activity"
+    input_format: InputFormatName = "activity"
     file_format: str | None = None
-    forwarders: str | None = None
-    output: str | None = None
-    write_records: RecordFormat | None = None
-    since: int | None = None
-    until: int | None = None
-    only_forwarders: tuple[str, ...] = ()
-    kinds: tuple[Kind, ...] = KINDS
     organisation: str | None = None
     lrs_id: str | None = None
-    actor_home_page: str = DEFAULT_HOME_PAGE
-    session_duration_unit: DurationUnit = "minutes"
     max_reject_ratio: float = 0.05
-    dry_run: bool = False
-    explain: str | None = None
-    allow_networks: tuple[str, ...] = ()
-    max_backoff: float = 60.0
-    outage_budget: float = 300.0
-    on_failure: OnFailure = "continue"
-    replay: Replay = "new"
-    redrive: bool = False
+    state: str | None = None
+    session_ttl: float = 30 * _DAY
+    dedupe_horizon: float | None = None
+    window: Window = EVERYTHING
+    session_duration_unit: DurationUnit = "minutes"
+    actor_home_page: str = DEFAULT_HOME_PAGE
+    forwarders: str | None = None
+    only_forwarders: tuple[str, ...] = ()
     skip_invalid_forwarders: bool = False
     require_organisation: bool = False
     secret_env_prefix: str = "FORWARDER_"  # noqa: S105 - the start of a variable's name
     secrets_dir: str | None = None
     trust_references: bool = False
-    state: str | None = None
-    session_ttl: float = 30 * 86_400
-    dedupe_horizon: float | None = None
+    output: str | None = None
+    replay: Replay = "new"
+    redrive: bool = False
+    on_failure: OnFailure = _DELIVERY.on_failure
+    max_backoff: float = _DELIVERY.max_backoff
+    outage_budget: float = _DELIVERY.outage_budget
+    allow_networks: tuple[str, ...] = ()
+    dry_run: bool = False
+    explain: str | None = None
+    write_records: RecordFormat | None = None
     streaming: bool = False
     checkpointing_interval: int = 0
     job_server_jar: str | None = None
@@ -107,12 +122,19 @@ class Job:
     @property
     def delivers(self) -> bool:
         """Whether anything is sent: not in a dry run, an explanation, or a run that only writes records."""
-        return self.forwarders is not None and not self.dry_run and self.explain is None
+        return self.forwarders is not None and not self.looks_only
 
     @property
     def looks_only(self) -> bool:
         """Whether the run changes nothing: a dry run or an explanation."""
         return self.dry_run or self.explain is not None
+
+    @property
+    def receipts_horizon(self) -> float | None:
+        """Seconds before the latest receipt from which on the receipts of earlier runs count; None for all of them."""
+        if not self.streaming:
+            return None
+        return self.dedupe_horizon or min(_DEDUPE_HORIZON, self.session_ttl)
 
 
 _EXAMPLES = """\
@@ -138,197 +160,184 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
+    """The flags of `Job`. A flag that is not given is not in what is parsed: its default is that of `Job`."""
     parser = _Parser(
         prog="python -m pipeline",
         description="Learning-session activity in; events, status and score messages out, in order, to every "
         "forwarder whose query they match.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
     parser.add_argument(
         "--runner",
-        default="DirectRunner",
         metavar="RUNNER",
         help="Beam's runner (DirectRunner: this machine). Flags that are not listed here go to Beam",
     )
+    _add_reading(parser.add_argument_group("what is read"))
+    _add_state(parser.add_argument_group("runs on a schedule, and --streaming"))
+    _add_deriving(parser.add_argument_group("what is derived"))
+    _add_forwarders(parser.add_argument_group("who gets it"))
+    _add_delivery(parser.add_argument_group("how it is delivered"))
+    _add_looking(parser.add_argument_group("looking without sending"))
+    return parser
 
-    read = parser.add_argument_group("what is read")
-    read.add_argument(
+
+def _add_reading(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--input",
         action="append",
-        default=[],
         dest="inputs",
         metavar="GLOB",
         help="session activity: local, or any file system Beam knows (s3://, gs://); repeatable. With --streaming "
         "one kinesis://STREAM?region=REGION",
     )
-    read.add_argument(
+    group.add_argument(
         "--input_format",
-        choices=("activity", "xapi"),
-        default="activity",
+        choices=tuple(INPUT_FORMATS),
         help="the project's own session activity (default), or xAPI statements read as such",
     )
-    read.add_argument(
-        "--file_format",
-        choices=("jsonl", "json", "avro", "parquet"),
-        help="instead of going by the files' extensions",
-    )
-    read.add_argument("--organisation", metavar="ID", help="stamped on activity that carries none")
-    read.add_argument("--lrs_id", metavar="ID", help="stamped on activity that carries none")
-    read.add_argument(
+    group.add_argument("--file_format", choices=FILE_FORMATS, help="instead of going by the files' extensions")
+    group.add_argument("--organisation", metavar="ID", help="stamped on activity that carries none")
+    group.add_argument("--lrs_id", metavar="ID", help="stamped on activity that carries none")
+    group.add_argument(
         "--max_reject_ratio",
-        type=_ratio,
-        default=0.05,
+        type=flag_values.ratio,
         metavar="RATIO",
-        help="more rejects than this share of what was read end the run before anything is delivered (default 0.05)",
+        help="more rejects than this share of what was read end the run before anything is delivered "
+        f"(default {Job.max_reject_ratio})",
     )
 
-    keep = parser.add_argument_group("runs on a schedule, and --streaming")
-    keep.add_argument(
+
+def _add_state(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--state",
         metavar="DIR",
         help="keep the sessions' activity here between runs: only input files that are new since the last run are "
         "read, and folded on to what came before",
     )
-    keep.add_argument(
+    group.add_argument(
         "--session_ttl",
-        type=_duration,
-        default=30 * 86_400,
+        type=flag_values.duration,
         metavar="TIME",
-        help="forget a session of which nothing has arrived for so long, such as 12h or 30d (default 30d)",
+        help="forget a session of which nothing has arrived for so long, such as 12h or 30d "
+        f"(default {Job.session_ttl // _DAY}d)",
     )
-    keep.add_argument(
+    group.add_argument(
         "--dedupe_horizon",
-        type=_duration,
+        type=flag_values.duration,
         metavar="TIME",
         help="with --streaming: activity that arrives again within so long is dropped, and so old receipts of earlier "
-        "jobs count (default 7d, or --session_ttl where that is shorter: what is known of a session is what its "
-        "duplicates are known by)",
+        f"jobs count (default {_DEDUPE_HORIZON // _DAY}d, or --session_ttl where that is shorter: what is known of a "
+        "session is what its duplicates are known by)",
     )
 
-    derive = parser.add_argument_group("what is derived")
-    derive.add_argument(
+
+def _add_deriving(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--since",
-        type=_instant,
+        type=flag_values.instant,
         metavar="TIME",
         help="only records from this time on: RFC 3339, a date, or relative (-24h, -7d); "
         "earlier activity still counts as session history",
     )
-    derive.add_argument("--until", type=_instant, metavar="TIME", help="only records before this time")
-    derive.add_argument(
+    group.add_argument("--until", type=flag_values.instant, metavar="TIME", help="only records before this time")
+    group.add_argument(
         "--kind", action="append", choices=KINDS, dest="kinds", help="only records of this kind; repeatable"
     )
-    derive.add_argument(
+    group.add_argument(
         "--session_duration_unit",
-        choices=("minutes", "seconds"),
-        default="minutes",
-        help="of a session_duration the player did not report (default minutes)",
+        choices=tuple(SECONDS_PER_UNIT),
+        help=f"of a session_duration the player did not report (default {Job.session_duration_unit})",
     )
-    derive.add_argument(
+    group.add_argument(
         "--actor_home_page",
-        type=_home_page,
-        default=DEFAULT_HOME_PAGE,
+        type=flag_values.home_page,
         metavar="IRI",
-        help=f"homePage of a statement's actor (default {DEFAULT_HOME_PAGE})",
+        help=f"homePage of a statement's actor (default {Job.actor_home_page})",
     )
 
-    forward = parser.add_argument_group("who gets it")
-    forward.add_argument(
+
+def _add_forwarders(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--forwarders",
         metavar="WHERE",
         help="forwarder documents: a JSON array, JSON Lines, or a directory of documents; or a service, "
         "https://host/api/v2/statementforwarding (basic auth from REGISTRY_CLIENT_KEY and REGISTRY_CLIENT_SECRET), or "
         "its store, sqlite:///path or mongodb://host/database",
     )
-    forward.add_argument(
-        "--forwarder",
-        action="append",
-        default=[],
-        dest="only_forwarders",
-        metavar="ID",
-        help="only this forwarder; repeatable",
+    group.add_argument(
+        "--forwarder", action="append", dest="only_forwarders", metavar="ID", help="only this forwarder; repeatable"
     )
-    forward.add_argument(
-        "--skip_invalid_forwarders",
-        action="store_true",
-        help="run the valid forwarders when others are refused",
+    group.add_argument(
+        "--skip_invalid_forwarders", action="store_true", help="run the valid forwarders when others are refused"
     )
-    forward.add_argument(
-        "--require_organisation",
-        action="store_true",
-        help="refuse forwarders without an organisation",
-    )
-    forward.add_argument(
+    group.add_argument("--require_organisation", action="store_true", help="refuse forwarders without an organisation")
+    group.add_argument(
         "--secret_env_prefix",
-        type=_not_empty,
-        default="FORWARDER_",
+        type=flag_values.variable_prefix,
         metavar="PREFIX",
-        help="an env: reference in a forwarder must name a variable that starts so (default FORWARDER_)",
+        help=f"an env: reference in a forwarder must name a variable that starts so (default {Job.secret_env_prefix})",
     )
-    forward.add_argument("--secrets_dir", metavar="DIR", help="a file: reference in a forwarder must lie under it")
-    forward.add_argument(
+    group.add_argument("--secrets_dir", metavar="DIR", help="a file: reference in a forwarder must lie under it")
+    group.add_argument(
         "--trust_references",
         action="store_true",
         help="resolve references in documents that come from a service or database too",
     )
 
-    deliver = parser.add_argument_group("how it is delivered")
-    deliver.add_argument("--output", metavar="DIR", help="receipts/, dead_letters/, rejects/ and report.json go here")
-    deliver.add_argument(
+
+def _add_delivery(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--output", metavar="DIR", help="receipts/, dead_letters/, rejects/ and report.json go here")
+    group.add_argument(
         "--replay",
-        choices=("new", "all"),
-        default="new",
+        choices=get_args(Replay),
         help="new (default): only what --output does not know as delivered; all: everything again",
     )
-    deliver.add_argument(
-        "--redrive",
-        action="store_true",
-        help="send the dead letters of --output again instead of reading --input",
+    group.add_argument(
+        "--redrive", action="store_true", help="send the dead letters of --output again instead of reading --input"
     )
-    deliver.add_argument(
+    group.add_argument(
         "--on_failure",
-        choices=("continue", "block_user"),
-        default="continue",
+        choices=get_args(OnFailure),
         help="after a record is given up: go on with its user (default), or dead-letter the rest of that user too",
     )
-    deliver.add_argument(
+    group.add_argument(
         "--max_backoff",
-        type=_positive,
-        default=60.0,
+        type=flag_values.positive_seconds,
         metavar="SECONDS",
-        help="longest wait before an attempt is repeated (default 60)",
+        help=f"longest wait before an attempt is repeated (default {Job.max_backoff:g})",
     )
-    deliver.add_argument(
+    group.add_argument(
         "--outage_budget",
-        type=_positive,
-        default=300.0,
+        type=flag_values.positive_seconds,
         metavar="SECONDS",
-        help="without progress for so long, what is left of a forwarder goes to the dead letters (default 300)",
+        help="without progress for so long, what is left of a forwarder goes to the dead letters "
+        f"(default {Job.outage_budget:g})",
     )
-    deliver.add_argument(
+    group.add_argument(
         "--allow_network",
         action="append",
-        default=[],
         dest="allow_networks",
-        type=_network,
+        type=flag_values.network,
         metavar="CIDR",
         help="a private network that HTTP forwarders may reach; repeatable",
     )
 
-    look = parser.add_argument_group("looking without sending")
-    look.add_argument(
+
+def _add_looking(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--dry_run",
         action="store_true",
         help="send nothing; say who would get how many of what, with one sample payload per forwarder",
     )
-    look.add_argument("--explain", metavar="ID", help="for that record, which clause decided for each forwarder")
-    look.add_argument(
+    group.add_argument("--explain", metavar="ID", help="for that record, which clause decided for each forwarder")
+    group.add_argument(
         "--write_records",
-        choices=("jsonl", "avro", "parquet"),
+        choices=get_args(RecordFormat),
         help="also write the derived records under --output/records, by kind",
     )
-    return parser
 
 
 def parse(argv: Sequence[str]) -> Job:
@@ -338,17 +347,21 @@ def parse(argv: Sequence[str]) -> Job:
     """
     parser = _parser()
     arguments, rest = parser.parse_known_args(_join_relative_times(argv))
-    beam = _known_to_beam(parser, rest, arguments.runner)
+    values = vars(arguments)
+    beam = _known_to_beam(parser, rest, values.get("runner", Job.runner))
     for name, value in _STREAMING_ARGS.items() if beam.streaming else ():
         if getattr(beam, name, None) is None:
             rest.append(f"--{name}={value}")
             setattr(beam, name, value)
-    values = vars(arguments)
     for name in ("inputs", "only_forwarders", "allow_networks"):
-        values[name] = tuple(dict.fromkeys(values[name]))
-    values["kinds"] = tuple(kind for kind in KINDS if kind in (values["kinds"] or KINDS))
+        values[name] = tuple(dict.fromkeys(values.get(name, ())))
+    kinds = values.pop("kinds", KINDS)
+    window = Window(
+        values.pop("since", None), values.pop("until", None), tuple(kind for kind in KINDS if kind in kinds)
+    )
     job = Job(
         **values,
+        window=window,
         beam_args=tuple(rest),
         streaming=bool(beam.streaming),
         checkpointing_interval=getattr(beam, "checkpointing_interval", None) or 0,
@@ -384,8 +397,8 @@ def _check_streaming(job: Job) -> None:
     refused = {
         "--file_format": job.file_format,
         "--write_records": job.write_records,
-        "--since": job.since,
-        "--until": job.until,
+        "--since": job.window.since,
+        "--until": job.window.until,
         "--state": job.state,
         "--redrive": job.redrive,
         "--dry_run": job.dry_run,
@@ -404,10 +417,11 @@ def _check_combination(job: Job) -> None:
     _check_streaming(job)
     if job.forwarders is not None and (problem := location_problem(job.forwarders)):
         raise UsageError(f"--forwarders {problem}")
-    if job.since is not None and job.until is not None and job.since >= job.until:
+    since, until = job.window.since, job.window.until
+    if since is not None and until is not None and since >= until:
         raise UsageError("--since must be before --until: the window they name is empty")
     if job.state is not None:
-        if job.redrive or job.since is not None or job.until is not None or job.only_forwarders:
+        if job.redrive or since is not None or until is not None or job.only_forwarders:
             raise UsageError(
                 "--state goes without --redrive, --since, --until and --forwarder: what a run on it derives is not "
                 "derived again, so all of it has to be for everybody"
@@ -471,69 +485,3 @@ def _known_to_beam(parser: argparse.ArgumentParser, rest: Sequence[str], runner:
             "measured runs): use in_memory (the default) or multi_processing"
         )
     return known
-
-
-def _instant(text: str) -> int:
-    """Epoch milliseconds of an RFC 3339 time, a date (its start, UTC) or a time relative to now."""
-    relative = _RELATIVE.fullmatch(text)
-    try:
-        if relative:
-            when = datetime.now(UTC) - timedelta(**{_UNITS[relative[2]]: int(relative[1])})
-        else:
-            when = datetime.fromisoformat(text)
-            if when.tzinfo is None:
-                if len(text) != len("2026-03-01"):
-                    raise argparse.ArgumentTypeError(f"{text!r} has no time zone: add Z or an offset")
-                when = when.replace(tzinfo=UTC)
-        return int(when.timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time: use 2026-03-01, 2026-03-01T09:00:00Z or -24h"
-        ) from None
-
-
-def _duration(text: str) -> float:
-    match = _RELATIVE.fullmatch("-" + text)
-    if not match or not int(match[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a length of time: use 12h, 30d or 8w")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])}).total_seconds()
-
-
-def _ratio(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
-    return value
-
-
-def _positive(text: str) -> float:
-    value = _number(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-
-
-def _not_empty(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("must not be empty: it would open the whole environment to the documents")
-    return text
-
-
-def _network(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a network such as 10.0.0.0/8: {error}") from None
-
-
-def _home_page(text: str) -> str:
-    if not is_absolute_iri(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an absolute IRI such as https://example.org")
-    return text

@@ -40,7 +40,9 @@ class Report:
 
     @property
     def exit_status(self) -> int:
-        """0 all delivered; 1 failed, stopped or unbalanced; 3 dead letters or rejects (forwarders.md section 4)."""
+        """0 all delivered; 1 failed, stopped or unbalanced; 3 dead letters, rejects
+        (docs/spec/forwarders.md section 4).
+        """
         if not self.complete:
             return FAILED
         if self.job.dry_run or self.job.explain is not None:
@@ -79,7 +81,7 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """`report.json`. Counts are of records unless they say otherwise; times are RFC 3339."""
-        summary = self.summary
+        summary, window = self.summary, self.job.window
         return {
             "run_id": self.run_id,
             "state": "stopped" if summary.stopped and self.state == "done" else self.state,
@@ -89,8 +91,8 @@ class Report:
             "runner": self.job.runner,
             "dry_run": self.job.dry_run,
             "window": {
-                "since": rfc3339(self.job.since) if self.job.since is not None else None,
-                "until": rfc3339(self.job.until) if self.job.until is not None else None,
+                "since": rfc3339(window.since) if window.since is not None else None,
+                "until": rfc3339(window.until) if window.until is not None else None,
             },
             "input": {
                 "files": self.files,
@@ -107,7 +109,7 @@ class Report:
             "activity_id_disagreements": summary.derivation.activity_id_disagreements,
             "negative_durations": summary.derivation.negative_durations,
             "sessions_of_several_users": summary.shared_sessions,
-            "records": {kind: summary.records.get(kind, 0) for kind in self.job.kinds},
+            "records": {kind: summary.records.get(kind, 0) for kind in self.job.window.kinds},
             "forwarder_documents": self.digest,
             "inactive_forwarders": list(self.inactive),
             "forwarders": [self._forwarder(forwarder) for forwarder in self.forwarders],
@@ -154,7 +156,7 @@ class Report:
                 f"read      {read.accepted + read.rejected:,} activities in {self.files:,} files, "
                 f"{read.rejected:,} rejected, {summary.derivation.duplicates:,} duplicates",
                 f"derived   {summary.derivation.sessions:,} sessions: "
-                + ", ".join(f"{summary.records.get(kind, 0):,} {kind}" for kind in self.job.kinds),
+                + ", ".join(f"{summary.records.get(kind, 0):,} {kind}" for kind in self.job.window.kinds),
             ]
         if self.forwarders:
             lines += ["", *self._table()]

@@ -24,6 +24,7 @@ from transforms.accounting.progress import Progress
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions
 from transforms.read import InputError, InputFile, match_files, ranges_of
+from transforms.reading.input_formats import INPUT_FORMATS
 from transforms.receipts.avro_container import NotAContainerError
 from transforms.receipts.index import HistoryIndex, index_history, remove_index
 from transforms.receipts.journal import JournalError, close_journals, new_run_id, recover
@@ -37,12 +38,11 @@ _LOCK_CHECK = 1.0
 # Seconds. Nobody waits for one record of a bounded run, and a full Kinesis call costs what a part-filled one does.
 _LINGER = 1.0
 _LINGER_AS_IT_ARRIVES = 0.05
-_DEDUPE_HORIZON = 7 * 86_400.0
 _RETRY_HORIZON = 600.0
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the job that `argv` asks for; returns the exit status (forwarders.md section 4)."""
+    """Run the job that `argv` asks for; returns the exit status (docs/spec/forwarders.md section 4)."""
     for chatty in ("apache_beam", "botocore", "FlinkJarJobServer"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
@@ -133,7 +133,7 @@ def _input_files(job: Job) -> tuple[InputFile, ...]:
     try:
         files = match_files(job.inputs) if job.inputs else []
         for file in files:
-            ranges_of(file, job.input_format, job.file_format)
+            ranges_of(file, INPUT_FORMATS[job.input_format], job.file_format)
     except InputError as error:
         raise UsageError(str(error)) from None
     return tuple(files)
@@ -174,7 +174,7 @@ def _history(job: Job, output: str, run_id: str, stack: ExitStack) -> HistoryInd
     recover(output)
     if job.replay == "all" and not job.redrive:
         return HistoryIndex(output, "")
-    index = index_history(output, run_id, dead_letters=job.redrive, horizon=_receipts_horizon(job))
+    index = index_history(output, run_id, dead_letters=job.redrive, horizon=job.receipts_horizon)
     stack.callback(remove_index, index)
     return index
 
@@ -199,13 +199,6 @@ def _deliver_options(
         ),
         horizon=_retry_horizon(job) if job.streaming else None,
     )
-
-
-def _receipts_horizon(job: Job) -> float | None:
-    """Seconds that receipts of earlier jobs may be older than the latest of them, to count; None for all."""
-    if not job.streaming:
-        return None
-    return job.dedupe_horizon or min(_DEDUPE_HORIZON, job.session_ttl)
 
 
 def _retry_horizon(job: Job) -> float:

@@ -65,7 +65,7 @@ def sample_activities(sessions: int, seed: int = 0, *, hot_share: float = 0.01) 
 
 
 def refused_activities(seed: int = 0) -> Iterator[Fields]:
-    """Activity without end that any format can hold and that records.md section 1 refuses."""
+    """Activity without end that any format can hold and that docs/spec/records.md section 1 refuses."""
     faults: tuple[Fields, ...] = (
         {"user_id": ""},
         {"user_id": "u" * 257},

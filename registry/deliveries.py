@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import fastavro
 
-from schemas.record import timestamp_text
+from schemas.times import rfc3339
 from transforms.receipts.avro_container import Block, NotAContainerError, Reader, TornError, plain
 from transforms.receipts.journal import DEAD_LETTERS, PART, RECEIPTS
 from transforms.storage import Storage, storage_at
@@ -103,5 +103,5 @@ def _bounded(reader: Reader) -> Iterator[Block]:
 
 
 def _entry(row: JsonObject) -> JsonObject:
-    times = {name: None if row[name] is None else timestamp_text(row[name]) for name in _TIMES}
+    times = {name: None if row[name] is None else rfc3339(row[name]) for name in _TIMES}
     return {**{name: row.get(name) for name in _FIELDS}, **times}

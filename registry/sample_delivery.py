@@ -13,11 +13,13 @@ import msgspec
 
 from registry.documents import FaultyDocumentError
 from schemas import Record
-from schemas.record import Kind, decode_record, timestamp_text
+from schemas.record import Kind, decode_record
+from schemas.times import rfc3339
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Document, Fault, Forwarder, HttpTarget, KinesisTarget, Rules, check_document, resolve
-from transforms.matching.statement import StatementBuilder, encode_payload, query_document
+from transforms.matching.document import encode_payload, query_document
+from transforms.matching.statement import StatementBuilder
 from transforms.query import MatchResult, Query, compile_query
 from transforms.sinks import http
 from transforms.sinks.base import BatchSink, Item, Settlement
@@ -103,7 +105,7 @@ def read_record(content: JsonObject, organisation: str) -> Record:
         "id": str(uuid.uuid4()),
         "kind": kind,
         "lrs_id": None,
-        "timestamp": timestamp_text(int(time.time() * 1000)),
+        "timestamp": rfc3339(int(time.time() * 1000)),
         "record_id": "",
         "place": 0,
         "metadata": {},
@@ -281,7 +283,7 @@ def _receipt(settlement: Settlement, payload: bytes) -> JsonObject:
 
 
 def _time(epoch_ms: int | None) -> str | None:
-    return None if epoch_ms is None else timestamp_text(epoch_ms)
+    return None if epoch_ms is None else rfc3339(epoch_ms)
 
 
 def _batch_sink(forwarder: Forwarder, limits: Mapping[str, StreamLimits]) -> BatchSink:

@@ -55,7 +55,8 @@ class SubscoreDefinition(msgspec.Struct, frozen=True, gc=False, omit_defaults=Tr
 
 
 class Activity(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One thing that happened in one learner's session (records.md section 1). `occurred_at` is epoch ms, UTC.
+    """One thing that happened in one learner's session (docs/spec/records.md section 1). `occurred_at` is epoch ms,
+    UTC.
 
     Instances hold only values inside the specified ranges: `transforms.reading.activity` is what makes them from input.
     """

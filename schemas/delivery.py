@@ -9,7 +9,7 @@ PayloadKind = Literal["statement", "record", "document"]
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """How the delivery of one record to one forwarder was settled (forwarders.md section 4). Times in epoch ms."""
+    """How one record's delivery to one forwarder was settled (docs/spec/forwarders.md section 4). Times in epoch ms."""
 
     forwarder_id: str
     id: str

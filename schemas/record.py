@@ -1,23 +1,22 @@
 """Derived records: the documented message and what travels with it."""
 
 import re
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
 from schemas.activity import Scalar
+from schemas.times import millis_of, rfc3339
 
 Kind = Literal["event", "status", "score"]
 KINDS: tuple[Kind, ...] = ("event", "status", "score")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One derived message (records.md section 3). Shared between steps: never change one.
+    """One derived message (docs/spec/records.md section 3). Shared between steps: never change one.
 
     `message` is the documented message, its keys in the documented order; `body` the same as compact UTF-8
     JSON; `timestamp` the `occurred_at` (epoch ms) of the activity that caused it, `record_id` that activity's
@@ -58,22 +57,10 @@ _decode_message = msgspec.json.Decoder(dict[str, Any]).decode
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
-def timestamp_text(timestamp: int) -> str:
-    """Epoch ms as RFC 3339 with ms and Z: `2020-02-17T15:03:23.000Z`."""
-    minutes, rest = divmod(timestamp, 60_000)
-    return f"{_minute_text(minutes)}{rest // 1000:02}.{rest % 1000:03}Z"
-
-
-@lru_cache(maxsize=4096)
-def _minute_text(minutes: int) -> str:
-    """Minutes since the epoch as `2020-02-17T15:03:`: a quarter of the cost, since records come by time."""
-    return (_EPOCH + timedelta(minutes=minutes)).isoformat()[:17]
-
-
 def _timestamp_of(text: str) -> int:
     if not _TIMESTAMP.fullmatch(text):
         raise ValueError(f"timestamp {text!r} is not of the form 2020-02-17T15:03:23.000Z")
-    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
+    return millis_of(datetime.fromisoformat(text))
 
 
 def encode_record(record: Record) -> bytes:
@@ -88,7 +75,7 @@ def encode_record(record: Record) -> bytes:
             record.kind,
             record.organisation,
             record.lrs_id,
-            timestamp_text(record.timestamp),
+            rfc3339(record.timestamp),
             record.record_id,
             record.place,
             record.metadata,

@@ -1,12 +1,13 @@
-"""Times: now, and as messages, statements and query documents have them. All are epoch milliseconds, and UTC."""
+"""Times: now, and as messages, statements and query documents hold them.
+
+Every `millis` is in epoch milliseconds, and every text is in UTC.
+"""
 
 import time
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
 _TWO_DIGITS = [f"{number:02}" for number in range(60)]
 
 
@@ -28,23 +29,29 @@ def now_ms() -> int:
 
 
 def snapshot_time(millis: int) -> str:
-    """`2020-02-17T15:03:23Z`, truncated to the second, as `dt_started` and `dt_completed` print."""
+    """`2020-02-17T15:03:23Z`, truncated to the second: how a status snapshot gives `dt_started` and `dt_completed`."""
     date, clock = _date_and_clock(millis)
     return f"{date}T{clock}Z"
 
 
 def event_time(millis: int) -> str:
-    """`2020-02-17 15:03:23`, truncated to the second, as an event's `time` prints."""
+    """`2020-02-17 15:03:23`, truncated to the second: how an event gives its `time`."""
     date, clock = _date_and_clock(millis)
     return f"{date} {clock}"
 
 
 def rfc3339(millis: int) -> str:
-    """`2020-02-17T15:03:23.000Z`."""
+    """`2020-02-17T15:03:23.000Z`: RFC 3339 with milliseconds, as every time outside a message is written."""
     date, clock = _date_and_clock(millis)
     return f"{date}T{clock}.{millis % 1000:03}Z"
 
 
 def utc(millis: int) -> datetime:
-    """The instant as an aware datetime, as query documents hold dates."""
+    """The instant as an aware datetime: how a query document holds a date."""
     return _EPOCH + timedelta(milliseconds=millis)
+
+
+def millis_of(moment: datetime) -> int:
+    """The instant in epoch milliseconds, cut off and not rounded; without a zone it is in UTC."""
+    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000

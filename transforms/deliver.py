@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
-from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
+from transforms.bundles import at_end_of_bundle
 from transforms.delivery.sender import DeliverOptions, Sender
 from transforms.forwarders.source import ForwarderSource
 from transforms.matching.matcher import Match
@@ -32,9 +32,6 @@ class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summa
     statements: StatementBuilder
     options: DeliverOptions
     progress: Progress
-
-    def __post_init__(self) -> None:
-        super().__init__()
 
     def expand(self, matches: PCollection[list[Match]]) -> PCollection[Summary]:
         send = beam.ParDo(_Send(self.forwarders, self.statements, self.options, self.progress))
@@ -58,7 +55,7 @@ class _Send(beam.DoFn):
         self._sender.send(matches)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        yield WindowedValue(self._sender.finish(), GlobalWindow().max_timestamp(), (GlobalWindow(),))
+        yield at_end_of_bundle(self._sender.finish())
 
     def teardown(self) -> None:
         self._sender.close()

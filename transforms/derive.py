@@ -1,4 +1,4 @@
-"""Derive: shards of activity in, blocks of records out (records.md sections 2 and 3)."""
+"""Derive: shards of activity in, blocks of records out (docs/spec/records.md sections 2 and 3)."""
 
 import gc
 import logging
@@ -11,36 +11,33 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
-from apache_beam.transforms.window import GlobalWindow
 from apache_beam.typehints.decorators import no_annotations
-from apache_beam.utils.windowed_value import WindowedValue
 
-from schemas import KINDS, Activity, Kind, Record
+from schemas import Activity, Record
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
+from transforms.bundles import at_end_of_bundle
 from transforms.reading.bucket_blobs import users_of
-from transforms.reading.xapi import resolve_session
+from transforms.reading.input_formats import ACTIVITY, InputFormat
 from transforms.sessions.derivation import Derivation, DurationUnit, Session
 from transforms.sessions.state import BucketFold, StateOptions
+from transforms.sessions.window import EVERYTHING, Window
 
 logger = logging.getLogger(__name__)
 _BLOCK = 512
 _SESSION_GROUPS = 64
-_END_OF_WINDOW = GlobalWindow().max_timestamp()
 
 
 @dataclass(frozen=True)
 class DeriveSettings:
-    """`since` and `until`: epoch ms, half-open; records outside are not emitted. See `pipeline.options.Job`.
+    """window: the records that are emitted.
 
     state: what earlier runs left of the sessions, which this run's activity is folded on to; None: nothing is kept.
     """
 
-    kinds: tuple[Kind, ...] = KINDS
-    since: int | None = None
-    until: int | None = None
+    window: Window = EVERYTHING
     duration_unit: DurationUnit = "minutes"
-    xapi: bool = False
+    input_format: InputFormat = ACTIVITY
     max_reject_ratio: float = 1.0
     state: StateOptions | None = None
 
@@ -66,9 +63,6 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
     settings: DeriveSettings
     read: PCollection[Summary]
     progress: Progress | None = None
-
-    def __post_init__(self) -> None:
-        super().__init__()
 
     # Beam takes an output of several PCollections for one type, and warns.
     @no_annotations  # type: ignore[untyped-decorator]
@@ -112,7 +106,7 @@ class _FoldUsers(beam.DoFn):
             return
         block: list[Record] = []
         for records in self._fold(*shard):
-            block.extend(self._wanted(records))
+            block.extend(self._settings.window.select(records))
             if len(block) >= _BLOCK:
                 if self._told_to_stop():
                     return
@@ -123,10 +117,10 @@ class _FoldUsers(beam.DoFn):
 
     def finish_bundle(self) -> Iterator[Any]:
         self._summary.derivation.add(self._derivation.counts)
-        yield TaggedOutput(_SUMMARY, _at_end(self._summary))
+        yield TaggedOutput(_SUMMARY, at_end_of_bundle(self._summary))
         for group, sessions in enumerate(self._sessions):
             if sessions:
-                yield TaggedOutput(_SESSIONS, _at_end((group, sessions.tobytes())))
+                yield TaggedOutput(_SESSIONS, at_end_of_bundle((group, sessions.tobytes())))
 
     def _fold(self, bucket: int, blobs: Iterable[bytes]) -> Iterator[list[Record]]:
         """Each user's records, in their order."""
@@ -139,23 +133,13 @@ class _FoldUsers(beam.DoFn):
             self._summary.state_parts[bucket] = fold.close()
 
     def _new_derivation(self, **observers: Any) -> Derivation:
-        resolve = resolve_session if self._settings.xapi else None
-        return Derivation(duration_unit=self._settings.duration_unit, resolve_session=resolve, **observers)
+        settings = self._settings
+        return Derivation(settings.duration_unit, settings.input_format.resolve_session, **observers)
 
     def _told_to_stop(self) -> bool:
         if self._progress is not None and self._progress.stopping():
             self._summary.stopped = True
         return self._summary.stopped
-
-    def _wanted(self, records: list[Record]) -> list[Record]:
-        settings = self._settings
-        if settings.since is not None:
-            records = [record for record in records if record.timestamp >= settings.since]
-        if settings.until is not None:
-            records = [record for record in records if record.timestamp < settings.until]
-        if len(settings.kinds) < len(KINDS):
-            records = [record for record in records if record.kind in settings.kinds]
-        return records
 
     def _counted(self, block: list[Record]) -> list[Record]:
         self._summary.count_records(block)
@@ -178,10 +162,6 @@ class _FoldUsers(beam.DoFn):
                 kept.occurred_at,
                 other.occurred_at,
             )
-
-
-def _at_end(value: object) -> WindowedValue:
-    return WindowedValue(value, _END_OF_WINDOW, (GlobalWindow(),))
 
 
 def _count_shared(group: tuple[int, Iterable[bytes]]) -> Summary:

@@ -1,4 +1,4 @@
-"""The fold of activity as it arrives: the same core as in batch, on Beam's state (records.md section 3)."""
+"""The fold of activity as it arrives: the same core as in batch, on Beam's state (docs/spec/records.md section 3)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.utils.timestamp import Duration, Timestamp
 
-from schemas import KINDS, Kind, Record
+from schemas import Record
 from transforms.accounting.summary import Summary
-from transforms.reading.xapi import resolve_session
+from transforms.reading.input_formats import ACTIVITY, InputFormat
 from transforms.sessions.derivation import Derivation, DurationUnit
 from transforms.sessions.state import SessionLines, alive, fold_on
+from transforms.sessions.window import EVERYTHING, Window
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[SessionLines]).decode
@@ -30,7 +31,7 @@ class FoldStreaming(beam.DoFn):
     that causes them; late activity refolds its session and sends what is new. What is kept of a session is its
     activity, as in `transforms.sessions.state`, so a duplicate derives nothing for as long as the session is kept. A
     session of which nothing has arrived for `ttl` seconds is forgotten, by a timer in event time, which is arrival: a
-    timer in processing time would lose state at the end of bounded input (beam-notes.md section 1).
+    timer in processing time would lose state at the end of bounded input (docs/beam-notes.md section 1).
 
     The key is the user, not the session: a user's records of several sessions leave in one order.
     """
@@ -38,9 +39,11 @@ class FoldStreaming(beam.DoFn):
     SESSIONS = ReadModifyWriteStateSpec("sessions", BytesCoder())
     EXPIRY = TimerSpec("expiry", TimeDomain.WATERMARK)
 
-    def __init__(self, ttl: float, duration_unit: DurationUnit = "minutes", xapi: bool = False) -> None:
+    def __init__(
+        self, ttl: float, duration_unit: DurationUnit = "minutes", input_format: InputFormat = ACTIVITY
+    ) -> None:
         self._ttl = int(ttl * 1000)
-        self._settings = (duration_unit, resolve_session if xapi else None)
+        self._settings = (duration_unit, input_format.resolve_session)
         self._expired = Metrics.counter("live", "sessions_expired")
 
     def setup(self) -> None:
@@ -89,29 +92,22 @@ class FoldStreaming(beam.DoFn):
 
 @dataclass(eq=False)
 class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], PCollection[list[Record]]]):
-    """PCollection[tuple[str, bytes]] as `FoldStreaming` has it -> PCollection[list[Record]], of `kinds` alone.
+    """PCollection[tuple[str, bytes]] as `FoldStreaming` has it -> PCollection[list[Record]], within `window` alone.
 
     ttl: seconds for which a session is kept, see `FoldStreaming`.
     """
 
     ttl: float
     duration_unit: DurationUnit = "minutes"
-    xapi: bool = False
-    kinds: tuple[Kind, ...] = KINDS
-
-    def __post_init__(self) -> None:
-        super().__init__()
+    input_format: InputFormat = ACTIVITY
+    window: Window = EVERYTHING
 
     def expand(self, lines: PCollection[tuple[str, bytes]]) -> PCollection[list[Record]]:
-        fold = beam.ParDo(FoldStreaming(self.ttl, self.duration_unit, self.xapi)).with_output_types(list[Record])
-        records: PCollection[list[Record]] = lines | "Fold" >> fold
-        if len(self.kinds) < len(KINDS):
-            records = records | "Kinds" >> beam.Map(_only, self.kinds).with_output_types(list[Record])
+        fold = FoldStreaming(self.ttl, self.duration_unit, self.input_format)
+        records: PCollection[list[Record]] = lines | "Fold" >> beam.ParDo(fold).with_output_types(list[Record])
+        if self.window != EVERYTHING:
+            records = records | "Window" >> beam.Map(self.window.select).with_output_types(list[Record])
         return records
-
-
-def _only(records: list[Record], kinds: tuple[Kind, ...]) -> list[Record]:
-    return [record for record in records if record.kind in kinds]
 
 
 def count_settled(summary: Summary) -> None:

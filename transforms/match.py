@@ -1,4 +1,4 @@
-"""Match: every record against the query of every forwarder in whose scope it is (records.md section 4)."""
+"""Match: every record against the query of every forwarder in whose scope it is (docs/spec/records.md section 4)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,9 +21,6 @@ class MatchForwarders(beam.PTransform[PCollection[list[Record]], PCollection[lis
 
     forwarders: ForwarderSource
     statements: StatementBuilder
-
-    def __post_init__(self) -> None:
-        super().__init__()
 
     def expand(self, records: PCollection[list[Record]]) -> PCollection[list[Match]]:
         matching = beam.ParDo(_MatchBlock(self.forwarders, self.statements)).with_output_types(list[Match])

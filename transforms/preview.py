@@ -5,16 +5,17 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
-from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Record
 from transforms.accounting.summary import Sample, Summary
+from transforms.bundles import at_end_of_bundle
 from transforms.forwarders import Forwarder
 from transforms.forwarders.source import ForwarderSource
+from transforms.matching.document import encode_payload
 from transforms.matching.explanation import explain
 from transforms.matching.matcher import Match
-from transforms.matching.statement import StatementBuilder, encode_payload
+from transforms.matching.statement import StatementBuilder
 
 
 @dataclass(eq=False)
@@ -26,9 +27,6 @@ class CountMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summary
 
     forwarders: ForwarderSource
     statements: StatementBuilder
-
-    def __post_init__(self) -> None:
-        super().__init__()
 
     def expand(self, matches: PCollection[list[Match]]) -> PCollection[Summary]:
         counting = beam.ParDo(_CountMatches(self.forwarders, self.statements)).with_output_types(Summary)
@@ -56,7 +54,7 @@ class _CountMatches(beam.DoFn):
                 self._summary.keep(forwarder_id, "undecided")
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        yield WindowedValue(self._summary, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+        yield at_end_of_bundle(self._summary)
 
     def _sample(self, forwarder: Forwarder, record: Record) -> None:
         known = self._summary.samples.get(forwarder.id)
@@ -72,9 +70,6 @@ class ExplainRecord(beam.PTransform[PCollection[list[Record]], PCollection[Summa
     id: str
     forwarders: ForwarderSource
     statements: StatementBuilder
-
-    def __post_init__(self) -> None:
-        super().__init__()
 
     def expand(self, records: PCollection[list[Record]]) -> PCollection[Summary]:
         explaining = beam.ParDo(_ExplainRecord(self.id, self.forwarders, self.statements)).with_output_types(Summary)

@@ -3,25 +3,21 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, Protocol, get_args
+from typing import IO, Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection, TaggedOutput
-from apache_beam.transforms.window import GlobalWindow
 from apache_beam.typehints.decorators import IOTypeHints
-from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Reject
-from transforms.reading.activity import ActivityDecoder
+from transforms.accounting.progress import Progress
+from transforms.bundles import at_end_of_bundle
 from transforms.reading.blocks import Compression, FileFormat
-from transforms.reading.bucket_blobs import BLOCK_SIZE, BucketBlobs, Decoder, ReadCounts, sort_in
+from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, sort_in
 from transforms.reading.files import FormatError, blocks, format_of
-from transforms.reading.xapi import StatementDecoder
-
-InputFormat = Literal["activity", "xapi"]
-INPUT_FORMATS: tuple[InputFormat, ...] = get_args(InputFormat)
+from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
 
 RANGE_SIZE = 64 * 1024 * 1024
 """A plain JSON Lines file is split into ranges of this many bytes, so that workers can share it."""
@@ -29,18 +25,6 @@ RANGE_SIZE = 64 * 1024 * 1024
 
 class InputError(ValueError):
     """Input that cannot be read as asked for: a mistake in how the job was started."""
-
-
-class Stopping(Protocol):
-    """Tells whether the job should come to an end. Must pickle."""
-
-    def stopping(self) -> bool: ...
-
-
-class Progress(Protocol):
-    """Hears how far reading has come. Must pickle."""
-
-    def advance(self, *, size: int, records: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +49,9 @@ class FileRange:
 
 
 class ReadOutputs(NamedTuple):
-    """`shards`: (bucket, blob), see `transforms.reading.bucket_blobs`; `rejects`; `counts`: to be added up."""
+    """`blobs`: (bucket, blob), see `transforms.reading.bucket_blobs`; `rejects`; `counts`: to be added up."""
 
-    shards: PCollection[tuple[int, bytes]]
+    blobs: PCollection[tuple[int, bytes]]
     rejects: PCollection[Reject]
     counts: PCollection[ReadCounts]
 
@@ -99,14 +83,14 @@ def _changed(path: str) -> float:
         return 0.0
 
 
-def ranges_of(file: InputFile, input_format: InputFormat, file_format: str | None = None) -> list[FileRange]:
+def ranges_of(file: InputFile, input_format: InputFormat = ACTIVITY, file_format: str | None = None) -> list[FileRange]:
     """How to read `file`: by the range if it is plain JSON Lines, else whole. Raises InputError."""
     try:
         known, compression = format_of(file.path, file_format)
     except FormatError as error:
         raise InputError(str(error)) from None
-    if input_format == "xapi" and known not in ("json", "jsonl"):
-        raise InputError(f"{file.path}: xAPI statements are read from JSON, not from {known}")
+    if known not in input_format.file_formats:
+        raise InputError(f"{file.path}: {input_format.title} are read from JSON, not from {known}")
     if known != "jsonl" or compression:
         return [FileRange(file.path, file.size, known, compression)]
     return [
@@ -126,17 +110,15 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
     def __init__(
         self,
         files: Iterable[InputFile],
-        input_format: InputFormat = "activity",
+        input_format: InputFormat = ACTIVITY,
         file_format: str | None = None,
         organisation: str | None = None,
         lrs_id: str | None = None,
-        stop: Stopping | None = None,
         progress: Progress | None = None,
     ) -> None:
         super().__init__()
         self.ranges = [part for file in files for part in ranges_of(file, input_format, file_format)]
-        decoder = StatementDecoder if input_format == "xapi" else ActivityDecoder
-        self.read_range = ReadRange(decoder(organisation, lrs_id), stop, progress)
+        self.read_range = ReadRange(input_format.decoder(organisation, lrs_id), progress)
 
     def default_type_hints(self) -> IOTypeHints:
         return IOTypeHints.empty()  # Beam warns of annotations that name several outputs
@@ -149,45 +131,44 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
             | "Read ranges"
             >> beam.ParDo(self.read_range)
             .with_output_types(tuple[int, bytes], rejects=Reject, counts=ReadCounts)
-            .with_outputs("rejects", "counts", main="shards")
+            .with_outputs("rejects", "counts", main="blobs")
         )
-        return ReadOutputs(outputs.shards, outputs.rejects, outputs.counts)
+        return ReadOutputs(outputs.blobs, outputs.rejects, outputs.counts)
 
 
 class ReadRange(beam.DoFn):
     """A range of a file to its activity. What many small files hold is gathered into common blobs."""
 
-    def __init__(self, decoder: Decoder, stop: Stopping | None, progress: Progress | None) -> None:
+    def __init__(self, decoder: Decoder, progress: Progress | None) -> None:
         self._decoder = decoder
-        self._stop = stop
         self._progress = progress
 
     def start_bundle(self) -> None:
-        self._shards = BucketBlobs()
+        self._blobs = BucketBlobs()
 
     def process(self, part: FileRange) -> Iterator[Any]:
         counts = ReadCounts()
         with FileSystems.open(part.path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             counted = _Counted(file)
             for block in blocks(counted, part.file_format, part.compression, part.start, part.end):
-                if self._stop and self._stop.stopping():
+                if self._progress and self._progress.stopping():
                     counts += ReadCounts(unfinished=1)
                     break
-                read, rejects = sort_in(block, part.path, self._decoder, self._shards)
+                read, rejects = sort_in(block, part.path, self._decoder, self._blobs)
                 for reject in rejects:
                     yield TaggedOutput("rejects", reject)
                 size = counted.taken()
                 counts += read + ReadCounts(size=size)
                 if self._progress:
                     self._progress.advance(size=size, records=read.accepted + read.rejected)
-                if self._shards.size >= BLOCK_SIZE:
-                    yield from self._shards.take()
+                if self._blobs.size >= BLOB_SIZE:
+                    yield from self._blobs.take()
             counts += ReadCounts(size=counted.taken())
         yield TaggedOutput("counts", counts)
 
     def finish_bundle(self) -> Iterator[Any]:
-        for shard in self._shards.take():
-            yield WindowedValue(shard, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+        for blob in self._blobs.take():
+            yield at_end_of_bundle(blob)
 
 
 class _Counted:

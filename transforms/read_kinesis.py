@@ -19,10 +19,10 @@ from apache_beam.utils.subprocess_server import JavaHelper, SubprocessServer
 
 from schemas import Reject
 from schemas.reject import CONTENT_LIMIT
-from transforms.reading.activity import ActivityDecoder, ActivityError
+from schemas.times import millis_of
+from transforms.reading.activity import ActivityError
 from transforms.reading.avro_message import avro_activities, is_avro
-from transforms.reading.bucket_blobs import Decoder
-from transforms.reading.xapi import StatementDecoder
+from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
 
 SCHEME = "kinesis://"
 
@@ -106,7 +106,7 @@ def _parse_position(text: str) -> int:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise KinesisUrlError(f"initial_timestamp_in_stream: {text!r} is not a time such as 2026-03-01T09:00:00Z")
-    return int(moment.timestamp() * 1000)
+    return millis_of(moment)
 
 
 @dataclass(eq=False)
@@ -119,9 +119,6 @@ class ReadKinesis(beam.PTransform[beam.Pipeline, PCollection[tuple[str, bytes]]]
 
     source: KinesisInput
     jar: str
-
-    def __post_init__(self) -> None:
-        super().__init__()
 
     def expand(self, begin: beam.Pipeline) -> PCollection[tuple[str, bytes]]:
         # What is None is left out, and null in Java.
@@ -151,11 +148,14 @@ class AdmitStreaming(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutput
     """
 
     def __init__(
-        self, stream_name: str, xapi: bool = False, organisation: str | None = None, lrs_id: str | None = None
+        self,
+        stream_name: str,
+        input_format: InputFormat = ACTIVITY,
+        organisation: str | None = None,
+        lrs_id: str | None = None,
     ) -> None:
         super().__init__()
-        decoder = StatementDecoder if xapi else ActivityDecoder
-        self.admit = _Admit(stream_name, decoder(organisation, lrs_id), avro=not xapi)
+        self.admit = _Admit(stream_name, input_format.decoder(organisation, lrs_id), input_format.has_avro_messages)
 
     def default_type_hints(self) -> IOTypeHints:
         return IOTypeHints.empty()  # Beam warns of annotations that name several outputs

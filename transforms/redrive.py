@@ -1,4 +1,4 @@
-"""Redrive: the dead letters of an output, matched again against the present documents (forwarders.md section 4)."""
+"""Redrive: the dead letters of an output, matched against the present documents (docs/spec/forwarders.md section 4)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,22 +6,23 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
-from apache_beam.transforms.window import GlobalWindow
 from apache_beam.typehints.decorators import no_annotations
-from apache_beam.utils.windowed_value import WindowedValue
 
-from schemas import KINDS, DeadLetter, Kind, Record
+from schemas import DeadLetter, Record
 from schemas.buckets import BUCKETS
 from schemas.record import decode_record
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
+from transforms.bundles import at_end_of_bundle
 from transforms.forwarders.source import ForwarderSource
+from transforms.matching.document import query_document
 from transforms.matching.matcher import Match, stored_match
 from transforms.matching.scope import out_of_scope
-from transforms.matching.statement import StatementBuilder, query_document
+from transforms.matching.statement import StatementBuilder
 from transforms.query import MatchResult, compile_query
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex
+from transforms.sessions.window import EVERYTHING, Window
 
 _BLOCK = 512
 _SUMMARY = "summary"
@@ -50,13 +51,8 @@ class ReadDeadLetters(beam.PTransform[beam.Pipeline, Redriven]):
     statements: StatementBuilder
     progress: Progress
     restricted_to: tuple[str, ...] = ()
-    kinds: tuple[Kind, ...] = KINDS
-    since: int | None = None
-    until: int | None = None
+    window: Window = EVERYTHING
     block_user: bool = False
-
-    def __post_init__(self) -> None:
-        super().__init__()
 
     # Beam takes an output of several PCollections for one type, and warns.
     @no_annotations  # type: ignore[untyped-decorator]
@@ -77,9 +73,7 @@ class _MatchAgain(beam.DoFn):
         self._statements = settings.statements
         self._progress = settings.progress
         self._restricted_to = settings.restricted_to
-        self._kinds = settings.kinds
-        self._since = settings.since
-        self._until = settings.until
+        self._window = settings.window
         self._block_user = settings.block_user
 
     def setup(self) -> None:
@@ -100,7 +94,7 @@ class _MatchAgain(beam.DoFn):
             if self._restricted_to and letter.forwarder_id not in self._restricted_to:
                 continue
             record = decode_record(letter.record)
-            if not self._wanted(record):
+            if not self._window.select([record]):
                 continue
             due = (letter.forwarder_id, record.user_id)
             reason = "blocked_by_earlier" if due in blocked else self._why_not(letter, record)
@@ -117,15 +111,7 @@ class _MatchAgain(beam.DoFn):
             yield block
 
     def finish_bundle(self) -> Iterator[Any]:
-        summary = WindowedValue(self._summary, GlobalWindow().max_timestamp(), (GlobalWindow(),))
-        yield TaggedOutput(_SUMMARY, summary)
-
-    def _wanted(self, record: Record) -> bool:
-        return (
-            record.kind in self._kinds
-            and (self._since is None or record.timestamp >= self._since)
-            and (self._until is None or record.timestamp < self._until)
-        )
+        yield TaggedOutput(_SUMMARY, at_end_of_bundle(self._summary))
 
     def _why_not(self, letter: DeadLetter, record: Record) -> str | None:
         """Why the record is no longer due to the forwarder; None when it is."""

@@ -40,9 +40,6 @@ class WriteRecords(beam.PTransform[PCollection[list[Record]], None]):
     record_format: RecordFormat
     kinds: tuple[Kind, ...] = KINDS
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
     def expand(self, records: PCollection[list[Record]]) -> None:
         for kind in self.kinds:
             prefix, suffix = f"{self.output}/{RECORDS}/{kind}", f".{self.record_format}"
@@ -84,9 +81,6 @@ class WriteRejects(beam.PTransform[PCollection[Reject], None]):
 
     prefix: str
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
     def expand(self, rejects: PCollection[Reject]) -> None:
         _ = (
             rejects
@@ -124,9 +118,6 @@ class WriteSummary(beam.PTransform[PCollection[Summary], None]):
     """PCollection[Summary] of one element -> `path`, as JSON: how the launcher learns what the workers counted."""
 
     path: str
-
-    def __post_init__(self) -> None:
-        super().__init__()
 
     def expand(self, summary: PCollection[Summary]) -> None:
         _ = summary | "Write summary" >> beam.Map(_write_summary, self.path)

@@ -19,7 +19,8 @@ from quixstreams.sinks import BatchingSink, SinkBatch
 
 from benchmarks.floor import lines_by_user, records_by_user
 from benchmarks.workload import REGION, Wish
-from transforms.matching.statement import StatementBuilder, encode_payload
+from transforms.matching.document import encode_payload
+from transforms.matching.statement import StatementBuilder
 
 TOPIC = "documents"
 

@@ -10,7 +10,8 @@ import pytest
 from schemas import Record, Response
 from tests.support.activity import activity, by_items, by_tags, documented_session, names, response, tags
 from tests.support.lrs_server import Lrs
-from transforms.matching.statement import StatementBuilder, encode_payload
+from transforms.matching.document import encode_payload
+from transforms.matching.statement import StatementBuilder
 from transforms.sessions.derivation import Derivation
 
 BUILDER = StatementBuilder("https://school.example/moodle")

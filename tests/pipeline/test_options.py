@@ -24,13 +24,13 @@ def test_the_usual_call() -> None:
     assert job.output == "out"
     assert job.runner == "DirectRunner"
     assert job.delivers
-    assert job.kinds == ("event", "status", "score")
+    assert job.window.kinds == ("event", "status", "score")
 
 
 def test_repeated_flags_add_up_and_kinds_keep_their_order() -> None:
     job = parse([*USUAL, "--input", "more/*", "--input", "in/*", "--kind=score", "--kind", "event", "--forwarder=a"])
     assert job.inputs == ("in/*", "more/*")
-    assert job.kinds == ("event", "score")
+    assert job.window.kinds == ("event", "score")
     assert job.only_forwarders == ("a",)
 
 
@@ -43,13 +43,13 @@ def test_repeated_flags_add_up_and_kinds_keep_their_order() -> None:
     ],
 )
 def test_times_are_epoch_milliseconds(text: str, expected: datetime) -> None:
-    assert parse([*USUAL, "--since", text]).since == expected.timestamp() * 1000
+    assert parse([*USUAL, "--since", text]).window.since == expected.timestamp() * 1000
 
 
 @pytest.mark.parametrize(("text", "ago"), [("-24h", timedelta(hours=24)), ("-7d", timedelta(days=7))])
 def test_a_relative_time_counts_back_from_now(text: str, ago: timedelta) -> None:
     before = datetime.now(UTC)
-    since = parse([*USUAL, "--since", text]).since
+    since = parse([*USUAL, "--since", text]).window.since
     after = datetime.now(UTC)
     assert since is not None
     assert int((before - ago).timestamp() * 1000) <= since <= (after - ago).timestamp() * 1000
@@ -96,6 +96,7 @@ def test_a_streaming_job_has_checkpoints_and_short_bundles_unless_told_otherwise
         ([*USUAL, "--state=s", "--since=-1d"], "--state goes without"),
         ([*USUAL, "--state=out/"], "two directories"),
         ([*USUAL, "--state=s", "--session_ttl=30"], "30d"),
+        ([*USUAL, "--state=s", f"--session_ttl={10**12}d"], "30d"),
         ([*USUAL, "--runner=DirektRunner"], "DirectRunner"),
         ([*USUAL, "--direct_num_workers=many"], "--direct_num_workers"),
         ([*USUAL, "--direct_running_mode=multi_threading"], "multi_processing"),

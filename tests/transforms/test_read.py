@@ -13,15 +13,17 @@ from apache_beam.internal import pickler
 from pipeline.sample import broken_lines, sample_activities, write_sample
 from schemas import Reject
 from transforms import read as reading
+from transforms.accounting.progress import Progress
 from transforms.read import InputError, InputFile, ReadActivity, match_files, ranges_of
 from transforms.reading.activity import ActivityDecoder, canonical
 from transforms.reading.bucket_blobs import ReadCounts, users_of
+from transforms.reading.input_formats import ACTIVITY, XAPI
 
-Shard = tuple[int, Iterable[bytes]]
+Bucket = tuple[int, Iterable[bytes]]
 
 
-def canonical_of(shard: Shard) -> list[str]:
-    return [canonical(activity).decode() for _, activities in users_of(shard[1]) for activity in activities]
+def canonical_of(bucket: Bucket) -> list[str]:
+    return [canonical(activity).decode() for _, activities in users_of(bucket[1]) for activity in activities]
 
 
 def run(out: Path, **how: Any) -> tuple[Counter[str], list[Reject], ReadCounts]:
@@ -29,7 +31,7 @@ def run(out: Path, **how: Any) -> tuple[Counter[str], list[Reject], ReadCounts]:
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
         outputs = pipeline | "Read" >> ReadActivity(**how)
         _ = (
-            outputs.shards
+            outputs.blobs
             | "By bucket" >> beam.GroupByKey()
             | "Activities" >> beam.FlatMap(canonical_of)
             | "Write activities" >> beam.io.WriteToText(str(out / "activities"), shard_name_template="")
@@ -93,7 +95,7 @@ def test_ranges_of_a_file_with_rejects(tmp_path: Path, out: Path, monkeypatch: p
     content = b"\xef\xbb\xbf" + b"\r\n".join(lines)
     path.write_bytes(content)
     files = match_files([str(path)])
-    assert len(ranges_of(files[0], "activity")) > 10
+    assert len(ranges_of(files[0])) > 10
     activities, rejects, counts = run(out, files=files)
     assert activities == expected(30)
     assert (counts.accepted, counts.rejected) == (activities.total(), len(rejects))
@@ -112,22 +114,22 @@ def test_small_blobs_are_gathered_over_files(tmp_path: Path, monkeypatch: pytest
     do = ReadActivity(match_files([str(tmp_path / "*.jsonl")])).read_range
     do.start_bundle()
     for path in sorted(tmp_path.glob("*.jsonl")):
-        (part,) = ranges_of(InputFile(str(path), path.stat().st_size), "activity")
+        (part,) = ranges_of(InputFile(str(path), path.stat().st_size))
         (counts,) = do.process(part)
         assert counts.tag == "counts"
-    shards = list(do.finish_bundle())
-    assert len(shards) <= 64
-    assert sum(len(list(canonical_of((bucket.value[0], [bucket.value[1]])))) for bucket in shards) > 500
+    blobs = list(do.finish_bundle())
+    assert len(blobs) <= 64
+    assert sum(len(list(canonical_of((bucket.value[0], [bucket.value[1]])))) for bucket in blobs) > 500
 
 
 def test_blobs_leave_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bundle can be the whole input: what was read must not pile up until it ends."""
-    monkeypatch.setattr(reading, "BLOCK_SIZE", 50_000)
+    monkeypatch.setattr(reading, "BLOB_SIZE", 50_000)
     path = tmp_path / "in.jsonl"
     write(path, "jsonl", 300)
     do = ReadActivity(match_files([str(path)])).read_range
     do.start_bundle()
-    (part,) = ranges_of(InputFile(str(path), path.stat().st_size), "activity")
+    (part,) = ranges_of(InputFile(str(path), path.stat().st_size))
     given = list(do.process(part))
     assert len([shard for shard in given if isinstance(shard, tuple)]) > 64
 
@@ -142,49 +144,36 @@ def test_stamps_and_xapi(tmp_path: Path, out: Path) -> None:
         "timestamp": "2020-02-17T15:03:23Z",
     }
     (tmp_path / "in.json").write_text(json.dumps([statement, {}]))
-    how = {"input_format": "xapi", "organisation": "org", "lrs_id": "store"}
+    how = {"input_format": XAPI, "organisation": "org", "lrs_id": "store"}
     activities, (reject,), _ = run(out, files=match_files([str(tmp_path / "in.json")]), **how)
     (found,) = map(orjson.loads, activities)
     assert (found["action"], found["organisation"], found["lrs_id"]) == ("SUBMIT", "org", "store")
     assert (reject.position, reject.content) == (1, b"{}")
 
 
-class Stop:
-    """Says stop from the n-th time on it is asked."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def stopping(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.size = 0
-        self.records = 0
-
-    def advance(self, *, size: int, records: int) -> None:
-        self.size += size
-        self.records += records
-
-
-def test_hooks(tmp_path: Path) -> None:
+def test_reading_says_how_far_it_is_and_stops_when_it_is_asked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "in.jsonl"
     write(path, "jsonl", 1000)
-    heard = Heard()
+    (tmp_path / "board").mkdir()
+    progress = Progress(str(tmp_path / "board"))
+    monkeypatch.setattr(reading, "BLOB_SIZE", 1)  # blobs after every block
     files = match_files([str(path)])
-    (part,) = ranges_of(files[0], "activity")
-    do = ReadActivity(files, stop=Stop(3), progress=heard).read_range
+    (part,) = ranges_of(files[0])
+    do = ReadActivity(files, progress=progress).read_range
     do.start_bundle()
-    counts = list(do.process(part))[-1].value
+    outputs = do.process(part)
+    next(outputs)
+    progress.stop()
+    counts = list(outputs)[-1].value
+    progress.flush()
+    heard = progress.read()
     assert counts.unfinished == 1
-    assert 0 < heard.records == counts.accepted < expected(1000).total()
-    assert 0 < heard.size <= counts.size < files[0].size
-    again = ReadActivity(files, stop=Stop(0)).read_range
-    again.start_bundle()
-    (left,) = again.process(part)
+    assert 0 < heard["records"] == counts.accepted < expected(1000).total()
+    assert 0 < heard["size"] <= counts.size < files[0].size
+    do.start_bundle()
+    (left,) = do.process(part)
     assert (left.value.unfinished, left.value.read) == (1, 0)
 
 
@@ -210,10 +199,10 @@ def test_a_directory_is_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "input_format", "told", "expected"),
     [
-        ("a.csv", "activity", None, "its extension does not tell the format"),
-        ("a.avro", "xapi", None, "xAPI statements are read from JSON"),
-        ("a.parquet.gz", "activity", None, "compressed inside"),
-        ("a.jsonl", "activity", "csv", "allowed: jsonl, json, avro, parquet"),
+        ("a.csv", ACTIVITY, None, "its extension does not tell the format"),
+        ("a.avro", XAPI, None, "xAPI statements are read from JSON"),
+        ("a.parquet.gz", ACTIVITY, None, "compressed inside"),
+        ("a.jsonl", ACTIVITY, "csv", "allowed: jsonl, json, avro, parquet"),
     ],
 )
 def test_what_cannot_be_read_is_refused_at_once(name: str, input_format: Any, told: str | None, expected: str) -> None:
@@ -249,7 +238,7 @@ def test_it_travels_to_other_processes(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     write(path, "jsonl", 5)
     files = match_files([str(path)])
-    do = pickler.loads(pickler.dumps(ReadActivity(files, stop=Stop(9), progress=Heard()).read_range))
+    do = pickler.loads(pickler.dumps(ReadActivity(files, progress=Progress(str(tmp_path))).read_range))
     do.start_bundle()
-    counts = list(do.process(*ranges_of(files[0], "activity")))[-1].value
+    counts = list(do.process(*ranges_of(files[0])))[-1].value
     assert counts.accepted == expected(5).total()

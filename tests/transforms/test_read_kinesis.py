@@ -12,6 +12,7 @@ from schemas import Reject, avro_schema
 from tests.support.activity import activity
 from transforms.read_kinesis import AdmitStreaming, KinesisInput, KinesisUrlError
 from transforms.reading.activity import encode
+from transforms.reading.input_formats import XAPI
 
 
 def test_a_url_names_stream_region_endpoint_and_position() -> None:
@@ -79,7 +80,7 @@ def test_avro_and_json_may_be_mixed_and_each_that_is_refused_says_which_it_was()
 
 def test_statements_are_json_only() -> None:
     with test_pipeline.TestPipeline() as pipeline:
-        outputs = pipeline | beam.Create([("shardId-000000000000:1", b"Obj\x01")]) | AdmitStreaming("a", xapi=True)
+        outputs = pipeline | beam.Create([("shardId-000000000000:1", b"Obj\x01")]) | AdmitStreaming("a", XAPI)
         util.assert_that(
             outputs.rejects | beam.Map(lambda reject: reject.reason.partition(":")[0]), util.equal_to(["not JSON"])
         )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+OnFailure = Literal["continue", "block_user"]
+
 Random = Callable[[], float]
 """Gives floats in [0, 1)."""
 
@@ -33,7 +35,7 @@ class DeliverySettings:
 
     max_backoff: float = 60.0
     outage_budget: float = 300.0
-    on_failure: Literal["continue", "block_user"] = "continue"
+    on_failure: OnFailure = "continue"
     window_items: int = 20_000
     window_bytes: int = 32 * 1024 * 1024
     user_items: int = 64

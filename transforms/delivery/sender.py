@@ -20,8 +20,9 @@ from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import DeliveryStoppedError
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, KinesisTarget
+from transforms.matching.document import encode_payload
 from transforms.matching.matcher import Match, stored_match
-from transforms.matching.statement import StatementBuilder, encode_payload
+from transforms.matching.statement import StatementBuilder
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex
 from transforms.receipts.journal import Journal, new_worker_name

@@ -30,12 +30,6 @@ _RESERVED_HEADERS = names(
 )
 _RESERVED_PREFIXES = ("x-forwarded-", "cf-", "webhook-")
 
-# The first names that a query document can have (records.md sections 3 and 4).
-QUERY_DOCUMENT_FIELDS = names(
-    "_id kind organisation lrs_id timestamp metadata statement event session_id activity_id user_id time num_attempted "
-    "num_questions session_duration status dt_started dt_completed score max_score subscores"
-)
-
 
 def header_name(name: str, *, authorised: bool) -> str | None:
     """What is wrong with a header name. `authorised`: an authType already sends `Authorization`."""

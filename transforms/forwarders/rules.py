@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from schemas.delivery import PayloadKind
+from schemas.query_document import QUERY_NAMES
 from transforms.forwarders import fields
 from transforms.forwarders.documents import Document, Documents, JsonObject, loads_strictly
 from transforms.forwarders.model import (
@@ -392,10 +393,8 @@ class _Check:
             self.fault("query", f"is refused: {error}")
             return None, None
         text = value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for name in sorted(query_names(text) - fields.QUERY_DOCUMENT_FIELDS):
-            self.warn(
-                "query", f"asks for {_shown(name)}, which no record has{_nearest(name, fields.QUERY_DOCUMENT_FIELDS)}"
-            )
+        for name in sorted(query_names(text) - QUERY_NAMES):
+            self.warn("query", f"asks for {_shown(name)}, which no record has{_nearest(name, QUERY_NAMES)}")
         return text, compiled
 
     def _scope(self, content: JsonObject, name: str) -> str | None:

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from schemas import Record
 from transforms.forwarders import Forwarder
+from transforms.matching.document import query_document
 from transforms.matching.scope import out_of_scope
-from transforms.matching.statement import StatementBuilder, query_document
+from transforms.matching.statement import StatementBuilder
 from transforms.query import compile_query
 
 

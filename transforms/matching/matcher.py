@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from schemas import DeadLetter, Record
 from transforms.forwarders import Forwarder, PayloadKind
-from transforms.matching.statement import StatementBuilder, query_document
+from transforms.matching.document import query_document
+from transforms.matching.statement import StatementBuilder
 from transforms.query import ForwarderIndex
 
 
@@ -17,7 +18,8 @@ class StoredPayload(NamedTuple):
 
 
 class Match(NamedTuple):
-    """A record and the ids of the forwarders it is due to; `undecided`: a query gave up (mongo-query.md section 7).
+    """A record and the ids of the forwarders it is due to; `undecided`: a query gave up
+    (docs/spec/mongo-query.md section 7).
 
     Ids, because Beam encodes elements, if only to measure them, and a forwarder holds secrets.
     `statement` is there when matching had to build it; `stored` when what is sent is a dead letter's payload.

@@ -1,4 +1,4 @@
-"""Whether a record is in a forwarder's scope (forwarders.md section 1).
+"""Whether a record is in a forwarder's scope (docs/spec/forwarders.md section 1).
 
 A forwarder may be of one organisation and of one store (`lrs_id`); `Forwarder.scope` says of which. A record is in
 scope when it holds these very values. What the forwarder leaves open may be anything, and may be missing.

@@ -1,19 +1,15 @@
-"""What a forwarder's query sees and what it is sent: query document and xAPI statement (records.md section 4)."""
+"""What a forwarder's query sees and what it is sent: query document and statement (docs/spec/records.md section 4)."""
 
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Any, assert_never
 from urllib.parse import quote
 from uuid import uuid5
 
-import orjson
-
 from schemas import Record
-from schemas.times import rfc3339, utc
-from transforms.forwarders import PayloadKind
-from transforms.sessions.derivation import NAMESPACE
+from schemas.times import rfc3339
+from transforms.sessions.derivation import NAMESPACE, SECONDS_PER_UNIT, DurationUnit
 
 DEFAULT_HOME_PAGE = "https://learner.invalid"
 EXTENSIONS = "https://session-forwarder.invalid/extensions"
@@ -49,13 +45,13 @@ class StatementBuilder:
     """Builds the xAPI 1.0.3 statement of a record.
 
     home_page: `actor.account.homePage`, an absolute IRI (`--actor_home_page`).
-    seconds_per_unit: what one unit of a snapshot's `session_duration` is (`--session_duration_unit`).
+    duration_unit: the unit of a snapshot's `session_duration` (`--session_duration_unit`).
     """
 
-    def __init__(self, home_page: str = DEFAULT_HOME_PAGE, seconds_per_unit: int = 60) -> None:
+    def __init__(self, home_page: str = DEFAULT_HOME_PAGE, duration_unit: DurationUnit = "minutes") -> None:
         self._home_page = home_page
         self._activities = home_page.rstrip("/") + "/activities/"
-        self._seconds_per_unit = seconds_per_unit
+        self._seconds_per_unit = SECONDS_PER_UNIT[duration_unit]
 
     def statement(self, record: Record) -> dict[str, Any]:
         """The statement as JSON values: `timestamp` and `stored` are strings, RFC 3339 with milliseconds."""
@@ -150,35 +146,3 @@ def is_absolute_iri(text: str) -> bool:
         return iri["ipv6"] is None or bool(IPv6Address(iri["ipv6"]))
     except ValueError:
         return False
-
-
-def query_document(record: Record, statement: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a forwarder's query is matched against; `statement` is left out when none is given.
-
-    The message's own fields, `_id`, `kind`, `organisation`, `lrs_id`, `timestamp`, `metadata`, `statement`.
-    `timestamp`, `statement.timestamp` and `statement.stored` are datetimes.
-    """
-    time = utc(record.timestamp)
-    document = {
-        **record.message,
-        "_id": record.id,
-        "kind": record.kind,
-        "organisation": record.organisation,
-        "lrs_id": record.lrs_id,
-        "timestamp": time,
-        "metadata": record.metadata,
-    }
-    if statement is not None:
-        document["statement"] = {**statement, "timestamp": time, "stored": time}
-    return document
-
-
-def encode_payload(record: Record, kind: PayloadKind, statement: Callable[[], dict[str, Any]]) -> bytes:
-    """The bytes a forwarder is sent, UTF-8 JSON; `statement` is asked only when the payload holds it."""
-    if kind == "record":
-        return record.body
-    if kind == "statement":
-        return orjson.dumps(statement())
-    built = statement()
-    document = {**query_document(record), "timestamp": rfc3339(record.timestamp), "statement": built}
-    return orjson.dumps(document)

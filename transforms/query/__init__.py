@@ -1,4 +1,4 @@
-"""MongoDB's query language over the query documents of records (spec/mongo-query.md). No Beam in here."""
+"""MongoDB's query language over the query documents of records (docs/spec/mongo-query.md). No Beam in here."""
 
 from transforms.query.errors import QueryError
 from transforms.query.explain import Explanation, MatchResult

@@ -1,4 +1,4 @@
-"""The truth of a test on one element (spec/mongo-query.md, section 6), as functions.
+"""The truth of a test on one element (docs/spec/mongo-query.md section 6), as functions.
 
 They answer True or False, or raise UndecidedError where a regular expression hit its limit.
 """

@@ -15,7 +15,7 @@ class QueryError(ValueError):
     """A query that breaks a rule of the language; raised when it is compiled, never when it is matched.
 
     `operator` is the operator at fault (or the path or value where there is none), `where` the way to it from
-    the top of the query, `allowed` what would have been accepted. Source: spec/mongo-query.md, section 10.
+    the top of the query, `allowed` what would have been accepted. Source: docs/spec/mongo-query.md section 10.
     """
 
     def __init__(self, message: str, *, operator: str = "", where: str = "", allowed: str = "") -> None:

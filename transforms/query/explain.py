@@ -1,6 +1,6 @@
 """Three-valued evaluation, clause by clause: explanations, and the answer where a pattern hit its limit.
 
-Slower than the compiled function and independent of it; both follow spec/mongo-query.md, sections 3 to 6.
+Slower than the compiled function and independent of it; both follow docs/spec/mongo-query.md sections 3 to 6.
 """
 
 import enum

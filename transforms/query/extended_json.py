@@ -1,4 +1,4 @@
-"""Extended JSON (v2 canonical and relaxed), and Learning Locker's `$dte` (spec/mongo-query.md, section 8)."""
+"""Extended JSON (v2 canonical and relaxed), and Learning Locker's `$dte` (docs/spec/mongo-query.md section 8)."""
 
 import datetime as dt
 import re
@@ -31,7 +31,7 @@ def parse_date(text: str) -> dt.datetime | None:
     """Read an ISO 8601 date as an instant in UTC with milliseconds, truncated; None if it cannot be read.
 
     Year, year and month, date, or date and time with any number of fraction digits; without a zone it is UTC
-    (the additions of Learning Locker, spec/mongo-query.md).
+    (docs/spec/mongo-query.md section 11).
     """
     found = _DATE.fullmatch(text)
     if found is None:
@@ -168,7 +168,7 @@ def from_extended_json(value: Any) -> Any:
     """Turn parsed JSON with Extended JSON wrappers into the values a query is matched against.
 
     For tests and tools: `{"at": {"$date": "2020-01-01T00:00:00Z"}}` gives an aware `datetime`. Raises
-    ValueError when a wrapper cannot be read. Source: spec/mongo-query.md, section 8.
+    ValueError when a wrapper cannot be read. Source: docs/spec/mongo-query.md section 8.
     """
     if isinstance(value, Mapping):
         if len(value) == 1:

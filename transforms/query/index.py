@@ -15,7 +15,7 @@ from transforms.query.query import Query, compile_query
 
 
 class Forwarder(Protocol):
-    """What the index needs to know of a forwarder (spec/forwarders.md, section 1)."""
+    """What the index needs to know of a forwarder (docs/spec/forwarders.md section 1)."""
 
     @property
     def id(self) -> str: ...
@@ -35,7 +35,7 @@ class Matching(tuple[F, ...]):
     """The forwarders that match a document, in their given order; `undecided`: nobody can tell.
 
     Undecided: a regular expression of the forwarder's query hit its limit, and the answer hangs on it
-    (spec/mongo-query.md, section 7). Such a record belongs in the dead letters of that forwarder.
+    (docs/spec/mongo-query.md section 7). Such a record belongs in the dead letters of that forwarder.
     """
 
     undecided: tuple[F, ...] = ()
@@ -83,7 +83,7 @@ class ForwarderIndex(Generic[F]):
     """The forwarders of a job, by what a document must hold for their scope and query to match.
 
     Raises QueryError, naming the forwarder, when a query cannot be used. Pickles as its forwarders and is
-    rebuilt. Source: spec/forwarders.md, section 1, and spec/mongo-query.md.
+    rebuilt. Source: docs/spec/forwarders.md section 1, and docs/spec/mongo-query.md.
     """
 
     def __init__(self, forwarders: Iterable[F]) -> None:

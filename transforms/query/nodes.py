@@ -146,7 +146,5 @@ Predicate = Callable[[Any], bool]
 
 
 def takes_whole_arrays(test: Test) -> bool:
-    """Whether a test is put to an array as it is rather than to its elements too (spec, section 3:
-    `leaf=False`).
-    """
+    """Whether a test is put to an array as it is, not to its elements too (docs/spec/mongo-query.md section 3)."""
     return isinstance(test, Size | ElemMatch)

@@ -1,5 +1,4 @@
-"""A query's text or mapping -> its tree (spec/mongo-query.md, sections 2, 6, 8 and 10, and Learning Locker's
-additions).
+"""A query's text or mapping -> its tree (docs/spec/mongo-query.md sections 2, 6, 8, 10 and 11).
 
 Everything that can be wrong with a query is found here, with MongoDB's words and the place where it stands.
 """
@@ -11,6 +10,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
+from schemas.query_document import paths_of
 from transforms.query.errors import QueryError
 from transforms.query.extended_json import ExtendedJsonError, is_wrapper, parse_date, read_wrapper
 from transforms.query.nodes import (
@@ -40,8 +40,8 @@ from transforms.query.values import INT32_MAX, ObjectId, Regex, show, whole_int6
 # 100 levels of operators; this keeps every recursion here far from Python's limit.
 MAX_DEPTH: Final = 100
 
-HEX_PATHS: Final = frozenset({("_id",), ("organisation",), ("lrs_id",)})
-DATE_PATHS: Final = frozenset({("timestamp",), ("statement", "timestamp"), ("statement", "stored")})
+ID_PATHS: Final = paths_of("id")
+DATE_PATHS: Final = paths_of("date")
 
 TOP_LEVEL: Final = "$and, $or, $nor, $comment"
 FIELD_OPERATORS: Final = (
@@ -140,7 +140,7 @@ _SCALARS: Final = (str, int, float, type(None), dt.datetime, ObjectId, Regex, De
 
 def read_values(value: Any, where: Where | None, depth: int) -> Any:
     """A copy of a query's value with its Extended JSON wrappers read, before any operator is looked at
-    (section 8).
+    (docs/spec/mongo-query.md section 8).
     """
     if depth > MAX_DEPTH:
         _refuse(
@@ -228,7 +228,7 @@ def _logical(name: str, value: Any, prefix: Path, where: Where) -> Node:
 
 
 def split_path(name: str) -> Path:
-    """The components of a dotted path; `&46;` in one is a dot of the record's own key (LL's additions)."""
+    """The components of a dotted path; `&46;` is a dot of the record's key (docs/spec/mongo-query.md section 11)."""
     return tuple(part.replace("&46;", ".") for part in name.split("."))
 
 
@@ -286,7 +286,7 @@ class _Context:
     def operands(self, value: Any, operator: str, where: Where) -> tuple[Any, ...]:
         """As `operand`; where the document has ids as strings, an object id is its string or that id."""
         read = self.operand(value, operator, where)
-        if isinstance(read, ObjectId) and self.whole in HEX_PATHS:
+        if isinstance(read, ObjectId) and self.whole in ID_PATHS:
             return read.hex, read
         return (read,)
 

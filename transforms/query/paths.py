@@ -1,4 +1,4 @@
-"""Path expansion (spec/mongo-query.md, section 3): which elements a path leads to.
+"""Path expansion (docs/spec/mongo-query.md section 3): which elements a path leads to.
 
 Twice: as a plain generator, for explanations and undecided cases, and as functions that stop at the first
 element that passes.

@@ -12,7 +12,7 @@ from transforms.query.parse import parse_query
 class Query:
     """A query of a forwarder, compiled. Made by `compile_query`; pickles as its source and is rebuilt.
 
-    Source: spec/mongo-query.md.
+    Source: docs/spec/mongo-query.md.
     """
 
     __slots__ = ("_compiled", "_source", "_tests", "node")
@@ -40,7 +40,7 @@ class Query:
         """MATCH, NO_MATCH, or UNDECIDED where a regular expression hit its limit and the answer hangs on it.
 
         Three-valued: NOT undecided is undecided, AND with a sure False is False, OR with a sure True is
-        True. Never raises. Source: spec/mongo-query.md, section 7.
+        True. Never raises. Source: docs/spec/mongo-query.md section 7.
         """
         return MATCH_RESULTS[self._judge(document).truth]
 
@@ -86,7 +86,7 @@ def compile_query(query: str | Mapping[str, Any] | None) -> Query:
     everything.
 
     Raises QueryError, naming the operator, where it stands and what is allowed. Source:
-    spec/mongo-query.md, sections 2, 6, 8 and 10, and the additions of Learning Locker at its beginning.
+    docs/spec/mongo-query.md sections 2, 6, 8, 10 and 11.
     """
     node, source = parse_query(query)
     return Query(node, query if isinstance(query, str) else source)

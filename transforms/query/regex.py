@@ -1,4 +1,4 @@
-"""Regular expressions with MongoDB's meaning and bounded time (spec/mongo-query.md, section 7).
+"""Regular expressions with MongoDB's meaning and bounded time (docs/spec/mongo-query.md section 7).
 
 PCRE2 through the package `pcre2`. Its low-level functions are used because only they can switch off UCP
 *and* ALT_BSUX (with the latter on, `\\x{e9}` is silently read as literal text), can repeat one search

@@ -1,4 +1,4 @@
-"""The values of a query document, their canonical types and their order (spec/mongo-query.md, sections 1 and
+"""The values of a query document, their canonical types and their order (docs/spec/mongo-query.md sections 1 and
 5).
 
 Documents hold `dict`, `list`, `str`, `int`, `float`, `bool`, `None` and `datetime`; `ObjectId`, `Regex`,
@@ -77,7 +77,8 @@ _CANONICAL: Final[dict[type, int]] = {
 
 
 def canonical_type(value: object) -> int:
-    """The canonical type of a value (section 1); UNKNOWN_TYPE for what no JSON document can hold.
+    """The canonical type of a value (docs/spec/mongo-query.md section 1); UNKNOWN_TYPE for what no JSON document can
+    hold.
 
     Subclasses count as what they derive from, so a document built by another decoder is read the same way.
     """
@@ -101,7 +102,7 @@ def as_utc(value: dt.datetime) -> dt.datetime:
 
 
 def compare(left: Any, right: Any) -> int:
-    """Order two values of one canonical type: negative, zero or positive (section 5).
+    """Order two values of one canonical type: negative, zero or positive (docs/spec/mongo-query.md section 5).
 
     The depth of the walk is that of the shallower value, and a query's values are bounded when it is
     compiled.
@@ -163,14 +164,14 @@ def compare_any(left: Any, right: Any) -> int:
 
 
 def equal(element: Any, operand: Any) -> bool:
-    """Whether an element of a document equals an operand; null also equals MISSING (section 5)."""
+    """Whether an element equals an operand; null also equals MISSING (docs/spec/mongo-query.md section 5)."""
     if operand is None:
         return element is None or element is MISSING
     return compare_any(element, operand) == 0
 
 
 def type_name(value: object) -> str:
-    """The `$type` alias of a value; "" for MISSING and for what no JSON document can hold (section 6)."""
+    """The `$type` alias of a value; "" for MISSING and what no JSON can hold (docs/spec/mongo-query.md section 6)."""
     kind = canonical_type(value)
     if kind == NUMBER_TYPE:
         if isinstance(value, float):

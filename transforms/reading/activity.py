@@ -1,14 +1,14 @@
 """Session activity from JSON or from an Avro or Parquet row: what is accepted, what is refused and why.
 
-The rules are records.md section 1. msgspec decodes straight into the strict shape below; a line that does not fit it
-exactly (an extra field, a number in another spelling, anything broken) is first read by orjson, which checks all of it.
-msgspec alone would let invalid UTF-8 and numbers beyond double pass in fields that are ignored; a line that fits the
-strict shape has no such fields.
+The rules are docs/spec/records.md section 1. msgspec decodes straight into the strict shape below; a line that does not
+fit it exactly (an extra field, a number in another spelling, anything broken) is first read by orjson, which checks all
+of it. msgspec alone would let invalid UTF-8 and numbers beyond double pass in fields that are ignored; a line that fits
+the strict shape has no such fields.
 """
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from math import isfinite
 from typing import Annotated, Any, Literal, NoReturn, get_args
@@ -18,6 +18,7 @@ import orjson
 
 from schemas import Activity, Response, SubscoreDefinition, Tag
 from schemas.activity import Action, InputAction, Long, Number, Scalar, State
+from schemas.times import millis_of
 
 MAX_LINE = 16 * 1024 * 1024
 """Longest accepted line or element, in bytes, without the newline."""
@@ -29,7 +30,6 @@ BOM = b"\xef\xbb\xbf"
 
 TOO_LONG = f"longer than {MAX_LINE} bytes"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_MS = 946_684_800_000  # 2000-01-01
 _LAST_MS = 4_133_980_800_000 - 1  # the last of 2100
 _LONG_LIMIT = 2**63
@@ -204,7 +204,8 @@ def decode_admitted(line: bytes) -> Activity:
 
 
 def canonical(activity: Activity) -> bytes:
-    """JSON that is equal for equal activity, whatever it was read from: the duplicates rule of records.md section 2.
+    """JSON that is equal for equal activity, whatever it was read from: the duplicates rule of
+    docs/spec/records.md section 2.
 
     Compact UTF-8, keys sorted, defaults left out, numbers of equal value spelled alike (1.0 as 1).
     """
@@ -214,9 +215,9 @@ def canonical(activity: Activity) -> bytes:
 def parse_time(text: str, field: str = "occurred_at") -> int:
     """Epoch milliseconds, truncated, of RFC 3339 with a zone or `YYYY-MM-DD HH:MM:SS` in UTC.
 
-    RFC 3339 as records.md takes it: `+0000` as well as `+00:00`, any number of fraction digits, T and Z in either case
-    or a space for T, a leap second as the second after it. Raises ActivityError, which names `field`, also outside the
-    years 2000 to 2100.
+    RFC 3339 as docs/spec/records.md section 1 takes it: `+0000` as well as `+00:00`, any number of fraction digits, T
+    and Z in either case or a space for T, a leap second as the second after it. Raises ActivityError, which names
+    `field`, also outside the years 2000 to 2100.
     """
     spelled, leap = text, 0
     if spelled[16:19] == ":60":
@@ -229,7 +230,7 @@ def parse_time(text: str, field: str = "occurred_at") -> int:
         _refuse_time(text, field)
     if moment.tzinfo is None and not (len(text) == 19 and text[10] == " "):
         _refuse_time(text, field)
-    milliseconds = _milliseconds(moment) + leap
+    milliseconds = millis_of(moment) + leap
     if leap and milliseconds // 1000 % 86_400:  # leap seconds end a day of UTC
         _refuse_time(text, field)
     if not _FIRST_MS <= milliseconds <= _LAST_MS:
@@ -376,7 +377,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not isfinite(value):
         raise _NotFiniteError
     if isinstance(value, datetime):
-        return _milliseconds(value)
+        return millis_of(value)
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, Decimal):
@@ -386,11 +387,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(entry) for entry in value]
     return value
-
-
-def _milliseconds(moment: datetime) -> int:
-    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
-    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
 def _refuse_time(text: str, field: str) -> NoReturn:

@@ -1,14 +1,13 @@
 """What travels from reading to folding: activity in its raw bytes, by bucket of its user, compressed.
 
 Bytes, because the garbage collector does not look at them and they are small; a blob for each bucket rather than
-an element for each activity, because the engine's cost is per element (beam-notes.md section 2).
+an element for each activity, because the engine's cost is per element (docs/beam-notes.md section 2).
 """
 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 from zlib import crc32
 
 import msgspec
@@ -19,8 +18,9 @@ from schemas.buckets import BUCKETS, bucket_of
 from schemas.reject import CONTENT_LIMIT
 from transforms.reading.activity import BOM, ActivityError, decode_admitted
 from transforms.reading.blocks import Block, Broken
+from transforms.reading.input_formats import Decoder
 
-BLOCK_SIZE = 16 * 1024 * 1024
+BLOB_SIZE = 16 * 1024 * 1024
 """Bytes of activity gathered before they are compressed and sent off."""
 
 PASS_SIZE = 256 * 1024 * 1024
@@ -28,14 +28,6 @@ PASS_SIZE = 256 * 1024 * 1024
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, list[bytes]]).decode
-
-
-class Decoder(Protocol):
-    """What `ActivityDecoder` and `xapi.StatementDecoder` have in common."""
-
-    def admit(self, line: bytes, /) -> tuple[str, bytes]: ...
-
-    def admit_row(self, row: Mapping[str, Any], /) -> tuple[str, bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +79,14 @@ class BucketBlobs:
         return [(bucket, compress(_encode(users))) for bucket, users in buckets.items()]
 
 
-def sort_in(block: Block | Broken, file: str, decoder: Decoder, shards: BucketBlobs) -> tuple[ReadCounts, list[Reject]]:
-    """Put the activity of a block of `file` into `shards`. Returns how much there was, and what was refused."""
+def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlobs) -> tuple[ReadCounts, list[Reject]]:
+    """Put the activity of a block of `file` into `blobs`. Returns how much there was, and what was refused."""
     if isinstance(block, Broken):
         return ReadCounts(rejected=1), [Reject(file, block.position, block.reason, block.content, block.length)]
     refused: list[tuple[int, str]] = []
     blank = 0
     admit = decoder.admit_row if block.kind == "rows" else decoder.admit
-    lines = shards.lines
+    lines = blobs.lines
     size = 0
     for index, item in enumerate(block.items):
         try:
@@ -107,7 +99,7 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, shards: BucketBl
         else:
             lines[user_id].append(line)
             size += len(line)
-    shards.size += size
+    blobs.size += size
     accepted = len(block.items) - len(refused) - blank
     if not refused:
         return ReadCounts(accepted=accepted, blank=blank), []

@@ -1,4 +1,4 @@
-"""xAPI statements read as session activity: the table at the end of records.md section 1."""
+"""xAPI statements read as session activity: the table at the end of docs/spec/records.md section 1."""
 
 import re
 import uuid
@@ -77,9 +77,9 @@ class StatementDecoder:
 def resolve_session(activities: Iterable[Activity]) -> list[Activity]:
     """One session's activity with START_OR_RESUME decided and one activity_id.
 
-    `activities` are those of one session from `StatementDecoder`, in the order of records.md section 2 (START_OR_RESUME
-    sorts as START). START_OR_RESUME is START the first time, RESUME after that. Every activity gets the activity_id of
-    the first START or RESUME, else of the first statement.
+    `activities` are those of one session from `StatementDecoder`, in the order of docs/spec/records.md section 2
+    (START_OR_RESUME sorts as START). START_OR_RESUME is START the first time, RESUME after that. Every activity gets
+    the activity_id of the first START or RESUME, else of the first statement.
     """
     decided: list[Activity] = []
     started = False

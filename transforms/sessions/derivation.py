@@ -1,4 +1,4 @@
-"""The fold that turns a session's activity into events and snapshots (records.md sections 2 and 3).
+"""The fold that turns a session's activity into events and snapshots (docs/spec/records.md sections 2 and 3).
 
 Pure: no Beam, no clock, no randomness. Batch folds a sorted session; whoever folds activity as it arrives
 keeps a `Session` and refolds it for late activity.
@@ -23,6 +23,9 @@ NAMESPACE = UUID("9b6f3c52-6f0e-4d0c-8f5e-6a3b8f1c7d24")
 """Of every derived id. Published in the README; changing it would make every receiver see every record anew."""
 
 DurationUnit = Literal["minutes", "seconds"]
+SECONDS_PER_UNIT: dict[DurationUnit, int] = {"minutes": 60, "seconds": 1}
+"""What one unit of a `session_duration` is (`--session_duration_unit`)."""
+
 StateKey = tuple[str | None, str | None, str]
 """Of one user's sessions: (organisation, lrs_id, session_id)."""
 
@@ -118,7 +121,7 @@ class Derivation:
         on_conflict: Callable[[Activity, Activity], None] | None = None,
     ) -> None:
         self.counts = Counts()
-        self._seconds_per_unit = 60 if duration_unit == "minutes" else 1
+        self._seconds_per_unit = SECONDS_PER_UNIT[duration_unit]
         self._resolve_session = resolve_session
         self._on_session = on_session
         self._on_conflict = on_conflict

@@ -1,4 +1,4 @@
-"""Sums of scores, exact on the shortest decimals (records.md section 3)."""
+"""Sums of scores, exact on the shortest decimals (docs/spec/records.md section 3)."""
 
 import sys
 from collections.abc import Iterable

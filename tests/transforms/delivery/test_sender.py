@@ -67,7 +67,7 @@ def sender(workshop: Workshop, server: FaultServer) -> Sender:
     history = HistoryIndex(str(workshop.output), "")
     settings = DeliverySettings(outage_budget=3600)
     options = DeliverOptions(history.output, "run", history, {}, ("127.0.0.0/8",), settings, horizon=600)
-    statements = StatementBuilder("https://example.org", 60)
+    statements = StatementBuilder("https://example.org")
     return Sender(
         found.forwarders, statements, options, Progress(str(workshop.path)), lambda forwarder_id, records: None
     )

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from schemas import Record
 from tests.support.activity import DOCUMENTED_SCORE, activity, by_items, documented_session, names, response
-from transforms.matching.statement import StatementBuilder, encode_payload, is_absolute_iri, query_document
-from transforms.sessions.derivation import NAMESPACE, Derivation
+from transforms.matching.document import encode_payload, query_document
+from transforms.matching.statement import StatementBuilder, is_absolute_iri
+from transforms.sessions.derivation import NAMESPACE, Derivation, DurationUnit
 
 SESSION = "f4e854f4-3324-4395-beec-1650b522007a"
 EXTENSIONS = "https://session-forwarder.invalid/extensions"
@@ -96,10 +97,10 @@ def test_verb_and_result_of_every_kind(kind: str, event: str | None, verb: str, 
 
 
 @pytest.mark.parametrize(
-    ("duration", "seconds_per_unit", "printed"), [(8, 60, "PT480S"), (500, 1, "PT500S"), (0, 60, "PT0S")]
+    ("duration", "unit", "printed"), [(8, "minutes", "PT480S"), (500, "seconds", "PT500S"), (0, "minutes", "PT0S")]
 )
-def test_the_duration_is_in_the_unit_of_the_snapshot(duration: int, seconds_per_unit: int, printed: str) -> None:
-    builder = StatementBuilder(seconds_per_unit=seconds_per_unit)
+def test_the_duration_is_in_the_unit_of_the_snapshot(duration: int, unit: DurationUnit, printed: str) -> None:
+    builder = StatementBuilder(duration_unit=unit)
     assert builder.statement(one("status", session_duration=duration))["result"]["duration"] == printed
 
 

@@ -1,0 +1,53 @@
+"""What the input may be, session activity or xAPI statements, and all that follows from which of them it is."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from schemas import Activity
+from transforms.reading.activity import ActivityDecoder
+from transforms.reading.blocks import FILE_FORMATS, FileFormat
+from transforms.reading.xapi import StatementDecoder, resolve_session
+
+InputFormatName = Literal["activity", "xapi"]
+
+
+class Decoder(Protocol):
+    """Checks a piece of input, and gives on the activity in it.
+
+    Both methods return the id of the activity's user, and the activity as the line that `decode_admitted` reads. Both
+    raise ActivityError when the input is refused.
+    """
+
+    def admit(self, line: bytes, /) -> tuple[str, bytes]:
+        """Of a line of a file, an element of a JSON array, or a message of a stream."""
+        ...
+
+    def admit_row(self, row: Mapping[str, Any], /) -> tuple[str, bytes]:
+        """Of an Avro record or a Parquet row."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InputFormat:
+    """How one kind of input is read.
+
+    title: what the input consists of, as a message names it.
+    decoder: makes the decoder, of the organisation and the store (`lrs_id`) of activity that carries none.
+    resolve_session: see `Derivation`; None where activity says all that there is to say.
+    file_formats: the formats of files that may hold such input.
+    has_avro_messages: whether a message of a stream may hold Avro as well as JSON.
+    """
+
+    title: str
+    decoder: Callable[[str | None, str | None], Decoder]
+    resolve_session: Callable[[list[Activity]], list[Activity]] | None
+    file_formats: tuple[FileFormat, ...]
+    has_avro_messages: bool
+
+
+ACTIVITY = InputFormat("session activity", ActivityDecoder, None, FILE_FORMATS, has_avro_messages=True)
+XAPI = InputFormat("xAPI statements", StatementDecoder, resolve_session, ("json", "jsonl"), has_avro_messages=False)
+
+INPUT_FORMATS: Mapping[InputFormatName, InputFormat] = {"activity": ACTIVITY, "xapi": XAPI}
+"""By what `--input_format` says."""
