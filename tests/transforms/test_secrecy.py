@@ -28,7 +28,8 @@ from tests.transforms.delivery.sending import LOCAL, item, opened
 from tests.transforms.forwarders.documents import HTTP, KINESIS, changed, rules
 from transforms.forwarders import Rules, documents_from, load_forwarders, read_documents, resolve
 from transforms.forwarders.secrets import References, Secret
-from transforms.sinks.http import AiohttpSink, SinkError, classify, preflight
+from transforms.sinks.http import AiohttpSink, SinkError, classify
+from transforms.sinks.preflight import preflight
 from transforms.sinks.signatures import Signer
 
 TOKEN = "tok-3f9a1c"
