@@ -15,7 +15,7 @@ from typing import Any, cast
 import fastavro
 
 from local.examples import Example, Json, Line, PayloadKind
-from local.receiver import RETRY_AFTER, Attempt, Fault
+from local.receiver import RETRY_AFTER, Attempt, InjectedFault
 from local.stack import StreamRecord
 
 _ENVELOPE = ("id", "kind", "organisation", "lrs_id", "timestamp", "record_id", "place", "metadata")
@@ -158,7 +158,7 @@ def check_http(example: Example, lines: Iterable[Line], attempts: Sequence[Attem
         Due(f"{line['id']} {_content_due(example.payload, line)}", _user(line)) for line in lines if example.due(line)
     ]
     arrivals = [
-        Arrival(f"{attempt.key} {_content(example.payload, attempt.body)}", attempt.fault is Fault.ANSWER_LOST)
+        Arrival(f"{attempt.key} {_content(example.payload, attempt.body)}", attempt.fault is InjectedFault.ANSWER_LOST)
         for attempt in attempts
         if attempt.taken
     ]
@@ -313,9 +313,9 @@ def _early_retries(attempts: Iterable[Attempt]) -> int:
     for attempt in attempts:
         by_key[attempt.key].append(attempt)
     pairs = chain.from_iterable(pairwise(same) for same in by_key.values())
-    return sum(first.fault is Fault.THROTTLED and then.at - first.at < _TOO_EARLY for first, then in pairs)
+    return sum(first.fault is InjectedFault.THROTTLED and then.at - first.at < _TOO_EARLY for first, then in pairs)
 
 
-def faults_met(attempts: Iterable[Attempt]) -> Mapping[Fault, int]:
+def faults_met(attempts: Iterable[Attempt]) -> Mapping[InjectedFault, int]:
     """How often the receiver failed, and how."""
     return Counter(attempt.fault for attempt in attempts if attempt.fault is not None)

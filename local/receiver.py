@@ -1,6 +1,6 @@
-"""A stand-in for the receivers of HTTP forwarders: it asks for credentials, fails now and then, and remembers it all.
+"""A stand-in for the receivers of HTTP forwarders: it asks for credentials, fails now and then, and keeps each request.
 
-It deduplicates nothing, so what the job sent twice is there twice.
+It does not deduplicate, so that a check sees what the job sent twice.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from aiohttp import web
 
 HOST = "127.0.0.1"
 RETRY_AFTER = 1
-"""Seconds that a throttled sender is asked to wait."""
+"""Seconds that a 429 asks the sender to wait, in its Retry-After header."""
 
 
-class Fault(Enum):
-    """What the receiver does instead of answering 200. The last two take the request all the same."""
+class InjectedFault(Enum):
+    """What the receiver does instead of answering 200. With the last two it has taken the request all the same."""
 
     UNAVAILABLE = "503"
     THROTTLED = "429"
@@ -33,36 +33,41 @@ class Fault(Enum):
     BODY_CUT = "taken, answer's body cut"
 
 
-_FAULTS = tuple(Fault)
-_TAKEN_ALL_THE_SAME = (Fault.ANSWER_LOST, Fault.BODY_CUT)
+_FAULTS = tuple(InjectedFault)
+_TAKEN_ALL_THE_SAME = (InjectedFault.ANSWER_LOST, InjectedFault.BODY_CUT)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request as it came. `taken`: the receiver has the body now. `at`: the monotonic clock's time."""
+    """One request as it came.
+
+    `key` is its Idempotency-Key. `status` is what was answered, None for a connection that was cut without an answer.
+    `taken` says whether the receiver has the record now. `at` is in seconds of the monotonic clock.
+    """
 
     path: str
     key: str
     body: bytes
     headers: Mapping[str, str]
     status: int | None
-    fault: Fault | None
+    fault: InjectedFault | None
     taken: bool
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """Which requests fail, and how: the same for the same seed, whatever the order they come in.
+    """Which requests fail, and how. The same seed gives the same faults, in whatever order the requests come.
 
-    share: of the records of a path, how many fail at first. A record fails once or twice, then never again.
+    `share` is the part (0 to 1) of a path's records that fail at first. Such a record fails once or twice, then never
+    again.
     """
 
     seed: int
     share: float = 0.02
 
-    def fault(self, path: str, key: str, attempt: int) -> Fault | None:
-        """The fault for the `attempt`-th request (from 0) with this Idempotency-Key on this path."""
+    def fault(self, path: str, key: str, attempt: int) -> InjectedFault | None:
+        """The fault of request number `attempt` (from 0) with this Idempotency-Key on this path; None to succeed."""
         digest = blake2b(f"{self.seed}\0{path}\0{key}".encode(), digest_size=8).digest()
         fails = int.from_bytes(digest[:4], "big") < self.share * 2**32
         times = 1 + digest[4] % 2
@@ -72,10 +77,16 @@ class FaultPlan:
 
 
 class Receiver:
-    """An HTTP and, given a certificate, an HTTPS server on ports of 127.0.0.1, in a thread; a context manager.
+    """An HTTP server on 127.0.0.1 and, with a certificate, an HTTPS server beside it. A context manager.
 
-    authorization: for each path, the Authorization header it asks for; None: it wants none. port: for HTTP; 0: any
-    that is free, as for HTTPS.
+    The servers run in a thread of their own. `http` and `https` are their `host:port` while they run.
+
+    Args:
+        authorization: the paths that are served, each with the Authorization header it asks for, or None for no header.
+            Any other path is answered with 404.
+        plan: which requests fail.
+        certificate: for HTTPS; None for HTTP alone.
+        port: of HTTP; 0 for any that is free. HTTPS always takes any that is free.
     """
 
     def __init__(
@@ -110,7 +121,7 @@ class Receiver:
         self._thread.join()
 
     def attempts(self, path: str) -> list[Attempt]:
-        """What came to `path` so far, in order."""
+        """The requests that came to `path` so far, in the order in which they came."""
         return [attempt for attempt in list(self._attempts) if attempt.path == path]
 
     async def _serve(self, started: Future[None]) -> None:
@@ -134,8 +145,8 @@ class Receiver:
         body = await request.read()
         status = self._refusal(request)
         fault = None if status else self._next_fault(request)
-        if status is None and fault not in (Fault.CUT, Fault.ANSWER_LOST):
-            status = {Fault.UNAVAILABLE: 503, Fault.THROTTLED: 429}.get(fault, 200) if fault else 200
+        if status is None and fault not in (InjectedFault.CUT, InjectedFault.ANSWER_LOST):
+            status = {InjectedFault.UNAVAILABLE: 503, InjectedFault.THROTTLED: 429}.get(fault, 200) if fault else 200
         self._attempts.append(
             Attempt(
                 path=request.path,
@@ -151,7 +162,7 @@ class Receiver:
         return await _answer(request, status, fault)
 
     def _refusal(self, request: web.BaseRequest) -> int | None:
-        """The status for a request that is wrong in itself, or None."""
+        """The status for a request that should not have been sent; None for one that is in order."""
         if request.path not in self._authorization:
             return 404
         if request.method != "POST":
@@ -160,35 +171,35 @@ class Receiver:
             return 401
         return None
 
-    def _next_fault(self, request: web.BaseRequest) -> Fault | None:
-        place = (request.path, _key(request))
-        attempt = self._seen[place]
-        self._seen[place] += 1
-        return self._plan.fault(*place, attempt)
+    def _next_fault(self, request: web.BaseRequest) -> InjectedFault | None:
+        path_and_key = (request.path, _key(request))
+        attempt = self._seen[path_and_key]
+        self._seen[path_and_key] += 1
+        return self._plan.fault(*path_and_key, attempt)
 
 
 async def _listen(runner: web.ServerRunner, certificate: ssl.SSLContext | None, port: int = 0) -> str:
-    """Opens one more port; returns its host:port."""
+    """Listen on one more port; returns its `host:port`."""
     before = set(runner.addresses)
     await web.TCPSite(runner, HOST, port, ssl_context=certificate).start()
     ((host, listening),) = set(runner.addresses) - before
     return f"{host}:{listening}"
 
 
-async def _answer(request: web.BaseRequest, status: int | None, fault: Fault | None) -> web.StreamResponse:
-    """Answers with `status`, cuts the connection without an answer (None), or inside its body (BODY_CUT)."""
+async def _answer(request: web.BaseRequest, status: int | None, fault: InjectedFault | None) -> web.StreamResponse:
+    """Answer with `status`, or cut the connection: before the answer if it is None, inside the body for BODY_CUT."""
     transport = request.transport
     if status is None:
         if transport is not None:
             transport.abort()
         return web.Response()
-    if fault is Fault.BODY_CUT:
+    if fault is InjectedFault.BODY_CUT:
         response = web.StreamResponse(status=status, headers={"Content-Length": "1000"})
         await response.prepare(request)
         if transport is not None:
             transport.close()
         return response
-    headers = {"Retry-After": str(RETRY_AFTER)} if fault is Fault.THROTTLED else None
+    headers = {"Retry-After": str(RETRY_AFTER)} if fault is InjectedFault.THROTTLED else None
     return web.Response(status=status, headers=headers, text="")
 
 

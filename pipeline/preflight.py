@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.options import Job, UsageError
-from transforms.forwarders import Forwarder, KinesisTarget, resolve
+from transforms.forwarders import Forwarder, resolve
 from transforms.forwarders.secrets import References
 from transforms.forwarders.service import is_remote, location_warning
 from transforms.forwarders.source import ForwarderSource, ForwardersUnreadableError, launch_rules, read_forwarders
 from transforms.matching.statement import DEFAULT_HOME_PAGE
-from transforms.sinks import http
 from transforms.sinks.kinesis import StreamLimits
 from transforms.sinks.preflight import preflight
 
@@ -117,10 +116,7 @@ def _look_ahead(
             findings.faults.append((fault.forwarder_id, str(fault)))
         else:
             findings.warnings.append(f"{fault} (could not be checked where the job is launched)")
-    streams = preflight(forwarder for forwarder in resolution.forwarders if isinstance(forwarder.target, KinesisTarget))
-    findings.faults += [(fault.forwarder_id, f"forwarder {fault}") for fault in streams.faults]
-    findings.warnings += [f"forwarder {warning}" for warning in streams.warnings]
-    hosts = http.preflight(resolution.forwarders, job.allow_networks)
-    findings.faults += [(fault.forwarder_id, str(fault)) for fault in hosts.faults]
-    findings.warnings += [str(warning) for warning in hosts.warnings]
-    return streams.limits
+    checked = preflight(resolution.forwarders, job.allow_networks)
+    findings.faults += [(fault.forwarder_id, str(fault)) for fault in checked.faults]
+    findings.warnings += [str(warning) for warning in checked.warnings]
+    return checked.limits

@@ -17,15 +17,14 @@ from schemas.record import Kind, decode_record
 from schemas.times import rfc3339
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.policy import DeliverySettings
-from transforms.forwarders import Document, Fault, Forwarder, HttpTarget, KinesisTarget, Rules, check_document, resolve
+from transforms.forwarders import Document, Forwarder, Rules, check_document, resolve
 from transforms.matching.document import encode_payload, query_document
 from transforms.matching.statement import StatementBuilder
 from transforms.query import MatchResult, Query, compile_query
-from transforms.sinks import http
-from transforms.sinks.base import BatchSink, Item, Settlement
-from transforms.sinks.firehose import FirehoseSink
+from transforms.sinks.base import Item, Settlement
+from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http import AiohttpSink
-from transforms.sinks.kinesis import KinesisSink, StreamLimits
+from transforms.sinks.kinesis import StreamLimits
 from transforms.sinks.preflight import preflight
 
 JsonObject = dict[str, Any]
@@ -221,16 +220,10 @@ class Trials:
         return replace(resolution.forwarders[0], max_retries=0)
 
     def _look_ahead(self, forwarder: Forwarder) -> Mapping[str, StreamLimits]:
-        if isinstance(forwarder.target, HttpTarget):
-            if faults := http.preflight([forwarder], self.allow_networks).faults:
-                raise FaultyDocumentError(faults)
-            return {}
-        streams = preflight([forwarder])
-        if streams.faults:
-            raise FaultyDocumentError(
-                [Fault(forwarder.id, "AWS", "kinesisOptions", str(one)) for one in streams.faults]
-            )
-        return streams.limits
+        found = preflight([forwarder], self.allow_networks)
+        if found.faults:
+            raise FaultyDocumentError(found.faults)
+        return found.limits
 
     def _deliver(self, forwarder: Forwarder, record: Record, limits: Mapping[str, StreamLimits]) -> JsonObject:
         payload = encode_payload(record, forwarder.payload, lambda: _STATEMENTS.statement(record))
@@ -240,7 +233,7 @@ class Trials:
             settled.extend,
             _SETTINGS,
             http_sink=partial(AiohttpSink, allow_networks=self.allow_networks),
-            batch_sink=partial(_batch_sink, limits=limits),
+            batch_sink=batch_sinks(limits),
         )
         try:
             deliveries.submit([Item(forwarder.id, record, payload, forwarder.payload)])
@@ -284,11 +277,3 @@ def _receipt(settlement: Settlement, payload: bytes) -> JsonObject:
 
 def _time(epoch_ms: int | None) -> str | None:
     return None if epoch_ms is None else rfc3339(epoch_ms)
-
-
-def _batch_sink(forwarder: Forwarder, limits: Mapping[str, StreamLimits]) -> BatchSink:
-    if not isinstance(forwarder.target, KinesisTarget):
-        raise TypeError(f"forwarder {forwarder.id} is no Kinesis forwarder")
-    if forwarder.target.service == "firehose":
-        return FirehoseSink(forwarder.target)
-    return KinesisSink(forwarder.target, limits.get(forwarder.id))

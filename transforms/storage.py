@@ -7,12 +7,14 @@ importing Beam takes seconds.
 import os
 import re
 import shutil
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO, Protocol
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_FRAME_LENGTH = struct.Struct("<I")
 
 
 class Storage(Protocol):
@@ -201,3 +203,32 @@ def _beam() -> tuple[Any, type[Exception]]:
     from apache_beam.io.filesystems import FileSystems
 
     return FileSystems, BeamIOError
+
+
+# Files of frames: for each, the length of its data in four bytes (little-endian), then the data.
+
+
+def write_frame(stream: IO[bytes], data: bytes) -> None:
+    """Append `data` (less than 4 GiB) to a file of frames."""
+    stream.write(_FRAME_LENGTH.pack(len(data)))
+    stream.write(data)
+
+
+def frame(data: bytes) -> bytes:
+    """What `write_frame` writes."""
+    return _FRAME_LENGTH.pack(len(data)) + data
+
+
+def read_frames(stream: IO[bytes], offset: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """The offset and data of each frame, from where the stream is, at `offset`, to `end` or the end of the stream."""
+    while offset != end and (head := stream.read(_FRAME_LENGTH.size)):
+        (size,) = _FRAME_LENGTH.unpack(head)
+        yield offset, stream.read(size)
+        offset += _FRAME_LENGTH.size + size
+
+
+def read_frame(stream: IO[bytes], offset: int) -> bytes:
+    """The data of the frame at `offset`, as `read_frames` gave it."""
+    stream.seek(offset)
+    (size,) = _FRAME_LENGTH.unpack(stream.read(_FRAME_LENGTH.size))
+    return stream.read(size)

@@ -20,7 +20,7 @@ from local.check import (
     table,
 )
 from local.examples import Example, Line
-from local.receiver import Attempt, Fault
+from local.receiver import Attempt, InjectedFault
 from local.stack import StreamRecord
 from schemas import avro_schema
 
@@ -200,11 +200,11 @@ def attempt(line: Line, at: float = 0.0, **fields: Any) -> Attempt:
 
 def test_http_with_faults_that_were_dealt_with() -> None:
     attempts = [
-        attempt(LINES[0], status=429, fault=Fault.THROTTLED, taken=False),
-        attempt(LINES[2], status=None, fault=Fault.ANSWER_LOST),
+        attempt(LINES[0], status=429, fault=InjectedFault.THROTTLED, taken=False),
+        attempt(LINES[2], status=None, fault=InjectedFault.ANSWER_LOST),
         attempt(LINES[2]),
         attempt(LINES[0], at=1.1),
-        attempt(LINES[1], status=200, fault=Fault.BODY_CUT),
+        attempt(LINES[1], status=200, fault=InjectedFault.BODY_CUT),
     ]
     finding = check_http(EVERYTHING, LINES, attempts)
     assert finding.arrived_as_due
@@ -220,7 +220,7 @@ def test_http_remarks_on_what_was_refused_and_how_it_was_asked() -> None:
     example = Example("x", "record", lambda line: True, headers={"Test-Header-Key": "Test-Header-Value"})
     attempts = [
         attempt(LINES[0], status=401, taken=False),
-        attempt(LINES[0], status=429, fault=Fault.THROTTLED, taken=False, at=1.0),
+        attempt(LINES[0], status=429, fault=InjectedFault.THROTTLED, taken=False, at=1.0),
         attempt(LINES[0], at=1.2),
     ]
     finding = check_http(example, LINES[:1], attempts)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
-from local.receiver import RETRY_AFTER, Fault, FaultPlan, Receiver
+from local.receiver import RETRY_AFTER, FaultPlan, InjectedFault, Receiver
 
 NO_FAULTS = FaultPlan(seed=1, share=0)
 ALL_FAIL = FaultPlan(seed=1, share=1)
@@ -31,7 +31,7 @@ def post(receiver: Receiver, path: str, key: str, authorization: str | None = No
     return connection.getresponse()
 
 
-def key_that_meets(plan: FaultPlan, fault: Fault) -> str:
+def key_that_meets(plan: FaultPlan, fault: InjectedFault) -> str:
     return next(key for key in map(str, range(1000)) if plan.fault("/open", key, 0) is fault)
 
 
@@ -55,8 +55,8 @@ def test_each_path_asks_for_its_own_credentials(receiver: Receiver) -> None:
     assert [attempt.taken for attempt in receiver.attempts("/token")] == [True, False, False]
 
 
-@pytest.mark.parametrize(("fault", "status"), [(Fault.UNAVAILABLE, 503), (Fault.THROTTLED, 429)])
-def test_a_fault_with_an_answer_does_not_take_the_request(fault: Fault, status: int) -> None:
+@pytest.mark.parametrize(("fault", "status"), [(InjectedFault.UNAVAILABLE, 503), (InjectedFault.THROTTLED, 429)])
+def test_a_fault_with_an_answer_does_not_take_the_request(fault: InjectedFault, status: int) -> None:
     with Receiver(PATHS, ALL_FAIL) as receiver:
         response = post(receiver, "/open", key_that_meets(ALL_FAIL, fault))
         assert response.status == status
@@ -64,8 +64,8 @@ def test_a_fault_with_an_answer_does_not_take_the_request(fault: Fault, status: 
         assert [attempt.taken for attempt in receiver.attempts("/open")] == [False]
 
 
-@pytest.mark.parametrize(("fault", "taken"), [(Fault.CUT, False), (Fault.ANSWER_LOST, True)])
-def test_a_cut_connection_answers_nothing(fault: Fault, taken: bool) -> None:
+@pytest.mark.parametrize(("fault", "taken"), [(InjectedFault.CUT, False), (InjectedFault.ANSWER_LOST, True)])
+def test_a_cut_connection_answers_nothing(fault: InjectedFault, taken: bool) -> None:
     with Receiver(PATHS, ALL_FAIL) as receiver:
         with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
             post(receiver, "/open", key_that_meets(ALL_FAIL, fault))
@@ -75,7 +75,7 @@ def test_a_cut_connection_answers_nothing(fault: Fault, taken: bool) -> None:
 
 def test_a_body_cut_comes_after_the_status() -> None:
     with Receiver(PATHS, ALL_FAIL) as receiver:
-        response = post(receiver, "/open", key_that_meets(ALL_FAIL, Fault.BODY_CUT))
+        response = post(receiver, "/open", key_that_meets(ALL_FAIL, InjectedFault.BODY_CUT))
         assert response.status == 200
         with pytest.raises(http.client.IncompleteRead):
             response.read()
@@ -88,7 +88,7 @@ def test_faults_are_the_same_for_a_seed_and_end_after_two() -> None:
     assert first == [FaultPlan(7).fault("/open", key, 0) for key in keys]
     assert first != [FaultPlan(8).fault("/open", key, 0) for key in keys]
     counts = Counter(fault for fault in first if fault)
-    assert set(counts) == set(Fault)
+    assert set(counts) == set(InjectedFault)
     assert 50 < counts.total() < 150
     assert not any(ALL_FAIL.fault("/open", key, 2) for key in keys)
 

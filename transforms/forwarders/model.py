@@ -75,7 +75,8 @@ class Fault:
     """One rule that one document breaks, or (as a warning) one thing in it that is probably not meant.
 
     `forwarder_id` is None when the document has no usable `_id`; `where` is its place in its source; `field` is a
-    dotted path, empty for the document as a whole. No part of it holds a secret.
+    dotted path, empty for the document as a whole. `where` is empty when the fault is not in the document but in what
+    `field` names, such as a stream that is not there; `message` is then a sentence of its own. No part holds a secret.
     """
 
     forwarder_id: str | None
@@ -84,6 +85,8 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
+        if not self.where:
+            return f"forwarder {self.forwarder_id}: {self.field}: {self.message}"
         who = self.where if self.forwarder_id is None else f"forwarder {self.forwarder_id} ({self.where})"
         return f"{who}: {self.field} {self.message}" if self.field else f"{who}: {self.message}"
 

@@ -1,8 +1,12 @@
 """Avro object container files, laid out by hand so that a journal can be one.
 
-fastavro writes a container in one go; a journal grows one block at a time and each block must reach the file in one
-write. This module knows the framing (Avro 1.11 specification, "Object Container Files": magic, metadata, sync marker,
-then blocks of count, size, data, sync marker) and nothing about what is inside a block. The codec is always `null`.
+fastavro writes a container in one go. A journal grows by one block at a time, and each block must reach the file in one
+write. This module knows how a container is framed (Avro 1.11 specification, "Object Container Files"): magic, metadata
+and sync marker, then blocks of count, size, data and sync marker. It knows nothing of the rows inside a block. The
+codec is always `null`: no compression.
+
+Reading is by hand too, because `recover` cuts a journal at the offset where reading failed. So every damage must end in
+one known error with that offset. fastavro's readers raise whatever the damage leads to.
 """
 
 import json
@@ -13,19 +17,27 @@ from typing import Any, BinaryIO
 import fastavro
 
 MAGIC = b"Obj\x01"
-SYNC_SIZE = 16
+"""The first bytes of every container."""
 
-# Far above what a journal writes in one block (it starts a new one at 4 MiB, and a record is at most 16 MiB): a size
-# beyond it is damage, and must not become an attempt to allocate that much.
-MAX_BLOCK = 256 * 1024 * 1024
+SYNC_SIZE = 16
+"""Bytes of a sync marker."""
+
+MAX_BLOCK_BYTES = 256 * 1024 * 1024
+"""A length in a file that is larger than this is damage, and must not become an attempt to allocate that much memory.
+
+It is far above what a journal writes: a block of 4 MiB, or of one row that holds a record of at most 16 MiB.
+"""
 
 
 class NotAContainerError(ValueError):
-    """The bytes are not an Avro container this job can read. The text says which file and why."""
+    """The file is not an Avro container that this job can read. The text says which file it is, and what to do."""
 
 
 class TornError(ValueError):
-    """The file ends inside its header or a block. `whole` is the length in bytes of what is sound before that."""
+    """The file ends inside its header or inside a block, or is damaged there.
+
+    `whole` is the length in bytes of what is sound before that: 0, or where the last whole block ends.
+    """
 
     def __init__(self, whole: int) -> None:
         super().__init__(f"cut short after byte {whole}")
@@ -33,7 +45,7 @@ class TornError(ValueError):
 
 
 def long_bytes(number: int) -> bytes:
-    """An Avro int or long (64-bit signed): zigzag, then seven bits a byte, low bits first."""
+    """A 64-bit signed integer as an Avro int or long: zigzag, then seven bits a byte, low bits first."""
     rest = (number << 1) ^ (number >> 63)
     encoded = bytearray()
     while rest > 0x7F:
@@ -44,20 +56,20 @@ def long_bytes(number: int) -> bytes:
 
 
 def header(schema: dict[str, Any], sync: bytes) -> bytes:
-    """The start of a container of `schema` whose blocks end with `sync` (16 random bytes)."""
+    """The start of a container of rows of `schema`, whose blocks end with `sync`: SYNC_SIZE random bytes."""
     metadata = {b"avro.codec": b"null", b"avro.schema": json.dumps(schema, separators=(",", ":")).encode()}
     pairs = [long_bytes(len(name)) + name + long_bytes(len(value)) + value for name, value in metadata.items()]
     return MAGIC + long_bytes(len(pairs)) + b"".join(pairs) + long_bytes(0) + sync
 
 
 def block(count: int, data: bytes, sync: bytes) -> bytes:
-    """`count` encoded rows, `data`, framed."""
+    """A block of `count` rows, which `data` holds one after the other."""
     return b"".join((long_bytes(count), long_bytes(len(data)), data, sync))
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the start of a container says. `length` is its size in bytes: the first block starts there."""
+    """What the start of a container says. `length` is its size in bytes: the first block begins there."""
 
     schema: dict[str, Any]
     sync: bytes
@@ -66,7 +78,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """`count` rows encoded in `data`; `end` is the offset of the byte after the block."""
+    """`count` encoded rows, which `data` holds one after the other. The block ends before byte `end` of the file."""
 
     count: int
     data: bytes
@@ -74,16 +86,18 @@ class Block:
 
 
 class _Source:
-    """Exact reads from a stream, with the offset they have come to."""
+    """Reads exact numbers of bytes from a stream, and knows the offset that it has come to.
+
+    Its methods raise EOFError when the stream ends too early, or when what they read cannot be right.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self.offset = 0
 
     def take(self, size: int) -> bytes:
-        """`size` bytes. EOFError: fewer are left."""
         data = self._stream.read(size)
-        while len(data) < size:  # a remote stream may answer with less than it was asked for
+        while len(data) < size:  # A remote stream may answer with less than it was asked for.
             more = self._stream.read(size - len(data))
             if not more:
                 raise EOFError
@@ -104,7 +118,7 @@ class _Source:
 
     def length(self) -> int:
         size = self.long()
-        if not 0 <= size <= MAX_BLOCK:
+        if not 0 <= size <= MAX_BLOCK_BYTES:
             raise EOFError
         return size
 
@@ -118,7 +132,7 @@ def _read_header(source: _Source, name: str) -> Header:
             raise NotAContainerError(f"{name} is not an Avro file: move it away; the job wrote no such file")
         metadata = {}
         while count := source.long():
-            if count < 0:  # the size of the run of pairs follows: not needed here
+            if count < 0:  # Then the size of these pairs in bytes follows, which nobody needs here.
                 source.long()
             for _ in range(abs(count)):
                 key = source.bytes()
@@ -137,10 +151,15 @@ def _read_header(source: _Source, name: str) -> Header:
 
 
 class Reader:
-    """A container, read block by block in bounded memory.
+    """Reads a container block by block: iterate over it once. Memory holds one block at a time.
 
-    `name` is what errors call it. Raises TornError when even the header is cut short, NotAContainerError when it is
-    something else; iterating raises TornError after the last whole block of a file that was cut short.
+    Args:
+        stream: the file, at its beginning.
+        name: what errors call the file.
+
+    Raises:
+        NotAContainerError: the file is something else, or compressed.
+        TornError: its header is cut short; from iterating, after the last whole block of a file that is cut short.
     """
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
@@ -152,34 +171,19 @@ class Reader:
         while True:
             start = source.offset
             try:
-                first = source.take(1)
-            except EOFError:
-                return
-            try:
-                count = _resume_long(source, first[0])
+                count = source.long()
                 data = source.bytes()
                 if source.take(SYNC_SIZE) != self.header.sync:
                     raise EOFError
             except EOFError:
+                if source.offset == start:
+                    return  # Not a byte was left: the end, and no cut.
                 raise TornError(start) from None
             yield Block(count, data, source.offset)
 
 
-def _resume_long(source: _Source, first: int) -> int:
-    """The long whose first byte has been read already: that read is what tells the end from a cut."""
-    number, shift = first & 0x7F, 7
-    byte = first
-    while byte >= 0x80:
-        byte = source.take(1)[0]
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if shift > 63:
-            raise EOFError
-    return (number >> 1) ^ -(number & 1)
-
-
 def plain(schema: Any) -> Any:
-    """`schema` without its logical types, parsed for fastavro: times stay epoch ms (and cost no datetime)."""
+    """`schema`, parsed for fastavro, without its logical types: a time is read as epoch ms, and costs no datetime."""
 
     def strip(node: Any) -> Any:
         if isinstance(node, dict):

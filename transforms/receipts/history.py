@@ -16,7 +16,6 @@ import msgspec
 
 from schemas import DeadLetter
 from schemas.buckets import BUCKETS
-from transforms.receipts.frames import FRAME, frame_at, read_frames
 from transforms.receipts.index import (
     DELIVERED_FILE,
     LETTERS_FILE,
@@ -29,7 +28,7 @@ from transforms.receipts.index import (
 )
 from transforms.receipts.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
 from transforms.sinks.base import DEFERRED
-from transforms.storage import LocalStorage, storage_at
+from transforms.storage import LocalStorage, read_frame, read_frames, storage_at
 
 logger = logging.getLogger(__name__)
 Delivered = Mapping[str, frozenset[str]]
@@ -109,7 +108,7 @@ class History:
 
     def _letter_at(self, offset: int) -> DeadLetter:
         with self._storage.open(f"{self._index.name}/{LETTERS_FILE}") as stream:
-            return decode_dead_letter(frame_at(stream, offset)[FRAME.size :])
+            return decode_dead_letter(read_frame(stream, offset))
 
     def take_deferred(self, user_id: str) -> list[DeadLetter]:
         """What this run had deferred for the user when this was made (`Deferral`), in order; [] the next time."""

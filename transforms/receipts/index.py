@@ -14,9 +14,8 @@ import msgspec
 from schemas import KINDS, DeadLetter, Kind, avro_schema
 from schemas.buckets import BUCKETS, bucket_of
 from transforms.receipts.avro_container import Block, Reader, TornError, plain
-from transforms.receipts.frames import bucket_file, frame_at, read_frames, write_frame
 from transforms.receipts.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
-from transforms.storage import LocalStorage, Storage, storage_at
+from transforms.storage import LocalStorage, Storage, frame, read_frame, read_frames, storage_at, write_frame
 
 logger = logging.getLogger(__name__)
 
@@ -257,6 +256,10 @@ def read_receipts(data: bytes, count: int, take: _Take) -> None:
         take(forwarder_id, record_id, user_id, delivered, settled_at)
 
 
+def _bucket_file(scratch: Path, what: str, bucket: int) -> Path:
+    return scratch / f"{what}-{bucket:02}"
+
+
 class _Partition:
     """Receipts on their way into bucket files; the forwarders' ids are numbered as they come."""
 
@@ -283,7 +286,7 @@ class _Partition:
     def spill(self) -> None:
         for bucket, rows in enumerate(self._waiting):
             if rows:
-                with bucket_file(self._scratch, "receipts", bucket).open("ab") as stream:
+                with _bucket_file(self._scratch, "receipts", bucket).open("ab") as stream:
                     write_frame(stream, _encode(rows))
                 rows.clear()
         self._rows = 0
@@ -307,13 +310,13 @@ def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> tu
 
 def _resolve(scratch: Path, bucket: int, forwarders: list[str]) -> dict[str, list[str]]:
     """The ids each forwarder has, by the latest receipt of each; of two in one ms, the one written later."""
-    spilled = bucket_file(scratch, "receipts", bucket)
+    spilled = _bucket_file(scratch, "receipts", bucket)
     if not spilled.exists():
         return {}
     latest: dict[tuple[int, str], _Row] = {}
     with spilled.open("rb") as stream:
-        for _, frame in read_frames(stream):
-            for row in _decode_rows(frame):
+        for _, data in read_frames(stream):
+            for row in _decode_rows(data):
                 key = (row.forwarder, row.id)
                 known = latest.get(key)
                 if known is None or row.settled_at >= known.settled_at:
@@ -353,7 +356,7 @@ def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -
     def spill() -> None:
         for bucket, letters in enumerate(waiting):
             if letters:
-                with bucket_file(scratch, "dead_letters", bucket).open("ab") as stream:
+                with _bucket_file(scratch, "dead_letters", bucket).open("ab") as stream:
                     for letter in letters:
                         write_frame(stream, letter)
                 letters.clear()
@@ -361,10 +364,10 @@ def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -
     for name in parts:
         for schema, blocks in _read(storage, name):
             for row in _rows(schema, blocks, "dead_letter"):
-                frame = _encode(msgspec.convert(row, DeadLetter))
-                waiting[bucket_of(row["user_id"])].append(frame)
+                letter = _encode(msgspec.convert(row, DeadLetter))
+                waiting[bucket_of(row["user_id"])].append(letter)
                 total += 1
-                size += len(frame)
+                size += len(letter)
                 if size >= _SPILL_BYTES:
                     spill()
                     size = 0
@@ -374,18 +377,18 @@ def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -
 
 def _undelivered(scratch: Path, bucket: int, delivered: dict[str, list[str]]) -> Iterator[bytes]:
     """The latest dead letter of each key that is not delivered, in order, as frames. Keeps no payloads in memory."""
-    spilled = bucket_file(scratch, "dead_letters", bucket)
+    spilled = _bucket_file(scratch, "dead_letters", bucket)
     if not spilled.exists():
         return
     has = {forwarder: frozenset(ids) for forwarder, ids in delivered.items()}
     latest: dict[tuple[str, str], tuple[int, int, _Place]] = {}
     with spilled.open("rb") as stream:
-        for offset, frame in read_frames(stream):
-            letter = decode_dead_letter(frame)
+        for offset, data in read_frames(stream):
+            letter = decode_dead_letter(data)
             if letter.id in has.get(letter.forwarder_id, ()):
                 continue
             known = latest.get((letter.forwarder_id, letter.id))
             if known is None or letter.settled_at >= known[0]:
                 latest[letter.forwarder_id, letter.id] = (letter.settled_at, offset, _decode_place(letter.record))
         for _, offset, _ in sorted(latest.values(), key=lambda found: found[2].key()):
-            yield frame_at(stream, offset)
+            yield frame(read_frame(stream, offset))

@@ -11,7 +11,6 @@ run writes new parts beside the old ones and, when it has ended well, `current.j
 the previous state in force, with the list of the input files that it counts as read.
 """
 
-import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,12 +26,11 @@ from schemas.buckets import BUCKETS
 from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.bucket_blobs import PASS_SIZE, lines_by_user
 from transforms.sessions.derivation import Derivation, StateKey
-from transforms.storage import Storage, storage_at
+from transforms.storage import Storage, read_frames, storage_at, write_frame
 
 CURRENT = "current.json"
 PARTS = "parts"
 
-_FRAME = struct.Struct("<I")
 _FRAME_SIZE = 16 * 1024 * 1024
 _IN_MEMORY = 64 * 1024 * 1024
 
@@ -243,8 +241,8 @@ class BucketFold:
                 f"{self._options.directory}/{name} is missing: restore it, or use another --state"
             ) from None
         with stream:
-            while head := stream.read(_FRAME.size):
-                yield stream.read(_FRAME.unpack(head)[0])
+            for _, blob in read_frames(stream):
+                yield blob
 
 
 class _PartWriter:
@@ -263,9 +261,7 @@ class _PartWriter:
                 self._end_frame()
 
     def _end_frame(self) -> None:
-        frame = zstandard.ZstdCompressor(level=3).compress(_encode(self._users))
-        self._spool.write(_FRAME.pack(len(frame)))
-        self._spool.write(frame)
+        write_frame(self._spool, zstandard.ZstdCompressor(level=3).compress(_encode(self._users)))
         self._users = {}
         self._size = 0
 

@@ -7,15 +7,13 @@ those are judged by type and never printed.
 
 import base64
 import errno
-import functools
 import logging
 import os
 import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
@@ -26,7 +24,7 @@ import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
-from transforms.forwarders import Fault, Forwarder, HttpTarget
+from transforms.forwarders import Forwarder, HttpTarget
 from transforms.forwarders.secrets import Scrubber
 from transforms.sinks.addresses import AddressGuard, AddressInfo, AddressRefusedError
 from transforms.sinks.base import AttemptResult, Item, Verdict
@@ -399,49 +397,3 @@ def _fixed_headers(target: HttpTarget) -> CIMultiDict[str]:
 def _credentials(target: HttpTarget) -> str:
     password = target.basic_password.reveal() if target.basic_password is not None else ""
     return f"{target.basic_username}:{password}"
-
-
-@dataclass(frozen=True, slots=True)
-class Preflight:
-    """What is known about forwarders before anything is sent."""
-
-    faults: tuple[Fault, ...] = field(default=())
-    warnings: tuple[Fault, ...] = field(default=())
-
-
-def preflight(
-    forwarders: Iterable[Forwarder],
-    allow_networks: Sequence[str] = (),
-    getaddrinfo: GetAddrInfo = socket.getaddrinfo,
-) -> Preflight:
-    """The addresses and TLS files of the HTTP forwarders among `forwarders` (resolved ones). Connects to nobody.
-
-    A fault: every address of the host is refused, or a TLS file does not load. A warning: the host does not resolve, or
-    some of its addresses are refused (those are left out when it is dialled).
-    """
-    guard = AddressGuard(allow_networks)
-    faults: list[Fault] = []
-    warnings: list[Fault] = []
-    for forwarder in forwarders:
-        if not isinstance(forwarder.target, HttpTarget):
-            continue
-        said = functools.partial(Fault, forwarder.id, "preflight")
-        try:
-            tls_context(forwarder.target)
-            url = request_url(forwarder.target)
-        except SinkError as error:
-            faults.append(said("", str(error)))
-            continue
-        try:
-            found = getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            warnings.append(
-                said("configuration.url", f"names the host {forwarder.target.host}, which does not resolve")
-            )
-            continue
-        addresses = sorted({str(address[0]) for _, _, _, _, address in found})
-        refused = [f"{address} ({why})" for address in addresses if (why := guard.refusal(address))]
-        if refused:
-            message = f"names a host at {', '.join(refused)}: refused unless --allow_network names the network"
-            (faults if len(refused) == len(addresses) else warnings).append(said("configuration.url", message))
-    return Preflight(tuple(faults), tuple(warnings))

@@ -1,40 +1,27 @@
-"""Whether every target is there, before anything is read."""
+"""The checks of targets before a run: is each stream there, may each address be dialled, do the TLS files load?
 
-from collections.abc import Callable, Iterable, Mapping
+Nothing is sent. Kinesis and Firehose are asked to describe their streams; the hosts of HTTP forwarders are looked up.
+"""
+
+import functools
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, InvalidRegionError, NoRegionError
 
-from transforms.forwarders import Forwarder, KinesisTarget
+from transforms.forwarders import Fault, Forwarder, HttpTarget, KinesisTarget
+from transforms.sinks.addresses import AddressGuard
 from transforms.sinks.aws_clients import describing_config, firehose_client, kinesis_client
 from transforms.sinks.aws_errors import CREDENTIAL_ERRORS, FORWARDER_CODES, error_code
+from transforms.sinks.http import SinkError, request_url, tls_context
+from transforms.sinks.http_connections import GetAddrInfo
 from transforms.sinks.kinesis import StreamLimits
 
 DESCRIBES_AT_ONCE = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a forwarder cannot be delivered to (or, in a list of warnings, what could not be checked)."""
-
-    forwarder_id: str
-    field: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.forwarder_id}: {self.field}: {self.message}"
-
-
-@dataclass(frozen=True, slots=True)
-class Preflight:
-    """`limits` are by forwarder id, for the data streams that could be described; they pickle and hold no secret."""
-
-    faults: list[Fault] = field(default_factory=list)
-    warnings: list[Fault] = field(default_factory=list)
-    limits: dict[str, StreamLimits] = field(default_factory=dict)
-
+"""Streams described at a time: an endpoint that does not answer costs some 40 s, once for each eight of them."""
 
 _STREAM_NAME = "kinesisOptions.streamName"
 _REGION = "kinesisOptions.awsRegion"
@@ -42,29 +29,99 @@ _KEY = "kinesisOptions.awsClientKey"
 _SERVICE = "kinesisOptions.service"
 
 
-def preflight(forwarders: Iterable[Forwarder]) -> Preflight:
-    """Describe every stream and delivery stream (forwarders.md section 3). All faults at once; raises nothing for one.
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What is known about the targets of forwarders before anything is sent.
 
-    A missing permission to describe is a warning that names the action, and the default limits apply. Waits for at most
-    some 40 s per eight forwarders, when the endpoint does not answer.
+    `faults` say why a forwarder cannot be delivered to; `warnings` what could not be checked, or may go wrong. `limits`
+    are by forwarder id, for the data streams that could be described. Pickles, and holds no secret.
     """
-    checks = [forwarder for forwarder in forwarders if isinstance(forwarder.target, KinesisTarget)]
+
+    faults: list[Fault] = field(default_factory=list)
+    warnings: list[Fault] = field(default_factory=list)
+    limits: dict[str, StreamLimits] = field(default_factory=dict)
+
+    def add(self, other: "Preflight") -> None:
+        """Adds what another check came to."""
+        self.faults.extend(other.faults)
+        self.warnings.extend(other.warnings)
+        self.limits.update(other.limits)
+
+
+def preflight(
+    forwarders: Iterable[Forwarder],
+    allow_networks: Sequence[str] = (),
+    getaddrinfo: GetAddrInfo = socket.getaddrinfo,
+) -> Preflight:
+    """Check the targets of `forwarders` (docs/spec/forwarders.md section 3).
+
+    Waits for at most some 40 s for every eight streams, when their endpoint does not answer. Connects to no HTTP
+    receiver.
+
+    Args:
+        forwarders: resolved ones, so that their secrets can be used.
+        allow_networks: CIDRs that HTTP may reach though they are in a refused range (`--allow_network`).
+        getaddrinfo: stands in for the system's resolver in tests.
+
+    Returns:
+        All faults and warnings at once, those of streams first. A fault: the stream is not there or cannot be used,
+        every address of a host is refused, or a TLS file does not load. A warning: the permission to describe a stream
+        is missing (default limits apply), a host does not resolve, or some of its addresses are refused.
+    """
+    forwarders = list(forwarders)
     result = Preflight()
-    if not checks:
-        return result
-    with ThreadPoolExecutor(DESCRIBES_AT_ONCE, thread_name_prefix="preflight") as pool:
-        for found in pool.map(_check, checks):
-            result.faults.extend(found.faults)
-            result.warnings.extend(found.warnings)
-            result.limits.update(found.limits)
+    streams = [forwarder for forwarder in forwarders if isinstance(forwarder.target, KinesisTarget)]
+    if streams:
+        with ThreadPoolExecutor(DESCRIBES_AT_ONCE, thread_name_prefix="preflight") as pool:
+            for found in pool.map(_check_stream, streams):
+                result.add(found)
+    guard = AddressGuard(allow_networks)
+    for forwarder in forwarders:
+        if isinstance(forwarder.target, HttpTarget):
+            result.add(_check_host(forwarder.id, forwarder.target, guard, getaddrinfo))
     return result
 
 
-def _check(forwarder: Forwarder) -> Preflight:
+# HTTP: TLS files and addresses.
+
+
+def _check_host(forwarder_id: str, target: HttpTarget, guard: AddressGuard, getaddrinfo: GetAddrInfo) -> Preflight:
+    found = Preflight()
+    fault = functools.partial(Fault, forwarder_id, "preflight")
+    try:
+        tls_context(target)
+        url = request_url(target)
+    except SinkError as error:
+        found.faults.append(fault("", str(error)))
+        return found
+    try:
+        resolved = getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        found.warnings.append(fault("configuration.url", f"names the host {target.host}, which does not resolve"))
+        return found
+    addresses = sorted({str(address[0]) for _, _, _, _, address in resolved})
+    refused = [f"{address} ({why})" for address in addresses if (why := guard.refusal(address))]
+    if refused:
+        message = f"names a host at {', '.join(refused)}: refused unless --allow_network names the network"
+        # Addresses that are refused are left out when the host is dialled: one that is left is enough.
+        kind = found.faults if len(refused) == len(addresses) else found.warnings
+        kind.append(fault("configuration.url", message))
+    return found
+
+
+# Kinesis and Firehose: the stream is described.
+
+
+def _stream_fault(forwarder_id: str, field: str, message: str) -> Fault:
+    """About the stream that a document names, not about a place in the document."""
+    return Fault(forwarder_id, "", field, message)
+
+
+def _check_stream(forwarder: Forwarder) -> Preflight:
     target = cast(KinesisTarget, forwarder.target)
     found = Preflight()
     if not target.region:
-        found.faults.append(Fault(forwarder.id, _REGION, "is required: the region the stream is in"))
+        found.faults.append(_stream_fault(forwarder.id, _REGION, "is required: the region the stream is in"))
         return found
     kind = _KINDS[target.service]
     try:
@@ -72,16 +129,16 @@ def _check(forwarder: Forwarder) -> Preflight:
     except ClientError as error:
         _explain(forwarder.id, target, error, kind, found)
     except (InvalidRegionError, NoRegionError):
-        found.faults.append(Fault(forwarder.id, _REGION, f"{target.region!r} is not a region"))
+        found.faults.append(_stream_fault(forwarder.id, _REGION, f"{target.region!r} is not a region"))
     except CREDENTIAL_ERRORS:
         message = "no credentials: neither awsClientKey and awsClientSecret nor AWS's default chain gives any"
-        found.faults.append(Fault(forwarder.id, _KEY, message))
+        found.faults.append(_stream_fault(forwarder.id, _KEY, message))
     except EndpointConnectionError:
         message = f"the endpoint for {target.region!r} cannot be reached: is it a region, and is there a network?"
-        found.faults.append(Fault(forwarder.id, _REGION, message))
+        found.faults.append(_stream_fault(forwarder.id, _REGION, message))
     except BotoCoreError as error:
         message = f"{kind.action} failed: {type(error).__name__}"
-        found.faults.append(Fault(forwarder.id, _STREAM_NAME, message))
+        found.faults.append(_stream_fault(forwarder.id, _STREAM_NAME, message))
     return found
 
 
@@ -90,7 +147,7 @@ def _explain(forwarder_id: str, target: KinesisTarget, error: ClientError, kind:
     meaning = FORWARDER_CODES.get(code)
     if meaning == "access_denied":
         message = f"not allowed to {kind.action}: not checked that it is there and active; default limits apply"
-        found.warnings.append(Fault(forwarder_id, _STREAM_NAME, message))
+        found.warnings.append(_stream_fault(forwarder_id, _STREAM_NAME, message))
     elif meaning == "stream_not_found":
         other = _KINDS[kind.other]
         if _exists(target, other):
@@ -98,14 +155,14 @@ def _explain(forwarder_id: str, target: KinesisTarget, error: ClientError, kind:
                 f"{target.stream_name!r} is {other.article}, not {kind.article}: set service to {kind.other!r},"
                 f" or name {kind.article}"
             )
-            found.faults.append(Fault(forwarder_id, _SERVICE, message))
+            found.faults.append(_stream_fault(forwarder_id, _SERVICE, message))
         else:
             message = f"there is no {kind.name} {target.stream_name!r} in {target.region}: is awsRegion the right one?"
-            found.faults.append(Fault(forwarder_id, _STREAM_NAME, message))
+            found.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, message))
     elif meaning in ("expired_token", "invalid_credentials", "clock_skew"):
-        found.faults.append(Fault(forwarder_id, _KEY, f"AWS refuses the credentials: {code}"))
+        found.faults.append(_stream_fault(forwarder_id, _KEY, f"AWS refuses the credentials: {code}"))
     else:
-        found.faults.append(Fault(forwarder_id, _STREAM_NAME, f"{kind.action} failed: {code}"))
+        found.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, f"{kind.action} failed: {code}"))
 
 
 def _exists(target: KinesisTarget, kind: "_Kind") -> bool:
@@ -120,7 +177,9 @@ def _check_region(forwarder_id: str, target: KinesisTarget, arn: str | None, fou
     # arn:aws:kinesis:us-east-1:111122223333:stream/name
     parts = (arn or "").split(":")
     if len(parts) > 3 and parts[3] and parts[3] != target.region:
-        found.faults.append(Fault(forwarder_id, _REGION, f"the stream is in {parts[3]}, not in {target.region}"))
+        found.faults.append(
+            _stream_fault(forwarder_id, _REGION, f"the stream is in {parts[3]}, not in {target.region}")
+        )
 
 
 def _describe_stream(forwarder_id: str, target: KinesisTarget, found: Preflight) -> None:
@@ -134,13 +193,13 @@ def _describe_stream(forwarder_id: str, target: KinesisTarget, found: Preflight)
     status = described.get("StreamStatus")
     # "Read and write operations continue to work while the stream is in the UPDATING state."
     if status not in ("ACTIVE", "UPDATING"):
-        found.faults.append(Fault(forwarder_id, _STREAM_NAME, f"the data stream is {status}, not ACTIVE"))
+        found.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, f"the data stream is {status}, not ACTIVE"))
     if described.get("RecordDistributionStrategy") == "AUTO":
         message = (
             "the data stream's RecordDistributionStrategy is AUTO: it ignores the partition key, so no order is kept;"
             " set it to USER_PARTITION_KEY"
         )
-        found.faults.append(Fault(forwarder_id, _STREAM_NAME, message))
+        found.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, message))
     _check_region(forwarder_id, target, cast("str | None", described.get("StreamARN")), found)
     kib = described.get("MaxRecordSizeInKiB")
     found.limits[forwarder_id] = StreamLimits.for_record_size(kib if isinstance(kib, int) else None)
@@ -155,11 +214,11 @@ def _describe_delivery_stream(forwarder_id: str, target: KinesisTarget, found: P
     described = answer["DeliveryStreamDescription"]
     status = described.get("DeliveryStreamStatus")
     if status != "ACTIVE":
-        found.faults.append(Fault(forwarder_id, _STREAM_NAME, f"the delivery stream is {status}, not ACTIVE"))
+        found.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, f"the delivery stream is {status}, not ACTIVE"))
     source = described.get("DeliveryStreamType", "DirectPut")
     if source != "DirectPut":
         message = f"the delivery stream takes no records from clients: its source is {source}"
-        found.faults.append(Fault(forwarder_id, _STREAM_NAME, message))
+        found.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, message))
     _check_region(forwarder_id, target, described.get("DeliveryStreamARN"), found)
 
 

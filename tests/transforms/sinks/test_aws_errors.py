@@ -1,5 +1,6 @@
 import logging
 import pickle
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +19,7 @@ from transforms.sinks.kinesis import StreamLimits
 from transforms.sinks.preflight import preflight
 
 
-def faults_of(*forwarders: Forwarder) -> list[tuple[str, str]]:
+def faults_of(*forwarders: Forwarder) -> list[tuple[str | None, str]]:
     return [(fault.forwarder_id, fault.field) for fault in preflight(forwarders).faults]
 
 
@@ -34,7 +35,8 @@ def test_what_is_right_has_no_fault_and_its_limits(fake: AwsFake):
             aws_forwarder("c", stream_name="by-key"),
             aws_forwarder("d", "firehose", "delivery"),
             http_forwarder("e"),
-        ]
+        ],
+        getaddrinfo=lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", 80))],
     )
     assert not found.faults
     assert not found.warnings
@@ -80,6 +82,7 @@ def test_all_faults_are_listed_at_once(fake: AwsFake):
         ("going", "streamName"),
         ("from-kinesis", "streamName"),
     ]
+    assert str(found.faults[1]) == "forwarder new: kinesisOptions.streamName: the data stream is CREATING, not ACTIVE"
     told = {fault.forwarder_id: fault.message for fault in found.faults}
     assert "partition key" in told["auto"]
     assert "CREATING" in told["new"]

@@ -15,7 +15,8 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from tests.support.http_sink import LOCAL, http_item, loaded_forwarder, opened, outcomes, with_fault_server
 from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread, scripted
 from transforms.sinks.base import AttemptResult, Verdict
-from transforms.sinks.http import RESPONSE_KEPT, AiohttpSink, preflight, retry_after
+from transforms.sinks.http import RESPONSE_KEPT, AiohttpSink, retry_after
+from transforms.sinks.preflight import preflight
 
 DELIVERED, RETRY, GIVE_UP = Verdict.DELIVERED, Verdict.RETRY, Verdict.GIVE_UP
 
