@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 REGISTRY = ["cryptography>=45", "fastapi>=0.115", "fastapi-offline>=1.7", "pymongo>=4.10", "uvicorn>=0.34"]
@@ -5,10 +7,33 @@ LOCAL = ["moto[server]>=5.1", "localstack-client>=2.10", "trustme>=1.2"]
 
 setup(
     name="session-forwarder",
-    version="0.1.0",
+    # The one place where the version stands: the user agent reads it from the installed metadata. See CONTRIBUTING.md.
+    version="0.2.0.dev0",
     description="Learning-session activity in; events, status and score messages out, in order, to everyone who asked",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The session-forwarder authors",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["apache-beam", "kinesis", "firehose", "learning-locker", "learnosity", "webhooks", "xapi"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Education",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Education",
+        "Topic :: System :: Distributed Computing",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
     packages=find_packages(include=["pipeline*", "transforms*", "schemas*", "registry*"]),
+    # setuptools takes py.typed by itself.
     package_data={"schemas": ["*.avsc"], "registry": ["page/*"]},
     install_requires=[
         "apache-beam>=2.77",
@@ -22,6 +47,7 @@ setup(
         "uvloop>=0.21",
         "zstandard>=0.23",
     ],
+    # The files of requirements/ pin these (`make pins`), all but bench-peers.
     extras_require={
         "aws": ["apache-beam[aws]>=2.77"],
         "gcp": ["apache-beam[gcp]>=2.77"],
@@ -36,6 +62,7 @@ setup(
             "boto3-stubs[firehose,kinesis,s3]>=1.40",
             "httpx2>=2",
             "hypothesis>=6.100",
+            "import-linter>=2.17",
             "mypy>=1.15",
             # Drives the Chromium that is there; it need not download one.
             "playwright>=1.50",

@@ -12,6 +12,8 @@ ARCHITECTURE, GLOSSARY, PINNED = (
     ROOT / "docs" / f"{name}.md" for name in ("architecture", "glossary", "pinned-insides")
 )
 
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+
 _CODE = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"(?:\.\./)?(?:[\w.-]+/)+(?:[\w-]+\.\w+)?|\./[\w.]+|[\w-]+\.(?:py|md|toml|sh|xml)")
 _VERSION = re.compile(r"([A-Za-z][\w.-]*) (\d+(?:\.\d+)*)")
@@ -25,7 +27,7 @@ def named_paths(page: Path) -> list[str]:
     return [path for path in paths if path.startswith("./") or path.split("/")[0] in _OURS or "/" not in path]
 
 
-@pytest.mark.parametrize("page", [ARCHITECTURE, GLOSSARY, PINNED], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [ARCHITECTURE, GLOSSARY, PINNED, CONTRIBUTING], ids=lambda page: page.stem)
 def test_every_file_that_is_named_is_there(page: Path) -> None:
     paths = named_paths(page)
     assert len(paths) > 5

@@ -102,7 +102,9 @@ class CheckedConnector(aiohttp.TCPConnector):
     def _protocol(connection: aiohttp.connector.Connection) -> _Connection:
         protocol = connection.protocol
         if not isinstance(protocol, _Connection):
-            raise TypeError("this version of aiohttp makes its connections another way: pin the one in constraints.txt")
+            raise TypeError(
+                "this version of aiohttp makes its connections another way: install the one in requirements/job.txt"
+            )
         return protocol
 
 
