@@ -1,5 +1,8 @@
 FROM apache/beam_python3.11_sdk:2.77.0
-ARG EXTRAS=aws,registry
+ARG SETS="job registry"
 COPY . /opt/session-forwarder
-RUN pip install --no-cache-dir -c /opt/session-forwarder/constraints.txt "/opt/session-forwarder[$EXTRAS]" \
+RUN cd /opt/session-forwarder \
+    && pip install --no-cache-dir --require-hashes -r requirements/build.txt \
+    && pip install --no-cache-dir --require-hashes --no-build-isolation $(printf -- '-r requirements/%s.txt ' $SETS) \
+    && pip install --no-cache-dir --no-deps --no-build-isolation . \
     && rm -r /opt/session-forwarder

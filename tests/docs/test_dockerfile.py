@@ -46,23 +46,22 @@ def metadata(context: Path, tmp_path_factory: pytest.TempPathFactory) -> Message
 
 def test_its_beam_and_python_are_those_of_the_pinned_set(metadata: Message) -> None:
     image = re.search(r"^FROM apache/beam_python(\d\.\d+)_sdk:(\S+)$", DOCKERFILE, re.MULTILINE)
-    pinned = re.search(r"^apache-beam==([\d.]+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    pinned = re.search(r"^apache-beam==([\d.]+)", (ROOT / "requirements/job.txt").read_text(), re.MULTILINE)
     assert image is not None
     assert pinned is not None
     assert image[2] == pinned[1]
     assert metadata["Requires-Python"] == f">={image[1]}"
 
 
-def test_its_extras_are_those_of_the_package(metadata: Message) -> None:
-    extras = re.search(r"^ARG EXTRAS=(\S+)$", DOCKERFILE, re.MULTILINE)
-    assert extras is not None
-    assert {*extras[1].split(",")} <= {*(metadata.get_all("Provides-Extra") or ())}
+def test_its_sets_are_files_of_the_pinned_set_that_a_build_is_sent(context: Path) -> None:
+    sets = re.search(r'^ARG SETS="(.+)"$', DOCKERFILE, re.MULTILINE)
+    assert sets is not None
+    assert all((context / "requirements" / f"{name}.txt").is_file() for name in ("build", *sets[1].split()))
 
 
 def test_the_package_builds_of_what_a_build_is_sent_and_needs_nothing_else(context: Path, tmp_path: Path) -> None:
     built = tmp_path / "built"
     setup(context, "build", "--build-lib", str(built), "--build-base", str(tmp_path / "base"))
-    assert (context / "constraints.txt").is_file()
     assert (built / "schemas" / "receipt.avsc").is_file()
     assert (built / "registry" / "page" / "page.html").is_file()
     load = "import pipeline.run, registry.command; print(pipeline.__file__, registry.__file__)"
