@@ -169,7 +169,13 @@ def who_stands_on_whom() -> str:
             (("forwarders/", "documents to forwarders", CORE), ("sessions/", "the fold to records", CORE)),
         ),
         ("", (("query/", "MongoDB's language", CORE), ("reading/", "what is accepted as input", CORE))),
-        ("files", (("transforms/storage.py", "a directory, here or anywhere", KEPT),)),
+        (
+            "files",
+            (
+                ("transforms/bundles.py", "what steps share in Beam", STEP),
+                ("transforms/storage.py", "a directory, here or anywhere", KEPT),
+            ),
+        ),
         ("words", (("schemas/", "Avro files and their types, times, buckets: imports none of ours", KEPT),)),
     )
     left, width, height, gap = 132, 880, 46, 8
@@ -185,8 +191,8 @@ def who_stands_on_whom() -> str:
     parts.append(Arrow(((12, 30), (12, bottom - 20))))
     return drawing(
         "Who stands on whom, from the top: pipeline and registry; the steps in Beam; delivery; receipts and "
-        "accounting; sinks and matching; forwarders and sessions; query and reading; storage; schemas. All imports go "
-        "down.",
+        "accounting; sinks and matching; forwarders and sessions; query and reading; bundles and storage; schemas. All "
+        "imports go down.",
         width,
         bottom,
         parts,

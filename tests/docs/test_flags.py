@@ -80,11 +80,13 @@ def test_the_page_has_every_flag_of_a_command_with_its_default_and_no_other(
         assert rows.keys() == flags.keys(), each
         for flag, action in flags.items():
             default, sentence = rows[flag]
-            has_none = action.default is None or action.default is False or action.default == []
+            # The job's parser leaves a flag out that is not given: its default is that of the job description's field.
+            own = getattr(options.Job, action.dest, None) if name == "python -m pipeline" else action.default
+            has_none = own is None or own is False or own in ((), [])
             assert (default is None) == has_none, f"{each} {flag}"
             if default is not None:
                 read = action.type if callable(action.type) else str
-                assert read(default) == action.default, f"{each} {flag}"
+                assert read(default) == own, f"{each} {flag}"
             assert set(action.choices or ()) <= set(_CODE.findall(sentence)), f"{each} {flag}"
             assert not action.required or sentence.startswith("Required."), f"{each} {flag}"
 

@@ -1,7 +1,6 @@
 """A real LRS for tests: Ralph, file back end, basic auth, in a virtual environment of its own.
 
-`from tests.lrs.server import lrs` in a test module or a conftest.py makes the fixture known there. The virtual
-environment is `.venv-lrs` beside the project, or where `LRS_VENV` says, and is made once.
+The virtual environment is `.venv-lrs` beside the project, or where `LRS_VENV` says, and is made once.
 """
 
 import base64

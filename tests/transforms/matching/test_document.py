@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from schemas.query_document import QUERY_FIELDS, QUERY_NAMES, QueryField
-from tests.transforms.build import documented_session
+from tests.support.activity import documented_session
 from transforms.matching.document import query_document
 from transforms.matching.statement import StatementBuilder
 from transforms.sessions.derivation import Derivation
