@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.support.aws",
     "tests.support.flink",
     "tests.support.lrs_server",
+    "tests.support.markers",
     "tests.support.mongo_server",
     "tests.support.receiver",
     "tests.support.workshop",

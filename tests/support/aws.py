@@ -24,15 +24,17 @@ _SETTINGS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _no_aws_of_the_developer(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _no_aws_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test may reach a real account, or depend on the settings of the machine it runs on."""
-    for name in _SETTINGS:
-        monkeypatch.delenv(name, raising=False)
     no_file = str(tmp_path_factory.getbasetemp() / "no-such-file")
-    monkeypatch.setenv("AWS_CONFIG_FILE", no_file)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", no_file)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.MonkeyPatch.context() as environment:
+        for name in _SETTINGS:
+            environment.delenv(name, raising=False)
+        environment.setenv("AWS_CONFIG_FILE", no_file)
+        environment.setenv("AWS_SHARED_CREDENTIALS_FILE", no_file)
+        environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
 
 
 @contextmanager

@@ -144,6 +144,7 @@ def judge(
     ).assert_clean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [ScriptedHttp, ScriptedBatch])
 @pytest.mark.parametrize(
     ("script", "attempts", "delivered"),
@@ -167,6 +168,7 @@ def test_fifty_users_of_forty_records(
     assert {settlement.item.attempts for settlement in settled} == {attempts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_random_faults_on_every_protocol_at_once(seed: int):
     chance = random.Random(seed)  # noqa: S311
@@ -218,6 +220,7 @@ def test_a_forwarder_that_stands_still_holds_up_no_other(tmp_path: Path):
     assert not list(tmp_path.iterdir()), "and the disk is clean afterwards"
 
 
+@pytest.mark.slow
 def test_a_fine_forwarder_keeps_its_rate_beside_a_dead_a_slow_and_a_throttling_one():
     chance = random.Random(1)  # noqa: S311
     throttled = AttemptResult(Verdict.RETRY, "throttled", spends_attempt=False)

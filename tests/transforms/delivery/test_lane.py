@@ -48,6 +48,7 @@ def simulations(draw: st.DrawFn) -> tuple[Simulation, list[int]]:
     return simulation, users
 
 
+@pytest.mark.slow
 @given(simulations(), st.lists(st.integers(1, 10), max_size=10))
 @hypothesis_settings(max_examples=400)
 def test_any_schedule_of_faults_keeps_order_and_loses_nothing(drawn: tuple[Simulation, list[int]], chunks: list[int]):

@@ -206,6 +206,7 @@ def test_a_realistic_index_gives_what_brute_force_gives(count: int) -> None:
         assert ids(index.matching(document)) == expected
 
 
+@pytest.mark.slow
 def test_the_cost_follows_the_hits_not_the_forwarders() -> None:
     """Counted in verifications, which no busy machine can blur."""
     count = 2_000

@@ -1,5 +1,6 @@
 """No document raises from `matches`, no depth or size of either side does harm, and no text becomes code."""
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -52,7 +53,9 @@ def test_no_document_raises(query: Any, document: Any) -> None:
     assert "\n" not in compiled.explain(document).text
 
 
+@cache
 def deep(levels: int, *, arrays: bool) -> Any:
+    """A value of so many levels; nobody changes it."""
     value: Any = 1
     for _ in range(levels):
         value = [value] if arrays else {"a": value}

@@ -174,6 +174,7 @@ def test_an_empty_compressed_file_is_empty() -> None:
     assert list(decompressed(iter(()), "gz")) == []
 
 
+@pytest.mark.slow
 def test_a_bomb_is_taken_in_pieces() -> None:
     packed = gzip.compress(b"\n" * 300_000_000, compresslevel=1)
     assert max(map(len, decompressed(chunked(packed, CHUNK), "gz"))) < 16_000_000
@@ -300,6 +301,7 @@ def test_avro(codec: str, size: int) -> None:
     assert [row["record_id"] for _, row in items] == [row["record_id"] for row in ROWS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["null", "deflate"])
 def test_avro_cut_short(codec: str) -> None:
     content = avro(ROWS, codec)
@@ -326,6 +328,7 @@ def test_avro_that_is_none() -> None:
     assert len(read(avro_rows(iter(())))[1]) == 1
 
 
+@pytest.mark.slow
 def test_avro_damaged_anywhere_raises_nothing() -> None:
     content = avro(ROWS)
     chance = random.Random(7)  # noqa: S311

@@ -241,6 +241,7 @@ def test_real_statements_of_tccc() -> None:
     assert {name: counts[name] for name in expected} == expected == dict(plainly_counted(statements))
 
 
+@pytest.mark.slow
 @needs_shared
 def test_real_statements_of_fun_mooc() -> None:
     with gzip.open(SHARED / "data" / "fun_mooc_statements.jsonl.gz") as file:

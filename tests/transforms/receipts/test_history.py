@@ -246,6 +246,7 @@ def test_what_does_not_fit_in_memory_is_spilled(tmp_path: Path, monkeypatch: pyt
     }
 
 
+@pytest.mark.slow
 def test_indexing_takes_a_part_of_the_memory_that_all_receipts_would(tmp_path: Path) -> None:
     count = 20_000
     journal = Journal(str(tmp_path), "run", "w")

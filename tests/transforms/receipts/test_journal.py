@@ -395,6 +395,7 @@ def test_the_journals_of_a_run_that_failed_can_be_closed_together(tmp_path: Path
         journals[0].settle([delivered("2")])
 
 
+@pytest.mark.server
 def test_a_forked_child_neither_writes_nor_holds_the_journal(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path), "run", "w")
     journal.settle([delivered("1")])
@@ -414,6 +415,7 @@ def test_a_forked_child_neither_writes_nor_holds_the_journal(tmp_path: Path) -> 
     assert len(read_parts(tmp_path / "receipts")) == 1
 
 
+@pytest.mark.server
 def test_nothing_acknowledged_is_lost_by_sigkill(tmp_path: Path) -> None:
     """Two workers each, killed at a random moment, ten times over; the outputs pile up in one place."""
     rng = random.Random(4)  # noqa: S311

@@ -53,6 +53,7 @@ def ids(records: Sequence[Record]) -> list[str]:
     return [record.id for record in records]
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(ACTIVITY_OF_ONE_USER, st.data())
 def test_runs_split_by_time_derive_together_what_one_run_derives(activities: list[Activity], data: Any) -> None:
@@ -67,6 +68,7 @@ def test_runs_split_by_time_derive_together_what_one_run_derives(activities: lis
     assert [msgspec.to_builtins(each) for each in derived] == [msgspec.to_builtins(each) for each in whole]
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(ACTIVITY_OF_ONE_USER, st.data())
 def test_runs_over_any_split_leave_what_one_run_derives_and_nothing_that_was_not_right_when_it_was_sent(
