@@ -8,8 +8,8 @@ The first measures, in one run and with the rounds of all candidates interleaved
 real sinks (`ordered`: every user has many records; `unordered`: every record is a user's only one), and beside it the
 bare client that each sink is made of. Receivers run in processes of their own and take everything at once. The second
 measures what a forwarder gets of the whole job, alone and beside a dead, a slow and a throttling one. The third runs
-the scenarios of `tests.laboratory.scenarios` at full size; it takes some five minutes. Nothing but 127.0.0.1 is spoken
-to.
+the scenarios of `tests.support.laboratory.scenarios` at full size; it takes some five minutes. Nothing but 127.0.0.1
+is spoken to.
 """
 
 import argparse
@@ -419,7 +419,7 @@ def neighbours_table(neighbours: dict[str, Any]) -> str:
 
 
 def run_scenarios(kills: int, schedules: int, seed: int) -> dict[str, Any]:
-    """Every scenario of `tests.laboratory.scenarios`: {"figures": the table's lines}."""
+    """Every scenario of `tests.support.laboratory.scenarios`: {"figures": the table's lines}."""
     lines: list[Figures] = []
 
     def told(more: list[Figures]) -> None:

@@ -45,6 +45,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "support": ("fast",),
     "support/laboratory": ("server",),
     "support/laboratory/test_checker.py": ("fast",),
+    "test_project.py": ("server",),
     "transforms": ("beam",),
     "transforms/accounting": ("fast",),
     "transforms/delivery": ("fast",),
@@ -68,12 +69,12 @@ _NOT_FAST = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "soc
 
 
 def needs(path: Path) -> tuple[str, ...]:
-    """The markers of the tests in a module; raises LookupError if neither it nor a folder of it has an entry."""
+    """The markers of the tests in a module; raises UsageError if neither it nor a folder of it has an entry."""
     below = path.relative_to(_TESTS)
     for place in (below, *below.parents):
         if place.as_posix() in NEEDS:
             return NEEDS[place.as_posix()]
-    raise LookupError(f"tests/{below.as_posix()} has no entry in NEEDS of tests/support/markers.py")
+    raise pytest.UsageError(f"tests/{below.as_posix()} has no entry in NEEDS of tests/support/markers.py")
 
 
 def _may_be_fast(path: Path) -> bool:

@@ -24,7 +24,7 @@ def test_the_nearest_entry_counts() -> None:
 
 
 def test_a_module_without_an_entry_is_an_error() -> None:
-    with pytest.raises(LookupError, match=r"tests/elsewhere/test_it\.py has no entry in NEEDS"):
+    with pytest.raises(pytest.UsageError, match=r"tests/elsewhere/test_it\.py has no entry in NEEDS"):
         needs(TESTS / "elsewhere" / "test_it.py")
 
 
