@@ -1,4 +1,4 @@
-"""The REST interface, at the edge: requests in, answers out (forwarders.md section 5)."""
+"""The REST interface, at the edge: requests in, answers out (docs/spec/forwarders.md section 5)."""
 
 import json
 from typing import Any
