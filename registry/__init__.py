@@ -1,1 +1,1 @@
-"""The configuration service: forwarder documents over HTTP (forwarders.md section 5). `python -m registry`."""
+"""The service that holds forwarder documents (docs/spec/forwarders.md section 5): `python -m registry`."""

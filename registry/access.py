@@ -1,22 +1,22 @@
-"""Who may see and change what: the table of forwarders.md section 5, and nothing else."""
+"""Who may see and change what: the table of scopes in docs/spec/forwarders.md section 5."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any
 
-ALL: Final = "all"
-EDIT_ALL: Final = "org/all/statementForwarding/edit"
-VIEW_ALL: Final = "org/all/statementForwarding/view"
-EDIT_PUBLIC: Final = "org/public/statementForwarding/edit"
-VIEW_PUBLIC: Final = "org/public/statementForwarding/view"
-DELIVER: Final = "statementForwarding/deliver"
+ALL = "all"
+EDIT_ALL = "org/all/statementForwarding/edit"
+VIEW_ALL = "org/all/statementForwarding/view"
+EDIT_PUBLIC = "org/public/statementForwarding/edit"
+VIEW_PUBLIC = "org/public/statementForwarding/view"
+DELIVER = "statementForwarding/deliver"
 
-SCOPES: Final = (ALL, EDIT_ALL, VIEW_ALL, EDIT_PUBLIC, VIEW_PUBLIC, DELIVER)
+SCOPES = (ALL, EDIT_ALL, VIEW_ALL, EDIT_PUBLIC, VIEW_PUBLIC, DELIVER)
 
 
 class Reach(IntEnum):
-    """How much of its organisation a client reaches; each includes those before it."""
+    """How much of its organisation's documents a client reaches. Each includes those before it."""
 
     NOTHING = 0
     OWN = 1
@@ -24,19 +24,26 @@ class Reach(IntEnum):
     ORGANISATION = 3
 
 
-_VIEW: Final = {
+_VIEW = {
     ALL: Reach.ORGANISATION,
     EDIT_ALL: Reach.ORGANISATION,
     VIEW_ALL: Reach.ORGANISATION,
     EDIT_PUBLIC: Reach.PUBLIC_AND_OWN,
     VIEW_PUBLIC: Reach.PUBLIC_AND_OWN,
 }
-_EDIT: Final = {ALL: Reach.ORGANISATION, EDIT_ALL: Reach.ORGANISATION, EDIT_PUBLIC: Reach.PUBLIC_AND_OWN}
+_EDIT = {ALL: Reach.ORGANISATION, EDIT_ALL: Reach.ORGANISATION, EDIT_PUBLIC: Reach.PUBLIC_AND_OWN}
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who asks. `user` is the owner of what the client creates; without one nothing is the client's own."""
+    """Who asks.
+
+    Attributes:
+        key: what the client logs in with, beside its secret.
+        organisation: the client reaches documents of this organisation only.
+        user: the owner of what the client creates. Without one, nothing is the client's own.
+        scopes: those of `SCOPES` that the client has.
+    """
 
     key: str
     organisation: str
@@ -45,15 +52,17 @@ class Client:
 
     @property
     def view(self) -> Reach:
+        """How much the client may see."""
         return max((_VIEW[scope] for scope in self.scopes & _VIEW.keys()), default=self._own)
 
     @property
     def edit(self) -> Reach:
+        """How much the client may create, change and delete."""
         return max((_EDIT[scope] for scope in self.scopes & _EDIT.keys()), default=self._own)
 
     @property
     def delivers(self) -> bool:
-        """Whether the client may read secrets: by its own scope only, which no other implies."""
+        """Whether the client may read secrets. It needs a scope of its own for that; no other includes it."""
         return DELIVER in self.scopes
 
     @property
@@ -61,10 +70,11 @@ class Client:
         return Reach.NOTHING if self.user is None else Reach.OWN
 
     def may_view(self, document: Mapping[str, Any]) -> bool:
+        """Whether the client may see a document."""
         return self._reaches(self.view, document)
 
     def may_edit(self, document: Mapping[str, Any]) -> bool:
-        """Also whether it may delete it, or create it as it stands there."""
+        """Whether the client may change and delete a document, or create it as it is."""
         return self._reaches(self.edit, document)
 
     def _reaches(self, reach: Reach, document: Mapping[str, Any]) -> bool:

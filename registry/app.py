@@ -2,7 +2,7 @@
 
 import logging
 import time
-from typing import Any, Final
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,14 +14,15 @@ from registry import connection, pages, rest
 from registry.documents import FaultyDocumentError, UnreadableBodyError
 from registry.filters import ParameterError
 from registry.keyring import KeyringError
+from registry.openapi import FORWARDER, forwarder_schema
 from registry.sample_delivery import BusyError
 from registry.service import ChangedError, ForbiddenError
 from registry.stores.base import IdTakenError, NoSuchDocumentError, StoreError
-from registry.web import Answer, Asked, Registry, faults_of
+from registry.web import Answer, Registry, RegistryDep, faults_of
 
 logger = logging.getLogger(__name__)
 
-_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"description": "A parameter or body that cannot be read: `message`, and `faults` by parameter"},
     401: {"description": "No client of this key and secret"},
     403: {"description": "The client's scopes do not allow it"},
@@ -36,9 +37,18 @@ _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+class _Application(FastAPI):
+    """FastAPI that publishes what a forwarder document looks like."""
+
+    def openapi(self) -> dict[str, Any]:
+        description = super().openapi()
+        description.setdefault("components", {}).setdefault("schemas", {})[FORWARDER] = forwarder_schema()
+        return description
+
+
 def build(registry: Registry) -> FastAPI:
-    """The application for one registry. Holds no other state."""
-    app = FastAPI(
+    """The application for one registry. It holds no other state."""
+    app = _Application(
         title="Forwarders",
         description="Who gets which record: statement-forwarding documents, as Learning Locker serves them.",
         version="1",
@@ -58,7 +68,7 @@ def build(registry: Registry) -> FastAPI:
     return app
 
 
-def _health(registry: Asked) -> Answer:
+def _health(registry: RegistryDep) -> Answer:
     try:
         registry.service.store.check()
     except StoreError:
@@ -84,11 +94,16 @@ def _answer_errors(app: FastAPI) -> None:
     answer(ChangedError, 412, "the forwarder was changed since it was read: read it again")
     answer(BusyError, 429, "as many tests run as may at a time: try again", retry="5")
     answer(KeyringError, 503)
-    answer(StoreError, 503)
+    app.add_exception_handler(StoreError, _store_problem)
     app.add_exception_handler(FaultyDocumentError, _faulty_document)
     app.add_exception_handler(ParameterError, _bad_parameter)
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(HTTPException, _refused)
+
+
+def _store_problem(request: Request, error: Exception) -> Answer:
+    logger.error("the store does not answer", exc_info=error)
+    return Answer({"message": str(error)}, 503)
 
 
 def _faulty_document(request: Request, error: Exception) -> Answer:
@@ -104,7 +119,9 @@ def _bad_parameter(request: Request, error: Exception) -> Answer:
 
 def _bad_parameters(request: Request, error: Exception) -> Answer:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    faults = [{"field": ".".join(map(str, one["loc"][1:])), "message": one["msg"]} for one in error.errors()]
+    faults = [
+        {"field": ".".join(map(str, problem["loc"][1:])), "message": problem["msg"]} for problem in error.errors()
+    ]
     message = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
     return Answer({"message": message, "faults": faults}, 400)
 
@@ -115,7 +132,7 @@ def _refused(request: Request, error: Exception) -> Answer:
 
 
 class _Frame:
-    """Around every request: a line in the log, without what may be private in it, and headers on the answer."""
+    """Around every request: headers on the answer, and a line in the log that holds nothing that may be private."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -127,7 +144,7 @@ class _Frame:
         started = time.perf_counter()
         status = 500
         if len(scope["path"]) > 1 and scope["path"].endswith("/"):
-            # `GET /` of the interfaces, as the contract writes it: a redirect would lose a body, or credentials.
+            # The contract writes `GET /` of an interface. Redirected, a request would lose its body or credentials.
             scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
 
         async def framed(message: Message) -> None:
@@ -135,7 +152,7 @@ class _Frame:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                # Nothing that is asked for here is for a cache, a frame or a guess at its type.
+                # No cache is to keep an answer, no frame to show it, and no browser to guess at its type.
                 headers.setdefault("Cache-Control", "no-store")
                 headers.setdefault("X-Content-Type-Options", "nosniff")
                 headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
@@ -144,6 +161,7 @@ class _Frame:
         try:
             await self._app(scope, receive, framed)
         finally:
-            # The path as it was sent: still percent-encoded, so that it cannot forge a line. No query: it may be long.
+            # The path as it was sent is still percent-encoded, so that it cannot forge a line of the log. The query is
+            # left out: it may be long, and may hold what is private.
             path = scope.get("raw_path", b"").decode("latin-1")
             logger.info("%s %s %d %.1f ms", scope["method"], path, status, (time.perf_counter() - started) * 1000)

@@ -1,4 +1,4 @@
-"""The command line of the service."""
+"""The command line of the service: `python -m registry serve | key | rotate | client`."""
 
 import argparse
 import ipaddress
@@ -13,14 +13,17 @@ from registry.app import build
 from registry.credentials import StoredClient, hash_secret, new_client_key, new_secret
 from registry.deliveries import RecentDeliveries
 from registry.keyring import KEY_FILE, KEYS, KeyringError, new_key, read_keyring
-from registry.sample_delivery import Matcher, Trials
+from registry.matching import Matcher
+from registry.sample_delivery import SampleDelivery
 from registry.service import Service
 from registry.stores.base import StoreError, reseal
 from registry.stores.open import open_store
 from registry.web import Registry
 from transforms.forwarders import Rules
 from transforms.forwarders.secrets import DEFAULT_ENV_PREFIX, References
+from transforms.matching.statement import DEFAULT_HOME_PAGE, StatementBuilder, is_absolute_iri
 from transforms.query import compile_query
+from transforms.sessions.derivation import SECONDS_PER_UNIT
 
 DEFAULT_STORE = "sqlite:///forwarders.db"
 _EXAMPLES = f"""\
@@ -40,11 +43,18 @@ and take the old one out
 
 
 class CommandError(Exception):
-    """A command that cannot be carried out. The text says why and what to do."""
+    """A command cannot be carried out. The text says why and what to do."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Carry out a command; returns the exit status: 0, or 2 with a message."""
+    """Carry out a command.
+
+    Args:
+        argv: the words after the program's name.
+
+    Returns:
+        The exit status: 0, or 2 after a message on standard error.
+    """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
@@ -73,34 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     serve = commands.add_parser("serve", parents=[store], help="serve the interfaces and the page", allow_abbrev=False)
-    serve.add_argument("--host", default="127.0.0.1", help="address to bind (default 127.0.0.1: this machine only)")
-    serve.add_argument("--port", type=int, default=8380, help="default 8380")
-    serve.add_argument("--tls_certificate", metavar="FILE", help="serve over TLS with this certificate chain")
-    serve.add_argument("--tls_key", metavar="FILE", help="its private key")
-    serve.add_argument(
-        "--trusted_proxy",
-        metavar="ADDRESS",
-        help="a proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; it must set them itself",
-    )
-    serve.add_argument(
-        "--deliveries", metavar="OUTPUT", help="the job's --output, to show what became of records; local or a url"
-    )
-    serve.add_argument(
-        "--allow_network",
-        action="append",
-        default=[],
-        dest="allow_networks",
-        type=_network,
-        metavar="CIDR",
-        help="a private network that tests of HTTP forwarders may reach; repeatable",
-    )
-    serve.add_argument(
-        "--trust_references",
-        action="store_true",
-        help="take documents that refer to secrets of the worker, as the job does with the same flag",
-    )
-    serve.add_argument("--secret_env_prefix", default=DEFAULT_ENV_PREFIX, metavar="PREFIX", help="as the job's flag")
-    serve.add_argument("--secrets_dir", metavar="DIR", help="as the job's flag")
+    _add_serve_flags(serve)
     serve.set_defaults(run=_serve)
 
     key = commands.add_parser("key", help="print a new key for sealing secrets", allow_abbrev=False)
@@ -126,6 +109,53 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_serve_flags(serve: argparse.ArgumentParser) -> None:
+    listen = serve.add_argument_group("where it listens")
+    listen.add_argument("--host", default="127.0.0.1", help="address to bind (default 127.0.0.1: this machine only)")
+    listen.add_argument("--port", type=int, default=8380, help="default 8380")
+    listen.add_argument("--tls_certificate", metavar="FILE", help="serve over TLS with this certificate chain")
+    listen.add_argument("--tls_key", metavar="FILE", help="its private key")
+    listen.add_argument(
+        "--trusted_proxy",
+        metavar="ADDRESS",
+        help="a proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; it must set them itself",
+    )
+
+    job = serve.add_argument_group("what it knows of the job; give both the same")
+    job.add_argument(
+        "--deliveries", metavar="OUTPUT", help="its --output, a directory or a url, to show what became of records"
+    )
+    job.add_argument(
+        "--actor_home_page",
+        type=_home_page,
+        default=DEFAULT_HOME_PAGE,
+        metavar="IRI",
+        help=f"as the job's flag, for /match and samples (default {DEFAULT_HOME_PAGE})",
+    )
+    job.add_argument(
+        "--session_duration_unit",
+        choices=tuple(SECONDS_PER_UNIT),
+        default="minutes",
+        help="as the job's flag, for /match and samples (default minutes)",
+    )
+    job.add_argument(
+        "--allow_network",
+        action="append",
+        default=[],
+        dest="allow_networks",
+        type=_network,
+        metavar="CIDR",
+        help="a private network that samples of HTTP forwarders may reach; repeatable",
+    )
+    job.add_argument(
+        "--trust_references",
+        action="store_true",
+        help="take documents that refer to secrets of the worker, as the job does with the same flag",
+    )
+    job.add_argument("--secret_env_prefix", default=DEFAULT_ENV_PREFIX, metavar="PREFIX", help="as the job's flag")
+    job.add_argument("--secrets_dir", metavar="DIR", help="as the job's flag")
+
+
 def _serve(arguments: argparse.Namespace) -> None:
     if (arguments.tls_certificate is None) != (arguments.tls_key is None):
         raise CommandError("--tls_certificate and --tls_key go together")
@@ -136,7 +166,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         raise CommandError(f"there is no key to seal secrets with: set {KEYS} or {KEY_FILE}; see --help")
     store = open_store(arguments.store)
     try:
-        # A store that does not answer is told now; and the first who asks need not wait until it is read.
+        # Now, so that a store that does not answer stops the start, and the first request need not wait for a read.
         store.check()
         _run(arguments, _registry(arguments, Service(store, keyring, _rules(arguments))))
     finally:
@@ -144,20 +174,22 @@ def _serve(arguments: argparse.Namespace) -> None:
 
 
 def _rules(arguments: argparse.Namespace) -> Rules:
-    """The job's rules for documents from a service. Whose they are is always known here."""
+    """The job's rules for documents from a service. Each has an organisation here: that of the client who made it."""
     references = References(arguments.secret_env_prefix, arguments.secrets_dir)
     return Rules(compile_query, references, trusted=arguments.trust_references, require_organisation=True)
 
 
 def _registry(arguments: argparse.Namespace, service: Service) -> Registry:
+    statements = StatementBuilder(arguments.actor_home_page, arguments.session_duration_unit)
+    samples = SampleDelivery(service.rules, statements, tuple(arguments.allow_networks))
     deliveries = RecentDeliveries(arguments.deliveries) if arguments.deliveries else None
-    trials = Trials(service.rules, tuple(arguments.allow_networks))
-    return Registry(service, trials, Matcher(service.rules), deliveries)
+    return Registry(service, samples, Matcher(service.rules, statements), deliveries)
 
 
 def _run(arguments: argparse.Namespace, registry: Registry) -> None:
-    # A thread that computes (a filter, a match against every query) gives way to other requests after half a
-    # millisecond. With Python's 5 ms, of which a request waits several, p99 of a read beside a match was 70 ms, not 20.
+    # A thread that computes, such as for a filter or a match against every query, gives way to other requests after
+    # half a millisecond. Python's own interval is 5 ms, and a request waits for several: p99 of a read beside a match
+    # was 70 ms with it, and is 20 ms with this.
     sys.setswitchinterval(0.0005)
     uvicorn.run(
         build(registry),
@@ -165,11 +197,11 @@ def _run(arguments: argparse.Namespace, registry: Registry) -> None:
         port=arguments.port,
         ssl_certfile=arguments.tls_certificate,
         ssl_keyfile=arguments.tls_key,
-        # Uvicorn would believe such headers from this machine; here nobody is believed who was not named.
+        # Uvicorn would believe such headers from this machine. Here only a proxy that was named is believed.
         proxy_headers=arguments.trusted_proxy is not None,
         forwarded_allow_ips=arguments.trusted_proxy or "",
         server_header=False,
-        # The application has a line of its own for each request, without query strings.
+        # The application logs a line of its own for each request, without the query.
         access_log=False,
         log_config=None,
     )
@@ -204,9 +236,9 @@ def _list_clients(arguments: argparse.Namespace) -> None:
     store = open_store(arguments.store)
     try:
         for stored in store.clients():
-            one = stored.client
-            scopes = ", ".join(sorted(one.scopes)) or "no scope"
-            print(f"{one.key}  {one.organisation}  {one.user or '-'}  {stored.created_at}  {scopes}")
+            client = stored.client
+            scopes = ", ".join(sorted(client.scopes)) or "no scope"
+            print(f"{client.key}  {client.organisation}  {client.user or '-'}  {stored.created_at}  {scopes}")
     finally:
         store.close()
 
@@ -218,6 +250,12 @@ def _remove_client(arguments: argparse.Namespace) -> None:
             raise CommandError(f"there is no client {arguments.key}")
     finally:
         store.close()
+
+
+def _home_page(text: str) -> str:
+    if not is_absolute_iri(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an absolute IRI such as https://example.org")
+    return text
 
 
 def _network(text: str) -> str:

@@ -1,15 +1,15 @@
-"""The connection interface: `/api/connection/statementforwarding` (forwarders.md section 5)."""
+"""The connection interface, `/api/connection/statementforwarding` (docs/spec/forwarders.md section 5)."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from registry.filters import MOST, listed, read_selection
 from registry.paging import page
 from registry.rest import Filter, Select, Sort
-from registry.web import VERSION_HEADER, Answer, Asked, Known
+from registry.web import VERSION_HEADER, Answer, ClientDep, RegistryDep
 
-PATH: Final = "/api/connection/statementforwarding"
+PATH = "/api/connection/statementforwarding"
 
 router = APIRouter(tags=["connection"])
 
@@ -19,8 +19,8 @@ Cursor = Annotated[str | None, Query(description="A cursor that this service gav
 
 @router.get(PATH, summary="List by cursor")
 def connection(
-    registry: Asked,
-    client: Known,
+    registry: RegistryDep,
+    client: ClientDep,
     filter: Filter = None,
     sort: Sort = None,
     project: Select = None,
@@ -31,8 +31,8 @@ def connection(
 ) -> Answer:
     selection = read_selection(project, "project")
     snapshot = registry.service.visible(client)
-    found, order = listed(snapshot, filter, sort, "filter")
-    shown = page(found, order, first=first, last=last, after=after, before=before)
+    matches, order = listed(snapshot, filter, sort, "filter")
+    shown = page(matches, order, first=first, last=last, after=after, before=before)
     edges = [{"cursor": cursor, "node": selection(stored.content)} for cursor, stored in shown.edges]
     info = {
         "hasNextPage": shown.has_next,

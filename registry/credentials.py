@@ -1,4 +1,4 @@
-"""Client secrets: made here, kept as hashes, compared in constant time; and a limit on failed logins."""
+"""How clients log in: secrets that are made here and kept as hashes, and a limit on failed logins."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ from registry.access import Client
 
 @dataclass(frozen=True, slots=True)
 class StoredClient:
-    """A client and the hash of its secret, as a store keeps it."""
+    """A client as a store keeps it: with the hash of its secret, and when it was added."""
 
     client: Client
     secret_hash: str
@@ -24,22 +24,26 @@ class StoredClient:
 
 
 def new_secret() -> str:
-    """256 random bits. Nobody chooses a secret, so that a fast hash of one is as good as a slow one."""
+    """A new secret of 256 random bits."""
     return secrets.token_urlsafe(32)
 
 
 def new_client_key() -> str:
+    """A new key, which nobody else has."""
     return secrets.token_hex(20)
 
 
 def hash_secret(secret: str) -> str:
-    """What is kept of a secret that `new_secret` made: salted SHA-256."""
+    """What is kept of a secret that `new_secret` has made: its salted SHA-256.
+
+    Slow hashes are for secrets that people choose, which can be guessed. These cannot, so a fast hash is as good.
+    """
     salt = secrets.token_hex(16)
     return f"sha256${salt}${_digest(salt, secret)}"
 
 
 def is_secret(secret: str, secret_hash: str) -> bool:
-    """Whether `secret` is the one that was hashed. Takes as long whether it is or not."""
+    """Whether a secret is the one that was hashed. The answer takes as long in either case."""
     _, _, rest = secret_hash.partition("$")
     salt, _, digest = rest.partition("$")
     return hmac.compare_digest(_digest(salt, secret), digest)
@@ -53,17 +57,25 @@ _NOBODY = hash_secret(new_secret())
 
 
 def authenticate(header: str | None, find: Callable[[str], StoredClient | None]) -> tuple[str, Client | None]:
-    """The key that an Authorization header names (empty without one), and its client if the secret is right.
+    """Who logs in.
 
-    An unknown key costs what a wrong secret does: time does not tell which keys exist.
+    An unknown key takes as long as a wrong secret, so that the time does not tell which keys exist.
+
+    Args:
+        header: the value of `Authorization`.
+        find: gives the client of a key.
+
+    Returns:
+        The key that the header names, empty if it names none; and the client, if the secret is right.
     """
     key, secret = _basic(header)
-    found = find(key) if key else None
-    right = is_secret(secret, found.secret_hash if found is not None else _NOBODY)
-    return key, found.client if found is not None and right else None
+    stored = find(key) if key else None
+    is_right = is_secret(secret, stored.secret_hash if stored is not None else _NOBODY)
+    return key, stored.client if stored is not None and is_right else None
 
 
 def _basic(header: str | None) -> tuple[str, str]:
+    """Key and secret in a header of basic auth; two empty texts if it is none."""
     scheme, _, encoded = (header or "").partition(" ")
     if scheme.lower() != "basic":
         return "", ""
@@ -76,16 +88,27 @@ def _basic(header: str | None) -> tuple[str, str]:
 
 
 class LoginLimit:
-    """Counts failed logins by address, and by address and key; too many close the door for the rest of the window.
+    """Refuses logins after too many have failed, for the rest of a window of time.
 
-    By address too, because keys can be guessed as well; the key is not enough, or anybody could lock out a client
-    whose key they know. While closed, right credentials are refused too: otherwise guessing goes on.
+    Failures are counted by address, because keys can be guessed like secrets. They are counted by address and key, and
+    not by key alone: else anybody could lock out a client whose key they know. Right credentials are refused as well
+    meanwhile: else guessing would go on until it is right.
+
+    Args:
+        clock: gives seconds; monotonic.
     """
 
     BY_KEY = 10
+    """Failures of one key from one address that close the door."""
+
     BY_ADDRESS = 100
+    """Failures from one address that close the door."""
+
     WINDOW = 60.0
+    """Seconds in which failures are counted together."""
+
     REMEMBERED = 10_000
+    """Counts that are kept. The oldest is forgotten when there are more, so that memory is bounded."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -93,7 +116,7 @@ class LoginLimit:
         self._failures: OrderedDict[tuple[str, ...], tuple[float, int]] = OrderedDict()
 
     def wait(self, address: str, key: str) -> int:
-        """Seconds until a login may be tried again; 0 when it may be now."""
+        """Seconds until a login may be tried again; 0 if it may be tried now."""
         with self._lock:
             left = max(
                 self._left((address,), self.BY_ADDRESS),
@@ -102,6 +125,7 @@ class LoginLimit:
         return int(left) + 1 if left > 0 else 0
 
     def failed(self, address: str, key: str) -> None:
+        """Count a failed login."""
         with self._lock:
             for who in ((address,), (address, _short(key))):
                 start, count = self._failures.pop(who, (self._clock(), 0))
@@ -117,5 +141,5 @@ class LoginLimit:
 
 
 def _short(key: str) -> str:
-    """A key for the memory of failures: whatever is sent as one, it takes a bounded place there."""
+    """A digest of a key, so that a count takes the same memory however long a key is sent."""
     return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:32]

@@ -1,68 +1,79 @@
-"""What became of records lately: the receipts and dead letters that runs left under their output (forwarders.md 4)."""
+"""What became of records lately (`GET /:id/deliveries`): receipts and dead letters that runs left under their output.
+
+They are described in docs/spec/forwarders.md section 4.
+"""
 
 import io
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import fastavro
 
+from schemas import avro_schema
+from schemas.json_values import JsonObject
 from schemas.times import rfc3339
 from transforms.receipts.avro_container import Block, NotAContainerError, Reader, TornError, plain
 from transforms.receipts.journal import DEAD_LETTERS, PART, RECEIPTS
 from transforms.storage import Storage, storage_at
 
-JsonObject = dict[str, Any]
+KEPT = 100
+"""Receipts of one forwarder that are kept in memory, the newest ones."""
 
-KEPT: Final = 100
-"""Entries of one forwarder that can be asked for."""
+_MOST_PARTS = 50
+_MOST_BYTES = 64 * 1024 * 1024
+"""Of a part, no more than this is read."""
 
-_MOST_PARTS: Final = 50
-_MOST_BYTES: Final = 64 * 1024 * 1024
-_FIELDS: Final = (
-    "id", "user_id", "kind", "outcome", "attempts", "status", "shard", "sequence_number", "ambiguous", "run_id",
-    "reason", "response",
-)  # fmt: skip
-_TIMES: Final = ("first_attempt", "last_attempt", "settled_at")
+_RECEIPT_TYPES: dict[str, Any] = {field["name"]: field["type"] for field in avro_schema("receipt")["fields"]}
+_TIMES = frozenset(name for name, type_ in _RECEIPT_TYPES.items() if "timestamp-millis" in str(type_))
+_SHOWN = (*_RECEIPT_TYPES, "reason", "response")
+"""The fields of a receipt, and of a dead letter why it is one. Not what was sent, which is learners' data."""
 
 
-@dataclass
+def shown_receipt(row: Mapping[str, Any]) -> JsonObject:
+    """A receipt or a dead letter as the interfaces show it: times as RFC 3339, fields it does not have as null.
+
+    Args:
+        row: of `receipt.avsc` or `dead_letter.avsc`, with times in epoch milliseconds.
+    """
+    shown = {name: row.get(name) for name in _SHOWN}
+    return {name: rfc3339(value) if name in _TIMES and value is not None else value for name, value in shown.items()}
+
+
 class RecentDeliveries:
-    """The newest entries of each forwarder in one job's output. Each part is read once: parts do not change.
+    """The newest receipts of each forwarder in one job's output. Safe to use from several threads.
 
-    Looks at the newest parts only, up to a number and a size: this is for looking, the books are the job's. What was
-    sent is not in an entry, since it is learners' data; it is in the dead letters.
+    Only the newest parts of the output are read, up to a number and a size: this is for looking, while the report of a
+    run is what counts. Parts do not change, so each is read once.
+
+    Args:
+        output: the job's `--output`, a directory or a url.
     """
 
-    output: str
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _read: set[str] = field(default_factory=set, repr=False)
-    _entries: defaultdict[str, deque[JsonObject]] = field(
-        default_factory=lambda: defaultdict(lambda: deque(maxlen=KEPT)), repr=False
-    )
+    def __init__(self, output: str) -> None:
+        self._output = output
+        self._lock = threading.Lock()
+        self._read: set[str] = set()
+        self._receipts: defaultdict[str, deque[JsonObject]] = defaultdict(lambda: deque(maxlen=KEPT))
 
     def of(self, forwarder_id: str, limit: int = KEPT) -> list[JsonObject]:
-        """The latest first."""
+        """The forwarder's newest receipts as `shown_receipt` gives them, the latest first, at most `limit`."""
         with self._lock:
             self._catch_up()
-            entries = list(self._entries.get(forwarder_id, ()))
-        entries.sort(key=lambda entry: str(entry["settled_at"]), reverse=True)
-        return entries[:limit]
+            receipts = list(self._receipts.get(forwarder_id, ()))
+        receipts.sort(key=_settled_at, reverse=True)
+        return receipts[:limit]
 
     def last_of(self) -> dict[str, JsonObject]:
-        """The latest entry of every forwarder that has one."""
+        """The latest receipt of every forwarder that has one, by the forwarder's id."""
         with self._lock:
             self._catch_up()
-            return {
-                forwarder_id: max(entries, key=lambda entry: str(entry["settled_at"]))
-                for forwarder_id, entries in self._entries.items()
-            }
+            return {forwarder_id: max(receipts, key=_settled_at) for forwarder_id, receipts in self._receipts.items()}
 
     def _catch_up(self) -> None:
-        storage = storage_at(self.output)
-        # A part's name begins with its run's, and that with the time.
+        storage = storage_at(self._output)
+        # A part's name begins with its run's, and that with the time at which the run began.
         names = sorted(
             (name for directory in (RECEIPTS, DEAD_LETTERS) for name in _parts(storage, directory)),
             key=lambda name: name.partition("/")[2],
@@ -70,8 +81,12 @@ class RecentDeliveries:
         for name in names:
             if name not in self._read:
                 for row in _rows(storage, name):
-                    self._entries[row["forwarder_id"]].append(_entry(row))
+                    self._receipts[row["forwarder_id"]].append(shown_receipt(row))
                 self._read.add(name)
+
+
+def _settled_at(receipt: JsonObject) -> str:
+    return str(receipt["settled_at"])
 
 
 def _parts(storage: Storage, directory: str) -> list[str]:
@@ -79,7 +94,7 @@ def _parts(storage: Storage, directory: str) -> list[str]:
 
 
 def _rows(storage: Storage, name: str) -> Iterator[JsonObject]:
-    # A dead letter has a receipt too, with less in it: the one that says why is shown.
+    # A dead letter has a receipt too. The dead letter is shown, since it says why the record was given up.
     is_receipt = name.startswith(RECEIPTS)
     try:
         with storage.open(name) as stream:
@@ -92,7 +107,7 @@ def _rows(storage: Storage, name: str) -> Iterator[JsonObject]:
                     if not (is_receipt and row["outcome"] == "dead_lettered"):
                         yield row
     except (TornError, NotAContainerError, FileNotFoundError):
-        return  # cut short by a kill, or not the job's: what could be read was
+        return  # The part was cut short by a kill, or is not the job's. What could be read was.
 
 
 def _bounded(reader: Reader) -> Iterator[Block]:
@@ -100,8 +115,3 @@ def _bounded(reader: Reader) -> Iterator[Block]:
         yield block
         if block.end > _MOST_BYTES:
             return
-
-
-def _entry(row: JsonObject) -> JsonObject:
-    times = {name: None if row[name] is None else rfc3339(row[name]) for name in _TIMES}
-    return {**{name: row.get(name) for name in _FIELDS}, **times}

@@ -1,27 +1,39 @@
-"""What becomes of a document that a client sends: read, merged, forced, judged by the job's own rules, made ready."""
+"""What becomes of a document that a client sends before it is stored: it is merged, and judged by the job's rules."""
 
 import re
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from registry.access import Client, Reach
+from schemas.json_values import JsonObject
+from schemas.times import millis_of, rfc3339
 from transforms.forwarders import Document, Fault, Rules, check_document
 from transforms.forwarders.documents import loads_strictly
 from transforms.query.extended_json import parse_date
 
-JsonObject = dict[str, Any]
+_DEEPEST = 40
+"""Objects and lists that a body may have inside of each other."""
 
-_DEEPEST: Final = 40
-_LONGEST_ID: Final = 200
-_OWN_PATHS: Final = frozenset(("count", "deliveries", "match"))
-_IDS: Final = ("_id", "organisation", "lrs_id", "owner")
-_FORCED: Final = ("_id", "organisation", "createdAt", "updatedAt")
+_LONGEST_ID = 200
+"""Characters of an id."""
+
+_OWN_PATHS = frozenset(("count", "deliveries", "match"))
+"""Ids that would stand for an address of the service's own."""
+
+_IDS = ("_id", "organisation", "lrs_id", "owner")
+_FORCED = ("_id", "organisation", "createdAt", "updatedAt")
+"""Fields that a change cannot change."""
 
 
 class FaultyDocumentError(Exception):
-    """A document that breaks rules: every fault, by field; none holds a secret."""
+    """A document breaks rules.
+
+    Args:
+        faults: all of them, by field. None holds a secret.
+        warnings: what else in the document is probably not meant.
+    """
 
     def __init__(self, faults: Iterable[Fault], warnings: Iterable[Fault] = ()) -> None:
         self.faults = tuple(faults)
@@ -30,11 +42,18 @@ class FaultyDocumentError(Exception):
 
 
 class UnreadableBodyError(Exception):
-    """A body that is not the JSON object it has to be. The text says why."""
+    """A body is not the JSON object that it has to be. The text says why."""
 
 
 def read_object(body: bytes) -> tuple[JsonObject, tuple[str, ...]]:
-    """The JSON object in a request's body, and the paths of keys that occur twice. Raises UnreadableBodyError."""
+    """Read a request's body.
+
+    Returns:
+        The JSON object in the body, and the paths of the keys that occur twice in it.
+
+    Raises:
+        UnreadableBodyError: the body is no JSON object, or is nested too deeply.
+    """
     try:
         value, duplicates = loads_strictly(body.decode())
         too_deep = _is_deeper(value, _DEEPEST)
@@ -50,6 +69,7 @@ def read_object(body: bytes) -> tuple[JsonObject, tuple[str, ...]]:
 
 
 def _is_deeper(value: object, room: int) -> bool:
+    """Whether more than `room` objects and lists stand inside of each other."""
     if not isinstance(value, dict | list):
         return False
     members = value.values() if isinstance(value, dict) else value
@@ -57,16 +77,19 @@ def _is_deeper(value: object, room: int) -> bool:
 
 
 def created(content: JsonObject, client: Client, now: datetime) -> JsonObject:
-    """The document that `content` is to be when `client` creates it (forwarders.md section 5).
+    """The document that a client creates (docs/spec/forwarders.md section 5).
 
-    `organisation` is the client's. `owner` is the client's user, unless it may edit the whole organisation: then it may
-    bring documents of others along. `_id` and the times are kept when they come along, so that a document of another
-    service is itself here too.
+    Args:
+        content: what the client sends. Its `_id` and times are kept, so that a document that is brought from another
+            service is the same document here.
+        client: its organisation becomes the document's. Its user becomes the owner, unless the client may edit the
+            whole organisation and names another owner.
+        now: stands for the times that are not sent along.
     """
     document = _plain_ids(content)
     if document.get("_id") is None:
         document = {"_id": new_id(), **document}
-    time = rfc3339(now)
+    time = rfc3339(millis_of(now))
     document["organisation"] = client.organisation
     if client.edit is not Reach.ORGANISATION or document.get("owner") is None:
         document["owner"] = client.user
@@ -79,20 +102,25 @@ def created(content: JsonObject, client: Client, now: datetime) -> JsonObject:
 
 
 def merged(before: JsonObject, content: JsonObject, client: Client, now: datetime) -> JsonObject:
-    """`before` with what `content` says (PUT, POST and PATCH alike): objects are merged, null takes a field away.
+    """The document that a change makes; PUT, POST and PATCH do the same.
 
-    `_id`, `organisation` and the times are not the client's to change; `owner` only with the whole organisation.
+    Args:
+        before: the document, as the client is shown it.
+        content: what the client sends. Objects are merged, and null takes a field away. `_id`, `organisation` and the
+            times are not the client's to change.
+        client: may change the owner only if it may edit the whole organisation.
+        now: the time of the change.
     """
     kept = (*_FORCED, *(() if client.edit is Reach.ORGANISATION else ("owner",)))
     changes = {name: value for name, value in _plain_ids(content).items() if name not in kept}
     document = _merge(before, changes)
     document["organisation"] = client.organisation
-    document["updatedAt"] = rfc3339(now)
+    document["updatedAt"] = rfc3339(millis_of(now))
     return document
 
 
-# A query given as an object is one value: merged into the old one it would be neither.
-_WHOLE: Final = frozenset(("query",))
+_WHOLE = frozenset(("query",))
+"""Objects that are one value. A query that was merged into the one before would be neither of the two."""
 
 
 def _merge(before: JsonObject, changes: JsonObject) -> JsonObject:
@@ -109,11 +137,12 @@ def _merge(before: JsonObject, changes: JsonObject) -> JsonObject:
 
 
 def is_sent_elsewhere(before: JsonObject, after: JsonObject) -> bool:
-    """Whether `after` sends over HTTP to another protocol, host or port than `before`: what it sends, others get."""
+    """Whether a changed document sends over HTTP, and by another protocol, or to another host or port, than before."""
     return _origin(after) not in (None, _origin(before))
 
 
 def _origin(document: JsonObject) -> tuple[str, str] | None:
+    """Protocol, and host and port, that a document sends to over HTTP; None if it does not."""
     configuration = document.get("configuration")
     if not isinstance(configuration, dict) or not isinstance(url := configuration.get("url"), str):
         return None
@@ -125,7 +154,17 @@ def _origin(document: JsonObject) -> tuple[str, str] | None:
 
 
 def judge(document: JsonObject, rules: Rules, duplicates: tuple[str, ...] = ()) -> tuple[Fault, ...]:
-    """The warnings about a document that the job takes. Raises FaultyDocumentError with all of its faults."""
+    """Judge a document as the job would.
+
+    Args:
+        duplicates: the paths of keys that occur twice in it.
+
+    Returns:
+        Warnings, about a document that the job takes.
+
+    Raises:
+        FaultyDocumentError: the job refuses it, or its id cannot stand in an address of this service.
+    """
     checked = check_document(Document("the request", document, duplicates), rules)
     faults = list(checked.faults)
     if duplicates and not faults:
@@ -138,7 +177,7 @@ def judge(document: JsonObject, rules: Rules, duplicates: tuple[str, ...] = ()) 
 
 
 def _id_problem(document_id: str) -> str | None:
-    """What of an id that the job would take cannot stand in an address of this service."""
+    """Why an id that the job takes cannot stand in an address of this service; None if it can."""
     if len(document_id) > _LONGEST_ID:
         return f"is longer than {_LONGEST_ID} characters"
     if "/" in document_id or document_id in (".", ".."):
@@ -149,12 +188,12 @@ def _id_problem(document_id: str) -> str | None:
 
 
 def new_id() -> str:
-    """24 hexadecimal digits that begin with the time, as MongoDB's ids are."""
+    """A new id in the form of MongoDB's: 24 hexadecimal digits that begin with the time."""
     return f"{int(datetime.now(UTC).timestamp()):08x}{secrets.token_hex(8)}"
 
 
 def _plain_ids(content: Mapping[str, Any]) -> JsonObject:
-    """mongoexport's `{"$oid": ...}` as the plain string that ids are here."""
+    """A copy in which ids and times are texts, and not what mongoexport writes: `{"$oid": ...}`, `{"$date": ...}`."""
     document = dict(content)
     for name in _IDS:
         value = document.get(name)
@@ -162,7 +201,7 @@ def _plain_ids(content: Mapping[str, Any]) -> JsonObject:
             document[name] = value["$oid"].lower()
     for name in ("createdAt", "updatedAt"):
         if name in document and (date := _date_of(document[name])) is not None:
-            document[name] = rfc3339(date)
+            document[name] = rfc3339(millis_of(date))
     return document
 
 
@@ -170,7 +209,3 @@ def _date_of(value: object) -> datetime | None:
     if isinstance(value, dict) and set(value) == {"$date"}:
         value = value["$date"]
     return parse_date(value) if isinstance(value, str) else None
-
-
-def rfc3339(when: datetime) -> str:
-    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

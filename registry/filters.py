@@ -1,7 +1,7 @@
-"""Filters, sorting, selection and pages over documents whose secrets are redacted already (forwarders.md section 5).
+"""Filters, sorting and selection over documents whose secrets are redacted (docs/spec/forwarders.md section 5).
 
-Queries are MongoDB's, by the job's own engine. In them ids are strings, `{"$oid": ...}` means such a string too, and
-`createdAt` and `updatedAt` are dates.
+A filter is a MongoDB query, and the job's own engine answers it. Ids are texts in it; `{"$oid": ...}` stands for such a
+text, too. `createdAt` and `updatedAt` are dates.
 """
 
 import functools
@@ -10,30 +10,38 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from registry.stores.base import Snapshot, StoredDocument
+from schemas.json_values import JsonObject
 from transforms.forwarders.documents import loads_strictly
 from transforms.query import QueryError, compile_query
 from transforms.query.extended_json import parse_date
 from transforms.query.paths import expand
 from transforms.query.values import NUMBER_TYPE, as_utc, canonical_type, compare_any, is_nan
 
-JsonObject = dict[str, Any]
-
 MOST = 1000
+"""Documents that a page may have."""
+
 USUAL = 100
-"""Documents on one page: at most, and when nothing is asked for."""
+"""Documents that a page has if the request does not say."""
 
-_MOST_SORTED: Final = 8
-_REMEMBERED: Final = 16
-"""Answers that one snapshot remembers; each is a list of its documents, not of copies."""
+_MOST_SORTED = 8
+"""Paths that a list may be sorted by."""
 
-_DATES: Final = ("createdAt", "updatedAt")
+_MOST_ANSWERS = 16
+"""Answers that one snapshot remembers. An answer is a list, its documents are no copies."""
+
+_DATES = ("createdAt", "updatedAt")
 
 
 class ParameterError(ValueError):
-    """A parameter that cannot be used. The text says which, why and what to write."""
+    """A parameter cannot be used. The text says which one, why, and what to write.
+
+    Attributes:
+        name: the parameter's.
+        message: the rest of a sentence that begins with the name.
+    """
 
     def __init__(self, name: str, message: str) -> None:
         self.name = name
@@ -45,7 +53,15 @@ class ParameterError(ValueError):
 
 
 def filtered(documents: Iterable[StoredDocument], query: str | None, name: str = "query") -> list[StoredDocument]:
-    """The documents that the query surely matches. Raises ParameterError for a bad one."""
+    """The documents that a query matches. One whose match is undecided is left out.
+
+    Args:
+        query: as JSON; None or blank matches every document.
+        name: of the query's parameter, for errors.
+
+    Raises:
+        ParameterError: the query is refused.
+    """
     if query is None or not query.strip():
         return list(documents)
     parsed = _json(name, query)
@@ -98,17 +114,22 @@ def _json(name: str, text: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class SortOrder:
-    """By which paths, and for each whether it descends; by `_id` in the end, so that no two documents are equal."""
+    """What a list is sorted by.
+
+    Attributes:
+        paths: each with whether it descends. The last is `_id`, so that no two documents have the same place.
+    """
 
     paths: tuple[tuple[str, bool], ...]
 
     @property
     def fingerprint(self) -> str:
+        """A short text that is another one for another order."""
         return hashlib.sha256(json.dumps(self.paths).encode()).hexdigest()[:8]
 
 
 def read_order(text: str | None) -> SortOrder:
-    """`{"updatedAt": -1, "_id": 1}` or `-updatedAt,_id`. Raises ParameterError."""
+    """The order that a parameter asks for: `{"updatedAt": -1, "_id": 1}` or `-updatedAt,_id`. Raises ParameterError."""
     paths: dict[str, bool] = {}
     if text is not None and text.strip().startswith("{"):
         for path, direction in _json("sort", text).items():
@@ -127,9 +148,12 @@ def read_order(text: str | None) -> SortOrder:
 
 
 def ordered(documents: list[StoredDocument], order: SortOrder) -> list[StoredDocument]:
-    """MongoDB's order: by type, then by value; of an array its least element, or greatest where it descends.
+    """The documents in an order, as MongoDB sorts: by type, then by value.
 
-    `documents` come by `_id`, as stores give them.
+    An array counts as its least element where the order ascends, and as its greatest where it descends.
+
+    Args:
+        documents: in the order of their ids, as stores give them.
     """
     paths = order.paths[:-1] if order.paths[-1] == ("_id", False) else order.paths
     for path, descends in reversed(paths):
@@ -142,20 +166,32 @@ def ordered(documents: list[StoredDocument], order: SortOrder) -> list[StoredDoc
 def listed(
     snapshot: Snapshot, query: str | None, sort: str | None, name: str = "query"
 ) -> tuple[list[StoredDocument], SortOrder]:
-    """What of a snapshot the query matches, in the order asked for. Raises ParameterError.
+    """The documents that a query matches, sorted.
 
-    The snapshot remembers the answer: whoever reads page after page, or asks again, waits for it once.
+    The snapshot remembers the answer, so that only the first of several pages takes time.
+
+    Args:
+        query: as `filtered` takes it.
+        sort: as `read_order` takes it.
+        name: of the query's parameter, for errors.
+
+    Returns:
+        The documents, and the order that they are in.
+
+    Raises:
+        ParameterError: the query or the order cannot be used.
     """
     order = read_order(sort)
-    known = snapshot.answers.get((query, order))
-    if known is None:
-        known = ordered(filtered(snapshot.documents, query, name), order)
-        if len(snapshot.answers) < _REMEMBERED:
-            snapshot.answers[query, order] = known
-    return known, order
+    matches = snapshot.answers.get((query, order))
+    if matches is None:
+        matches = ordered(filtered(snapshot.documents, query, name), order)
+        if len(snapshot.answers) < _MOST_ANSWERS:
+            snapshot.answers[query, order] = matches
+    return matches, order
 
 
 def sort_value(content: JsonObject, path: str, descends: bool) -> Any:
+    """The value at a path that decides a document's place, for `sort_key`."""
     if path in _DATES:
         date = _date(content.get(path))
         if date is not None:
@@ -167,17 +203,18 @@ def sort_value(content: JsonObject, path: str, descends: bool) -> Any:
         if isinstance(value, list):
             break
     else:
-        # Without an array on the way, as nearly always: ten thousand documents are sorted anew after each change.
+        # No array is on the way, as in nearly every document. A shortcut, since ten thousand documents are sorted anew
+        # after each change.
         return value if canonical_type(value) > canonical_type(None) else None
-    found = [value for value in expand(content, tuple(names), leaf=True) if not isinstance(value, list)]
-    # A missing field is in one place with null.
-    values = [value if canonical_type(value) > canonical_type(None) else None for value in found] or [None]
+    elements = [value for value in expand(content, tuple(names), leaf=True) if not isinstance(value, list)]
+    # A missing field has the place of null.
+    values = [value if canonical_type(value) > canonical_type(None) else None for value in elements] or [None]
     return (max if descends else min)(values, key=sort_key)
 
 
 @functools.total_ordering
 class _Compared:
-    """A value that Python has no order of, in the query engine's."""
+    """A value that Python cannot order, ordered by the query engine."""
 
     __slots__ = ("value",)
 
@@ -195,7 +232,7 @@ class _Compared:
 
 
 def sort_key(value: Any) -> tuple[int, Any]:
-    """Orders as `compare_any` does, at the speed of Python's own comparisons where it has them."""
+    """A key that sorts values as `compare_any` orders them, by Python's own comparisons where there are any."""
     kind = canonical_type(value)
     if value is None:
         return kind, 0
@@ -203,7 +240,7 @@ def sort_key(value: Any) -> tuple[int, Any]:
         return kind, (1, value)
     if isinstance(value, datetime):
         return kind, as_utc(value)
-    # NaN is below every other number.
+    # NaN comes before every other number.
     return (kind, (0, 0)) if kind == NUMBER_TYPE else (kind, _Compared(value))
 
 
@@ -211,9 +248,17 @@ def sort_key(value: Any) -> tuple[int, Any]:
 
 
 def read_selection(text: str | None, name: str = "select") -> Callable[[JsonObject], JsonObject]:
-    """What of a document is answered: `{"description": 1}`, `{"query": 0}`, `description,-_id`.
+    """What a parameter selects of each document: `{"description": 1}`, `{"query": 0}`, `description,-_id`.
 
-    Raises ParameterError.
+    Args:
+        text: the parameter's value; None or blank selects everything.
+        name: of the parameter, for errors.
+
+    Returns:
+        A function that takes a document and returns what is selected of it.
+
+    Raises:
+        ParameterError: the selection cannot be used.
     """
     wanted: dict[str, bool] = {}
     if text is not None and text.strip().startswith("{"):
@@ -264,6 +309,3 @@ def _left_out(paths: Sequence[tuple[str, ...]], value: Any) -> Any:
             continue
         left[name] = _left_out(inner, member) if inner and isinstance(member, dict | list) else member
     return left
-
-
-# Pages

@@ -1,7 +1,7 @@
-"""The keys that seal secrets at rest: AES-256-GCM, several keys at a time so that they can be rotated.
+"""The keys that seal secrets at rest, with AES-256-GCM. Several keys are held at a time, so that they can be rotated.
 
-A sealed text is `v1.<key's name>.<nonce and ciphertext>`. It is bound to the document it belongs to: somebody who can
-write to the store, but has no key, cannot make another document open it.
+A sealed text is `v1.<key's name>.<nonce and ciphertext>`. It opens for the document that it was sealed for alone:
+somebody who can write to the store, but has no key, cannot move it into a document of their own to have it sent there.
 """
 
 import base64
@@ -17,11 +17,15 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEYS = "REGISTRY_KEYS"
+"""The environment variable that holds the keys. The first key seals, and every key opens."""
+
 KEY_FILE = "REGISTRY_KEY_FILE"
-"""Environment variables: the keys themselves, or the path of a file that holds them. The first seals, all open."""
+"""The environment variable that holds the path of a file with the keys instead."""
 
 _BYTES = 32
 _NONCE = 12
+"""Bytes of a key and of a nonce."""
+
 _HOW = f"set {KEYS}, or {KEY_FILE} to a file that holds it; `python -m registry key` makes one"
 
 
@@ -30,7 +34,11 @@ class KeyringError(Exception):
 
 
 class Keyring:
-    """Seals with its first key, opens with any. Shows no key in its repr, and does not pickle."""
+    """Seals with its first key, and opens with any. Its repr shows no key, and it does not pickle.
+
+    Args:
+        keys: of 32 bytes each. With none, nothing can be sealed or opened.
+    """
 
     __slots__ = ("_ciphers",)
 
@@ -41,7 +49,7 @@ class Keyring:
         return bool(self._ciphers)
 
     def seal(self, text: str, document_id: str) -> str:
-        """`text` sealed for the document. Raises KeyringError when there is no key."""
+        """Seal a text for a document. Raises KeyringError if there is no key."""
         if not self._ciphers:
             raise KeyringError(f"there is no key to seal secrets with: {_HOW}")
         name, cipher = next(iter(self._ciphers.items()))
@@ -50,7 +58,11 @@ class Keyring:
         return f"v1.{name}.{base64.urlsafe_b64encode(nonce + sealed).decode()}"
 
     def open(self, sealed: str, document_id: str) -> str:
-        """What `seal` was given. Raises KeyringError: no such key, or a text that was altered or moved."""
+        """The text that `seal` was given.
+
+        Raises:
+            KeyringError: its key is not among these, it was altered, or it was sealed for another document.
+        """
         version, _, rest = sealed.partition(".")
         name, _, body = rest.partition(".")
         if version != "v1":
@@ -69,7 +81,7 @@ class Keyring:
             ) from None
 
     def is_current(self, sealed: str) -> bool:
-        """Whether `sealed` was sealed with the first key."""
+        """Whether a text was sealed with the first key."""
         return sealed.startswith(f"v1.{next(iter(self._ciphers), '')}.")
 
     def __repr__(self) -> str:
@@ -80,12 +92,19 @@ class Keyring:
 
 
 def new_key() -> str:
-    """A key as KEYS and the key file hold it."""
+    """A new key, as `KEYS` and the key file hold it: 32 random bytes in base64."""
     return base64.urlsafe_b64encode(os.urandom(_BYTES)).decode()
 
 
 def read_keyring(environment: Mapping[str, str] = os.environ) -> Keyring:
-    """The keys that the environment gives, the current one first; none if it gives none. Raises KeyringError."""
+    """The keys that the environment gives.
+
+    Args:
+        environment: holds `KEYS`, or `KEY_FILE`, or neither.
+
+    Raises:
+        KeyringError: both are given, the file cannot be read, or what is there is no key.
+    """
     text, path = environment.get(KEYS), environment.get(KEY_FILE)
     if text and path:
         raise KeyringError(f"both {KEYS} and {KEY_FILE} are set: leave one out")

@@ -1,26 +1,31 @@
-"""The page at `/` and the documentation at `/docs`: files of this package, nothing from elsewhere."""
+"""The page at `/` and the documentation at `/docs`. No file of theirs comes from elsewhere."""
 
 from importlib import resources
-from typing import Final
 
 from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response
 
+from registry.form import form_fields
+
 router = APIRouter(include_in_schema=False)
 
-_PAGE: Final = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'"
-# Swagger UI is started by a script inside its page, and sets styles and images of its own.
-_DOCS: Final = (
+_PAGE_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'"
+_FIELDS = "<!-- fields: registry/form.py -->"
+"""Where the form's controls go in `page.html`."""
+
+# A script inside of its page starts Swagger UI, and it sets styles and images of its own.
+_DOCS_POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; frame-ancestors 'none'"
 )
-_DOCS_FILES: Final = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
+_DOCS_FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 
 
 @router.get("/")
 def page() -> Response:
-    return _file("page.html", "text/html", {"Content-Security-Policy": _PAGE})
+    html = _content("page.html").decode().replace(_FIELDS, form_fields())
+    return Response(html, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _PAGE_POLICY})
 
 
 @router.get("/page.js")
@@ -33,9 +38,12 @@ def style() -> Response:
     return _file("page.css", "text/css")
 
 
-def _file(name: str, media_type: str, headers: dict[str, str] | None = None) -> Response:
-    content = resources.files("registry").joinpath("page", name).read_bytes()
-    return Response(content, media_type=f"{media_type}; charset=utf-8", headers=headers)
+def _file(name: str, media_type: str) -> Response:
+    return Response(_content(name), media_type=f"{media_type}; charset=utf-8")
+
+
+def _content(name: str) -> bytes:
+    return resources.files("registry").joinpath("page", name).read_bytes()
 
 
 @router.get("/docs")
@@ -47,7 +55,7 @@ def docs(request: Request) -> HTMLResponse:
         swagger_css_url="/docs/swagger-ui.css",
         swagger_favicon_url="data:,",
     )
-    page.headers["Content-Security-Policy"] = _DOCS
+    page.headers["Content-Security-Policy"] = _DOCS_POLICY
     return page
 
 

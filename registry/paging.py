@@ -1,4 +1,8 @@
-"""Pages of a list, by cursors that hold where the last page ended (Relay's connections)."""
+"""Pages of a list by cursor, as Relay's connections have them.
+
+A cursor holds a place in the order of a list, and neither a number nor a document. It does not move while documents
+come and go elsewhere, and it stays when its own document is deleted.
+"""
 
 import base64
 import binascii
@@ -17,7 +21,13 @@ from transforms.query.values import as_utc
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One page: documents with their cursors, and whether there are others on either side."""
+    """One page of a list.
+
+    Attributes:
+        edges: the documents, each after its cursor.
+        has_next: whether there are documents after these.
+        has_previous: whether there are documents before these.
+    """
 
     edges: tuple[tuple[str, StoredDocument], ...]
     has_next: bool
@@ -33,16 +43,24 @@ def page(
     after: str | None = None,
     before: str | None = None,
 ) -> Connection:
-    """The page that the cursors name of `documents`, which are in `order` (Relay's connections).
+    """One page of a list.
 
-    A cursor holds the place in the order, not a number or a document: documents that come and go elsewhere do not
-    move it, and it stays when its own document is deleted. Raises ParameterError.
+    Args:
+        documents: the whole list.
+        order: what the list is sorted by.
+        first: take so many documents from the beginning of what the cursors leave; with neither this nor `last`, 100.
+        last: take so many from the end of it.
+        after: leave only what comes after this cursor's place.
+        before: leave only what comes before this cursor's place.
+
+    Raises:
+        ParameterError: a cursor is none, or is one of another order.
     """
     if first is None and last is None:
         first = USUAL
     placed = functools.partial(_place, order=order)
     start, end = 0, len(documents)
-    # The cursor's own place is behind `after` and before `before`.
+    # The document at a cursor's own place is on neither side of it.
     if after is not None:
         start = bisect.bisect_right(documents, _read_cursor("after", after, order), key=placed)
     if before is not None:
@@ -58,7 +76,7 @@ def page(
 
 @functools.total_ordering
 class _Place:
-    """Where in an order something stands."""
+    """A place in an order, which compares as the documents there do."""
 
     __slots__ = ("_keys", "_order")
 

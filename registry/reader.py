@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from registry.keyring import KeyringError, read_keyring
-from registry.stores.base import JsonObject, StoreError, whole
+from registry.stores.base import StoreError, whole
 from registry.stores.open import open_store
+from schemas.json_values import JsonObject
 from transforms.forwarders.service import TRIES, ServiceError
 
 
@@ -32,7 +33,8 @@ def read_store(location: str, environment: Mapping[str, str]) -> list[JsonObject
         store = open_store(location, environment)
         try:
             snapshot = store.snapshot(None)
-            # A MongoDB cursor that is read while documents change may mix: not if a second look finds the same.
+            # A MongoDB cursor that is read while documents change may give some from before and some from after. When
+            # a second look finds the same documents, none has changed in between.
             for _ in range(TRIES):
                 again = store.snapshot(None)
                 if again.version == snapshot.version:

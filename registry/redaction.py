@@ -1,82 +1,79 @@
-"""Which parts of a forwarder document are secret, and how they are taken out, put back and kept (forwarders.md 1, 5).
+"""Which parts of a forwarder document are secret, and how they are taken out, put back and kept.
 
-A stored document is two things: what anybody who sees the document may see, with `[redacted]` where a secret was, and
-the secrets, sealed. Lists, filters, sorting and cursors work on the first alone, so none of them can leak the second.
+The table of fields says what is secret. A stored document is two things: what anybody who sees the document may see,
+with `[redacted]` where a secret was, and the secrets, sealed. Lists, filters, sorting and cursors work on the first
+alone, so that none of them can leak the second. The rules are in docs/spec/forwarders.md sections 1 and 5.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import unquote
 
+from schemas.json_values import JsonObject
+from transforms.forwarders import fields
 from transforms.forwarders.documents import loads_strictly
 from transforms.forwarders.secrets import REDACTED, is_redacted
 
-JsonObject = dict[str, Any]
 Path = tuple[str | int, ...]
+"""The names, and indices of lists, that lead to a place in a document."""
 
-# What may be seen of the two objects that hold secrets. Everything else in them is hidden, the unknown too: a
-# misspelt `secert` is kept and warned about, and is a secret all the same.
-_SHOWN: Final = {
-    "configuration": frozenset(
-        ("protocol", "url", "authType", "basicUsername", "maxRetries", "headers", "timeout", "concurrency", "caFile",
-         "clientCertificate", "method")
-    ),
-    "kinesisOptions": frozenset(("streamName", "awsRegion", "service")),
-}  # fmt: skip
-_SECRETS: Final = frozenset(
-    ("secret", "basicPassword", "signingSecret", "clientKey", "awsClientKey", "awsClientSecret")
-)
-_TOP_LEVEL: Final = frozenset(
-    ("_id", "description", "createdAt", "updatedAt", "owner", "__v", "timezone", "organisation", "lrs_id", "active",
-     "isPublic", "query", "fullDocument", "payload", "sendAttachments", "oldQuery", "hasBeenMigrated")
-)  # fmt: skip
-_LIKE_A_SECRET: Final = re.compile(r"secret|passw|token|credential|api_?key|auth|private", re.IGNORECASE)
+Secrets = list[tuple[Path, Any]]
+"""Secrets of one document, each with its place."""
+
+_LIKE_A_SECRET = re.compile(r"secret|passw|token|credential|api_?key|auth|private", re.IGNORECASE)
 
 
-def split(document: JsonObject) -> tuple[JsonObject, list[tuple[Path, Any]]]:
-    """The document as it may be shown, and what was hidden: each secret with the path to it.
+def split(document: JsonObject) -> tuple[JsonObject, Secrets]:
+    """Take the secrets out of a document.
 
-    A redaction that stands in the document already stays one and hides nothing.
+    Args:
+        document: whole. A redaction that stands in it already stays, and is no secret.
+
+    Returns:
+        The document as it may be shown, and the secrets.
     """
-    hidden: list[tuple[Path, Any]] = []
+    secrets: Secrets = []
 
-    def hide(path: Path, value: Any, shown: Any) -> Any:
-        if shown != value:
-            hidden.append((path, value))
-        return shown
+    def take_out(path: Path, value: Any, redacted: Any) -> Any:
+        if redacted != value:
+            secrets.append((path, value))
+        return redacted
 
-    return _rebuilt(document, hide), hidden
+    return _rebuilt(document, take_out), secrets
 
 
-def join(shown: JsonObject, hidden: list[tuple[Path, Any]]) -> JsonObject:
-    """The document whose two parts these are. A place that was overwritten since keeps what it holds now."""
-    secrets = dict(hidden)
+def join(shown: JsonObject, secrets: Secrets) -> JsonObject:
+    """Put secrets back where `split` has left redactions. A place that holds something else by now keeps that."""
+    by_path = dict(secrets)
 
     def put_back(path: Path, value: Any, redacted: Any) -> Any:
-        if path in secrets and redacted == value == _redaction_of(path, secrets[path]):
-            return secrets[path]
+        if path in by_path and redacted == value == _redaction_of(path, by_path[path]):
+            return by_path[path]
         return value
 
     return _rebuilt(shown, put_back)
 
 
 def restore(document: JsonObject, before: JsonObject) -> JsonObject:
-    """`document` with every redaction in it replaced by what `before`, the whole document as stored, has there.
+    """Replace the redactions that a client has sent back by the secrets that are stored in their places.
 
-    Source of the rule: forwarders.md section 5, "writing the redaction back keeps the stored secret". Header values and
-    parameters of the url are found again by their names. A redaction of nothing stays one, and is refused by the
-    job's rules where it matters.
+    The values of headers and of the url's parameters are found again by their names. A redaction of nothing stays one;
+    the job's rules refuse it where it matters (docs/spec/forwarders.md section 5).
+
+    Args:
+        document: as it is to be, with redactions.
+        before: the whole document as it is stored.
     """
 
     def kept(path: Path, value: Any, redacted: Any) -> Any:
         if not isinstance(value, str):
             return value
         stored = _at(before, path)
-        if path == _URL:
+        if _kind(path) == "url":
             return _restored_url(value, stored) if isinstance(stored, str) else value
-        if path == _HEADERS:
+        if _kind(path) == "headers":
             return _restored_headers(value, stored) if isinstance(stored, str) else value
         if not is_redacted(value) or stored is None or isinstance(stored, dict | list):
             return value
@@ -90,32 +87,32 @@ def restore(document: JsonObject, before: JsonObject) -> JsonObject:
 
 def redactions(document: JsonObject) -> list[Path]:
     """Where the document holds redactions instead of secrets."""
-    found: list[Path] = []
+    paths: list[Path] = []
 
     def look(path: Path, value: Any, redacted: Any) -> Any:
-        if isinstance(value, str) and (is_redacted(value) or (path in (_URL, _HEADERS) and REDACTED in unquote(value))):
-            found.append(path)
+        if isinstance(value, str) and (is_redacted(value) or (_kind(path) in _PARTLY and REDACTED in unquote(value))):
+            paths.append(path)
         return value
 
     _rebuilt(document, look)
-    return found
+    return paths
 
-
-_URL: Final[Path] = ("configuration", "url")
-_HEADERS: Final[Path] = ("configuration", "headers")
 
 _Visit = Callable[[Path, Any, Any], Any]
-"""Called with the path of a place that may hold a secret, what stands there, and that redacted; gives what is to stand
-there."""
+"""Called for each place that may hold a secret: with its path, what stands there, and that redacted.
+
+It returns what is to stand there.
+"""
 
 
 def _rebuilt(document: JsonObject, visit: _Visit) -> JsonObject:
     """A copy of the document in which every place that may hold a secret was visited."""
     rebuilt: JsonObject = {}
     for name, value in document.items():
-        if name in _SHOWN:
+        field = fields.FIELDS.at(name)
+        if name in fields.FIELDS.objects:
             rebuilt[name] = _rebuilt_options(name, value, visit)
-        elif name not in _TOP_LEVEL and _LIKE_A_SECRET.search(name):
+        elif field.secret if field is not None else _LIKE_A_SECRET.search(name):
             rebuilt[name] = _leaves((name,), value, visit)
         else:
             rebuilt[name] = value
@@ -123,17 +120,17 @@ def _rebuilt(document: JsonObject, visit: _Visit) -> JsonObject:
 
 
 def _rebuilt_options(name: str, options: Any, visit: _Visit) -> Any:
+    """One of the objects that hold secrets. A field that is not known is one too: a misspelt `secert` is a secret."""
     if not isinstance(options, dict):
         return _leaves((name,), options, visit)
     rebuilt = {}
     for option, value in options.items():
-        path = (name, option)
-        if path in (_URL, _HEADERS) and isinstance(value, str):
-            rebuilt[option] = visit(path, value, _redaction_of(path, value))
-        elif option in _SHOWN[name] and not isinstance(value, dict | list):
+        field = fields.FIELDS.at(name, option)
+        is_shown = field is not None and not field.secret and field.kind not in _PARTLY
+        if is_shown and not isinstance(value, dict | list):
             rebuilt[option] = value
         else:
-            rebuilt[option] = _leaves(path, value, visit)
+            rebuilt[option] = _leaves((name, option), value, visit)
     return rebuilt
 
 
@@ -146,14 +143,19 @@ def _leaves(path: Path, value: Any, visit: _Visit) -> Any:
 
 
 def _redaction_of(path: Path, value: Any) -> Any:
-    if path == _URL and isinstance(value, str):
-        return redacted_url(value)
-    if path == _HEADERS and isinstance(value, str):
-        return redacted_headers(value)
+    redact = _PARTLY.get(_kind(path))
+    if redact is not None and isinstance(value, str):
+        return redact(value)
+    is_text = isinstance(value, str) and bool(value) and not is_redacted(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if (isinstance(value, str) and value and not is_redacted(value)) or (is_number and _SECRETS & set(map(str, path))):
-        return REDACTED
-    return value
+    is_secret = is_text or (is_number and not fields.FIELDS.secret_names.isdisjoint(map(str, path)))
+    return REDACTED if is_secret else value
+
+
+def _kind(path: Path) -> str:
+    """The kind of the field at a path; empty for what is no known field."""
+    field = fields.FIELDS.at(*path)
+    return "" if field is None else field.kind
 
 
 def _at(document: Any, path: Path) -> Any:
@@ -172,11 +174,11 @@ def _length(document: JsonObject, path: Path) -> int:
     return len(value) if isinstance(value, list) else 0
 
 
-# The url: user information, which no active document may have, and the values of its query.
+# A url's secrets are the values in its query, and user information, which no active document may have.
 
 
 def redacted_url(url: str) -> str:
-    """The url with what may be secret in it hidden: every parameter's value, and what stands before an @."""
+    """The url with redactions for every parameter's value and for what stands before an @."""
     head, mark, query = url.partition("?")
     scheme, slashes, rest = head.rpartition("//")
     user, at, host = rest.partition("@")
@@ -198,22 +200,22 @@ def _restored_url(url: str, stored: str) -> str:
     stored_head, _, stored_query = stored.partition("?")
     if REDACTED + "@" in head and redacted_url(stored_head) == head:
         head = stored_head
-    known: dict[str, list[str]] = {}
+    stored_pairs: dict[str, list[str]] = {}
     for pair in stored_query.split("&"):
-        known.setdefault(_redacted_parameter(pair).partition("=")[0], []).append(pair)
+        stored_pairs.setdefault(_redacted_parameter(pair).partition("=")[0], []).append(pair)
     pairs = []
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
-        same_name = known.get(unquote(name) if unquote(name) == REDACTED else name)
+        same_name = stored_pairs.get(unquote(name) if unquote(name) == REDACTED else name)
         pairs.append(same_name.pop(0) if same_name and is_redacted(unquote(value)) else pair)
     return head + mark + "&".join(pairs)
 
 
-# The headers: a string that holds a JSON object.
+# The headers are a text that holds a JSON object. Their values are secrets.
 
 
 def redacted_headers(headers: str) -> str:
-    """The string with every header's value hidden; wholly hidden when it is not a JSON object of strings."""
+    """The text with a redaction for every header's value; a redaction as a whole if it is no JSON object of texts."""
     parsed = _parsed_headers(headers)
     if parsed is None:
         return headers if not headers.strip() or headers.strip() == "[]" or is_redacted(headers) else REDACTED
@@ -223,10 +225,10 @@ def redacted_headers(headers: str) -> str:
 def _restored_headers(headers: str, stored: str) -> str:
     if is_redacted(headers):
         return stored
-    parsed, known = _parsed_headers(headers), _parsed_headers(stored)
-    if parsed is None or known is None or not any(is_redacted(value) for value in parsed.values()):
+    parsed, before = _parsed_headers(headers), _parsed_headers(stored)
+    if parsed is None or before is None or not any(is_redacted(value) for value in parsed.values()):
         return headers
-    values = {name.lower(): value for name, value in known.items()}
+    values = {name.lower(): value for name, value in before.items()}
     return _dumped(
         {name: values.get(name.lower(), value) if is_redacted(value) else value for name, value in parsed.items()}
     )
@@ -246,6 +248,5 @@ def _dumped(headers: dict[str, str]) -> str:
     return json.dumps(headers, ensure_ascii=False, separators=(",", ":"))
 
 
-def texts(hidden: list[tuple[Path, Any]]) -> Iterator[str]:
-    """The secrets alone, as texts."""
-    return (str(value) for _, value in hidden)
+_PARTLY: dict[str, Callable[[str], str]] = {"url": redacted_url, "headers": redacted_headers}
+"""Kinds of fields of which parts are secret: how a text of that kind is redacted."""

@@ -1,34 +1,33 @@
-"""The REST interface: `/api/v2/statementforwarding` (forwarders.md section 5)."""
+"""The REST interface, `/api/v2/statementforwarding` (docs/spec/forwarders.md section 5)."""
 
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, cast
 from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
-from registry import sample_delivery as trial
 from registry.deliveries import KEPT
 from registry.documents import read_object
 from registry.filters import MOST, USUAL, listed, read_selection
-from registry.sample_delivery import RecordError
+from registry.matching import RecordError
+from registry.openapi import FORWARDER, request_body
 from registry.service import ForbiddenError
 from registry.stores.base import StoredDocument
 from registry.web import (
     VERSION_HEADER,
     Answer,
-    Asked,
-    Body,
-    Known,
-    Secrets,
+    BodyDep,
+    ClientDep,
+    RegistryDep,
+    SecretsParameter,
     check_secrecy,
-    document,
+    document_answer,
     etag,
     seen_by,
 )
-from schemas.record import KINDS, Kind
+from schemas import KINDS, Kind
+from schemas.json_values import JsonObject
 
-JsonObject = dict[str, Any]
-
-PATH: Final = "/api/v2/statementforwarding"
+PATH = "/api/v2/statementforwarding"
 
 router = APIRouter(prefix=PATH, tags=["REST"])
 
@@ -37,114 +36,82 @@ Sort = Annotated[str | None, Query(description='`{"updatedAt": -1}` or `-updated
 Select = Annotated[str | None, Query(description='`{"description": 1}` or `description,-_id`')]
 Skip = Annotated[int, Query(ge=0, le=2**31 - 1)]
 Limit = Annotated[int, Query(ge=1, le=MOST)]
+LimitOfDeliveries = Annotated[int, Query(ge=1, le=KEPT)]
 
-
-def _takes(properties: JsonObject) -> JsonObject:
-    schema = {"type": "object", "properties": properties}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-_TEXT: Final = {"type": "string"}
-_FORWARDER: Final = _takes(
-    {
-        "_id": _TEXT,
-        "description": _TEXT,
-        "active": {"type": "boolean"},
-        "isPublic": {"type": "boolean"},
-        "lrs_id": _TEXT,
-        "query": _TEXT,
-        "fullDocument": {"type": "boolean"},
-        "payload": {"enum": ["statement", "record", "document"]},
-        "configuration": {
-            "type": "object",
-            "properties": {
-                "protocol": {"enum": ["http", "https", "Kinesis"]},
-                "url": _TEXT,
-                "authType": {"enum": ["no auth", "token", "basic auth"]},
-                "secret": _TEXT,
-                "basicUsername": _TEXT,
-                "basicPassword": _TEXT,
-                "maxRetries": {"type": "integer", "minimum": 0, "maximum": 10},
-                "headers": _TEXT,
-            },
-        },
-        "kinesisOptions": {
-            "type": "object",
-            "properties": {
-                "service": {"enum": ["firehose", "streams"]},
-                "streamName": _TEXT,
-                "awsClientKey": _TEXT,
-                "awsClientSecret": _TEXT,
-                "awsRegion": _TEXT,
-            },
-        },
-    }
-)
+_FORWARDER_BODY = request_body({"$ref": f"#/components/schemas/{FORWARDER}"})
+_RECORD_BODY = request_body({"type": "object"})
+_SAMPLE_BODY = request_body({"type": "object", "properties": {"kind": {"enum": list(KINDS)}}})
 
 
 @router.get("", summary="List")
 def list_forwarders(
     request: Request,
-    registry: Asked,
-    client: Known,
+    registry: RegistryDep,
+    client: ClientDep,
     query: Filter = None,
     sort: Sort = None,
     skip: Skip = 0,
     limit: Limit = USUAL,
     select: Select = None,
-    secrets: Secrets = None,
+    secrets: SecretsParameter = None,
 ) -> Answer:
     selection = read_selection(select)
     snapshot = registry.service.visible(client)
-    found, _ = listed(snapshot, query, sort)
-    shown = found[skip : skip + limit]
-    contents = [selection(_content(request, registry, client, stored, secrets)) for stored in shown]
+    matches, _ = listed(snapshot, query, sort)
+    page = matches[skip : skip + limit]
+    contents = [selection(_content(request, registry, client, stored, secrets)) for stored in page]
     return Answer(contents, headers={VERSION_HEADER: snapshot.version})
 
 
 @router.get("/count", summary="How many there are")
-def count_forwarders(registry: Asked, client: Known, query: Filter = None) -> Answer:
+def count_forwarders(registry: RegistryDep, client: ClientDep, query: Filter = None) -> Answer:
     snapshot = registry.service.visible(client)
-    found, _ = listed(snapshot, query, None)
-    return Answer({"count": len(found)}, headers={VERSION_HEADER: snapshot.version})
+    matches, _ = listed(snapshot, query, None)
+    return Answer({"count": len(matches)}, headers={VERSION_HEADER: snapshot.version})
 
 
 @router.get("/deliveries", summary="The last delivery of each forwarder")
-def last_deliveries(registry: Asked, client: Known) -> Answer:
+def last_deliveries(registry: RegistryDep, client: ClientDep) -> Answer:
     visible = registry.service.visible(client).documents
     last = {} if registry.deliveries is None else registry.deliveries.last_of()
     return Answer({stored.id: last[stored.id] for stored in visible if stored.id in last})
 
 
-@router.post("/match", summary="Which forwarders a record would reach, and why", openapi_extra=_takes({}))
-def match_record(registry: Asked, client: Known, body: Body) -> Answer:
-    """The record: a line of `--write_records jsonl`, or the documented message alone."""
+@router.post("/match", summary="Which forwarders a record would reach, and why", openapi_extra=_RECORD_BODY)
+def match_record(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
+    """The body is the record: a line of `--write_records jsonl`, or the documented message alone."""
     content, _ = read_object(body)
     visible = registry.service.visible(client).documents
     try:
-        record = trial.read_record(content, client.organisation)
+        record = registry.matcher.read_record(content, client.organisation)
     except RecordError as error:
         raise HTTPException(422, f"the body {error}") from None
     answers = registry.matcher.matching(record, (stored.content for stored in visible))
     return Answer({"id": record.id, "kind": record.kind, "forwarders": answers})
 
 
-@router.post("", summary="Create", status_code=201, openapi_extra=_FORWARDER)
-def create_forwarder(registry: Asked, client: Known, body: Body) -> Answer:
+@router.post("", summary="Create", status_code=201, openapi_extra=_FORWARDER_BODY)
+def create_forwarder(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
+    """`organisation` is always the client's. An `_id` and the times are kept when they are sent along."""
     written = registry.service.create(client, *read_object(body))
-    answer = document(written.stored, written.warnings, 201)
+    answer = document_answer(written.stored, written.warnings, 201)
     answer.headers["Location"] = f"{PATH}/{quote(written.stored.id, safe='')}"
     return answer
 
 
 @router.delete("", summary="Refused: forwarders are deleted one by one", status_code=405)
-def delete_forwarders(client: Known) -> Answer:
+def delete_forwarders(client: ClientDep) -> Answer:
     raise HTTPException(405, "forwarders are deleted one by one: DELETE :id", {"Allow": "GET, POST"})
 
 
 @router.get("/{id}", summary="Read one")
 def get_forwarder(
-    request: Request, registry: Asked, client: Known, id: str, select: Select = None, secrets: Secrets = None
+    request: Request,
+    registry: RegistryDep,
+    client: ClientDep,
+    id: str,
+    select: Select = None,
+    secrets: SecretsParameter = None,
 ) -> Response:
     selection = read_selection(select)
     stored = registry.service.get(client, id)
@@ -154,10 +121,10 @@ def get_forwarder(
     return Answer(content, headers={"ETag": etag(stored)})
 
 
-def _update(request: Request, registry: Asked, client: Known, id: str, body: Body) -> Answer:
-    """What is given is merged in; null takes a field away; a secret that is written as `[redacted]` stays."""
+def _update(request: Request, registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
+    """What is sent is merged in. `null` takes a field away. A secret that is sent as `[redacted]` stays as it is."""
     written = registry.service.update(client, id, *read_object(body), seen_by(request))
-    return document(written.stored, written.warnings)
+    return document_answer(written.stored, written.warnings)
 
 
 for _method in ("PUT", "POST", "PATCH"):
@@ -167,31 +134,29 @@ for _method in ("PUT", "POST", "PATCH"):
         methods=[_method],
         summary=f"Change one ({_method})",
         operation_id=f"change_forwarder_by_{_method.lower()}",
-        openapi_extra=_FORWARDER,
+        openapi_extra=_FORWARDER_BODY,
     )
 
 
 @router.delete("/{id}", summary="Delete one", status_code=204)
-def delete_forwarder(request: Request, registry: Asked, client: Known, id: str) -> Response:
+def delete_forwarder(request: Request, registry: RegistryDep, client: ClientDep, id: str) -> Response:
     registry.service.delete(client, id, seen_by(request))
     return Response(status_code=204)
 
 
-@router.post("/{id}/test", summary="Send one sample record", openapi_extra=_takes({"kind": {"enum": list(KINDS)}}))
-def test_forwarder(registry: Asked, client: Known, id: str, body: Body) -> Answer:
+@router.post("/{id}/test", summary="Send one sample record", openapi_extra=_SAMPLE_BODY)
+def test_forwarder(registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
     """One sample record goes through the job's own delivery, in one attempt. `kind`: event, status or score."""
     content, _ = read_object(body)
     kind = content.get("kind")
     if kind is not None and kind not in KINDS:
         raise HTTPException(422, f"kind must be one of {', '.join(KINDS)}")
     stored = registry.service.to_edit(client, id)
-    return Answer(registry.trials.send(registry.service.whole(stored), cast(Kind | None, kind)))
+    return Answer(registry.sample_delivery.send(registry.service.whole(stored), cast(Kind | None, kind)))
 
 
 @router.get("/{id}/deliveries", summary="Receipts and dead letters of recent runs")
-def list_deliveries(
-    registry: Asked, client: Known, id: str, limit: Annotated[int, Query(ge=1, le=KEPT)] = KEPT
-) -> Answer:
+def list_deliveries(registry: RegistryDep, client: ClientDep, id: str, limit: LimitOfDeliveries = KEPT) -> Answer:
     registry.service.get(client, id)
     if registry.deliveries is None:
         raise HTTPException(404, "the service was not told of a job's output: start it with --deliveries OUTPUT")
@@ -199,8 +164,9 @@ def list_deliveries(
 
 
 def _content(
-    request: Request, registry: Asked, client: Known, stored: StoredDocument, secrets: str | None
+    request: Request, registry: RegistryDep, client: ClientDep, stored: StoredDocument, secrets: str | None
 ) -> JsonObject:
+    """What the client is shown of a document: it with redactions, or whole if the client may and wants to see it so."""
     if secrets is None:
         return stored.content
     if not client.delivers:

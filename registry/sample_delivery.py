@@ -1,49 +1,50 @@
-"""Trying a forwarder out: which forwarders a record would reach and why, and one sample record on its real way."""
+"""A sample record on its real way to one forwarder (`POST /:id/test`): the job's own delivery, in one attempt."""
 
-import json
+import io
 import threading
-import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
+import fastavro
 import msgspec
 
+from registry.deliveries import shown_receipt
 from registry.documents import FaultyDocumentError
-from schemas import Record
-from schemas.record import Kind, decode_record
-from schemas.times import rfc3339
+from schemas import KINDS, Kind, Record, avro_schema
+from schemas.json_values import JsonObject
+from schemas.times import now_ms
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Document, Forwarder, Rules, check_document, resolve
 from transforms.matching.document import encode_payload, query_document
 from transforms.matching.statement import StatementBuilder
-from transforms.query import MatchResult, Query, compile_query
+from transforms.query import compile_query
+from transforms.receipts.avro_container import plain
+from transforms.receipts.encoder import Encoder
 from transforms.sinks.base import Item, Settlement
 from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http import AiohttpSink
 from transforms.sinks.kinesis import StreamLimits
 from transforms.sinks.preflight import preflight
 
-JsonObject = dict[str, Any]
+SAMPLES_AT_ONCE = 4
+"""Samples that are sent at a time. Each may wait for a slow receiver, and holds a thread of the service meanwhile."""
 
-AT_ONCE: Final = 4
-"""Trials that run at a time: each may wait for a slow receiver."""
+RUN_ID = "sample"
+"""What stands for the run in a sample's receipt."""
 
-REMEMBERED: Final = 20_000
-"""Queries that are kept compiled for matching, the latest used: 2 kB each or so, for most."""
+# Somebody waits for the answer: a receiver that does not answer is given up after 10 s.
+_SETTINGS = DeliverySettings(max_backoff=1.0, outage_budget=10.0, grace=1.0)
 
-_SETTINGS: Final = DeliverySettings(max_backoff=1.0, outage_budget=10.0, grace=1.0)
-_STATEMENTS: Final = StatementBuilder()
-
-_SESSION: Final = {
+_SESSION = {
     "session_id": "f4e854f4-3324-4395-beec-1650b522007a",
     "activity_id": "activity_1234567890",
     "user_id": "sample-user",
 }
-_MESSAGES: Final[dict[Kind, JsonObject]] = {
+_MESSAGES: dict[Kind, JsonObject] = {
     "event": {"event": "session-completed", **_SESSION, "time": "2020-02-17 15:11:43"},
     "status": {
         "user_id": _SESSION["user_id"],
@@ -68,16 +69,12 @@ _MESSAGES: Final[dict[Kind, JsonObject]] = {
 }
 
 
-class RecordError(ValueError):
-    """What was given is no record. The text says why."""
-
-
 class BusyError(Exception):
-    """As many trials as may run at a time do."""
+    """As many samples are being sent as may be at a time."""
 
 
 def sample_record(kind: Kind, organisation: str | None, lrs_id: str | None) -> Record:
-    """A record as the contract documents it, of nobody, with a new id: no receiver takes it for a repetition."""
+    """A made-up record with a documented message and a new id, so that no receiver takes it for a repetition."""
     message = _MESSAGES[kind]
     return Record(
         id=str(uuid.uuid4()),
@@ -85,7 +82,7 @@ def sample_record(kind: Kind, organisation: str | None, lrs_id: str | None) -> R
         organisation=organisation,
         lrs_id=lrs_id,
         user_id=message["user_id"],
-        timestamp=int(time.time() * 1000),
+        timestamp=now_ms(),
         record_id="sample",
         place=0,
         message=message,
@@ -94,186 +91,93 @@ def sample_record(kind: Kind, organisation: str | None, lrs_id: str | None) -> R
     )
 
 
-def read_record(content: JsonObject, organisation: str) -> Record:
-    """The record in `content`: a line of `--write_records jsonl`, or the message alone. Raises RecordError.
+class SampleDelivery:
+    """Sends samples. Safe to use from several threads.
 
-    Its organisation is that of who asks: records of others reach none of the forwarders they may see.
-    """
-    kind = "event" if "event" in content else "status" if "num_attempted" in content else "score"
-    envelope: JsonObject = {
-        "id": str(uuid.uuid4()),
-        "kind": kind,
-        "lrs_id": None,
-        "timestamp": rfc3339(int(time.time() * 1000)),
-        "record_id": "",
-        "place": 0,
-        "metadata": {},
-    }
-    try:
-        record = decode_record(msgspec.json.encode({**envelope, **content, "organisation": organisation}))
-        _STATEMENTS.statement(record)
-    except KeyError as error:
-        raise RecordError(f"is no record: its message has no {error.args[0]}") from None
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise RecordError(f"is no record: {error}") from None
-    return record
-
-
-class Matcher:
-    """Says which forwarders a record would reach. Remembers what it compiled, by what the documents say.
-
-    Safe to use from several threads.
+    Args:
+        rules: the job's rules for documents from a service.
+        statements: builds the statements that queries look at and forwarders are sent.
+        allow_networks: CIDRs that HTTP may reach though they are private, as the job's `--allow_network`.
     """
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, statements: StatementBuilder, allow_networks: Sequence[str] = ()) -> None:
         self._rules = rules
-        self._judged = lru_cache(maxsize=REMEMBERED)(self._judge)
-
-    def matching(self, record: Record, documents: Iterable[JsonObject]) -> list[JsonObject]:
-        """For each document whether it would get the record, and what decided. Judged as the job judges.
-
-        `documents` may have redactions for secrets: those have no part in it.
-        """
-        document = query_document(record, _STATEMENTS.statement(record))
-        answers = []
-        for content in documents:
-            active = content.get("active") is True
-            reached, reason = self._reached(content, active, record, document)
-            answers.append({"_id": content["_id"], "active": active, "reached": reached, "reason": reason})
-        return answers
-
-    def _reached(self, content: JsonObject, active: bool, record: Record, document: JsonObject) -> tuple[bool, str]:
-        found = self._judged(json.dumps([content.get(name) for name in _JUDGED]))
-        if found.forwarder is None or found.query is None:
-            return False, found.problem
-        out_of_scope = _out_of_scope(found.forwarder, record)
-        # Not by the query's generated function: for a record or two, making it costs more than it saves.
-        explanation = found.query.explain(document)
-        reason = out_of_scope or str(explanation)
-        if not active:
-            return False, f"the forwarder is not active; its query: {reason}"
-        return out_of_scope is None and explanation.outcome is MatchResult.MATCH, reason
-
-    def _judge(self, judged: str) -> "_Judged":
-        """The forwarder that a document is as far as matching goes: where it sends to is left out."""
-        given = {name: value for name, value in zip(_JUDGED, json.loads(judged), strict=True) if value is not None}
-        bare = {"_id": "matching", "active": True, "configuration": {"url": "matching.invalid"}, **given}
-        checked = check_document(Document("the store", bare), self._rules)
-        problem = "; ".join(f"{fault.field} {fault.message}" for fault in checked.faults)
-        return _Judged(checked.forwarder, checked.query if isinstance(checked.query, Query) else None, problem)
-
-
-_JUDGED: Final = ("organisation", "lrs_id", "query")
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """`forwarder` and its `query`; `problem` says why where there is none."""
-
-    forwarder: Forwarder | None
-    query: Query | None
-    problem: str
-
-
-def _out_of_scope(forwarder: Forwarder, record: Record) -> str | None:
-    for name, wanted, found in (
-        ("organisation", forwarder.organisation, record.organisation),
-        ("lrs_id", forwarder.lrs_id, record.lrs_id),
-    ):
-        if wanted is not None and wanted != found:
-            return f"not in scope: {name} is {found!r}, the forwarder's is {wanted!r}"
-    return None
-
-
-@dataclass
-class Trials:
-    """Sends samples. `allow_networks`: CIDRs that HTTP may reach though they are private, as for the job."""
-
-    rules: Rules
-    allow_networks: Sequence[str] = ()
-    _free: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(AT_ONCE), repr=False)
+        self._statements = statements
+        self._allow_networks = allow_networks
+        self._free = threading.Semaphore(SAMPLES_AT_ONCE)
 
     def send(self, document: JsonObject, kind: Kind | None) -> JsonObject:
-        """Send one sample through the job's own delivery, one attempt; what became of it.
+        """Send one sample to the forwarder that a document describes, and wait for what becomes of it.
 
-        document: whole, with its secrets; one that is not active is tried as if it were. kind: of the sample; None:
-        one that the query matches, if there is one. Raises FaultyDocumentError, BusyError.
+        Args:
+            document: whole, with its secrets. A forwarder that is not active is sent the sample too.
+            kind: of the sample; None: one that the query matches, if there is one.
+
+        Returns:
+            `matches`: whether the query matches the sample. `receipt`: its receipt, and the `payload` that was sent.
+
+        Raises:
+            FaultyDocumentError: the job would refuse the document, or cannot reach its target.
+            BusyError: `SAMPLES_AT_ONCE` samples are being sent already.
         """
         if not self._free.acquire(blocking=False):
             raise BusyError
         try:
             forwarder = self._forwarder(document)
             limits = self._look_ahead(forwarder)
-            record, matches = _chosen(forwarder, kind)
+            record, matches = self._choose(forwarder, kind)
             return {"matches": matches, "receipt": self._deliver(forwarder, record, limits)}
         finally:
             self._free.release()
 
     def _forwarder(self, document: JsonObject) -> Forwarder:
-        checked = check_document(Document("the store", {**document, "active": True}), self.rules)
+        checked = check_document(Document("the store", {**document, "active": True}), self._rules)
         if checked.forwarder is None:
             raise FaultyDocumentError(checked.faults, checked.warnings)
-        resolution = resolve([checked.forwarder], self.rules.references)
+        resolution = resolve([checked.forwarder], self._rules.references)
         if resolution.faults:
             raise FaultyDocumentError(resolution.faults)
-        # One attempt tells what there is to tell, and somebody is waiting for the answer.
+        # One attempt says what there is to say, and somebody is waiting for the answer.
         return replace(resolution.forwarders[0], max_retries=0)
 
     def _look_ahead(self, forwarder: Forwarder) -> Mapping[str, StreamLimits]:
-        found = preflight([forwarder], self.allow_networks)
-        if found.faults:
-            raise FaultyDocumentError(found.faults)
-        return found.limits
+        """What the job asks before it sends: may the address be dialled, is the stream there, what are its limits?"""
+        checked = preflight([forwarder], self._allow_networks)
+        if checked.faults:
+            raise FaultyDocumentError(checked.faults)
+        return checked.limits
+
+    def _choose(self, forwarder: Forwarder, kind: Kind | None) -> tuple[Record, bool]:
+        """A sample of the kind, or the first of any kind that the query matches; and whether it does."""
+        query = compile_query(forwarder.query)
+        kinds = KINDS if kind is None else (kind,)
+        samples = [sample_record(kind, forwarder.organisation, forwarder.lrs_id) for kind in kinds]
+        for sample in samples:
+            if query.matches(query_document(sample, self._statements.statement(sample))):
+                return sample, True
+        return samples[0], False
 
     def _deliver(self, forwarder: Forwarder, record: Record, limits: Mapping[str, StreamLimits]) -> JsonObject:
-        payload = encode_payload(record, forwarder.payload, lambda: _STATEMENTS.statement(record))
+        payload = encode_payload(record, forwarder.payload, lambda: self._statements.statement(record))
         settled: list[Settlement] = []
-        deliveries = DeliveryEngine(
+        engine = DeliveryEngine(
             [forwarder],
             settled.extend,
             _SETTINGS,
-            http_sink=partial(AiohttpSink, allow_networks=self.allow_networks),
+            http_sink=partial(AiohttpSink, allow_networks=self._allow_networks),
             batch_sink=batch_sinks(limits),
         )
         try:
-            deliveries.submit([Item(forwarder.id, record, payload, forwarder.payload)])
-            deliveries.drain()
+            engine.submit([Item(forwarder.id, record, payload, forwarder.payload)])
+            engine.drain()
         finally:
-            deliveries.close()
-        return _receipt(settled[0], payload)
+            engine.close()
+        return {**_receipt(settled[0]), "payload": payload.decode()}
 
 
-def _chosen(forwarder: Forwarder, kind: Kind | None) -> tuple[Record, bool]:
-    """A sample of the kind, or the first that the query matches, and whether it matches."""
-    query = compile_query(forwarder.query)
-    kinds: Sequence[Kind] = ("event", "status", "score") if kind is None else (kind,)
-    samples = [sample_record(each, forwarder.organisation, forwarder.lrs_id) for each in kinds]
-    for sample in samples:
-        if query.matches(query_document(sample, _STATEMENTS.statement(sample))):
-            return sample, True
-    return samples[0], False
-
-
-def _receipt(settlement: Settlement, payload: bytes) -> JsonObject:
-    item, outcome = settlement.item, settlement.outcome
-    return {
-        "forwarder_id": item.forwarder_id,
-        "id": item.record.id,
-        "user_id": item.record.user_id,
-        "kind": item.record.kind,
-        "outcome": "delivered" if settlement.delivered else "dead_lettered",
-        "attempts": item.attempts,
-        "status": outcome.status,
-        "shard": outcome.shard,
-        "sequence_number": outcome.sequence_number,
-        "ambiguous": item.ambiguous or outcome.ambiguous,
-        "first_attempt": _time(item.first_attempt),
-        "last_attempt": _time(item.last_attempt),
-        "reason": outcome.reason or None,
-        "response": outcome.response,
-        "payload": payload.decode(),
-    }
-
-
-def _time(epoch_ms: int | None) -> str | None:
-    return None if epoch_ms is None else rfc3339(epoch_ms)
+def _receipt(settlement: Settlement) -> JsonObject:
+    """What a run would write of the settlement, read back as `GET /:id/deliveries` reads it."""
+    row = Encoder(RUN_ID).dead_letter(settlement, now_ms())
+    schema = plain(avro_schema("dead_letter"))
+    decoded: Any = fastavro.schemaless_reader(io.BytesIO(row), schema, None)
+    return shown_receipt({**decoded, "reason": decoded["reason"] or None})

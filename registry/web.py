@@ -1,44 +1,53 @@
-"""What the interfaces share: who asks, what was sent, how it is answered."""
+"""What the interfaces share: what is asked of every request, and how it is answered."""
 
 import ipaddress
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, HTTPException, Query, Request, Response
 
 from registry.access import Client
 from registry.credentials import LoginLimit, authenticate
 from registry.deliveries import RecentDeliveries
-from registry.sample_delivery import Matcher, Trials
+from registry.matching import Matcher
+from registry.sample_delivery import SampleDelivery
 from registry.service import ForbiddenError, Service
 from registry.stores.base import StoredDocument
+from schemas.json_values import JsonObject
 from transforms.forwarders import Fault
 
-JsonObject = dict[str, Any]
+BODY_LIMIT = 1024 * 1024
+"""Bytes that a request's body may have."""
 
-BODY_LIMIT: Final = 1024 * 1024
-VERSION_HEADER: Final = "Forwarders-Version"
-"""On every list: the same on all of its pages only if nothing was changed between them."""
-WARNINGS_HEADER: Final = "Forwarder-Warnings"
-_MOST_WARNINGS: Final = 20
-_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "via")
+VERSION_HEADER = "Forwarders-Version"
+"""A header of every list. It is the same on all pages of a list only if nothing was changed between them."""
+
+WARNINGS_HEADER = "Forwarder-Warnings"
+"""A header of the answer to a change: what in the document is probably not meant, as JSON."""
+
+_MOST_WARNINGS = 20
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "via")
 
 
 @dataclass(frozen=True)
 class Registry:
-    """Everything the interfaces need. `deliveries` is None where no output of a job was named."""
+    """Everything that the interfaces need.
+
+    Attributes:
+        deliveries: None if the service was not told of a job's output.
+    """
 
     service: Service
-    trials: Trials
+    sample_delivery: SampleDelivery
     matcher: Matcher
     deliveries: RecentDeliveries | None = None
     logins: LoginLimit = field(default_factory=LoginLimit)
 
 
 class Answer(Response):
-    """JSON, however large the numbers in it."""
+    """A response in JSON. Unlike FastAPI's own it takes numbers beyond the range of a double."""
 
     media_type = "application/json"
 
@@ -47,13 +56,18 @@ class Answer(Response):
 
 
 async def registry_of(request: Request) -> Registry:
-    # Not for a thread of the pool, as all that is not async is: that would cost more than everything else here.
+    """The registry that the application was built for."""
+    # FastAPI runs what is not async in a thread of its pool; that would cost more than everything else in here.
     registry: Registry = request.app.state.registry
     return registry
 
 
 def client_of(request: Request, registry: Annotated[Registry, Depends(registry_of)]) -> Client:
-    """The client whose key and secret came as basic auth. 401 if there is none, 429 after too many failures."""
+    """The client whose key and secret came as basic auth.
+
+    Raises:
+        HTTPException: 401 if there is no such client; 429 after too many failed logins.
+    """
     address = request.client.host if request.client else ""
     key, client = "", None
     header = request.headers.get("Authorization")
@@ -73,7 +87,11 @@ def client_of(request: Request, registry: Annotated[Registry, Depends(registry_o
 
 
 async def json_body(request: Request) -> bytes:
-    """The body. 415 if it is not said to be JSON, which also keeps other sites' forms out; 413 if it is too large."""
+    """The request's body.
+
+    Raises:
+        HTTPException: 415 if its type is not JSON; this also refuses the forms of other sites. 413 if it is too large.
+    """
     media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
@@ -87,23 +105,23 @@ async def json_body(request: Request) -> bytes:
     return bytes(body)
 
 
-Asked = Annotated[Registry, Depends(registry_of)]
-Known = Annotated[Client, Depends(client_of)]
-Body = Annotated[bytes, Depends(json_body)]
-Secrets = Annotated[
+RegistryDep = Annotated[Registry, Depends(registry_of)]
+ClientDep = Annotated[Client, Depends(client_of)]
+BodyDep = Annotated[bytes, Depends(json_body)]
+SecretsParameter = Annotated[
     Literal["full"] | None,
     Query(description="Secrets as they are: needs the scope statementForwarding/deliver, and TLS or loopback"),
 ]
 
 
 def check_secrecy(request: Request) -> None:
-    """Raises ForbiddenError where secrets would travel readable for others (forwarders.md section 5)."""
+    """Raises ForbiddenError where others could read secrets on their way (docs/spec/forwarders.md section 5)."""
     if request.url.scheme != "https" and not _is_loopback(request):
         raise ForbiddenError("secrets=full is answered over TLS or loopback only")
 
 
 def _is_loopback(request: Request) -> bool:
-    # Behind a proxy that is not known (--trusted_proxy) everybody seems to come from where the proxy is.
+    # Behind a proxy that was not named (--trusted_proxy) everybody seems to come from where the proxy is.
     if request.client is None or any(name in request.headers for name in _FORWARDED):
         return False
     try:
@@ -113,11 +131,12 @@ def _is_loopback(request: Request) -> bool:
 
 
 def etag(stored: StoredDocument) -> str:
+    """The `ETag` of a document: its revision, quoted."""
     return f'"{stored.revision}"'
 
 
 def seen_by(request: Request) -> Callable[[str], bool]:
-    """Whether a revision is one that If-Match names; any is without that header."""
+    """Says of a revision whether it is one that the request names in `If-Match`. Without that header, any is."""
     wanted = request.headers.get("If-Match")
     if wanted is None or wanted.strip() == "*":
         return lambda revision: True
@@ -126,13 +145,14 @@ def seen_by(request: Request) -> Callable[[str], bool]:
 
 
 def faults_of(faults: Iterable[Fault]) -> list[JsonObject]:
+    """Faults, or warnings, as they are answered."""
     return [{"field": fault.field, "message": fault.message} for fault in faults]
 
 
-def document(stored: StoredDocument, warnings: Iterable[Fault] = (), status: int = 200) -> Answer:
-    """One document as the answer to a change or a read, its warnings in a header: the body is the document alone."""
+def document_answer(stored: StoredDocument, warnings: Iterable[Fault] = (), status: int = 200) -> Answer:
+    """The answer to a change: the document alone as the body, and what is probably not meant as a header."""
     headers = {"ETag": etag(stored)}
-    told = faults_of(warnings)[:_MOST_WARNINGS]
-    if told:
-        headers[WARNINGS_HEADER] = json.dumps(told)
+    warning_texts = faults_of(warnings)[:_MOST_WARNINGS]
+    if warning_texts:
+        headers[WARNINGS_HEADER] = json.dumps(warning_texts)
     return Answer(stored.content, status, headers)

@@ -1,4 +1,4 @@
-// The page of the forwarders service: lists, edits and tries forwarders through the REST interface, like any client.
+// The page of the forwarders service. It lists, edits and tests forwarders through the REST interface, like any client.
 "use strict";
 
 const REST = "/api/v2/statementforwarding";
@@ -6,11 +6,12 @@ const PAGE = 50;
 const find = (selector, within = document) => within.querySelector(selector);
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
-// Kept in this page alone: no cookie that another site could use, nothing left on the disk.
+// Key and secret are kept in this page alone: in no cookie that another site could use, and nowhere on the disk.
 let authorization = "";
 let shown = null; // the forwarder in the form as it was read, null for a new one
 let etag = null;
 let skip = 0;
+let filled = new Map(); // by field: the text that the form showed for the forwarder as it was read
 
 async function ask(method, path, body, headers = {}) {
   const response = await fetch(REST + path, {
@@ -25,7 +26,7 @@ async function ask(method, path, body, headers = {}) {
   return { ok: response.ok, status: response.status, answer, headers: response.headers };
 }
 
-// Text alone is put into the page, never markup: names and answers are other people's.
+// What is put into the page is text, never markup: names and answers come from other people.
 function element(name, text = "", className = "") {
   const made = document.createElement(name);
   made.textContent = text;
@@ -71,17 +72,17 @@ async function list(more = false) {
   skip = more ? skip + PAGE : 0;
   const query = find("#filter").value.trim();
   const filter = query ? `query=${encodeURIComponent(query)}` : "";
-  const [found, count, last] = await Promise.all([
+  const [page, count, last] = await Promise.all([
     ask("GET", `?sort=-active,description&skip=${skip}&limit=${PAGE}&${filter}`),
     ask("GET", `/count?${filter}`),
     ask("GET", "/deliveries"),
   ]);
   show("list");
-  problem("list", found.ok ? "" : found.answer.message);
-  if (!found.ok) return;
+  problem("list", page.ok ? "" : page.answer.message);
+  if (!page.ok) return;
   const rows = find("#rows");
   if (!more) rows.replaceChildren();
-  for (const forwarder of found.answer) rows.append(row(forwarder, last.ok ? last.answer[forwarder._id] : null));
+  for (const forwarder of page.answer) rows.append(row(forwarder, last.ok ? last.answer[forwarder._id] : null));
   find("#count").textContent = `${rows.childElementCount} of ${count.answer.count} forwarders`;
   find("#more").hidden = rows.childElementCount >= count.answer.count;
 }
@@ -124,7 +125,7 @@ const when = (time) => (time ? time.replace("T", " ").replace(/\.\d+Z$/, " UTC")
 // The form
 
 const fields = () => all("#form [name]");
-const at = (document, path) => path.split(".").reduce((value, name) => value?.[name], document);
+const valueAt = (document, path) => path.split(".").reduce((value, name) => value?.[name], document);
 
 function put(document, path, value) {
   const names = path.split(".");
@@ -156,17 +157,36 @@ function title() {
 
 function fill(document) {
   title();
+  filled = new Map();
   for (const field of fields()) {
-    const value = at(document, field.name);
+    const value = valueAt(document, field.name);
     if (field.type === "checkbox") field.checked = value === true;
-    else field.value = value === undefined || value === null ? (field.tagName === "SELECT" ? field.options[0].value : "")
-      : typeof value === "object" ? JSON.stringify(value) : String(value);
+    else field.value = textOf(field, value);
+    // What the control made of the text: one of a single line, for instance, takes line breaks out.
+    if (shown) filled.set(field.name, field.value);
   }
   for (const id of ["test", "delete"]) find(`#${id}`).hidden = !shown;
   arrange();
 }
 
-// What belongs to another protocol or authentication is out of the way, unless it holds a fault.
+// How a field of the form shows a value of the document. Empty: the document has none.
+function textOf(field, value) {
+  if (value === undefined || value === null) return "";
+  if (field.dataset.kind === "secrets" && Array.isArray(value)) return value.join("\n");
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+// The value of the document that a field of the form shows, where that had the value `before`.
+function valueOf(field, before) {
+  const { kind } = field.dataset;
+  const text = field.value;
+  if ((kind === "number" || kind === "count") && /^\d+(\.\d+)?$/.test(text)) return Number(text);
+  if (kind !== "secrets") return text;
+  const secrets = text.split("\n").map((line) => line.trim()).filter(Boolean);
+  return secrets.length === 1 && !Array.isArray(before) ? secrets[0] : secrets;
+}
+
+// What belongs to another protocol or authentication is not shown, unless there is a fault in it.
 function arrange() {
   const kinesis = find('[name="configuration.protocol"]').value === "Kinesis";
   find("#http").hidden = kinesis && !find("#http .fault");
@@ -177,22 +197,16 @@ function arrange() {
 
 find("#form").addEventListener("change", arrange);
 
-// Only what was changed here is sent: everything else stays as it is, what this form does not know included.
+// Only what was changed here is sent. Everything else stays as it is, with what this form does not know.
 function changes() {
   const changed = {};
   for (const field of fields()) {
-    const before = shown === null ? undefined : at(shown, field.name);
-    let value = field.type === "checkbox" ? field.checked : field.value;
-    if (field.type === "checkbox") { if (value === (before === true)) continue; }
-    else {
-      if (value === "") { if (before !== undefined && before !== null) put(changed, field.name, null); continue; }
-      if (typeof before === "object" && before !== null) { if (value === JSON.stringify(before)) continue; }
-      else if (before !== undefined && value === String(before)) continue;
-      // A select that shows its default is not a choice.
-      if (before === undefined && shown !== null && field.tagName === "SELECT" && field.selectedIndex === 0) continue;
-      if (field.name === "configuration.maxRetries" && /^\d+$/.test(value)) value = Number(value);
+    const before = shown === null ? undefined : valueAt(shown, field.name);
+    if (field.type === "checkbox") {
+      if (field.checked !== (before === true)) put(changed, field.name, field.checked);
+    } else if (field.value !== (filled.get(field.name) ?? "")) {
+      put(changed, field.name, field.value === "" ? null : valueOf(field, before));
     }
-    put(changed, field.name, value);
   }
   return changed;
 }
@@ -209,7 +223,7 @@ find("#form").addEventListener("submit", async (event) => {
     if (!ok) {
       title();
       problem("edit", status === 422 ? "Not saved: see the fields." : answer.message);
-      // Whoever saves is at the end of the form, and what is wrong may be far up.
+      // Whoever saves is at the end of the form. What is wrong may be far up, so go there.
       const faulty = find(".faulty");
       if (faulty) faulty.focus();
       else find("#edit").scrollIntoView();
@@ -227,11 +241,11 @@ find("#form").addEventListener("submit", async (event) => {
   }
 });
 
-function faults(found) {
+function faults(problems) {
   for (const old of all("#form .fault")) old.remove();
   for (const field of all(".faulty")) field.classList.remove("faulty");
   const rest = [];
-  for (const { field: path, message } of found) {
+  for (const { field: path, message } of problems) {
     // A fault may be about a part of what a field holds, such as one header.
     const field = fields().find(({ name }) => path === name || path.startsWith(name + ".") || path.startsWith(name + "["));
     if (!field) { rest.push(`${path} ${message}`); continue; }
@@ -242,8 +256,8 @@ function faults(found) {
   arrange();
 }
 
-function warnings(found) {
-  find("#warnings").replaceChildren(...found.map(({ field, message }) => element("li", `${field} ${message}`)));
+function warnings(notes) {
+  find("#warnings").replaceChildren(...notes.map(({ field, message }) => element("li", `${field} ${message}`)));
 }
 
 find("#back").addEventListener("click", () => list());
@@ -264,10 +278,10 @@ find("#test").addEventListener("click", async () => {
     faults(ok ? [] : answer.faults || []);
     if (!ok) return problem("edit", answer.message);
     const receipt = answer.receipt;
-    const told = { outcome: outcome(receipt), status: receipt.status, record: `${receipt.kind} ${receipt.id}`,
+    const details = { outcome: outcome(receipt), status: receipt.status, record: `${receipt.kind} ${receipt.id}`,
       "query matches it": answer.matches ? "yes" : "no: it was sent all the same", shard: receipt.shard,
       answer: receipt.response, sent: receipt.payload };
-    find("#receipt dl").replaceChildren(...Object.entries(told).filter(([, value]) => value !== null).flatMap(([name, value]) => {
+    find("#receipt dl").replaceChildren(...Object.entries(details).filter(([, value]) => value !== null).flatMap(([name, value]) => {
       const description = element("dd");
       description.append(value);
       return [element("dt", name), description];

@@ -1,1 +1,1 @@
-"""Where the registry keeps its documents: SQLite or MongoDB."""
+"""Where the registry keeps documents and clients: SQLite or MongoDB."""

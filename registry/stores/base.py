@@ -1,15 +1,14 @@
-"""What the service asks of a store. `registry.stores.open` makes the one that a url names."""
+"""What the service needs of a store. `registry.stores.open` opens the store that a url names."""
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from registry import redaction as hidden
+from registry import redaction
 from registry.credentials import StoredClient
 from registry.keyring import Keyring
-
-JsonObject = dict[str, Any]
+from schemas.json_values import JsonObject
 
 
 class StoreError(Exception):
@@ -17,7 +16,7 @@ class StoreError(Exception):
 
 
 class IdTakenError(Exception):
-    """There is a document of this id, or was one of another organisation."""
+    """There is a document of this id, or there was one of another organisation."""
 
 
 class NoSuchDocumentError(Exception):
@@ -26,83 +25,143 @@ class NoSuchDocumentError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A document to be stored: `content` with its secrets redacted, and those secrets `sealed` (None: it has none)."""
+    """A document that is to be stored.
+
+    Attributes:
+        content: the document, with redactions in the places of its secrets.
+        sealed: the secrets, sealed; None if there are none.
+    """
 
     content: JsonObject
     sealed: str | None = field(default=None, repr=False)
 
     @property
     def id(self) -> str:
+        """The document's `_id`."""
         return str(self.content["_id"])
 
     @property
     def organisation(self) -> str | None:
+        """The organisation that the document belongs to; None if it names none."""
         organisation = self.content.get("organisation")
         return organisation if isinstance(organisation, str) else None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument(Draft):
-    """A document as the store has it. `revision` changes with every change. Shared between readers: never change one.
+    """A document as the store has it. Readers share it, so its content must not be changed.
 
-    `unsealed` are secrets that the store holds in the clear, since another program wrote them (Learning Locker's own).
+    Attributes:
+        revision: another one after every change.
+        unsealed: secrets that the store holds in the clear, because another program has written them: Learning Locker.
     """
 
     revision: str = ""
-    unsealed: tuple[tuple[hidden.Path, Any], ...] = field(default=(), repr=False)
+    unsealed: tuple[tuple[redaction.Path, Any], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The documents of one moment, by id, and a version that is the same only while they are."""
+    """The documents as of one moment. It does not change, and readers share it with what they computed from it.
+
+    Attributes:
+        version: another one once any of the documents has changed.
+        documents: in the order of their ids.
+        answers: a cache of lists: the documents that a query matches, in an order, by `(query, order)`
+            (`registry.filters.listed`).
+        views: a cache of snapshots: the documents that a user may see, by `(reach, user)`
+            (`registry.service.Service.visible`).
+    """
 
     version: str
     documents: Sequence[StoredDocument]
     answers: dict[Any, list[StoredDocument]] = field(default_factory=dict, repr=False, compare=False)
-    """For whoever asks the snapshot: what they found in it, so that they need not look again."""
     views: dict[Any, "Snapshot"] = field(default_factory=dict, repr=False, compare=False)
-    """For whoever shows parts of it: what each user may see."""
 
 
 Change = Callable[[StoredDocument], Draft]
-"""Given a document as it is, makes what it is to become; what it raises leaves the document as it is."""
+"""Takes a document as it is and returns what it is to become. If it raises, the document stays as it is."""
 
 
 class Store(Protocol):
-    """Documents and clients. Safe to use from several threads, and beside other processes on the same store."""
+    """Documents and clients. Safe to use from several threads, and while other processes use the same store.
 
-    def get(self, document_id: str) -> StoredDocument | None: ...
+    Every method raises StoreError when the store does not answer.
+    """
+
+    def get(self, document_id: str) -> StoredDocument | None:
+        """The document of this id; None if there is none."""
+        ...
 
     def snapshot(self, organisation: str | None) -> Snapshot:
-        """The documents of one organisation; of all with None."""
+        """The documents of one organisation as they are now; with None, of all organisations."""
         ...
 
     def create(self, draft: Draft, by: str) -> StoredDocument:
-        """Raises IdTakenError. `by` is the key of the client who does it."""
+        """Store a new document.
+
+        Args:
+            by: the key of the client who does it.
+
+        Raises:
+            IdTakenError: the id is another document's, or was one of another organisation.
+        """
         ...
 
     def update(self, document_id: str, change: Change, by: str) -> StoredDocument:
-        """`change` sees the latest, and nothing comes between. Raises NoSuchDocumentError and what `change` raises."""
+        """Store what `change` makes of a document.
+
+        Args:
+            change: is given the latest state, and no other change comes between. It may be called more than once.
+            by: the key of the client who does it.
+
+        Raises:
+            NoSuchDocumentError: there is no such document.
+            Exception: whatever `change` raises.
+        """
         ...
 
     def delete(self, document_id: str, check: Callable[[StoredDocument], None], by: str) -> None:
-        """Like `update`; `check` raises where the document must stay."""
+        """Delete a document, unless `check` raises.
+
+        Args:
+            check: is given the latest state, as `change` of `update` is.
+            by: the key of the client who does it.
+
+        Raises:
+            NoSuchDocumentError: there is no such document.
+            Exception: whatever `check` raises.
+        """
         ...
 
-    def client(self, key: str) -> StoredClient | None: ...
-    def clients(self) -> Sequence[StoredClient]: ...
-    def add_client(self, client: StoredClient) -> None: ...
-    def remove_client(self, key: str) -> bool: ...
+    def client(self, key: str) -> StoredClient | None:
+        """The client of this key; None if there is none."""
+        ...
+
+    def clients(self) -> Sequence[StoredClient]:
+        """All clients, by organisation and age."""
+        ...
+
+    def add_client(self, client: StoredClient) -> None:
+        """Store a new client, with the present time."""
+        ...
+
+    def remove_client(self, key: str) -> bool:
+        """Delete a client. Returns whether there was one."""
+        ...
+
     def check(self) -> None:
-        """Raises StoreError when the store does not answer."""
+        """Do nothing but ask the store for an answer."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of the store. No other method may be called afterwards."""
+        ...
 
 
 def seal(document: JsonObject, keyring: Keyring) -> Draft:
-    """A whole document as it is to be stored. Raises KeyringError when it has secrets and there is no key."""
-    shown, secrets = hidden.split(document)
+    """Make a whole document ready to be stored. Raises KeyringError if it has secrets and there is no key."""
+    shown, secrets = redaction.split(document)
     if not secrets:
         return Draft(shown)
     text = json.dumps([[list(path), value] for path, value in secrets], separators=(",", ":"))
@@ -115,15 +174,22 @@ def whole(stored: StoredDocument, keyring: Keyring) -> JsonObject:
     if stored.sealed is not None:
         opened = json.loads(keyring.open(stored.sealed, stored.id))
         secrets += [(tuple(path), value) for path, value in opened]
-    return hidden.join(stored.content, secrets) if secrets else stored.content
+    return redaction.join(stored.content, secrets) if secrets else stored.content
 
 
 def reseal(store: Store, keyring: Keyring, by: str) -> int:
-    """Seal with the current key what is sealed with another one, or not at all; how many documents that were.
+    """Seal every secret with the current key that is sealed with another one, or not at all.
 
-    Raises KeyringError when one does not open; what was done before stays done.
+    Args:
+        by: what the store notes as the author of the changes.
+
+    Returns:
+        How many documents were changed.
+
+    Raises:
+        KeyringError: the secrets of a document do not open. Documents that came before it stay changed.
     """
-    done = 0
+    changed = 0
     for stored in store.snapshot(None).documents:
         if not _is_stale(stored, keyring):
             continue
@@ -133,10 +199,10 @@ def reseal(store: Store, keyring: Keyring, by: str) -> int:
 
         try:
             store.update(stored.id, sealed_anew, by)
-            done += 1
+            changed += 1
         except NoSuchDocumentError:
-            pass  # deleted since it was listed
-    return done
+            pass  # It was deleted since it was listed.
+    return changed
 
 
 def _is_stale(stored: StoredDocument, keyring: Keyring) -> bool:

@@ -1,9 +1,9 @@
-"""A store in a MongoDB collection. Learning Locker's own `statementForwarding` can be used in place.
+"""A store in a MongoDB collection, which may be Learning Locker's own `statementForwarding`.
 
-Documents look as Learning Locker's do: ids are ObjectIds and times dates, where they have that form. What is this
-service's own stands in one field, `_registry`: a revision, and the sealed secrets, in whose places the document has
-redactions. A document that Learning Locker wrote has its secrets in the clear; they are hidden when it is read, and
-sealed when it is next changed here, or by `python -m registry rotate`.
+Documents look as Learning Locker's do: ids that have the form of an ObjectId are one, and times are dates. One field,
+`_registry`, is this service's own. It holds a revision, and the sealed secrets, in whose places the document has
+redactions. A document that Learning Locker has written holds its secrets in the clear. They are taken out of it when it
+is read, and sealed when it is next changed here, or by `python -m registry rotate`.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
 
 from bson import ObjectId
 from bson.errors import BSONError, InvalidDocument
@@ -25,30 +25,39 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, InvalidURI, PyMongoError, WriteError
 from pymongo.uri_parser import parse_uri
 
-from registry import redaction as hidden
+from registry import redaction
 from registry.access import Client
 from registry.credentials import StoredClient
-from registry.documents import FaultyDocumentError, rfc3339
+from registry.documents import FaultyDocumentError
 from registry.stores.base import Change, Draft, IdTakenError, NoSuchDocumentError, Snapshot, StoredDocument, StoreError
+from schemas.json_values import JsonObject
+from schemas.times import millis_of, now_ms, rfc3339
 from transforms.forwarders import Fault
 from transforms.query.extended_json import parse_date
 
-JsonObject = dict[str, Any]
 T = TypeVar("T")
 
-USERNAME: Final = "REGISTRY_MONGODB_USERNAME"
-PASSWORD: Final = "REGISTRY_MONGODB_PASSWORD"  # noqa: S105 - a variable's name
-COLLECTION: Final = "statementForwarding"
+USERNAME = "REGISTRY_MONGODB_USERNAME"
+PASSWORD = "REGISTRY_MONGODB_PASSWORD"  # noqa: S105 - a variable's name
+COLLECTION = "statementForwarding"
 
-_OURS: Final = "_registry"
-_IDS: Final = ("_id", "organisation", "owner", "lrs_id")
-_DATES: Final = ("createdAt", "updatedAt")
-_OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
-_TRIES: Final = 200
+_OURS = "_registry"
+_IDS = ("_id", "organisation", "owner", "lrs_id")
+_DATES = ("createdAt", "updatedAt")
+_OBJECT_ID = re.compile(r"[0-9a-f]{24}")
+_TRIES = 200
 
 
 def mongo_store(url: str, environment: Mapping[str, str] | None = None) -> "MongoStore":
-    """The store at `mongodb://host/database[.collection]`, user and password from the environment. StoreError."""
+    """Open a store. It need not answer yet.
+
+    Args:
+        url: `mongodb://host/database[.collection]`, with any options that pymongo knows.
+        environment: holds user name and password; None: the environment of this process.
+
+    Raises:
+        StoreError: the url names no store, or holds a user.
+    """
     environment = os.environ if environment is None else environment
     try:
         parsed = parse_uri(url, validate=True)
@@ -63,7 +72,7 @@ def mongo_store(url: str, environment: Mapping[str, str] | None = None) -> "Mong
         raise StoreError("the store's url names no database: mongodb://host:port/database[.collection]")
     name = parsed["collection"] or COLLECTION
     login: dict[str, Any] = {"username": environment.get(USERNAME), "password": environment.get(PASSWORD)}
-    # The collection is no part of the url that the driver knows.
+    # Without the collection: pymongo would take its name for a part of the database's.
     bare = url.replace(f"/{parsed['database']}.{parsed['collection']}", f"/{parsed['database']}", 1)
     given = {name: value for name, value in login.items() if value}
     if "serverSelectionTimeoutMS" not in parsed["options"]:
@@ -76,7 +85,11 @@ def mongo_store(url: str, environment: Mapping[str, str] | None = None) -> "Mong
 
 
 class MongoStore:
-    """The store in `collection`, and what belongs to it in two more: `..._registry_clients`, `..._registry_deleted`."""
+    """The store in a collection, and in two more beside it.
+
+    `..._registry_clients` holds the clients, and `..._registry_deleted` the ids of deleted documents with their
+    organisations.
+    """
 
     def __init__(self, collection: Collection[JsonObject]) -> None:
         self._forwarders = collection
@@ -92,19 +105,19 @@ class MongoStore:
     def snapshot(self, organisation: str | None) -> Snapshot:
         query = {} if organisation is None else {"organisation": _either(organisation)}
         with _store_errors():
-            found = [_stored(raw) for raw in self._forwarders.find(query)]
-        found.sort(key=lambda stored: stored.id)
-        digest = hashlib.sha256("\n".join(f"{stored.id} {stored.revision}" for stored in found).encode())
-        return Snapshot(digest.hexdigest()[:16], found)
+            documents = [_stored(raw) for raw in self._forwarders.find(query)]
+        documents.sort(key=lambda stored: stored.id)
+        digest = hashlib.sha256("\n".join(f"{stored.id} {stored.revision}" for stored in documents).encode())
+        return Snapshot(digest.hexdigest()[:16], documents)
 
     def create(self, draft: Draft, by: str) -> StoredDocument:
         raw = _raw(draft)
         with _store_errors():
             before = self._deleted.find_one({"_id": draft.id})
-            # An id that another organisation used stays theirs: receipts of its deliveries go by it.
+            # An id that another organisation has used stays theirs, since receipts of its deliveries name it.
             if before is not None and before["organisation"] != draft.organisation:
                 raise IdTakenError
-            # The id may stand there in its other form.
+            # An id that is a text in one document may be an ObjectId in another.
             if self._forwarders.find_one({"_id": _either(draft.id)}) is not None:
                 raise IdTakenError
             try:
@@ -139,8 +152,11 @@ class MongoStore:
         self._with_latest(document_id, remove)
 
     def _with_latest(self, document_id: str, attempt: Callable[[JsonObject], T | None]) -> T:
-        """`attempt` with the document as it is, again for as long as it gives None: somebody else was faster."""
-        # Threads of one process take turns: only other processes can be faster.
+        """Call `attempt` with the document as it is, and again each time that it returns None.
+
+        None says that the document was changed between being read and being written.
+        """
+        # The threads of this process take turns, so only another process can have changed it.
         with self._writing, _store_errors():
             for _ in range(_TRIES):
                 raw = self._forwarders.find_one({"_id": _either(document_id)})
@@ -149,7 +165,7 @@ class MongoStore:
                 done = attempt(raw)
                 if done is not None:
                     return done
-                time.sleep(random.random() * 0.02)  # noqa: S311 - to get out of step with the others
+                time.sleep(random.random() * 0.02)  # noqa: S311 - no secret: to get out of step with other processes
         raise StoreError(f"{document_id} is changed by others all the time: try again")
 
     def client(self, key: str) -> StoredClient | None:
@@ -159,18 +175,17 @@ class MongoStore:
 
     def clients(self) -> Sequence[StoredClient]:
         with _store_errors():
-            found = [_client(raw) for raw in self._clients.find({})]
-        return sorted(found, key=lambda stored: (stored.client.organisation, stored.created_at, stored.client.key))
+            clients = [_client(raw) for raw in self._clients.find({})]
+        return sorted(clients, key=lambda stored: (stored.client.organisation, stored.created_at, stored.client.key))
 
     def add_client(self, client: StoredClient) -> None:
-        one = client.client
         row = {
-            "_id": one.key,
+            "_id": client.client.key,
             "secret_hash": client.secret_hash,
-            "organisation": one.organisation,
-            "user": one.user,
-            "scopes": sorted(one.scopes),
-            "created_at": rfc3339(datetime.now(UTC)),
+            "organisation": client.client.organisation,
+            "user": client.client.user,
+            "scopes": sorted(client.client.scopes),
+            "created_at": rfc3339(now_ms()),
         }
         with _store_errors():
             self._clients.insert_one(row)
@@ -192,7 +207,7 @@ def _store_errors() -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        # The driver's messages name hosts and options; its type says enough for an answer.
+        # The driver's messages name hosts and options. The type of the error says enough for an answer.
         raise StoreError(f"the MongoDB store does not answer: {type(error).__name__}") from error
 
 
@@ -203,12 +218,15 @@ def _unstorable(draft: Draft, error: Exception) -> FaultyDocumentError:
 
 
 def _either(text: str) -> Any:
-    """An id in both of its forms, for a query."""
+    """A condition of a query that finds an id as a text and as an ObjectId."""
     return {"$in": [ObjectId(text), text]} if _OBJECT_ID.fullmatch(text) else text
 
 
 def _unchanged(raw: JsonObject) -> JsonObject:
-    """Finds the document only as it was read: by our revision, and by the time that Learning Locker's changes leave."""
+    """A query that finds a document only as long as it is as it was read.
+
+    It goes by this service's revision, and by the time that Learning Locker sets when it changes a document.
+    """
     ours = raw.get(_OURS)
     revision = {_OURS: {"$exists": False}} if ours is None else {f"{_OURS}.revision": ours["revision"]}
     seen = {"updatedAt": raw["updatedAt"]} if "updatedAt" in raw else {"updatedAt": {"$exists": False}}
@@ -218,7 +236,7 @@ def _unchanged(raw: JsonObject) -> JsonObject:
 def _stored(raw: JsonObject) -> StoredDocument:
     ours = raw.get(_OURS) or {}
     document = {name: _from_bson(value) for name, value in raw.items() if name != _OURS}
-    shown, unsealed = hidden.split(document)
+    shown, unsealed = redaction.split(document)
     seen = f"{ours.get('revision', '')} {document.get('updatedAt')} {document.get('__v')}"
     revision = hashlib.sha256(seen.encode()).hexdigest()[:16]
     return StoredDocument(shown, ours.get("sealed"), revision, tuple(unsealed))
@@ -242,7 +260,7 @@ def _from_bson(value: Any) -> Any:
     if isinstance(value, list):
         return [_from_bson(member) for member in value]
     if isinstance(value, datetime):
-        return rfc3339(value)
+        return rfc3339(millis_of(value))
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):

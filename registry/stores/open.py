@@ -6,9 +6,14 @@ from registry.stores.base import Store, StoreError
 
 
 def open_store(url: str, environment: Mapping[str, str] | None = None) -> Store:
-    """The store at `sqlite:///relative/path`, `sqlite:////absolute/path` or `mongodb://host/database[.collection]`.
+    """Open a store. A SQLite file that is not there is made, and an older one is brought to the present form.
 
-    Makes a SQLite file that is not there, and brings an older one to the present form. Raises StoreError.
+    Args:
+        url: `sqlite:///relative/path`, `sqlite:////absolute/path` or `mongodb://host/database[.collection]`.
+        environment: holds MongoDB's user name and password; None: the environment of this process.
+
+    Raises:
+        StoreError: the url names no store, or the store cannot be opened.
     """
     if url.startswith("sqlite:///"):
         from registry.stores.sqlite import SqliteStore

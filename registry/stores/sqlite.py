@@ -1,8 +1,8 @@
-"""A store in one SQLite file: write-ahead log, migrations, many readers and writers in any number of processes.
+"""A store in one SQLite file, for any number of threads and processes of one machine.
 
-Every change is one row of the table `change` in the same transaction. Its number is the document's revision, the
-latest of an organisation the version of its documents, and what a reader has to look at to keep its copy in memory up
-to date; it also says who changed what, and when.
+Every change of a document is also a row of the table `change`, written in the same transaction: who changed what, and
+when. The row's number is the document's revision. The number of the latest row is the version of all documents, and
+tells a reader which documents to read again to bring its copy in memory up to date.
 """
 
 import json
@@ -11,16 +11,17 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from registry.access import Client
 from registry.credentials import StoredClient
 from registry.stores.base import Change, Draft, IdTakenError, NoSuchDocumentError, Snapshot, StoredDocument, StoreError
+from schemas.times import now_ms, rfc3339
 
-# One entry for each version of the file; never change one that was released. `PRAGMA user_version` is how many ran.
-_MIGRATIONS: Final = (
+# One entry for each version of the file. `PRAGMA user_version` counts those that were applied, so an entry that was
+# released must not be changed.
+_MIGRATIONS = (
     """
     CREATE TABLE change (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -48,12 +49,20 @@ _MIGRATIONS: Final = (
     ) WITHOUT ROWID;
     """,
 )
-_BUSY_SECONDS: Final = 60.0
+_BUSY_SECONDS = 60.0
+"""How long a writer waits for another process's."""
 
 
 @dataclass
 class _Copy:
-    """The documents in memory, as of the change `number`. Lists are made when they are asked for."""
+    """The documents in memory.
+
+    Attributes:
+        number: of the change that the copy is as of.
+        documents: by id.
+        ids: all ids in their order; None until somebody asks for a list.
+        snapshots: those that were asked for, by organisation; None stands for all organisations.
+    """
 
     number: int = 0
     documents: dict[str, StoredDocument] = field(default_factory=dict)
@@ -62,9 +71,16 @@ class _Copy:
 
 
 class SqliteStore:
-    """The store in the file `path`, made if it is not there. Raises StoreError.
+    """The store in a file, which is made if it is not there.
 
-    Writers take turns (`BEGIN IMMEDIATE`); a commit is on the disk before it is answered (`synchronous=FULL`).
+    Writers take turns (`BEGIN IMMEDIATE`). A change is on the disk before the method that makes it returns
+    (`synchronous=FULL`).
+
+    Args:
+        path: of the file. SQLite keeps two more beside it, `-wal` and `-shm`.
+
+    Raises:
+        StoreError: the file cannot be opened, or was made by a newer version.
     """
 
     def __init__(self, path: str) -> None:
@@ -73,7 +89,7 @@ class SqliteStore:
         self._path = path
         self._reading, self._writing = threading.Lock(), threading.Lock()
         try:
-            # For its owner alone from the start; SQLite gives the files beside it the same mode.
+            # Only its owner may read the file, from the start. SQLite gives the files beside it the same mode.
             Path(path).touch(mode=0o600)
             self._writer = self._connect()
             self._migrate()
@@ -83,53 +99,54 @@ class SqliteStore:
         self._copy = _Copy()
 
     def get(self, document_id: str) -> StoredDocument | None:
-        with self._reading:
+        with self._reading, _store_errors():
             return self._latest().documents.get(document_id)
 
     def snapshot(self, organisation: str | None) -> Snapshot:
-        with self._reading:
+        with self._reading, _store_errors():
             copy = self._latest()
-            found = copy.snapshots.get(organisation)
-            if found is None:
-                found = copy.snapshots[organisation] = _snapshot_of(copy, organisation)
-            return found
+            snapshot = copy.snapshots.get(organisation)
+            if snapshot is None:
+                snapshot = copy.snapshots[organisation] = _snapshot_of(copy, organisation)
+            return snapshot
 
     def create(self, draft: Draft, by: str) -> StoredDocument:
-        with self._transaction() as connection:
+        with _store_errors(), self._transaction() as connection:
             before = connection.execute(
                 "SELECT organisation, action FROM change WHERE id = ? ORDER BY number DESC LIMIT 1", (draft.id,)
             ).fetchone()
-            # An id that another organisation used stays theirs: receipts of its deliveries go by it.
+            # An id that another organisation has used stays theirs, since receipts of its deliveries name it.
             if before is not None and (before[1] != "delete" or before[0] != draft.organisation):
                 raise IdTakenError
             return self._put(connection, draft, "create", by)
 
     def update(self, document_id: str, change: Change, by: str) -> StoredDocument:
-        with self._transaction() as connection:
+        with _store_errors(), self._transaction() as connection:
             return self._put(connection, change(_find(connection, document_id)), "update", by)
 
     def delete(self, document_id: str, check: Callable[[StoredDocument], None], by: str) -> None:
-        with self._transaction() as connection:
+        with _store_errors(), self._transaction() as connection:
             stored = _find(connection, document_id)
             check(stored)
             _note(connection, stored, "delete", by)
             connection.execute("DELETE FROM forwarder WHERE id = ?", (document_id,))
 
     def client(self, key: str) -> StoredClient | None:
-        found = self._clients("WHERE key = ?", key)
-        return found[0] if found else None
+        clients = self._clients("WHERE key = ?", key)
+        return clients[0] if clients else None
 
     def clients(self) -> Sequence[StoredClient]:
         return self._clients("ORDER BY organisation, created_at, key")
 
     def add_client(self, client: StoredClient) -> None:
-        one = client.client
-        row = (one.key, client.secret_hash, one.organisation, one.user, json.dumps(sorted(one.scopes)), _now())
-        with self._transaction() as connection:
+        key, organisation, user = client.client.key, client.client.organisation, client.client.user
+        scopes = json.dumps(sorted(client.client.scopes))
+        row = (key, client.secret_hash, organisation, user, scopes, rfc3339(now_ms()))
+        with _store_errors(), self._transaction() as connection:
             connection.execute("INSERT INTO client VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def remove_client(self, key: str) -> bool:
-        with self._transaction() as connection:
+        with _store_errors(), self._transaction() as connection:
             return connection.execute("DELETE FROM client WHERE key = ?", (key,)).rowcount > 0
 
     def check(self) -> None:
@@ -145,7 +162,7 @@ class SqliteStore:
             self._writer.close()
 
     def _connect(self) -> sqlite3.Connection:
-        # Used by one thread at a time, which the locks see to.
+        # The locks see to it that one thread at a time uses a connection.
         connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -153,7 +170,7 @@ class SqliteStore:
 
     def _migrate(self) -> None:
         with self._transaction() as connection:
-            # Looked up in the transaction: of several that open a new file, one migrates it.
+            # Looked up inside of the transaction, so that of several that open a new file one brings it up to date.
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > len(_MIGRATIONS):
                 raise StoreError(f"the store {self._path} was made by a newer version of this service ({version})")
@@ -186,7 +203,7 @@ class SqliteStore:
 
     def _clients(self, clause: str, *values: str) -> list[StoredClient]:
         columns = "key, organisation, user, scopes, secret_hash, created_at"
-        with self._reading:
+        with self._reading, _store_errors():
             rows = self._reader.execute(f"SELECT {columns} FROM client {clause}", values).fetchall()  # noqa: S608
         return [
             StoredClient(Client(key, organisation, user, frozenset(json.loads(scopes))), secret_hash, created_at)
@@ -194,12 +211,12 @@ class SqliteStore:
         ]
 
     def _latest(self) -> _Copy:
-        """The copy, with what was changed since it was last looked at. To be called holding `_reading`."""
+        """The copy in memory, brought up to date. The caller holds `_reading`."""
         copy = self._copy
         (number,) = self._reader.execute("SELECT max(number) FROM change").fetchone()
         if number is None or number == copy.number:
             return copy
-        # One statement sees one state, so that no change between two of them can be missed or mixed in.
+        # One statement sees one state of the file. Between two statements a change could be missed, or seen in part.
         rows = self._reader.execute(
             "SELECT c.last, c.id, f.content, f.sealed, f.revision FROM "
             "(SELECT id, max(number) AS last FROM change WHERE number > ? GROUP BY id) c "
@@ -216,6 +233,15 @@ class SqliteStore:
         is_same = documents.keys() == copy.documents.keys()
         self._copy = _Copy(number, documents, copy.ids if is_same else None)
         return self._copy
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        # What SQLite says may hold a path. The type of the error says enough for an answer.
+        raise StoreError(f"the SQLite store does not answer: {type(error).__name__}") from error
 
 
 def _snapshot_of(copy: _Copy, organisation: str | None) -> Snapshot:
@@ -237,11 +263,8 @@ def _find(connection: sqlite3.Connection, document_id: str) -> StoredDocument:
 
 
 def _note(connection: sqlite3.Connection, draft: Draft, action: str, by: str) -> Any:
+    """Write down a change, and return its number."""
     return connection.execute(
         "INSERT INTO change (id, organisation, action, by, at) VALUES (?, ?, ?, ?, ?)",
-        (draft.id, draft.organisation, action, by, _now()),
+        (draft.id, draft.organisation, action, by, rfc3339(now_ms())),
     ).lastrowid
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.run import main
 from tests.docs.page import ROOT, Section, sections, tables
+from transforms.forwarders.fields import FIELDS
 
 PAGE = ROOT / "docs/spec/forwarders.md"
 ACTIVITY = {
@@ -78,6 +79,10 @@ def test_every_field_of_the_table_is_one_that_the_job_knows(job: Job) -> None:
     unknown = [line for line in job.lines if "is not a known field" in line]
     assert len(unknown) == 1
     assert "configuration.nothing" in unknown[0]
+
+
+def test_every_field_that_the_job_knows_is_in_the_table() -> None:
+    assert set(fields()) == {field.path for field in FIELDS}
 
 
 def test_the_values_that_the_table_lists_are_those_that_the_job_takes(job: Job) -> None:

@@ -1,4 +1,4 @@
-"""The table of scopes of forwarders.md section 5, every cell, through the interfaces."""
+"""The table of scopes in docs/spec/forwarders.md section 5, every cell, through the interfaces."""
 
 import itertools
 
@@ -15,7 +15,7 @@ PUBLIC_AND_OWN = frozenset(("own", "public"))
 OWN = frozenset(("own",))
 NOTHING: frozenset[str] = frozenset()
 
-# scopes, has a user?, sees, changes. None: 403 for whatever is asked. The rows of section 5, each with and without a
+# scopes, has a user?, sees, changes. None: 403 for whatever is asked. The rows of the table, each with and without a
 # user; what is "own" is nothing without one.
 MATRIX = [
     ((ALL,), True, EVERYTHING, EVERYTHING),

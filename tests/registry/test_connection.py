@@ -1,4 +1,4 @@
-"""The connection interface: pages by cursor that stay right while documents come and go (forwarders.md section 5)."""
+"""The connection interface (docs/spec/forwarders.md section 5): pages that stay right while documents come and go."""
 
 import json
 from itertools import pairwise

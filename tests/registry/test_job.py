@@ -1,4 +1,4 @@
-"""The real job with its forwarders from the service, from its store, and from a Learning Locker (section 5)."""
+"""The real job with its forwarders from the service, from its store, and from a Learning Locker."""
 
 import base64
 import json

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from registry.access import EDIT_ALL
+from registry.access import DELIVER, EDIT_ALL, VIEW_ALL
 from registry.rest import PATH
 from tests.support.activity import sessions
 from tests.support.laboratory.http_fault_server import Answer
@@ -230,6 +230,46 @@ def test_a_kinesis_forwarder_has_its_own_fields(visit: Visit, house: House) -> N
     (document,) = house.client(EDIT_ALL).get(PATH).json()
     assert document["kinesisOptions"]["streamName"] == "records"
     assert document["kinesisOptions"]["awsClientSecret"] == "[redacted]"
+
+
+def test_what_is_not_edited_stays_and_what_is_becomes_the_value_of_its_kind(visit: Visit, house: House) -> None:
+    page = visit.page
+    signing = ["whsec_c2VjcmV0LW9uZQ==", "whsec_c2VjcmV0LXR3bw=="]
+    configuration = {"timeout": 2.5, "concurrency": 3, "signingSecret": signing, "headers": '{"X-School":"one"}'}
+    given = {"description": "two\nlines", "query": {"kind": "score"}, "fullDocument": True, "payload": "record"}
+    document_id = create(house.client(EDIT_ALL), configuration=configuration, **given)["_id"]
+    job = house.client(VIEW_ALL, DELIVER)
+
+    def stored() -> dict[str, Any]:
+        document: dict[str, Any] = job.get(f"{PATH}/{document_id}", params={"secrets": "full"}).json()
+        return document
+
+    def save() -> None:
+        with page.expect_response(lambda response: response.request.method == "PATCH") as answer:
+            page.click("#save")
+        assert answer.value.ok
+
+    before = stored()
+    sign_in(visit, house.add_client(EDIT_ALL))
+    page.click("#rows a")
+    page.wait_for_selector("#edit:not([hidden])")
+    assert visit.field("configuration.timeout").input_value() == "2.5"
+    assert visit.field("configuration.signingSecret").input_value() == "[redacted]\n[redacted]"
+    assert visit.field("fullDocument").is_checked()
+    visit.field("lrs_id").fill("store")
+    save()
+    assert stored() == {**before, "lrs_id": "store", "updatedAt": stored()["updatedAt"]}
+
+    visit.field("configuration.timeout").fill("0.5")
+    visit.field("configuration.concurrency").fill("")
+    visit.field("configuration.signingSecret").fill(f"{signing[1]}\n")
+    visit.field("payload").select_option("")
+    save()
+    after = stored()
+    assert after["configuration"]["timeout"] == 0.5
+    assert "concurrency" not in after["configuration"]
+    assert after["configuration"]["signingSecret"] == [signing[1]]
+    assert "payload" not in after
 
 
 def test_it_fits_a_narrow_window(visit: Visit, house: House) -> None:

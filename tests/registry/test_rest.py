@@ -1,6 +1,7 @@
-"""The REST interface, at the edge: requests in, answers out (forwarders.md section 5)."""
+"""The REST interface, at the edge: requests in, answers out (docs/spec/forwarders.md section 5)."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -335,10 +336,13 @@ def test_health_docs_and_description_are_for_everybody(house: House) -> None:
     assert PATH in visitor.get("/openapi.json").json()["paths"]
 
 
-def test_a_store_that_does_not_answer_is_told(house: House) -> None:
-    visitor = house.visitor()
+def test_a_store_that_does_not_answer_is_told(house: House, editor: TestClient, sqlite_path: Path) -> None:
     house.store.close()
-    assert visitor.get("/health").status_code == 503
+    assert house.visitor().get("/health").status_code == 503
+    for answer in (editor.get(PATH), editor.post(PATH, json=forwarder_body())):
+        assert answer.status_code == 503
+        assert "does not answer" in answer.json()["message"]
+        assert str(sqlite_path) not in answer.text
 
 
 def test_answers_are_kept_by_nobody(editor: TestClient) -> None:

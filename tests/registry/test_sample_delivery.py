@@ -1,6 +1,7 @@
 """What operators ask beyond the contract: a sample record sent, who would get a record and why, recent deliveries."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
@@ -9,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from registry.access import EDIT_ALL, VIEW_ALL
 from registry.rest import PATH
-from registry.sample_delivery import AT_ONCE, sample_record
+from registry.sample_delivery import SAMPLES_AT_ONCE, sample_record
 from schemas.record import encode_record
 from tests.support.activity import sessions
 from tests.support.laboratory.http_fault_server import Answer, scripted
@@ -104,11 +105,16 @@ def test_what_the_job_would_refuse_is_not_tried(editor: TestClient, receiver: Re
 
 def test_only_a_few_are_tried_at_a_time(house: House, editor: TestClient, receiver: Receiver) -> None:
     document_id = create(editor, **to(receiver))["_id"]
-    for _ in range(AT_ONCE):
-        assert house.registry.trials._free.acquire(blocking=False)
-    answer = editor.post(f"{PATH}/{document_id}/test", json={})
-    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "5")
-    house.registry.trials._free.release()
+    receiver.script = lambda arrival: Answer(fault="hold")
+    editors = [house.client(EDIT_ALL) for _ in range(SAMPLES_AT_ONCE)]
+    with ThreadPoolExecutor(SAMPLES_AT_ONCE) as pool:
+        under_way = [pool.submit(tried, client, document_id) for client in editors]
+        receiver.wait_for(SAMPLES_AT_ONCE)
+        answer = editor.post(f"{PATH}/{document_id}/test", json={})
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "5")
+        receiver.release()
+        assert [sample.result()["receipt"]["outcome"] for sample in under_way] == ["delivered"] * SAMPLES_AT_ONCE
+    receiver.script = scripted()
     tried(editor, document_id)
 
 

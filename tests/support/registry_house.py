@@ -16,12 +16,14 @@ from registry.app import build
 from registry.credentials import StoredClient, hash_secret, new_secret
 from registry.deliveries import RecentDeliveries
 from registry.keyring import Keyring
+from registry.matching import Matcher
 from registry.rest import PATH
-from registry.sample_delivery import Matcher, Trials
+from registry.sample_delivery import SampleDelivery
 from registry.service import Service
 from registry.stores.base import Store
 from registry.web import Registry
 from transforms.forwarders import Rules
+from transforms.matching.statement import StatementBuilder
 from transforms.query import compile_query
 
 KEY = b"k" * 32
@@ -77,8 +79,10 @@ def house_on(store: Store, deliveries: Path | None = None, *, trusted: bool = Fa
     """
     rules = Rules(compile_query, trusted=trusted, require_organisation=True)
     service = Service(store, Keyring([KEY]), rules, Clock())
+    statements = StatementBuilder()
+    samples = SampleDelivery(rules, statements, ("127.0.0.0/8",))
     recent = RecentDeliveries(str(deliveries)) if deliveries else None
-    return House(store, service, Registry(service, Trials(rules, ("127.0.0.0/8",)), Matcher(rules), recent))
+    return House(store, service, Registry(service, samples, Matcher(rules, statements), recent))
 
 
 def forwarder_body(**given: Any) -> dict[str, Any]:

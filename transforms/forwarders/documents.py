@@ -1,19 +1,23 @@
-"""Reading forwarder documents: a JSON array, JSON Lines, or a directory of files, as bytes that the caller opened."""
+"""Reads forwarder documents from the bytes of files: a JSON array, JSON Lines, or documents that follow each other."""
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from schemas.json_values import JsonObject
 from transforms.forwarders.model import Fault
-
-JsonObject = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One parsed document and its place in its source. `duplicates` are the paths of keys that occur twice."""
+    """One parsed document. It may hold secrets: its repr does not show the content, and it does not pickle.
+
+    Attributes:
+        where: its place in its source, for messages.
+        duplicates: the paths of keys that occur twice in one object.
+    """
 
     where: str
     content: JsonObject = field(repr=False)
@@ -25,15 +29,20 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """The documents of one source; `faults` tells what in it could not be read as documents."""
+    """The documents of one source.
+
+    Attributes:
+        faults: what in the source could not be read as documents.
+        digest: the same for the same documents, however they are laid out in files.
+    """
 
     documents: tuple[Document, ...]
     faults: tuple[Fault, ...]
     digest: str
 
 
-class _Object(JsonObject):
-    """A JSON object that remembers which of its keys came twice."""
+class _Object(dict[str, Any]):
+    """A JSON object that knows which of its keys came twice."""
 
     __slots__ = ("twice",)
 
@@ -41,31 +50,39 @@ class _Object(JsonObject):
 
 
 def read_documents(files: Mapping[str, bytes]) -> Documents:
-    """The forwarder documents in `files` (name to content): each holds an array, JSON Lines, or one document.
+    """Read the forwarder documents in files.
 
-    What cannot be read is a fault with its file and line; the rest is read all the same, so that every fault shows.
+    What cannot be read is a fault with its file and line. The rest is read all the same, so that every fault is told.
+
+    Args:
+        files: contents by name. Each holds an array of documents, JSON Lines, or one document.
     """
     documents: list[Document] = []
     faults: list[Fault] = []
     unread: list[bytes] = []
     for name in sorted(files):
-        found, wrong = _read(name, files[name])
-        documents += found
-        faults += wrong
-        if wrong:
+        read, file_faults = _read(name, files[name])
+        documents += read
+        faults += file_faults
+        if file_faults:
             unread.append(files[name])
     return Documents(tuple(documents), tuple(faults), _digest(documents, unread))
 
 
 def documents_from(contents: Iterable[JsonObject], where: str) -> Documents:
-    """Documents that a service or a database handed over already parsed. `where` names it."""
+    """Documents that are parsed already.
+
+    Args:
+        contents: the documents.
+        where: the service or the database that they are from, for messages.
+    """
     documents = [Document(f"{where}[{index}]", content) for index, content in enumerate(contents)]
     return Documents(tuple(documents), (), _digest(documents, ()))
 
 
 def _digest(documents: Iterable[Document], unread: Iterable[bytes]) -> str:
-    # The order of keys stays: it means something inside a query. White space, file names and the order of the
-    # documents do not, so a copy of the same set elsewhere has the same digest.
+    # The order of keys counts, since it means something inside of a query. White space, names of files and the order of
+    # documents do not count, so that a copy of the same set elsewhere has the same digest.
     parts = [json.dumps(document.content, separators=(",", ":")).encode() for document in documents]
     digests = sorted(hashlib.sha256(part).digest() for part in (*parts, *unread))
     return hashlib.sha256(b"".join(digests)).hexdigest()
@@ -89,7 +106,7 @@ def _read(name: str, data: bytes) -> tuple[list[Document], list[Fault]]:
 
 
 def _read_lines(name: str, text: str, problem: str) -> tuple[list[Document], list[Fault]]:
-    """JSON Lines of which some are broken: each good line counts. `problem` is what the whole suffers from."""
+    """Read JSON Lines of which some are broken; `problem` is what is wrong with the text as a whole."""
     good: list[tuple[str, object]] = []
     faults: list[Fault] = []
     for number, line in enumerate(text.split("\n"), start=1):
@@ -101,14 +118,14 @@ def _read_lines(name: str, text: str, problem: str) -> tuple[list[Document], lis
         except (ValueError, RecursionError) as error:
             faults.append(Fault(None, where, "", f"is not JSON: {_reason(error)}"))
     if not any(isinstance(value, dict) for _, value in good):
-        # One document over many lines: the fault of the whole says more than one fault a line.
+        # It is one document over many lines. What is wrong with the whole says more than a fault for each line.
         return [], [Fault(None, name, "", problem)]
     documents, wrong = _documents(good)
     return documents, faults + wrong
 
 
 def _read_array(name: str, text: str) -> tuple[list[Document], list[Fault]]:
-    """The elements of a JSON array; those before a syntax error count, so that their faults show too."""
+    """Read the elements of a JSON array. Those before a syntax error are read too, so that their faults are told."""
     values: list[tuple[str, object]] = []
     position = _skip_blank(text, text.index("[") + 1)
     fault: str | None = None
@@ -133,7 +150,7 @@ def _read_array(name: str, text: str) -> tuple[list[Document], list[Fault]]:
 
 
 def _read_values(text: str) -> tuple[list[object], str | None]:
-    """The JSON values that follow each other in `text`, or what is wrong."""
+    """The JSON values that follow each other in a text, and what is wrong with the rest of it, if anything."""
     values: list[object] = []
     position = _skip_blank(text, 0)
     while position < len(text):
@@ -170,7 +187,7 @@ def _documents(values: Iterable[tuple[str, object]]) -> tuple[list[Document], li
 
 
 def _inspect(value: object, path: str, duplicates: list[str]) -> None:
-    """Notes the keys that came twice; raises ValueError for text that has no UTF-8 form."""
+    """Add the paths of keys that came twice to `duplicates`. Raises ValueError for a text that has no UTF-8 form."""
     if isinstance(value, str):
         _check_text(value, path)
     elif isinstance(value, dict):
@@ -218,12 +235,19 @@ def _loads(text: str) -> object:
 
 
 def _reason(error: Exception) -> str:
-    # The decoder's own message holds the place, never the text around it, which may be a secret.
+    # The decoder's message holds the place, and never the text around it, which may be a secret.
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def loads_strictly(text: str) -> tuple[object, tuple[str, ...]]:
-    """The JSON value `text` and the paths of keys that occur twice in it. Raises ValueError."""
+    """Parse JSON that some client has written.
+
+    Returns:
+        The value, and the paths of keys that occur twice in one object.
+
+    Raises:
+        ValueError: the text is not JSON, holds NaN or an infinity, has no UTF-8 form, or is nested too deeply.
+    """
     duplicates: list[str] = []
     try:
         value = _loads(text)

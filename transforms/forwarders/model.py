@@ -1,21 +1,62 @@
-"""The types a forwarder document becomes (forwarders.md section 1)."""
+"""What forwarder documents become, and what a run lets them do (docs/spec/forwarders.md section 1)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from schemas.delivery import PayloadKind
-from transforms.forwarders.secrets import Secret
+from transforms.forwarders.secrets import References, Secret
 
+TargetProtocol = Literal["http", "https", "Kinesis"]
 AuthType = Literal["no auth", "token", "basic auth"]
-Service = Literal["streams", "firehose"]
+Service = Literal["firehose", "streams"]
+
+DEFAULT_TIMEOUT = 10.0
+"""Seconds an HTTP attempt may take when the document does not say."""
+
+DEFAULT_CONCURRENCY = 16
+"""Requests an HTTP forwarder has under way at a time when the document does not say."""
+
+DEFAULT_HTTP_RETRIES = 0
+DEFAULT_KINESIS_RETRIES = 10
+"""How often an attempt is repeated when the document does not say, by target."""
+
+CompileQuery = Callable[[Any], object]
+"""`transforms.query.compile_query`: takes a query's text, its object or None, and raises ValueError for a bad one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a run lets documents do.
+
+    Attributes:
+        compile_query: judges queries.
+        references: which references to secrets a document may use.
+        trusted: false for documents from a service or a database, unless `--trust_references` is given. Documents that
+            are not trusted may use no reference, no file of the worker, and not the AWS default credential chain.
+        require_organisation: an active document without an organisation is refused.
+    """
+
+    compile_query: CompileQuery = field(repr=False)
+    references: References = field(default_factory=References)
+    trusted: bool = True
+    require_organisation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HttpTarget:
-    """Where and how an HTTP forwarder posts. `url` is complete (scheme and all) and may hold secrets in its query.
+    """Where and how an HTTP forwarder posts.
 
-    `timeout` is in seconds per attempt, `concurrency` in requests in flight. The TLS files are paths on the worker.
+    Attributes:
+        url: complete, with its scheme. Its query may hold secrets.
+        host: a name, or an address without brackets.
+        headers: names and values, sent with each request.
+        timeout: seconds an attempt may take.
+        concurrency: requests that are under way at a time.
+        signing_secrets: each signs every request, as Standard Webhooks says.
+        ca_file: a path on the worker, as are the two that follow; None: the certificates of the system.
+        client_certificate: None: the forwarder shows no certificate.
+        client_key: None: the key is in the file of the certificate.
     """
 
     url: Secret
@@ -25,8 +66,8 @@ class HttpTarget:
     basic_username: str | None = None
     basic_password: Secret | None = None
     headers: tuple[tuple[str, Secret], ...] = ()
-    timeout: float = 10.0
-    concurrency: int = 16
+    timeout: float = DEFAULT_TIMEOUT
+    concurrency: int = DEFAULT_CONCURRENCY
     signing_secrets: tuple[Secret, ...] = ()
     ca_file: str | None = None
     client_certificate: str | None = None
@@ -35,9 +76,12 @@ class HttpTarget:
 
 @dataclass(frozen=True, slots=True)
 class KinesisTarget:
-    """A Kinesis data stream (`service` streams) or an Amazon Data Firehose delivery stream (firehose).
+    """A Kinesis data stream or an Amazon Data Firehose delivery stream.
 
-    No key and secret: the AWS default credential chain.
+    Attributes:
+        service: `streams` for a data stream, `firehose` for a delivery stream.
+        region: None: not given, and nothing can be delivered.
+        access_key_id: with `secret_access_key`, or neither: then the AWS default credential chain gives credentials.
     """
 
     service: Service
@@ -49,9 +93,16 @@ class KinesisTarget:
 
 @dataclass(frozen=True, slots=True)
 class Forwarder:
-    """One active, valid forwarder. Attempts per record are `max_retries` + 1.
+    """One active, valid forwarder.
 
-    As loaded its secrets may be references still; `transforms.forwarders.resolve` makes the one that can be sent with.
+    As loaded it may hold references in place of secrets; `transforms.forwarders.resolve` makes the one to send with.
+
+    Attributes:
+        organisation: records of this organisation only; None: of all.
+        lrs_id: records of this store only; None: of all.
+        query: a MongoDB query as JSON; None matches every record.
+        payload: what is sent of a record.
+        max_retries: a record is attempted once more than this.
     """
 
     id: str
@@ -72,11 +123,16 @@ class Forwarder:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One rule that one document breaks, or (as a warning) one thing in it that is probably not meant.
+    """One rule that one document breaks, or, as a warning, one thing in it that is probably not meant.
 
-    `forwarder_id` is None when the document has no usable `_id`; `where` is its place in its source; `field` is a
-    dotted path, empty for the document as a whole. `where` is empty when the fault is not in the document but in what
-    `field` names, such as a stream that is not there; `message` is then a sentence of its own. No part holds a secret.
+    No part of it holds a secret.
+
+    Attributes:
+        forwarder_id: the document's id; None if it has no usable one.
+        where: the document's place in its source. Empty if the fault is not in the document but in what `field` names,
+            such as a stream that is not there.
+        field: the path of what is meant; empty for the document as a whole.
+        message: the rest of a sentence that begins with the field; a sentence of its own if `where` is empty.
     """
 
     forwarder_id: str | None
@@ -95,9 +151,12 @@ class Fault:
 class Forwarders:
     """What a set of documents says.
 
-    `forwarders` are active and valid, in the order of the documents; `queries` holds the compiled query of each by id;
-    `inactive` are ids. With `faults` the set is to be refused, unless the user asked for the valid ones alone.
-    `digest` is the same for the same documents however they are laid out in files.
+    Attributes:
+        forwarders: the active and valid ones, in the order of the documents.
+        inactive: the ids of the documents that are not active.
+        faults: if there are any, the set is to be refused, unless the user asked for the valid forwarders alone.
+        digest: the same for the same documents, however they are laid out in files.
+        queries: what the rules' `compile_query` made of each forwarder's query, by the forwarder's id.
     """
 
     forwarders: tuple[Forwarder, ...]

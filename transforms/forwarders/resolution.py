@@ -1,14 +1,15 @@
-"""On the worker: the references of forwarders become secrets (forwarders.md section 1)."""
+"""On the worker: the references that forwarders hold become secrets (docs/spec/forwarders.md section 1)."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from transforms.forwarders import fields
 from transforms.forwarders.documents import Documents
-from transforms.forwarders.model import Fault, Forwarder, HttpTarget, KinesisTarget
-from transforms.forwarders.rules import Rules, load_forwarders
+from transforms.forwarders.fields import FIELDS
+from transforms.forwarders.model import Fault, Forwarder, HttpTarget, KinesisTarget, Rules
+from transforms.forwarders.rules import load_forwarders
 from transforms.forwarders.secrets import References, Secret, SecretError, is_redacted, is_reference
+from transforms.forwarders.urls import resolve_query
 
 T = TypeVar("T")
 
@@ -22,10 +23,10 @@ class Resolution:
 
 
 def resolve(forwarders: Iterable[Forwarder], references: References) -> Resolution:
-    """Reads every reference that `forwarders` hold. To be called where records are sent from, never in a dry run.
+    """Read every secret that the forwarders refer to. Call it where records are sent from, and never in a dry run.
 
-    Values are judged by the rules that hold for those written in a document: a header must hold no line break
-    after it was resolved either.
+    The rules for what is written in a document hold for what a reference leads to, too: a header's value must not
+    hold a line break after it was resolved either.
     """
     resolved: list[Forwarder] = []
     faults: list[Fault] = []
@@ -41,14 +42,26 @@ def resolve(forwarders: Iterable[Forwarder], references: References) -> Resoluti
 
 
 class ForwardersError(Exception):
-    """The forwarders of a run cannot be had on this worker. The text says why, and holds no secret."""
+    """The forwarders of a run cannot be loaded on this worker. The text says why, and holds no secret."""
 
 
 def load_launched(documents: Documents, rules: Rules, digest: str, ids: Collection[str]) -> tuple[Forwarder, ...]:
-    """The forwarders `ids` of the documents with `digest`, references unresolved, in the order of the documents.
+    """The forwarders of a run, read again by a worker, with their references unresolved.
 
-    The job graph carries only where the documents are, their digest and the ids (section 1): each worker reads them
-    again. Raises ForwardersError if they are others by now.
+    The job graph carries only where the documents are, their digest and the forwarders' ids
+    (docs/spec/forwarders.md section 1).
+
+    Args:
+        documents: as the worker has read them.
+        rules: those that the documents are to be checked by.
+        digest: of the documents that the job was launched with.
+        ids: of the forwarders that the job was launched with.
+
+    Returns:
+        The forwarders with these ids, in the order of the documents.
+
+    Raises:
+        ForwardersError: the documents are not the same any more, or one of the forwarders is refused here.
     """
     if documents.digest != digest:
         raise ForwardersError(
@@ -63,7 +76,11 @@ def load_launched(documents: Documents, rules: Rules, digest: str, ids: Collecti
 
 
 def load_on_worker(documents: Documents, rules: Rules, digest: str, ids: Collection[str]) -> tuple[Forwarder, ...]:
-    """What `load_launched` gives, ready to send with. ForwardersError also for a reference that cannot be read here."""
+    """What `load_launched` gives, ready to send with.
+
+    Raises:
+        ForwardersError: as `load_launched`; or a reference cannot be read on this worker.
+    """
     resolution = resolve(load_launched(documents, rules, digest, ids), rules.references)
     if resolution.faults:
         raise ForwardersError("\n".join(map(str, resolution.faults)))
@@ -79,19 +96,16 @@ class _Resolver:
         self.faults: list[Fault] = []
 
     def http(self, target: HttpTarget) -> HttpTarget:
-        basic_password = target.basic_password
         return replace(
             target,
-            url=self._url(target.url),
-            secret=target.secret and self._secret("configuration.secret", target.secret, fields.token),
-            basic_password=basic_password
-            and self._secret("configuration.basicPassword", basic_password, fields.password),
+            url=self._try("configuration.url", lambda: target.url.resolved(self._resolve_query), target.url),
+            secret=target.secret and self._secret("configuration.secret", target.secret),
+            basic_password=target.basic_password and self._secret("configuration.basicPassword", target.basic_password),
             headers=tuple(
-                (name, self._secret(f"configuration.headers.{name}", value, fields.header_value))
-                for name, value in target.headers
+                (name, self._secret("configuration.headers", value, f".{name}")) for name, value in target.headers
             ),
             signing_secrets=tuple(
-                self._secret(f"configuration.signingSecret[{index}]", secret, fields.signing_secret)
+                self._secret("configuration.signingSecret", secret, f"[{index}]")
                 for index, secret in enumerate(target.signing_secrets)
             ),
             ca_file=self._file("configuration.caFile", target.ca_file),
@@ -100,28 +114,27 @@ class _Resolver:
         )
 
     def kinesis(self, target: KinesisTarget) -> KinesisTarget:
-        key = target.access_key_id
+        key, secret = target.access_key_id, target.secret_access_key
         if key is not None and is_reference(key):
-            key = self._secret("kinesisOptions.awsClientKey", Secret(key, pending=True), fields.token).reveal()
-        secret = target.secret_access_key
+            key = self._secret("kinesisOptions.awsClientKey", Secret(key, pending=True)).reveal()
         return replace(
             target,
             access_key_id=key,
-            secret_access_key=secret and self._secret("kinesisOptions.awsClientSecret", secret, fields.token),
+            secret_access_key=secret and self._secret("kinesisOptions.awsClientSecret", secret),
         )
 
-    def _url(self, url: Secret) -> Secret:
-        return self._try("configuration.url", lambda: url.resolved(self._resolve_query), url)
-
     def _resolve_query(self, url: str) -> str:
-        return fields.resolve_query(url, self.references.resolve)
+        return resolve_query(url, self.references.resolve)
 
-    def _secret(self, path: str, secret: Secret, check: fields.Check) -> Secret:
+    def _secret(self, field: str, secret: Secret, part: str = "") -> Secret:
+        """The secret of a field, or of a part of it, read and judged by the field's check."""
         if not secret.pending:
             return secret
+        path, check = field + part, FIELDS[field].check
         resolved = self._try(path, lambda: secret.resolved(self.references.resolve), Secret(""))
-        if not self._faulty(path):
-            problem = "is a redaction" if is_redacted(resolved.reveal()) else check(resolved.reveal())
+        if not any(fault.field == path for fault in self.faults):
+            text = resolved.reveal()
+            problem = "is a redaction" if is_redacted(text) else check(text) if check is not None else None
             if problem:
                 self._fault(path, f"refers to a value that {problem}")
         return resolved
@@ -140,6 +153,3 @@ class _Resolver:
 
     def _fault(self, path: str, message: str) -> None:
         self.faults.append(Fault(self.forwarder_id, "on the worker", path, message))
-
-    def _faulty(self, path: str) -> bool:
-        return any(fault.field == path for fault in self.faults)

@@ -1,7 +1,8 @@
-"""Secrets: held so that they cannot slip into a log, an error, a repr or the job graph (forwarders.md section 1).
+"""Secrets, held so that they cannot slip into a log, an error, a repr or the job graph.
 
-A value in a forwarder document may be a reference, `env:NAME` or `file:PATH`. Where the job is launched only the form
-of a reference is judged (`References.problem`); it is read on the worker (`References.resolve`), never in a dry run.
+A value in a forwarder document may be a reference to a secret, `env:NAME` or `file:PATH`. Where the job is launched
+only its form is judged (`References.problem`). It is read on the worker (`References.resolve`), and never in a dry run.
+The rules are in docs/spec/forwarders.md section 1.
 """
 
 import base64
@@ -16,26 +17,30 @@ from typing import NoReturn
 from urllib.parse import quote, quote_plus
 
 REDACTED = "[redacted]"
-"""What stands in for a secret that is not shown. A document that holds it where a secret belongs is refused."""
+"""What is shown in the place of a secret. A document that holds it where a secret belongs is refused."""
 
 DEFAULT_ENV_PREFIX = "FORWARDER_"
+"""What the names of environment variables begin with that documents may refer to, unless a flag says otherwise."""
 
 _SCHEMES = ("env:", "file:")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Nobody's token is longer; a link to a huge or endless file must not fill the worker's memory.
 _FILE_LIMIT = 64 * 1024
-# How much of a secret at the end of a body that was cut is still worth hiding.
+"""Bytes of a secret's file. No token is longer, and a link to an endless file must not fill the worker's memory."""
+
 _CUT_MINIMUM = 4
+"""Characters of a secret at the end of a text that was cut: fewer give nothing away."""
 
 
 class SecretError(ValueError):
-    """A reference that cannot be read, or may not be. The text names the reference, never a value."""
+    """A reference cannot be read, or may not be used. The text never holds a secret."""
 
 
 class Secret:
-    """A string that shows itself only when asked to, and does not pickle (forwarders.md section 1).
+    """A text that shows itself only when it is asked to. Its repr does not show it, and it does not pickle.
 
-    `pending` says that the text is, or holds, a reference that has not been resolved yet.
+    Args:
+        value: the text.
+        pending: the text is a reference that was not resolved yet, or holds one.
     """
 
     __slots__ = ("_pending", "_value")
@@ -46,16 +51,21 @@ class Secret:
 
     @property
     def pending(self) -> bool:
+        """Whether a reference in the text was not resolved yet."""
         return self._pending
 
     def reveal(self) -> str:
-        """The text itself. Raises SecretError while a reference in it is unresolved."""
+        """The text. Raises SecretError while a reference in it was not resolved."""
         if self._pending:
             raise SecretError("a reference to a secret was used before it was resolved: resolve the forwarder first")
         return self._value
 
     def resolved(self, resolve: Callable[[str], str]) -> "Secret":
-        """This secret with its reference replaced by what `resolve` makes of the text; itself if there is none."""
+        """The secret with its reference resolved.
+
+        Args:
+            resolve: takes the text and returns it with the secrets that it refers to.
+        """
         return Secret(resolve(self._value)) if self._pending else self
 
     def __repr__(self) -> str:
@@ -66,20 +76,27 @@ class Secret:
 
 
 def is_reference(text: str) -> bool:
+    """Whether a text has the form of a reference to a secret."""
     return text.startswith(_SCHEMES)
 
 
 def is_redacted(text: str) -> bool:
-    """Whether `text` stands for a secret that was hidden: the marker in any case, or nothing but stars or bullets."""
+    """Whether a text stands in a secret's place: `[redacted]` and the like in any case, or only stars or bullets."""
     bare = text.strip().lower()
     return bare in (REDACTED, "<redacted>", "redacted") or (len(bare) > 2 and not bare.strip("*•"))
 
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """Which references a document may use: `--secret_env_prefix`, `--secrets_dir` (forwarders.md section 1).
+    """Which references documents may use. It holds no secret and may travel in the job graph.
 
-    Holds no secret itself and may travel in the job graph.
+    Attributes:
+        env_prefix: what the name of an environment variable must begin with (`--secret_env_prefix`).
+        directory: where files of secrets must lie, after links are resolved (`--secrets_dir`); None: no file may be
+            used.
+
+    Raises:
+        ValueError: the prefix is empty.
     """
 
     env_prefix: str = DEFAULT_ENV_PREFIX
@@ -92,13 +109,13 @@ class References:
             )
 
     def problem(self, reference: str) -> str | None:
-        """Why the rules forbid this reference, or None. Looks at nothing but its text: the secret is on the worker."""
+        """Why the rules forbid a reference, or None. Only its text is looked at, since the secret is on the worker."""
         scheme, _, name = reference.partition(":")
         if scheme == "env":
             if not _ENV_NAME.fullmatch(name):
                 return "is not a reference of the form env:NAME"
             if not name.startswith(self.env_prefix):
-                # The name is not repeated: it may be a password that happens to begin with env:.
+                # The message does not repeat the name: it may be a password that happens to begin with env:.
                 return f"refers to a variable whose name does not start with {self.env_prefix} (--secret_env_prefix)"
             return None
         if scheme != "file" or not name or "\0" in name:
@@ -108,7 +125,11 @@ class References:
         return None
 
     def resolve(self, reference: str) -> str:
-        """The secret that `reference` names, without a file's last line end. Raises SecretError."""
+        """The secret that a reference names; of a file its text, without a line end at its end.
+
+        Raises:
+            SecretError: the rules forbid the reference, or the secret is not there or cannot be read.
+        """
         if problem := self.problem(reference):
             raise SecretError(problem)
         scheme, _, name = reference.partition(":")
@@ -132,7 +153,11 @@ class References:
         return text.removesuffix("\n").removesuffix("\r")
 
     def path(self, reference: str) -> Path:
-        """The regular file that a `file:` reference names, links resolved, inside the directory. Raises SecretError."""
+        """The regular file that a `file:` reference names, after links are resolved.
+
+        Raises:
+            SecretError: the rules forbid the reference, or the file is not there, or lies outside of the directory.
+        """
         if problem := self.problem(reference):
             raise SecretError(problem)
         scheme, _, name = reference.partition(":")
@@ -151,22 +176,28 @@ class References:
 
 
 class Scrubber:
-    """Replaces known secrets in text that others wrote, as they are and as they are usually quoted back.
+    """Replaces known secrets in text that others have written.
 
-    Known forms: plain, percent-encoded, as a JSON string, as HTML, as base64. Pass "user:password" for the credentials
-    of basic auth, whose base64 is what goes over the wire.
+    A secret is found as it is, and as it is usually quoted: percent-encoded, as a JSON string, as HTML, as base64.
+
+    Args:
+        secrets: to be found. For basic auth pass "user:password" as well, which is sent as base64.
     """
 
     __slots__ = ("_forms", "_pattern")
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms = {form for secret in secrets if secret for form in _forms(secret)}
-        # The longest first: a password that starts with another must not leave its tail behind.
+        # The longest first: of a password that begins with another one, no end must be left over.
         self._forms = sorted(forms, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, self._forms)), re.IGNORECASE) if forms else None
 
     def scrub(self, text: str, *, cut: bool = False) -> str:
-        """`text` without the secrets. `cut`: the text ends early, so that a secret's beginning may be its end."""
+        """The text with redactions in the places of the secrets.
+
+        Args:
+            cut: the text was cut, so that it may end with the beginning of a secret.
+        """
         if self._pattern is None:
             return text
         text = self._pattern.sub(REDACTED, text)
@@ -184,7 +215,7 @@ class Scrubber:
 
 
 def _overlap(text: str, form: str) -> int:
-    """How many characters at the end of `text` begin `form`, if they are enough to matter."""
+    """How many characters at the end of a text are the beginning of `form`; 0 if they give nothing away."""
     for length in range(min(len(form) - 1, len(text)), _CUT_MINIMUM - 1, -1):
         if text[-length:].lower() == form[:length].lower():
             return length
@@ -192,6 +223,7 @@ def _overlap(text: str, form: str) -> int:
 
 
 def _forms(secret: str) -> set[str]:
+    """A secret as it is, and as it is usually quoted."""
     data = secret.encode()
     in_base64 = base64.b64encode(data).decode()
     in_url_base64 = base64.urlsafe_b64encode(data).decode()

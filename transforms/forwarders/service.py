@@ -1,8 +1,9 @@
-"""Forwarder documents that a service or a database holds, as of one moment (forwarders.md section 5).
+"""Reads forwarder documents that a service or a database holds, as of one moment (docs/spec/forwarders.md section 5).
 
-`http(s)://host/api/v2/statementforwarding` is the REST interface of `python -m registry`, or of a Learning Locker;
-`sqlite:///...` and `mongodb://...` are the stores of the former, which reads them itself (`READERS`). Credentials come
-from the environment of whoever reads, launcher or worker: a location travels in the job graph, and holds none.
+A location of `http(s)://host/api/v2/statementforwarding` is the REST interface of `python -m registry`, or of a
+Learning Locker. `sqlite:///...` and `mongodb://...` are stores of the registry, which announces a reader of them
+(`READERS`). A location travels in the job graph and holds no credentials. These come from the environment of whoever
+reads: the launcher and each worker.
 """
 
 import base64
@@ -19,37 +20,48 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
+from schemas.json_values import JsonObject
 from transforms.forwarders import Documents, documents_from
 from transforms.forwarders.documents import loads_strictly
 
-JsonObject = dict[str, Any]
-
 CLIENT_KEY = "REGISTRY_CLIENT_KEY"
 CLIENT_SECRET = "REGISTRY_CLIENT_SECRET"  # noqa: S105 - a variable's name
-"""Basic auth of the service. Not named as references are (`FORWARDER_...`): no document can be made to send it away."""
+"""The environment variables that hold the basic auth of the service.
+
+Their names do not begin with `FORWARDER_`, so no document can refer to them and have them sent somewhere.
+"""
 
 _SCHEMES = ("http://", "https://", "sqlite://", "mongodb://", "mongodb+srv://")
 _PAGE = 100
+"""Documents that are asked for at a time."""
+
 _PAGE_BYTES = 128 * 1024 * 1024
+"""Bytes of an answer: a service that sends more is given up."""
+
 _TIMEOUT = 30.0
+"""Seconds to wait for the service."""
+
 TRIES = 5
-"""How often documents that change meanwhile are read before giving up."""
+"""How often documents are read again that have changed while they were read."""
 
 READERS = "session_forwarder.forwarder_readers"
-"""Entry points by scheme: functions of a location and an environment that return documents or raise ServiceError."""
+"""The group of the entry points that read databases, each by the scheme of its locations.
+
+An entry point is a function of a location and an environment. It returns documents, or raises ServiceError.
+"""
 
 
 class ServiceError(Exception):
-    """The service or database did not give the documents. The text says why, and holds no credential."""
+    """A service or a database did not give the documents. The text says why, and holds no credential."""
 
 
 def is_remote(location: str) -> bool:
-    """Whether a service or a database holds the documents: they are trusted less than a file of the operator's."""
+    """Whether a service or a database holds the documents. They are trusted less than a file of the operator's."""
     return location.startswith(_SCHEMES)
 
 
 def location_problem(location: str) -> str | None:
-    """What is wrong with a remote location, without repeating a credential that may be in it; None if nothing is."""
+    """What is wrong with a remote location; None if nothing is. The text repeats no credential that may be in it."""
     if re.match(r"[a-z0-9+.-]+://[^/?#]*@", location, re.IGNORECASE):
         return (
             f"holds a user: leave it out, and set {CLIENT_KEY} and {CLIENT_SECRET}, or for mongodb:// "
@@ -72,7 +84,7 @@ def location_problem(location: str) -> str | None:
 
 
 def location_warning(location: str) -> str | None:
-    """What the operator should know about how the documents travel."""
+    """What the operator should know about how documents travel from a location; None if it is safe."""
     if not location.startswith("http://"):
         return None
     host = urlsplit(location).hostname or ""
@@ -86,7 +98,15 @@ def location_warning(location: str) -> str | None:
 
 
 def read_remote(location: str, environment: Mapping[str, str] = os.environ) -> Documents:
-    """Every document at a remote location, with its secrets, as of one moment. Raises ServiceError."""
+    """Every document at a remote location, with its secrets, as of one moment.
+
+    Args:
+        location: for which `is_remote` is true.
+        environment: holds the credentials.
+
+    Raises:
+        ServiceError: the documents cannot be read, or change too fast.
+    """
     if location.startswith(("http://", "https://")):
         return documents_from(_Interface(location.rstrip("/"), _login(environment)).read(), location)
     return documents_from(_read_database(location, environment), location)
@@ -105,7 +125,7 @@ def _login(environment: Mapping[str, str]) -> str:
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """A redirect would take the credentials to where nobody meant them to go."""
+    """Follows no redirect: it would take the credentials to where nobody meant them to go."""
 
     def redirect_request(self, *arguments: Any) -> None:
         return None
@@ -117,7 +137,12 @@ def _opener() -> OpenerDirector:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What one pass over the pages gave. `version` is the service's own, where it was the same on all of them."""
+    """What one pass over the pages gave.
+
+    Attributes:
+        version: the service's own, as on the last page; None if it has none.
+        is_whole: nothing was seen to change during the pass.
+    """
 
     documents: list[JsonObject]
     version: str | None
@@ -125,7 +150,7 @@ class _Reading:
 
 
 class _Interface:
-    """Reads all pages. Shows no credential in its repr."""
+    """A REST interface. Its repr shows no credential."""
 
     def __init__(self, url: str, authorization: str) -> None:
         self._url = url
@@ -133,7 +158,10 @@ class _Interface:
         self._opener = _opener()
 
     def read(self) -> list[JsonObject]:
-        """One consistent snapshot: pages of one version, or, of a service without versions, twice the same."""
+        """Every document, as of one moment.
+
+        All pages are of one version. A service that has no versions is read until two passes give the same.
+        """
         before: str | None = None
         for _ in range(TRIES):
             reading = self._pages()
@@ -157,13 +185,13 @@ class _Interface:
             versions.add(version)
             if not page:
                 return _Reading(documents, version, is_whole=len(versions) == 1)
-            found = {str(document.get("_id")) for document in page}
-            if found <= ids:
+            page_ids = {str(document.get("_id")) for document in page}
+            if page_ids <= ids:
                 raise ServiceError("gives the same page again and again: it does not understand skip")
-            # A page that overlaps: something was deleted or added before it.
-            if found & ids or len(versions) > 1:
+            # A page that overlaps with those before says that a document was added or deleted there.
+            if page_ids & ids or len(versions) > 1:
                 return _Reading([], None, is_whole=False)
-            ids |= found
+            ids |= page_ids
             documents += page
 
     def _page(self, skip: int) -> tuple[list[JsonObject], str | None]:
@@ -220,11 +248,11 @@ def _reason(error: object) -> str:
     return (error.strerror or type(error).__name__) if isinstance(error, OSError) else type(error).__name__
 
 
-# Databases, read by who knows them
+# Databases
 
 
 def _read_database(location: str, environment: Mapping[str, str]) -> list[JsonObject]:
-    """What the reader that is installed for the location's scheme gives."""
+    """What the reader gives that is installed for the scheme of the location."""
     scheme = location.partition("://")[0]
     for reader in entry_points(group=READERS, name=scheme):
         try:

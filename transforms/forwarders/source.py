@@ -1,4 +1,4 @@
-"""Where forwarder documents lie, and how launcher and workers read them. No document is in the job graph."""
+"""Where forwarder documents are, and how the launcher and the workers read them. The job graph holds no document."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,14 +22,18 @@ _SUFFIXES = (".json", ".jsonl", ".ndjson")
 
 
 class ForwardersUnreadableError(Exception):
-    """The location holds no documents, or cannot be read. The text says which and why."""
+    """There are no documents at the location, or they cannot be read. The text says which, and why."""
 
 
 @dataclass(frozen=True)
 class ForwarderSource:
-    """The forwarders of one run, for workers to load: location, digest and ids; never the documents.
+    """The forwarders of one run, for workers to load. It travels in the job graph and holds no document.
 
-    ids: of the valid, active forwarders that take part, in the order of the documents.
+    Attributes:
+        location: a file, a directory, or what `transforms.forwarders.service` reads.
+        references: which references the documents may use.
+        digest: of the documents that the job was launched with.
+        ids: of the valid, active forwarders that take part, in the order of the documents.
     """
 
     location: str
@@ -38,21 +42,31 @@ class ForwarderSource:
     ids: tuple[str, ...]
 
     def load(self) -> tuple[Forwarder, ...]:
-        """The forwarders, references unresolved. Raises ForwardersError."""
+        """The forwarders, with their references unresolved.
+
+        Raises:
+            ForwardersUnreadableError: the documents cannot be read on this machine.
+            ForwardersError: they are not those that the job was launched with.
+        """
         return load_launched(*self._launched())
 
     def resolve(self) -> tuple[Forwarder, ...]:
-        """The forwarders with their secrets, read from this machine. Raises ForwardersError."""
+        """The forwarders with their secrets, as this machine has them.
+
+        Raises:
+            ForwardersUnreadableError: as `load`.
+            ForwardersError: as `load`; or a reference cannot be read on this machine.
+        """
         return load_on_worker(*self._launched())
 
     def _launched(self) -> tuple[Documents, Rules, str, tuple[str, ...]]:
-        # Queries were compiled where the job was launched, and the digest says that these are the same.
+        # The queries were judged where the job was launched, and the digest says that these are the same.
         rules = Rules(_leave_query, self.references)
         return _documents(self.location, self.digest), rules, self.digest, self.ids
 
 
 def read_forwarders(location: str, rules: Rules) -> Forwarders:
-    """Every forwarder and every fault in the documents at `location`. Raises ForwardersUnreadableError."""
+    """Every forwarder, and every fault, in the documents at a location. Raises ForwardersUnreadableError."""
     return load_forwarders(_documents(location), rules)
 
 
@@ -60,15 +74,16 @@ _last_remote: dict[str, Documents] = {}
 
 
 def _documents(location: str, digest: str | None = None) -> Documents:
-    """The documents at a location; those with `digest`, if this process has read them, as they were then.
+    """The documents at a location.
 
-    A service is edited while a run goes on: a process keeps to the snapshot it has of that run.
+    A service may be edited while a run goes on. A process that has read the documents with `digest` before goes on with
+    them.
     """
     if not is_remote(location):
         return read_documents(_files(location))
-    known = _last_remote.get(location)
-    if known is not None and known.digest == digest:
-        return known
+    last = _last_remote.get(location)
+    if last is not None and last.digest == digest:
+        return last
     try:
         documents = read_remote(location)
     except ServiceError as error:
@@ -79,11 +94,17 @@ def _documents(location: str, digest: str | None = None) -> Documents:
 
 
 def _leave_query(query: object) -> None:
-    """Stands in for `compile_query` where only the forwarders are wanted."""
+    """Stands for `compile_query` where only the forwarders are wanted."""
 
 
 def launch_rules(references: References, *, trusted: bool, require_organisation: bool) -> Rules:
-    """The rules of a launcher: queries are compiled, so that a bad one is a fault."""
+    """The rules of a launcher: a query that does not compile is a fault.
+
+    Args:
+        references: which references the documents may use.
+        trusted: the documents are the operator's own, or `--trust_references` is given.
+        require_organisation: an active document without an organisation is refused.
+    """
     return Rules(compile_query, references, trusted, require_organisation)
 
 

@@ -1,4 +1,4 @@
-"""The rules of forwarders.md section 1, field by field."""
+"""The rules of docs/spec/forwarders.md section 1, field by field."""
 
 import json
 import re
@@ -442,8 +442,11 @@ class TestSecretsInDocuments:
             (HTTP, "configuration.basicPassword"),
             (HTTP, "configuration.signingSecret"),
             (HTTP, "configuration.headers"),
+            (HTTP, "configuration.clientKey"),
             (KINESIS, "kinesisOptions.awsClientSecret"),
             (KINESIS, "configuration.secret"),
+            (KINESIS, "configuration.signingSecret"),
+            (KINESIS, "configuration.clientKey"),
         ],
     )
     def test_a_redaction_is_refused_used_or_not(self, document: dict[str, Any], path: str, marker: str) -> None:
