@@ -45,6 +45,7 @@ from tests.support.laboratory import scenarios
 from tests.support.laboratory.aws_fake import AwsFake
 from tests.support.laboratory.job_experiment import Experiment, Figures, activities
 from tests.support.laboratory.scenarios import environment
+from tests.support.ports import free_port
 from tests.support.records import item
 from tests.support.workshop import Workshop
 from transforms.delivery.engine import DeliveryEngine
@@ -385,7 +386,7 @@ def _fine_rate(records: int, delay: float, beside_others: bool) -> float:
         workshop.write_activity(activities(users, sessions))
         documents = [_to_port("fine", fine.address)]
         if beside_others:
-            dead = _to_port("dead", str(scenarios.closed_port()), maxRetries=3)
+            dead = _to_port("dead", str(free_port()), maxRetries=3)
             documents = [dead, _to_port("slow", slow.address), aws_document("stream"), *documents]
         workshop.write_forwarders(*documents)
         experiment = Experiment(workshop, {}, ("--max_backoff=60",))

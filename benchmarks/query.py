@@ -213,7 +213,7 @@ def node_peers(found: list[Document], rounds: int, node_modules: Path | None) ->
 # ---------------------------------------------------------------------------------------------------------
 
 
-def timed(match: Match, found: Iterable[Document]) -> float:
+def timed(match: Callable[[Document], object], found: Iterable[Document]) -> float:
     start = time.thread_time()
     for one in found:
         match(one)
@@ -224,7 +224,7 @@ def measure_matching(rounds: int, node_modules: Path | None) -> dict[str, Any]:
     """Mean microseconds a match, by library and query, and answers that differ from ours."""
     plain = documents(1, 200, 5)
     found = [from_extended_json(one) for one in plain]
-    ours = [compile_query(json.dumps(query)).matches for query in QUERIES]
+    ours: list[Match] = [compile_query(json.dumps(query)).matches for query in QUERIES]
     candidates: dict[str, list[Match]] = {"ours": ours}
     missing: dict[str, str] = {}
     for name, make in PEERS.items():
@@ -370,7 +370,7 @@ def measure_index(rounds: int) -> list[dict[str, Any]]:
                 (forwarder.scope.get("organisation"), compile_query(forwarder.query)) for forwarder in forwarders
             ]
             some = found[: max(5, 20_000 // size)]
-            row = {"set": name, "forwarders": size, "build s": build, "index us": float("inf")}
+            row: dict[str, Any] = {"set": name, "forwarders": size, "build s": build, "index us": float("inf")}
             row |= {
                 "brute us": float("inf"),
                 "hits": sum(len(index.matching(one)) for one in found) / len(found),

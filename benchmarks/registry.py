@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlencode
 
 from registry.access import ALL, Client
@@ -133,7 +134,7 @@ def cpu_ms(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
-def timed(ask: Callable[[str], None], paths: list[str]) -> tuple[float, float, float]:
+def timed(ask: Callable[[str], object], paths: list[str]) -> tuple[float, float, float]:
     times = []
     for path in paths:
         start = time.perf_counter()
@@ -143,7 +144,13 @@ def timed(ask: Callable[[str], None], paths: list[str]) -> tuple[float, float, f
     return times[len(times) // 2], times[int(len(times) * 0.99)], times[-1]
 
 
-def asking(port: int, authorization: str) -> Callable[[str], None]:
+class Ask(Protocol):
+    """A request; fails where it is not answered with 200."""
+
+    def __call__(self, path: str, method: str = "GET", body: bytes | None = None) -> None: ...
+
+
+def asking(port: int, authorization: str) -> Ask:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
     def ask(path: str, method: str = "GET", body: bytes | None = None) -> None:

@@ -138,7 +138,7 @@ def _logical_lines(path: Path) -> list[str]:
 def _pinned_versions(name: str) -> dict[str, Version]:
     """The versions that a file pins, with the files it includes, for the Python that runs this."""
     versions: dict[str, Version] = {}
-    environment = {**default_environment(), "extra": ""}
+    environment = {**{name: str(value) for name, value in default_environment().items()}, "extra": ""}
     for line in _logical_lines(REQUIREMENTS / name):
         if line.startswith("-r "):
             versions |= _pinned_versions(line.removeprefix("-r "))

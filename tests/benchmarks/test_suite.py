@@ -4,14 +4,16 @@ import importlib.util
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import growth, report
-from benchmarks.measuring import Task, run
+from benchmarks.measuring import Run, Task, run
 from benchmarks.sinks import running_sinks
-from benchmarks.suite import COMPARISONS, DifferentError, Row, Suite, check_same
+from benchmarks.suite import COMPARISONS, Comparison, DifferentError, Row, Suite, check_same
 from benchmarks.workload import Tally, count_lines, many_forwarders, sample_file, sum_of, wishes, write_forwarders
 
 TINY = 400
@@ -19,7 +21,7 @@ BYTEWAX = importlib.util.find_spec("bytewax") is not None
 
 
 @pytest.fixture(scope="module")
-def suite(tmp_path_factory):
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     with running_sinks() as sinks:
         yield Suite(
             tmp_path_factory.mktemp("benchmarks"),
@@ -32,7 +34,7 @@ def suite(tmp_path_factory):
 
 
 @pytest.mark.parametrize("comparison", COMPARISONS, ids=lambda comparison: comparison.name)
-def test_every_comparison_runs_and_its_programs_deliver_the_same(suite, comparison):
+def test_every_comparison_runs_and_its_programs_deliver_the_same(suite: Suite, comparison: Comparison) -> None:
     rows = suite.compare(comparison, TINY)
     assert [row.label for row in rows if row.label not in ("bytewax", "quix")] == [
         one.label for one in comparison.contestants if not one.of_peer
@@ -43,7 +45,7 @@ def test_every_comparison_runs_and_its_programs_deliver_the_same(suite, comparis
     assert all(promise["what"] for promise in report.promises(rows))
 
 
-def test_matching_is_measured_against_more_forwarders(suite, monkeypatch):
+def test_matching_is_measured_against_more_forwarders(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.suite.FORWARDER_COUNTS", (10, 20))
     monkeypatch.setattr("benchmarks.suite.MATCHED_ACTIVITIES", TINY)
     rows = suite.matching()
@@ -52,7 +54,7 @@ def test_matching_is_measured_against_more_forwarders(suite, monkeypatch):
     assert set(growth.slopes(rows)) == {"microseconds: match a record"}
 
 
-def test_memory_has_a_hot_user(suite, monkeypatch):
+def test_memory_has_a_hot_user(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.suite.HOT_ACTIVITIES", TINY)
     rows = suite.memory((2 * TINY,))
     assert [row.label for row in rows] == ["a handful", "hot user of 100 k"]
@@ -60,13 +62,13 @@ def test_memory_has_a_hot_user(suite, monkeypatch):
     assert sum(json.loads(line)["user_id"] == "learner-00000000-00000000" for line in lines) > TINY / 2
 
 
-def test_floor_script_and_job_keep_each_user_in_the_same_order(tmp_path):
+def test_floor_script_and_job_keep_each_user_in_the_same_order(tmp_path: Path) -> None:
     orders = []
     with running_sinks(keep=True) as sinks:
         task = Task(sample_file(tmp_path, TINY), write_forwarders(tmp_path, sinks.port))
         for program in ("floor", "job", "script-batches"):
             run(program, "deliver", task, sinks)
-            by_user = defaultdict(list)
+            by_user: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
             for forwarder_id, payload in sinks.report()["kept"]:
                 if forwarder_id not in ("completed-status", "ipads"):  # Firehose keeps no order
                     sent = json.loads(payload)
@@ -76,7 +78,7 @@ def test_floor_script_and_job_keep_each_user_in_the_same_order(tmp_path):
     assert max(map(len, orders[0].values())) > 5
 
 
-def test_different_deliveries_are_found():
+def test_different_deliveries_are_found() -> None:
     tally, other = Tally(), Tally()
     tally.add("a", b"1")
     other.add("a", b"2")
@@ -89,7 +91,7 @@ def test_different_deliveries_are_found():
         check_same(rows)
 
 
-def test_a_tally_does_not_depend_on_order_or_workers():
+def test_a_tally_does_not_depend_on_order_or_workers() -> None:
     one, other, both = Tally(), Tally(), Tally()
     for tally in (one, both):
         tally.add("a", b"first")
@@ -98,29 +100,29 @@ def test_a_tally_does_not_depend_on_order_or_workers():
     assert sum_of(iter([other.as_json(), one.as_json()])) == both.as_json()
 
 
-def test_a_tally_tells_forwarders_apart():
+def test_a_tally_tells_forwarders_apart() -> None:
     one, other = Tally(), Tally()
     one.add("a", b"payload")
     other.add("b", b"payload")
     assert one.as_json() != other.as_json()
 
 
-def test_many_forwarders_are_valid_and_distinct():
+def test_many_forwarders_are_valid_and_distinct() -> None:
     found = many_forwarders(50)
     assert len({document["_id"] for document in found}) == 50
     assert found[:10] == [wish.forwarder(1) for wish in wishes()]
 
 
-def test_a_sample_has_about_as_many_activities_as_were_asked_for(tmp_path):
+def test_a_sample_has_about_as_many_activities_as_were_asked_for(tmp_path: Path) -> None:
     assert count_lines(sample_file(tmp_path, 5_000)) == pytest.approx(5_000, rel=0.05)
 
 
-def test_the_slope_of_what_is_proportional_is_one():
+def test_the_slope_of_what_is_proportional_is_one() -> None:
     assert growth.slope([(10, 5.0), (100, 50.0), (1000, 500.0)]) == pytest.approx(1)
     assert growth.slope([(10, 5.0), (100, 5.0)]) == pytest.approx(0)
 
 
-def test_promises_are_judged_by_their_side(tmp_path):
+def test_promises_are_judged_by_their_side(tmp_path: Path) -> None:
     encode = next(comparison for comparison in COMPARISONS if comparison.name == "encode")
     rows = [Row("encode", encode.title, 1000, label) for label in ("floor", "job")]
     for row, wall in zip(rows, (1.0, 1.3), strict=True):
@@ -132,14 +134,12 @@ def test_promises_are_judged_by_their_side(tmp_path):
     assert [row["wall"] for row in json.loads(path.read_text())["rows"]] == [1.0, 1.3]
 
 
-def _run(delivered, wall=1.0):
-    from benchmarks.measuring import Run
-
+def _run(delivered: dict[str, Any], wall: float = 1.0) -> Run:
     return Run("job", "encode", wall, wall, 1, delivered)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
-def test_the_plot_is_small(tmp_path: Path):
+def test_the_plot_is_small(tmp_path: Path) -> None:
     rows = []
     for activities in (1000, 10_000):
         row = Row("encode", "derive + match + encode", activities, "job")

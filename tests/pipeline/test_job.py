@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from typing import Any
 
 import boto3
 import fastavro
@@ -174,7 +175,8 @@ def test_a_killed_run_on_s3_is_gone_on_with_when_its_lease_is_over(
     def receipts() -> list[str]:
         parts = s3.list_objects_v2(Bucket="sessions", Prefix="out/receipts/").get("Contents", [])
         bodies = [s3.get_object(Bucket="sessions", Key=part["Key"])["Body"].read() for part in parts]
-        return [row["id"] for body in bodies for row in fastavro.reader(io.BytesIO(body))]  # type: ignore[call-overload]
+        rows: list[Any] = [row for body in bodies for row in fastavro.reader(io.BytesIO(body))]
+        return [row["id"] for row in rows]
 
     job = start(workshop, in_s3)
     try:

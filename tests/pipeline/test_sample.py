@@ -126,7 +126,7 @@ def test_an_empty_sample() -> None:
         file = io.BytesIO()
         write_sample(file, file_format, 0)
         file.seek(0)
-        assert read(file, file_format) == ([], 0)  # type: ignore[arg-type]
+        assert read(file, file_format) == ([], 0)
 
 
 def test_what_is_invalid_is_refused() -> None:

@@ -301,7 +301,7 @@ def test_a_stream_that_is_split_and_merged_meanwhile_is_read_to_its_end_from_the
     lines, keys = [encode(each) for each in activities], [each.user_id for each in activities]
     early, half = len(lines) // 10, len(lines) // 2
     with kinesis_mock_server() as endpoint:
-        kinesis = aws.client("kinesis", endpoint_url=endpoint)
+        kinesis: Any = aws.client("kinesis", endpoint_url=endpoint)
         active = kinesis.get_waiter("stream_exists")
         kinesis.create_stream(StreamName=STREAM, ShardCount=3)
         active.wait(StreamName=STREAM, WaiterConfig=OFTEN)

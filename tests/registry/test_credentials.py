@@ -1,15 +1,17 @@
 """Who is let in: keys and secrets, failed logins, and the command line that manages clients."""
 
 import base64
+import hmac
 import re
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 
-from registry import command, credentials
+from registry import credentials
 from registry.access import ALL
 from registry.command import main
 from registry.connection import PATH as CONNECTION
@@ -68,7 +70,7 @@ def test_a_secret_is_kept_as_a_hash_and_compared_in_constant_time(monkeypatch: p
         compared.append(len(left))
         return left == right
 
-    monkeypatch.setattr(credentials.hmac, "compare_digest", compare)
+    monkeypatch.setattr(hmac, "compare_digest", compare)
     assert is_secret(secret, kept)
     assert not is_secret("", kept)
     # An unknown key is compared too.
@@ -150,7 +152,7 @@ def test_the_service_is_for_this_machine_and_believes_no_proxy_unless_told(
 ) -> None:
     served: list[dict[str, Any]] = []
     monkeypatch.setenv(KEYS, new_key())
-    monkeypatch.setattr(command.uvicorn, "run", lambda app, **given: served.append(given))
+    monkeypatch.setattr(uvicorn, "run", lambda app, **given: served.append(given))
     assert main(["serve", *store]) == 0
     assert main(["serve", *store, "--host", "0.0.0.0", "--trusted_proxy", "10.0.0.1"]) == 0  # noqa: S104
     told = [(given["host"], given["proxy_headers"], given["forwarded_allow_ips"]) for given in served]

@@ -20,6 +20,7 @@ from tests.support.registry_house import KEY, House, create, house_on, served
 from tests.support.workshop import Workshop
 from transforms.forwarders import ForwardersError
 from transforms.forwarders import source as forwarder_source
+from transforms.forwarders.secrets import References
 from transforms.forwarders.service import (
     CLIENT_KEY,
     CLIENT_SECRET,
@@ -113,7 +114,7 @@ def test_a_worker_that_reads_another_snapshot_fails(
     editor = house.client(EDIT_ALL)
     create(editor, _id="a", **to(receiver))
     let_in(monkeypatch, house.add_client(VIEW_ALL, DELIVER))
-    rules = forwarder_source.launch_rules(forwarder_source.References(), trusted=False, require_organisation=False)
+    rules = forwarder_source.launch_rules(References(), trusted=False, require_organisation=False)
     launched = forwarder_source.read_forwarders(service, rules)
     source = ForwarderSource(service, rules.references, launched.digest, ("a",))
     assert [forwarder.id for forwarder in source.resolve()] == ["a"]

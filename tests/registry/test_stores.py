@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from bson import ObjectId
@@ -84,8 +84,9 @@ def described(text: str) -> Callable[[StoredDocument], Draft]:
 def test_what_is_created_is_there_for_every_opener(open_store: OpenStore) -> None:
     here, there = open_store(), open_store()
     assert there.snapshot(None).documents == []
+    document_id = "59c8d14b0d82b3864a450604"
     content = {
-        "_id": "59c8d14b0d82b3864a450604",
+        "_id": document_id,
         "organisation": ORGANISATION,
         "owner": "59198183d8ea540933227030",
         "createdAt": "2017-09-25T09:50:03.880Z",
@@ -96,7 +97,7 @@ def test_what_is_created_is_there_for_every_opener(open_store: OpenStore) -> Non
     }
     stored = here.create(Draft(content, "sealed"), "key")
     for store in (here, there):
-        found = store.get(content["_id"])
+        found = store.get(document_id)
         assert found is not None
         assert found == stored
         assert found.content == content
@@ -153,7 +154,7 @@ def test_what_is_not_there_cannot_be_changed(store: Store) -> None:
 def test_a_change_that_raises_leaves_everything_as_it_was(store: Store) -> None:
     created = store.create(draft("a"), "key")
 
-    def refuse(stored: StoredDocument) -> Draft:
+    def refuse(stored: StoredDocument) -> NoReturn:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
@@ -360,8 +361,8 @@ def test_a_change_by_learning_locker_is_not_overwritten(locker: tuple[Collection
         seen = client.get(f"{PATH}/{LOCKERS}").headers["ETag"]
         theirs = {"description": f"theirs {number}", "updatedAt": datetime(2026, 1, 1, number, tzinfo=UTC)}
         collection.update_one({"_id": ObjectId(LOCKERS)}, {"$set": theirs})
-        ours = {"json": {"active": False}, "headers": {"If-Match": seen}}
-        assert client.patch(f"{PATH}/{LOCKERS}", **ours).status_code == 412
+        refused = client.patch(f"{PATH}/{LOCKERS}", json={"active": False}, headers={"If-Match": seen})
+        assert refused.status_code == 412
         merged = client.patch(f"{PATH}/{LOCKERS}", json={"active": number == 1}).json()
         assert (merged["description"], merged["active"]) == (f"theirs {number}", number == 1)
     house.store.close()
@@ -396,5 +397,6 @@ def test_a_server_that_is_not_there_is_told() -> None:
 
 def test_the_job_reads_a_mongodb(locker: tuple[Collection[dict[str, Any]], str]) -> None:
     (document,) = read_remote(locker[1], {}).documents
-    assert document.content["_id"] == LOCKERS
-    assert document.content["configuration"]["secret"] == "Dave"
+    content: Any = document.content
+    assert content["_id"] == LOCKERS
+    assert content["configuration"]["secret"] == "Dave"

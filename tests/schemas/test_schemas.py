@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import Activity, DeadLetter, Receipt, Reject, Response, SubscoreDefinition, Tag, avro_schema
-from transforms.reading.activity import ActivityDecoder, InputAction, canonical
+from schemas.activity import InputAction
+from transforms.reading.activity import ActivityDecoder, canonical
 
 PLAIN = {str: "string", int: "long", float: "double", bool: "boolean", bytes: "bytes", type(None): "null"}
 

@@ -99,7 +99,7 @@ def install() -> Path:
             venv.create(VENV, clear=True, with_pip=True)
         except (OSError, subprocess.CalledProcessError) as error:
             pytest.skip(f"no virtual environment for Ralph: {error}")
-        command = [VENV / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS]
+        command = [str(VENV / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)  # noqa: S603
         except subprocess.TimeoutExpired:
@@ -149,7 +149,7 @@ def run(home: Path) -> Iterator[Lrs]:
     )
     port = free_port()
     log = home / "log"
-    command = [binaries / "python", "-m", "uvicorn", "appending:app", "--host", "127.0.0.1", "--port", str(port)]
+    command = [str(binaries / "python"), "-m", "uvicorn", "appending:app", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
         server = subprocess.Popen(  # noqa: S603
             command, env=environment, cwd=work, stdout=output, stderr=subprocess.STDOUT

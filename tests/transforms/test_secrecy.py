@@ -177,7 +177,7 @@ class TestSending:
             Answer(503, body=ECHO, fault="cut_body"),
             Answer(302, headers=(("Location", f"/in?key={QUERY}"),), body=ECHO),
             *(
-                Answer(200, body=ECHO, fault=fault)  # type: ignore[arg-type]
+                Answer(200, body=ECHO, fault=fault)
                 for fault in ("reset", "close", "cut_headers", "garbage", "huge_header", "hold", "close_on_next")
             ),
         ],

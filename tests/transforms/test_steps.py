@@ -1,5 +1,6 @@
 """The steps as Beam sees them: dataclasses that never call PTransform's own __init__."""
 
+from collections.abc import Callable
 from typing import Any
 
 import apache_beam as beam
@@ -60,7 +61,7 @@ def test_a_step_has_a_label_and_travels(step: beam.PTransform[Any, Any]) -> None
 )
 def test_beam_knows_the_types_of_a_step(step: beam.PTransform[Any, Any], taken: Any, given: Any) -> None:
     hints = step.get_type_hints()
-    convert = beam.typehints.native_type_compatibility.convert_to_beam_type
+    convert: Callable[[Any], Any] = beam.typehints.native_type_compatibility.convert_to_beam_type
     assert hints.simple_output_type("it") == convert(given)
     assert hints.input_types[0][0] == convert(taken)
 

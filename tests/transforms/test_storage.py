@@ -144,7 +144,11 @@ def test_settle_waits_when_the_store_is_slow(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(journal_module, "BACKLOG_BYTES", 1000)
     store = MemoryStorage()
     gate = threading.Event()
-    store.before_write = lambda name: gate.wait() and None
+
+    def wait(name: str) -> None:
+        gate.wait()
+
+    store.before_write = wait
     journal = Journal(store, "run", "w", flush_after=0.0)
     settled = 0
 

@@ -266,7 +266,7 @@ class AwsFake:
     def add_delivery_stream(self, name: str, region: str = "us-east-1", **capacity: float) -> Stream:
         # Quota of a direct-put delivery stream in most regions: 100,000 records/s, 1 MiB/s.
         capacity = {"records_per_second": 100_000.0, "bytes_per_second": 1024.0 * 1024.0, **capacity}
-        stream = Stream(name, region, 1, self.clock, kind="firehose", **capacity)  # type: ignore[arg-type]
+        stream = Stream(name, region, 1, self.clock, kind="firehose", **capacity)
         self._streams["firehose", region, name] = stream
         return stream
 
@@ -397,7 +397,8 @@ def _limits_broken(stream: Stream, entries: list[dict[str, str]]) -> tuple[str, 
 
 def _shard_description(shard: Shard) -> dict[str, object]:
     hashes = {"StartingHashKey": str(shard.first_hash), "EndingHashKey": str(shard.last_hash)}
-    described = {"ShardId": shard.id, "HashKeyRange": hashes, "SequenceNumberRange": {"StartingSequenceNumber": "1"}}
+    sequence = {"StartingSequenceNumber": "1"}
+    described: dict[str, object] = {"ShardId": shard.id, "HashKeyRange": hashes, "SequenceNumberRange": sequence}
     return described | dict(zip(("ParentShardId", "AdjacentParentShardId"), shard.parents, strict=False))
 
 

@@ -91,8 +91,8 @@ def unwilling(chance: random.Random, share: float = 0.12) -> Any:
     """A script of the HTTP server: a share of all requests fails, in many ways."""
     failures: list[tuple[int, Fault]] = [
         *((status, "none") for status in (500, 503, 429, 408, 502)),
-        *((200, fault) for fault in ("reset", "close", "cut_headers", "reset_headers", "cut_body", "close_after")),  # type: ignore[misc]
-        *((200, fault) for fault in ("close_on_next", "informational")),  # type: ignore[misc]
+        *((200, fault) for fault in ("reset", "close", "cut_headers", "reset_headers", "cut_body", "close_after")),
+        *((200, fault) for fault in ("close_on_next", "informational")),
     ]
 
     def script(arrival: Arrival) -> Answer:

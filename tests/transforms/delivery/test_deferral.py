@@ -1,5 +1,7 @@
 """What a bundle's end waits for where the input has no end, with a clock that the test moves."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from tests.support.records import item
@@ -17,7 +19,7 @@ class Desk:
         self.written: list[tuple[str, str, str]] = []
         self.outstanding = Deferral(self.write, lambda: self.now)
 
-    def write(self, settlements: list[Settlement]) -> None:
+    def write(self, settlements: Sequence[Settlement]) -> None:
         self.written += [(each.item.forwarder_id, each.item.record.id, each.outcome.reason) for each in settlements]
 
     def submit(self, *items: Item) -> None:
@@ -45,7 +47,7 @@ def desk() -> Desk:
     return Desk()
 
 
-def test_a_bundle_of_which_all_is_settled_waits_for_nothing_and_defers_nothing(desk: Desk):
+def test_a_bundle_of_which_all_is_settled_waits_for_nothing_and_defers_nothing(desk: Desk) -> None:
     desk.submit(item("ann", 1), item("bob", 1))
     assert desk.waits()
     desk.settle(item("ann", 1))
@@ -56,7 +58,7 @@ def test_a_bundle_of_which_all_is_settled_waits_for_nothing_and_defers_nothing(d
     assert desk.written == [("f", "ann/1", ""), ("f", "bob/1", "http_400")]
 
 
-def test_a_forwarder_that_takes_nothing_holds_the_first_bundle_for_a_moment_and_no_other(desk: Desk):
+def test_a_forwarder_that_takes_nothing_holds_the_first_bundle_for_a_moment_and_no_other(desk: Desk) -> None:
     desk.submit(item("ann", 1))
     assert desk.waits(HOLD * 0.9)
     assert not desk.waits(HOLD * 0.2)
@@ -67,7 +69,7 @@ def test_a_forwarder_that_takes_nothing_holds_the_first_bundle_for_a_moment_and_
     assert desk.written == [("f", "ann/1", "deferred"), ("f", "bob/1", "deferred")]
 
 
-def test_what_was_deferred_is_settled_later_and_is_then_waited_for_again(desk: Desk):
+def test_what_was_deferred_is_settled_later_and_is_then_waited_for_again(desk: Desk) -> None:
     desk.submit(item("ann", 1))
     desk.waits(2 * HOLD)
     desk.end()
@@ -81,7 +83,7 @@ def test_what_was_deferred_is_settled_later_and_is_then_waited_for_again(desk: D
     assert desk.end() == {}
 
 
-def test_a_record_that_was_sent_and_not_answered_is_deferred_as_ambiguous():
+def test_a_record_that_was_sent_and_not_answered_is_deferred_as_ambiguous() -> None:
     found: list[Settlement] = []
     outstanding = Deferral(found.extend)
     sent, unsent = item("ann", 1), item("bob", 1)
@@ -91,7 +93,7 @@ def test_a_record_that_was_sent_and_not_answered_is_deferred_as_ambiguous():
     assert [(each.item.record.user_id, each.outcome.ambiguous) for each in found] == [("ann", True), ("bob", False)]
 
 
-def test_the_only_forwarder_is_waited_for_as_long_as_it_takes_records(desk: Desk):
+def test_the_only_forwarder_is_waited_for_as_long_as_it_takes_records(desk: Desk) -> None:
     desk.submit(*(item("ann", number) for number in range(100)))
     for number in range(99):
         desk.now += HOLD / 2
@@ -101,7 +103,7 @@ def test_the_only_forwarder_is_waited_for_as_long_as_it_takes_records(desk: Desk
     assert not desk.waits()
 
 
-def test_one_that_still_takes_when_another_has_all_its_own_is_waited_for_a_moment(desk: Desk):
+def test_one_that_still_takes_when_another_has_all_its_own_is_waited_for_a_moment(desk: Desk) -> None:
     desk.submit(item("ann", 0, "quick"), *(item(f"user-{number}", 0, "slow") for number in range(20)))
     desk.settle(item("user-0", 0, "slow"))
     assert desk.waits(), "both are at it"
@@ -120,7 +122,7 @@ def test_one_that_still_takes_when_another_has_all_its_own_is_waited_for_a_momen
     assert desk.waits()
 
 
-def test_a_user_whose_record_fails_is_not_waited_for_twice_and_the_others_are(desk: Desk):
+def test_a_user_whose_record_fails_is_not_waited_for_twice_and_the_others_are(desk: Desk) -> None:
     desk.submit(item("poison", 1), item("ann", 1))
     desk.settle(item("ann", 1))
     desk.waits(2 * HOLD)
@@ -137,7 +139,7 @@ def test_a_user_whose_record_fails_is_not_waited_for_twice_and_the_others_are(de
     assert desk.waits()
 
 
-def test_one_that_is_behind_is_not_waited_for_until_it_has_all(desk: Desk):
+def test_one_that_is_behind_is_not_waited_for_until_it_has_all(desk: Desk) -> None:
     late = [item(f"user-{number}", 0) for number in range(MANY + 1)]
     desk.submit(*late)
     desk.waits(2 * HOLD)
@@ -151,7 +153,7 @@ def test_one_that_is_behind_is_not_waited_for_until_it_has_all(desk: Desk):
     assert desk.waits()
 
 
-def test_one_that_is_far_behind_is_waited_for_as_long_as_it_takes_records(desk: Desk):
+def test_one_that_is_far_behind_is_waited_for_as_long_as_it_takes_records(desk: Desk) -> None:
     late = [item("ann", number) for number in range(LIMIT)]
     desk.submit(*late)
     desk.waits(2 * HOLD)

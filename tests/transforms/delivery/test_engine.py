@@ -152,7 +152,7 @@ def judge(
 )
 def test_fifty_users_of_forty_records(
     kind: type[ScriptedHttp] | type[ScriptedBatch], script: list[AttemptResult], attempts: int, delivered: int
-):
+) -> None:
     sink = kind(lambda item, attempt: script[attempt - 1])
     due = items(50, 40)
     with deliveries({"f": sink}) as (engine, settled):
@@ -170,7 +170,7 @@ def test_fifty_users_of_forty_records(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_random_faults_on_every_protocol_at_once(seed: int):
+def test_random_faults_on_every_protocol_at_once(seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311
 
     def script(item: Item, attempt: int) -> AttemptResult:
@@ -187,7 +187,7 @@ def test_random_faults_on_every_protocol_at_once(seed: int):
         assert max(sink.attempts.values()) <= 4
 
 
-def test_requests_in_flight_are_at_most_the_forwarder_s_concurrency():
+def test_requests_in_flight_are_at_most_the_forwarder_s_concurrency() -> None:
     sink = ScriptedHttp(always(DELIVERED))
     with deliveries({"f": sink}) as (engine, _):
         engine.submit(items(100, 3))
@@ -195,7 +195,7 @@ def test_requests_in_flight_are_at_most_the_forwarder_s_concurrency():
     assert sink.most_in_flight == 16
 
 
-def test_a_forwarder_that_stands_still_holds_up_no_other(tmp_path: Path):
+def test_a_forwarder_that_stands_still_holds_up_no_other(tmp_path: Path) -> None:
     gate = threading.Event()
     sinks: dict[str, ScriptedHttp | ScriptedBatch] = {
         "still-http": ScriptedHttp(always(DELIVERED), gate),
@@ -221,7 +221,7 @@ def test_a_forwarder_that_stands_still_holds_up_no_other(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_fine_forwarder_keeps_its_rate_beside_a_dead_a_slow_and_a_throttling_one():
+def test_a_fine_forwarder_keeps_its_rate_beside_a_dead_a_slow_and_a_throttling_one() -> None:
     chance = random.Random(1)  # noqa: S311
     throttled = AttemptResult(Verdict.RETRY, "throttled", spends_attempt=False)
     settings = DeliverySettings(outage_budget=60.0, window_items=500, linger=0.002)
@@ -251,7 +251,7 @@ def test_a_fine_forwarder_keeps_its_rate_beside_a_dead_a_slow_and_a_throttling_o
     assert together < 2 * alone, (together, alone)
 
 
-def test_a_quick_forwarder_is_waited_for_rather_than_spooled(tmp_path: Path):
+def test_a_quick_forwarder_is_waited_for_rather_than_spooled(tmp_path: Path) -> None:
     settings = DeliverySettings(window_items=1000, spool_dir=str(tmp_path), linger=0.002)
     sink = ScriptedBatch(always(DELIVERED))
     due = items(2000, 20)
@@ -274,7 +274,7 @@ def await_counts(engine: DeliveryEngine, delivered: dict[str, int], seconds: flo
         time.sleep(0.002)
 
 
-def test_a_dead_forwarder_ends_as_unavailable_within_its_budget():
+def test_a_dead_forwarder_ends_as_unavailable_within_its_budget() -> None:
     sinks: dict[str, ScriptedHttp | ScriptedBatch] = {
         "http": ScriptedHttp(always(FAILED)),
         "batch": ScriptedBatch(always(FAILED)),
@@ -289,7 +289,7 @@ def test_a_dead_forwarder_ends_as_unavailable_within_its_budget():
     assert Counter(settlement.outcome.reason for settlement in settled) == {"unavailable": 4000}
 
 
-def test_the_next_record_is_sent_after_settle_has_returned():
+def test_the_next_record_is_sent_after_settle_has_returned() -> None:
     batch = ScriptedBatch(always(DELIVERED))
     batch.max_items = 5  # So that several threads are at work.
     sinks: dict[str, ScriptedHttp | ScriptedBatch] = {"h": ScriptedHttp(always(DELIVERED)), "b": batch}
@@ -321,7 +321,7 @@ def test_the_next_record_is_sent_after_settle_has_returned():
 
 @pytest.mark.parametrize("kind", [ScriptedHttp, ScriptedBatch])
 @pytest.mark.parametrize("where", ["send", "settle", "open"])
-def test_a_bug_surfaces_and_nothing_hangs(kind: type[ScriptedHttp] | type[ScriptedBatch], where: str):
+def test_a_bug_surfaces_and_nothing_hangs(kind: type[ScriptedHttp] | type[ScriptedBatch], where: str) -> None:
     def bug(*_: object) -> AttemptResult:
         raise ZeroDivisionError("a bug")
 
@@ -350,7 +350,7 @@ def test_a_bug_surfaces_and_nothing_hangs(kind: type[ScriptedHttp] | type[Script
 
 
 @pytest.mark.parametrize("kind", [ScriptedHttp, ScriptedBatch])
-def test_stop_finishes_what_is_in_flight_and_leaves_the_rest(kind: type[ScriptedHttp] | type[ScriptedBatch]):
+def test_stop_finishes_what_is_in_flight_and_leaves_the_rest(kind: type[ScriptedHttp] | type[ScriptedBatch]) -> None:
     gate = threading.Event()
     sink = kind(always(DELIVERED), gate)
     with deliveries({"f": sink}) as (engine, settled):
@@ -369,7 +369,7 @@ def test_stop_finishes_what_is_in_flight_and_leaves_the_rest(kind: type[Scripted
 
 
 @pytest.mark.parametrize("kind", [ScriptedHttp, ScriptedBatch])
-def test_what_ends_after_the_grace_is_pending(kind: type[ScriptedHttp] | type[ScriptedBatch]):
+def test_what_ends_after_the_grace_is_pending(kind: type[ScriptedHttp] | type[ScriptedBatch]) -> None:
     gate = threading.Event()
     sink = kind(always(DELIVERED), gate)
     forwarder = http_forwarder() if kind is ScriptedHttp else aws_forwarder()
@@ -398,7 +398,7 @@ def test_what_ends_after_the_grace_is_pending(kind: type[ScriptedHttp] | type[Sc
     assert not settled
 
 
-def test_drain_is_ended_by_a_stop_from_another_thread():
+def test_drain_is_ended_by_a_stop_from_another_thread() -> None:
     gate = threading.Event()
     with deliveries({"f": ScriptedHttp(always(DELIVERED), gate)}) as (engine, _):
         engine.submit(items(5, 5))
@@ -409,7 +409,7 @@ def test_drain_is_ended_by_a_stop_from_another_thread():
         stopping.join()
 
 
-def test_closing_waits_for_a_stop_that_is_under_way():
+def test_closing_waits_for_a_stop_that_is_under_way() -> None:
     gate = threading.Event()
     stopped: list[dict[str, int]] = []
     with deliveries({"f": ScriptedHttp(always(DELIVERED), gate)}) as (engine, settled):
@@ -427,7 +427,7 @@ def test_closing_waits_for_a_stop_that_is_under_way():
     assert stopped == [{"f": 5 - in_flight} if in_flight < 5 else {}]
 
 
-def test_submitting_goes_on_after_a_drain_and_from_many_threads():
+def test_submitting_goes_on_after_a_drain_and_from_many_threads() -> None:
     sinks: dict[str, ScriptedHttp | ScriptedBatch] = {
         "h": ScriptedHttp(always(DELIVERED)),
         "b": ScriptedBatch(always(DELIVERED)),
@@ -453,7 +453,7 @@ def test_submitting_goes_on_after_a_drain_and_from_many_threads():
             settled.clear()
 
 
-def test_part_filled_calls_wait_for_more_while_records_come_in():
+def test_part_filled_calls_wait_for_more_while_records_come_in() -> None:
     sink = ScriptedBatch(always(DELIVERED))
     with deliveries({"f": sink}, DeliverySettings(linger=0.05)) as (engine, _):
         for each in items(2000, 1):
@@ -462,7 +462,7 @@ def test_part_filled_calls_wait_for_more_while_records_come_in():
     assert len(sink.calls) < 40, sink.calls
 
 
-def test_nothing_is_started_for_a_forwarder_without_records():
+def test_nothing_is_started_for_a_forwarder_without_records() -> None:
     with deliveries({"f": ScriptedHttp(always(DELIVERED)), "b": ScriptedBatch(always(DELIVERED))}) as (engine, _):
         before = set(threading.enumerate())
         engine.submit([])
@@ -471,6 +471,6 @@ def test_nothing_is_started_for_a_forwarder_without_records():
         assert engine.counts() == {}
 
 
-def test_a_forwarder_nobody_knows_is_an_error():
+def test_a_forwarder_nobody_knows_is_an_error() -> None:
     with deliveries({}) as (engine, _), pytest.raises(KeyError):
         engine.submit([item("user", 0, "stranger")])

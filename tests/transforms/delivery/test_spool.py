@@ -13,7 +13,7 @@ operations = st.lists(st.integers(-8, 40), max_size=30)
 
 
 @given(operations, st.integers(1, 5), st.sampled_from([1, 2000, 1 << 20]))
-def test_the_spool_on_disk_is_first_in_first_out(steps: list[int], chunk: int, segment: int):
+def test_the_spool_on_disk_is_first_in_first_out(steps: list[int], chunk: int, segment: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spool, "CHUNK_ITEMS", chunk)
         patch.setattr(spool, "SEGMENT_BYTES", segment)
@@ -37,7 +37,7 @@ def test_the_spool_on_disk_is_first_in_first_out(steps: list[int], chunk: int, s
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=80))
-def test_the_parking_on_disk_is_first_in_first_out_per_user(steps: list[tuple[int, bool]]):
+def test_the_parking_on_disk_is_first_in_first_out_per_user(steps: list[tuple[int, bool]]) -> None:
     directory = SpoolDirectory()
     disk, memory = DiskParking(directory, "parking", chunk_items=3), MemoryParking(1)
     for number, (user_number, put) in enumerate(steps):
@@ -56,7 +56,7 @@ def test_the_parking_on_disk_is_first_in_first_out_per_user(steps: list[tuple[in
     directory.close()
 
 
-def test_only_a_chunk_is_in_memory_and_nothing_stays_behind(tmp_path: Path):
+def test_only_a_chunk_is_in_memory_and_nothing_stays_behind(tmp_path: Path) -> None:
     directory = SpoolDirectory(str(tmp_path))
     disk = DiskSpool(directory, "spool")
     disk.append([item("user", number) for number in range(CHUNK_ITEMS - 1)])
@@ -69,7 +69,7 @@ def test_only_a_chunk_is_in_memory_and_nothing_stays_behind(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_was_read_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_was_read_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 100_000)
     directory = SpoolDirectory(str(tmp_path))
     disk = DiskSpool(directory, "spool")
@@ -83,7 +83,7 @@ def test_what_was_read_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     directory.close()
 
 
-def test_the_parking_s_file_is_used_again(tmp_path: Path):
+def test_the_parking_s_file_is_used_again(tmp_path: Path) -> None:
     directory = SpoolDirectory(str(tmp_path))
     disk = DiskParking(directory, "parking", chunk_items=2)
     for number in range(10):
@@ -95,7 +95,7 @@ def test_the_parking_s_file_is_used_again(tmp_path: Path):
     directory.close()
 
 
-def test_items_come_back_whole():
+def test_items_come_back_whole() -> None:
     whole = item("ü-😀", 1)
     whole.attempts, whole.ambiguous, whole.first_attempt, whole.last_attempt, whole.hops = 2, True, 5, 6, 3
     directory = SpoolDirectory()

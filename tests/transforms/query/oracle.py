@@ -43,7 +43,7 @@ def is_operator_document(value: Any) -> bool:
         return False
     if "$ref" in value and "$id" in value:
         return False
-    return next(iter(value)).startswith("$")
+    return str(next(iter(value))).startswith("$")
 
 
 def matches_operators(parts: list[str], ops: dict[str, Any], doc: Any) -> bool:

@@ -80,7 +80,8 @@ def test_forwarders_of_one_query_stand_in_their_given_order_among_others() -> No
 )
 def test_what_holds_of_a_missing_field_is_not_looked_up_by_its_name(operand: Any) -> None:
     index = ForwarderIndex([Forwarder(str(number), {f"m.k{number}": operand}) for number in range(9)])
-    for document in ({}, {"m": {}}, {"m": None}, {"m": {"other": 1}}, {"m": [{}]}):
+    documents: list[dict[str, Any]] = [{}, {"m": {}}, {"m": None}, {"m": {"other": 1}}, {"m": [{}]}]
+    for document in documents:
         assert len(index.matching(document)) == 9
 
 

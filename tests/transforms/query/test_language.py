@@ -215,8 +215,10 @@ def test_objects_are_equal_with_the_same_fields_in_the_same_order() -> None:
 
 
 def test_null_matches_a_missing_field_but_no_empty_array() -> None:
-    assert all(matches({"a.b": None}, {"a": value}) for value in (4, {}, [{}], {"b": None}, None))
-    assert not any(matches({"a.b": None}, {"a": value}) for value in ([], [1], {"b": 1}))
+    nothing: list[Any] = [4, {}, [{}], {"b": None}, None]
+    something: list[Any] = [[], [1], {"b": 1}]
+    assert all(matches({"a.b": None}, {"a": value}) for value in nothing)
+    assert not any(matches({"a.b": None}, {"a": value}) for value in something)
     assert matches({"a": None}, {})
     assert matches({"a": {"$gte": None}}, {})
     assert not matches({"a": {"$gt": None}}, {"a": None})

@@ -197,5 +197,6 @@ def test_the_index_survives_strange_documents() -> None:
             self.query = query
 
     index = ForwarderIndex([Forwarder(str(number), query) for number, query in enumerate(QUERIES)])
-    for document in ({"organisation": ["o"]}, {"a": Strange()}, {"a": {1}}, {"a": [[], [b""]]}, {5: 6}, {}):
+    documents: list[Any] = [{"organisation": ["o"]}, {"a": Strange()}, {"a": {1}}, {"a": [[], [b""]]}, {5: 6}, {}]
+    for document in documents:
         assert all(not forwarder.scope for forwarder in index.matching(document))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from schemas import avro_schema
 from schemas.reject import CONTENT_LIMIT
 from transforms.reading import json_array, jsonl
-from transforms.reading.activity import MAX_LINE, TOO_LONG
+from transforms.reading.activity import TOO_LONG
 from transforms.reading.avro_file import avro_rows
 from transforms.reading.blocks import CHUNK, Block, Broken, Compression
 from transforms.reading.compression import decompressed
@@ -420,7 +420,3 @@ def test_format_as_told() -> None:
 def test_formats_that_are_refused(path: str, told: str | None, expected: str) -> None:
     with pytest.raises(FormatError, match=expected):
         format_of(path, told)
-
-
-def test_the_limit_is_the_decoder_s() -> None:
-    assert jsonl.MAX_LINE == json_array.MAX_LINE == MAX_LINE

@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 import fastavro
 import pytest
@@ -11,7 +12,7 @@ SCHEMA = {"type": "record", "name": "R", "fields": [{"name": "n", "type": "long"
 SYNC = b"0123456789abcdef"
 
 
-def written_by_fastavro(schema: object, value: object) -> bytes:
+def written_by_fastavro(schema: str | dict[str, Any], value: object) -> bytes:
     out = io.BytesIO()
     fastavro.schemaless_writer(out, fastavro.parse_schema(schema), value)
     return out.getvalue()
@@ -28,7 +29,8 @@ def test_fastavro_reads_what_is_framed_and_so_does_the_reader(blocks: list[list[
     for rows in blocks:
         data += block(len(rows), b"".join(map(long_bytes, rows)), SYNC)
 
-    assert [row["n"] for row in fastavro.reader(io.BytesIO(data))] == [n for rows in blocks for n in rows]
+    rows_read: list[Any] = list(fastavro.reader(io.BytesIO(data)))
+    assert [row["n"] for row in rows_read] == [n for rows in blocks for n in rows]
     reader = Reader(io.BytesIO(data), "it")
     assert reader.header.schema == SCHEMA
     assert [found.count for found in reader] == [len(rows) for rows in blocks]

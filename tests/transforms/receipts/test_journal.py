@@ -192,7 +192,12 @@ def test_one_write_for_each_settle(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     journal.settle([delivered("0")])
     writes: list[int] = []
     write = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, data: writes.append(len(data)) or write(descriptor, data))
+
+    def noted_write(descriptor: int, data: bytes) -> int:
+        writes.append(len(data))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", noted_write)
     journal.settle([delivered(str(number)) for number in range(500)])
     assert len(writes) == 1
     journal.close()

@@ -144,13 +144,10 @@ def set_status(status: str, at: float, **given: Any) -> Activity:
             ]
         ],
         # PAUSE UNPAUSE
+        *[([], activity(action, 0), [], None) for action in ("PAUSE", "UNPAUSE")],
         *[
-            row
+            ([START, ANSWER, SUBMIT], activity(action, 21, responses=REVISED), [], "Completed")
             for action in ("PAUSE", "UNPAUSE")
-            for row in [
-                ([], activity(action, 0), [], None),
-                ([START, ANSWER, SUBMIT], activity(action, 21, responses=REVISED), [], "Completed"),
-            ]
         ],
         # SUBMIT
         ([], SUBMIT, [COMPLETED, "status"], "Completed"),
@@ -704,10 +701,12 @@ def fold_order(*activities: Activity) -> list[str]:
     orders = []
     for given in (activities, activities[::-1]):
         seen: list[str] = []
-        derivation = Derivation(
-            resolve_session=lambda ordered, seen=seen: seen.extend(a.record_id for a in ordered) or ordered
-        )  # type: ignore[misc]
-        derivation.session(given)
+
+        def note(ordered: list[Activity], seen: list[str] = seen) -> list[Activity]:
+            seen += [activity.record_id for activity in ordered]
+            return ordered
+
+        Derivation(resolve_session=note).session(given)
         orders.append(seen)
     assert orders[0] == orders[1]
     return orders[0]
@@ -817,7 +816,7 @@ def test_a_copy_changes_nothing_and_is_counted() -> None:
 def test_of_conflicting_copies_the_smallest_counts(kept: Activity, other: Activity) -> None:
     for given in ([kept, other], [other, kept], [other, kept, other]):
         met: list[tuple[Activity, Activity]] = []
-        derivation = Derivation(on_conflict=lambda *pair, met=met: met.append(pair))  # type: ignore[misc]
+        derivation = Derivation(on_conflict=lambda *pair, met=met: met.append(pair))
         assert derivation.user(given) == derive(kept)
         assert met == [(kept, other)]
         assert derivation.counts.conflicting_duplicates == 1
@@ -855,7 +854,13 @@ def test_counts_add_up() -> None:
 
 
 def test_an_id_is_a_uuid5_of_the_canonical_array() -> None:
-    odd = {"organisation": 'o"\\\n\x01/é', "lrs_id": None, "session_id": "s\u2028🦉", "user_id": "\x7f\t<u>"}
+    organisation = 'o"\\\n\x01/é'
+    odd: dict[str, Any] = {
+        "organisation": organisation,
+        "lrs_id": None,
+        "session_id": "s\u2028🦉",
+        "user_id": "\x7f\t<u>",
+    }
     records = derive(activity("START", **odd), activity("SUBMIT", 1, responses=REVISED, **odd))
     assert names(records) == [STARTED, COMPLETED, "status", "score"]
     for record, name in zip(records, names(records), strict=True):

@@ -76,7 +76,7 @@ def test_any_sum_is_the_nearest_number_to_that_of_the_shortest_decimals(values: 
     if not known:
         assert result is None
         return
-    total = sum(known)
+    total = sum(known, Fraction())
     if total.denominator == 1 and abs(total) < 2**63:
         assert isinstance(result, int)
         assert result == total

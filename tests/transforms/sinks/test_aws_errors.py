@@ -23,7 +23,7 @@ def faults_of(*forwarders: Forwarder) -> list[tuple[str | None, str]]:
     return [(fault.forwarder_id, fault.field) for fault in preflight(forwarders).faults]
 
 
-def test_what_is_right_has_no_fault_and_its_limits(fake: AwsFake):
+def test_what_is_right_has_no_fault_and_its_limits(fake: AwsFake) -> None:
     fake.add_stream("usual")
     fake.add_stream("big").max_record_kib = 10_240
     fake.add_stream("by-key").strategy = "USER_PARTITION_KEY"
@@ -48,7 +48,7 @@ def test_what_is_right_has_no_fault_and_its_limits(fake: AwsFake):
     assert pickle.loads(pickle.dumps(found.limits)) == found.limits  # noqa: S301
 
 
-def test_all_faults_are_listed_at_once(fake: AwsFake):
+def test_all_faults_are_listed_at_once(fake: AwsFake) -> None:
     fake.add_stream("auto").strategy = "AUTO"
     fake.add_stream("new").status = "CREATING"
     fake.add_stream("stream")
@@ -91,17 +91,17 @@ def test_all_faults_are_listed_at_once(fake: AwsFake):
     assert "'streams'" in told["is-stream"]
 
 
-def test_a_stream_that_is_being_resharded_is_usable(fake: AwsFake):
+def test_a_stream_that_is_being_resharded_is_usable(fake: AwsFake) -> None:
     fake.add_stream("stream").status = "UPDATING"
     assert faults_of(aws_forwarder()) == []
 
 
-def test_an_arn_of_another_region_is_a_fault(fake: AwsFake):
+def test_an_arn_of_another_region_is_a_fault(fake: AwsFake) -> None:
     fake.add_stream("stream").region = "eu-west-1"
     assert faults_of(aws_forwarder()) == [("f", "kinesisOptions.awsRegion")]
 
 
-def test_a_missing_permission_is_a_warning_that_names_the_action(fake: AwsFake):
+def test_a_missing_permission_is_a_warning_that_names_the_action(fake: AwsFake) -> None:
     fake.add_stream("stream")
     fake.add_delivery_stream("delivery")
     fake.denied = {"kinesis:DescribeStreamSummary", "firehose:DescribeDeliveryStream"}
@@ -112,19 +112,19 @@ def test_a_missing_permission_is_a_warning_that_names_the_action(fake: AwsFake):
     assert "firehose:DescribeDeliveryStream" in found.warnings[1].message
 
 
-def test_an_endpoint_that_is_not_there_is_a_fault(monkeypatch: pytest.MonkeyPatch):
+def test_an_endpoint_that_is_not_there_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setattr(preflight_module, "describing_config", lambda: sending_config(1))
     assert faults_of(aws_forwarder()) == [("f", "kinesisOptions.awsRegion")]
 
 
-def test_no_credentials_anywhere_is_a_fault(fake: AwsFake):
+def test_no_credentials_anywhere_is_a_fault(fake: AwsFake) -> None:
     fake.add_stream("stream")
     bare = Forwarder("f", None, None, None, "record", 1, KinesisTarget("streams", "stream", "us-east-1"))
     assert faults_of(bare) == [("f", "kinesisOptions.awsClientKey")]
 
 
-def test_the_default_chain_is_used_without_a_key(fake: AwsFake, monkeypatch: pytest.MonkeyPatch):
+def test_the_default_chain_is_used_without_a_key(fake: AwsFake, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.add_stream("stream")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDCHAIN")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
@@ -139,7 +139,7 @@ def localstack(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsFake]:
         yield server
 
 
-def test_localstack_host_is_honoured_through_localstack_client(localstack: AwsFake):
+def test_localstack_host_is_honoured_through_localstack_client(localstack: AwsFake) -> None:
     pytest.importorskip("localstack_client")
     localstack.add_stream("stream")
     assert faults_of(aws_forwarder()) == []
@@ -147,7 +147,7 @@ def test_localstack_host_is_honoured_through_localstack_client(localstack: AwsFa
     assert faults_of(bare) == [], "and needs no account"
 
 
-def test_boto3_s_own_settings_come_before_localstack_host(localstack: AwsFake, monkeypatch: pytest.MonkeyPatch):
+def test_boto3_s_own_settings_come_before_localstack_host(localstack: AwsFake, monkeypatch: pytest.MonkeyPatch) -> None:
     with AwsFake() as other:
         other.add_stream("stream")
         monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", other.endpoint)
@@ -178,7 +178,7 @@ def client_error(code: str, status: int) -> ClientError:
         ("SomethingNewException", 400, AttemptResult(Verdict.RETRY, "aws_something_new", failure=True)),
     ],
 )
-def test_what_a_failed_call_means(code: str, status: int, expected: AttemptResult):
+def test_what_a_failed_call_means(code: str, status: int, expected: AttemptResult) -> None:
     outcome = call_outcome(client_error(code, status))
     assert (outcome.status, outcome.response) == (status, code)
     assert (outcome.verdict, outcome.reason, outcome.ambiguous, outcome.spends_attempt, outcome.failure) == (
@@ -200,7 +200,7 @@ def test_what_a_failed_call_means(code: str, status: int, expected: AttemptResul
         ("KMSDisabledException", "kms"),
     ],
 )
-def test_what_no_record_is_to_blame_for_opens_the_breaker_and_spends_nothing(code: str, reason: str):
+def test_what_no_record_is_to_blame_for_opens_the_breaker_and_spends_nothing(code: str, reason: str) -> None:
     outcome = call_outcome(client_error(code, 400))
     assert (outcome.verdict, outcome.reason) == (Verdict.RETRY, reason)
     assert outcome.opens_breaker
@@ -208,7 +208,7 @@ def test_what_no_record_is_to_blame_for_opens_the_breaker_and_spends_nothing(cod
     assert not outcome.ambiguous
 
 
-def test_what_a_failed_entry_means():
+def test_what_a_failed_entry_means() -> None:
     throttled = entry_outcome("ProvisionedThroughputExceededException", "Rate exceeded for shard")
     assert not throttled.spends_attempt
     assert not throttled.ambiguous
@@ -217,12 +217,12 @@ def test_what_a_failed_entry_means():
     assert internal.spends_attempt
 
 
-def test_a_bug_is_not_an_outcome():
+def test_a_bug_is_not_an_outcome() -> None:
     with pytest.raises(ZeroDivisionError):
         call_outcome(ZeroDivisionError())
 
 
-def test_codes_become_words():
+def test_codes_become_words() -> None:
     assert [code_word(code) for code in ("KMSThrottlingException", "SlowDown", "a.b-C", "Unknown")] == [
         "kmsthrottling",
         "slow_down",
@@ -231,7 +231,7 @@ def test_codes_become_words():
     ]
 
 
-def test_no_credential_is_told(fake: AwsFake, caplog: pytest.LogCaptureFixture):
+def test_no_credential_is_told(fake: AwsFake, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     fake.add_stream("stream")
     forwarder = aws_forwarder()

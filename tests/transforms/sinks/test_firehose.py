@@ -28,7 +28,7 @@ def send(items: list[Item]) -> list[AttemptResult]:
         sink.close()
 
 
-def test_records_end_with_a_newline_and_keep_their_order(fake: AwsFake):
+def test_records_end_with_a_newline_and_keep_their_order(fake: AwsFake) -> None:
     stream = fake.add_delivery_stream("delivery")
     due = items(20, 10)
     settled, counts = deliver(forwarder(), due)
@@ -53,7 +53,7 @@ def test_records_end_with_a_newline_and_keep_their_order(fake: AwsFake):
         "expired_token",
     ],
 )
-def test_each_fault_alone(fake: AwsFake, fault: Word):
+def test_each_fault_alone(fake: AwsFake, fault: Word) -> None:
     stream = fake.add_delivery_stream("delivery")
     fake.faults.script += [fault, "ok", fault, fault]
     due = items(50, 8)
@@ -63,7 +63,7 @@ def test_each_fault_alone(fake: AwsFake, fault: Word):
     assert fake.faults.injected[fault] == 3
 
 
-def test_only_the_failed_entries_are_sent_again(fake: AwsFake):
+def test_only_the_failed_entries_are_sent_again(fake: AwsFake) -> None:
     fake.add_delivery_stream("delivery")
     fake.faults.script += ["throttle_some"]
     outcomes = send(items(100, 1))
@@ -78,7 +78,7 @@ def test_only_the_failed_entries_are_sent_again(fake: AwsFake):
 
 
 @pytest.mark.parametrize("reads", ["nothing", "the answer of a call that was refused"])
-def test_the_documented_policy_suffices(fake: AwsFake, reads: str):
+def test_the_documented_policy_suffices(fake: AwsFake, reads: str) -> None:
     stream = fake.add_delivery_stream("delivery")
     fake.denied = {"firehose:PutRecordBatch", "firehose:DescribeDeliveryStream"}
     if reads != "nothing":
@@ -92,7 +92,7 @@ def test_the_documented_policy_suffices(fake: AwsFake, reads: str):
     assert all(1 <= settlement.item.attempts <= 2 for settlement in settled)
 
 
-def test_without_any_permission_the_records_end_as_unavailable(fake: AwsFake):
+def test_without_any_permission_the_records_end_as_unavailable(fake: AwsFake) -> None:
     fake.add_delivery_stream("delivery")
     fake.denied = {"firehose:PutRecordBatch", "firehose:PutRecord"}
     settings = DeliverySettings(max_backoff=0.02, outage_budget=0.3, linger=0.002)
@@ -101,7 +101,7 @@ def test_without_any_permission_the_records_end_as_unavailable(fake: AwsFake):
     assert "access_denied" in (settled[-1].outcome.response or "")
 
 
-def test_an_oversize_record_is_given_up_whole_and_alone(fake: AwsFake):
+def test_an_oversize_record_is_given_up_whole_and_alone(fake: AwsFake) -> None:
     stream = fake.add_delivery_stream("delivery", bytes_per_second=1e9)
     sent = [
         item("edge", 0, payload=b"x" * (1000 * 1024 - 1)),
@@ -114,14 +114,14 @@ def test_an_oversize_record_is_given_up_whole_and_alone(fake: AwsFake):
     assert len(stream.stored) == 2
 
 
-def test_a_call_stays_within_four_mebibytes(fake: AwsFake):
+def test_a_call_stays_within_four_mebibytes(fake: AwsFake) -> None:
     fake.add_delivery_stream("delivery", bytes_per_second=1e9)
     _, counts = deliver(forwarder(), [item(f"user-{number}", 0, payload=b"x" * 1_000_000) for number in range(9)])
     assert counts.delivered == 9
     assert max(fake.call_sizes) == 3
 
 
-def test_moto_writes_the_same_lines_to_the_bucket(moto: str, monkeypatch: pytest.MonkeyPatch):
+def test_moto_writes_the_same_lines_to_the_bucket(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
     session = boto3.Session("AKIDEXAMPLE", SECRET_KEY, region_name="us-east-1")
     s3, firehose = session.client("s3"), session.client("firehose")

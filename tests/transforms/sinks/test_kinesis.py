@@ -2,6 +2,7 @@ import hashlib
 import random
 import socket
 from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import get_args
 
 import boto3
@@ -33,7 +34,7 @@ def send(items: list[Item], limits: StreamLimits | None = None) -> list[AttemptR
         sink.close()
 
 
-def test_delivers_every_record_with_its_shard_and_sequence_number(fake: AwsFake):
+def test_delivers_every_record_with_its_shard_and_sequence_number(fake: AwsFake) -> None:
     stream = fake.add_stream("stream", shards=4)
     due = items(60, 5)
     settled, counts = deliver(aws_forwarder(), due)
@@ -53,7 +54,7 @@ FAULTS: list[Word] = [word for word in get_args(Word) if word != "ok"]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_alone(fake: AwsFake, fault: Word):
+def test_each_fault_alone(fake: AwsFake, fault: Word) -> None:
     stream = fake.add_stream("stream", shards=2)
     fake.faults.script += [fault, "ok", fault, fault]
     due = items(50, 8)
@@ -64,7 +65,7 @@ def test_each_fault_alone(fake: AwsFake, fault: Word):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_all_faults_together_while_shards_split_and_merge(fake: AwsFake, seed: int):
+def test_all_faults_together_while_shards_split_and_merge(fake: AwsFake, seed: int) -> None:
     # Capacity enough: a record that is throttled most of the time meets many faults before it gets through.
     stream = fake.add_stream("stream", shards=2, records_per_second=1e5)
     fake.faults.seed = seed
@@ -72,7 +73,7 @@ def test_all_faults_together_while_shards_split_and_merge(fake: AwsFake, seed: i
     fake.faults.rates = dict.fromkeys(FAULTS, 0.05)
     fake.faults.delay = 0.01
     due = items(200, 20)
-    reshards = iter(
+    reshards: Iterator[Callable[[], object]] = iter(
         [
             lambda: stream.split("shardId-000000000000"),
             lambda: stream.split("shardId-000000000001"),
@@ -81,8 +82,8 @@ def test_all_faults_together_while_shards_split_and_merge(fake: AwsFake, seed: i
     )
 
     def reshard() -> None:
-        if fake.calls["PutRecords"] % 5 == 0:
-            next(reshards, lambda: None)()
+        if fake.calls["PutRecords"] % 5 == 0 and (change := next(reshards, None)) is not None:
+            change()
 
     fake.before_put = reshard
     settled, counts = deliver(aws_forwarder(), due)
@@ -93,7 +94,7 @@ def test_all_faults_together_while_shards_split_and_merge(fake: AwsFake, seed: i
     assert sum(fake.faults.injected.values()) > 5
 
 
-def test_a_stream_at_a_third_of_the_capacity_that_is_needed(fake: AwsFake):
+def test_a_stream_at_a_third_of_the_capacity_that_is_needed(fake: AwsFake) -> None:
     # 3,000 records at once for one shard that takes 1,000 a second.
     stream = fake.add_stream("stream", shards=1)
     due = items(500, 6)
@@ -105,7 +106,7 @@ def test_a_stream_at_a_third_of_the_capacity_that_is_needed(fake: AwsFake):
     assert counts.attempts < 4 * len(due), "and is paced"
 
 
-def test_throttled_records_come_back_together(fake: AwsFake):
+def test_throttled_records_come_back_together(fake: AwsFake) -> None:
     # Each waits a time of its own; a call for each of them would keep other forwarders from working.
     fake.add_stream("stream")
     fake.faults.script += ["call_throttled"]
@@ -114,7 +115,7 @@ def test_throttled_records_come_back_together(fake: AwsFake):
     assert len(fake.call_sizes) <= 20
 
 
-def test_at_most_one_record_of_a_user_in_a_call(fake: AwsFake, monkeypatch: pytest.MonkeyPatch):
+def test_at_most_one_record_of_a_user_in_a_call(fake: AwsFake, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.add_stream("stream")
     seen: list[list[str]] = []
     original = KinesisSink.send
@@ -128,7 +129,7 @@ def test_at_most_one_record_of_a_user_in_a_call(fake: AwsFake, monkeypatch: pyte
     assert all(len(users) == len(set(users)) for users in seen)
 
 
-def test_a_call_stays_within_records_and_bytes(fake: AwsFake):
+def test_a_call_stays_within_records_and_bytes(fake: AwsFake) -> None:
     stream = fake.add_stream("stream", shards=8, bytes_per_second=1e9)
     deliver(aws_forwarder(), items(1200, 1))
     assert max(fake.call_sizes) == 500
@@ -140,7 +141,7 @@ def test_a_call_stays_within_records_and_bytes(fake: AwsFake):
     assert max(fake.call_sizes) == 5
 
 
-def test_an_oversize_record_is_given_up_whole_and_alone(fake: AwsFake):
+def test_an_oversize_record_is_given_up_whole_and_alone(fake: AwsFake) -> None:
     stream = fake.add_stream("stream", bytes_per_second=1e9)
     edge = 1024 * 1024 - len("edge")
     sent = [
@@ -155,7 +156,7 @@ def test_an_oversize_record_is_given_up_whole_and_alone(fake: AwsFake):
     assert [outcome.reason for outcome in send(sent[1:2])] == ["oversize"]
 
 
-def test_a_stream_for_bigger_records_takes_them(fake: AwsFake):
+def test_a_stream_for_bigger_records_takes_them(fake: AwsFake) -> None:
     stream = fake.add_stream("stream", bytes_per_second=1e9)
     stream.max_record_kib = 4096
     limits = StreamLimits.for_record_size(4096)
@@ -163,7 +164,7 @@ def test_a_stream_for_bigger_records_takes_them(fake: AwsFake):
     assert [outcome.verdict for outcome in send(sent, limits)] == [Verdict.DELIVERED] * 3
 
 
-def test_the_record_that_makes_a_call_invalid_is_found_and_the_others_are_delivered(fake: AwsFake):
+def test_the_record_that_makes_a_call_invalid_is_found_and_the_others_are_delivered(fake: AwsFake) -> None:
     stream = fake.add_stream("stream", bytes_per_second=1e9)
     sent = items(9, 1)
     sent[6] = item("user-6", 0, payload=b"x" * 2_000_000)
@@ -177,7 +178,7 @@ def test_the_record_that_makes_a_call_invalid_is_found_and_the_others_are_delive
     ("user", "hashed"),
     [("x" * 256, False), ("x" * 257, True), ("😀" * 128, False), ("😀" * 129, True), ("é" * 256, False)],
 )
-def test_partition_keys_longer_than_256_utf_16_units_are_hashed(fake: AwsFake, user: str, hashed: bool):
+def test_partition_keys_longer_than_256_utf_16_units_are_hashed(fake: AwsFake, user: str, hashed: bool) -> None:
     stream = fake.add_stream("stream")
     expected = hashlib.sha256(user.encode()).hexdigest() if hashed else user
     assert partition_key(user) == expected
@@ -187,7 +188,7 @@ def test_partition_keys_longer_than_256_utf_16_units_are_hashed(fake: AwsFake, u
     assert counts.remarks == ({HASHED_KEYS: 3} if hashed else {})
 
 
-def test_order_is_kept_through_a_throttled_middle(fake: AwsFake):
+def test_order_is_kept_through_a_throttled_middle(fake: AwsFake) -> None:
     stream = fake.add_stream("stream", shards=1, records_per_second=400.0)
     fake.faults.rates = {"throttle_some": 0.5}
     due = items(40, 25)
@@ -198,7 +199,7 @@ def test_order_is_kept_through_a_throttled_middle(fake: AwsFake):
         assert mine == [each.payload for each in due if each.record.user_id == user]
 
 
-def test_a_reshard_never_looks_like_a_stream_that_ignores_keys(fake: AwsFake):
+def test_a_reshard_never_looks_like_a_stream_that_ignores_keys(fake: AwsFake) -> None:
     stream = fake.add_stream("stream", shards=3)
     reshard = resharding(stream, random.Random(1), every=1)  # noqa: S311
     watch = ShardWatch()
@@ -210,7 +211,7 @@ def test_a_reshard_never_looks_like_a_stream_that_ignores_keys(fake: AwsFake):
     assert any(watch.is_back("a key", stored.shard) for stored in taken if stored is not None)
 
 
-def test_keys_beyond_those_that_are_watched_take_the_place_of_others():
+def test_keys_beyond_those_that_are_watched_take_the_place_of_others() -> None:
     watch = ShardWatch()
     for number in range(3 * WATCHED_KEYS):
         assert not watch.is_back(str(number), "shard-1")
@@ -218,7 +219,7 @@ def test_keys_beyond_those_that_are_watched_take_the_place_of_others():
     assert [watch.is_back("last", shard) for shard in ("1", "1", "2", "1")] == [False, False, False, True]
 
 
-def test_a_stream_that_is_switched_to_auto_is_refused_until_it_is_switched_back(fake: AwsFake):
+def test_a_stream_that_is_switched_to_auto_is_refused_until_it_is_switched_back(fake: AwsFake) -> None:
     stream = fake.add_stream("stream", shards=4)
     switched_back_after = 3
 
@@ -234,7 +235,7 @@ def test_a_stream_that_is_switched_to_auto_is_refused_until_it_is_switched_back(
     assert fake.calls["DescribeStreamSummary"] > switched_back_after
 
 
-def test_without_permission_to_describe_a_switched_stream_ends_as_unavailable(fake: AwsFake):
+def test_without_permission_to_describe_a_switched_stream_ends_as_unavailable(fake: AwsFake) -> None:
     stream = fake.add_stream("stream", shards=4)
     stream.strategy = "AUTO"
     fake.denied.add("kinesis:DescribeStreamSummary")
@@ -247,7 +248,7 @@ def test_without_permission_to_describe_a_switched_stream_ends_as_unavailable(fa
     assert all("auto_distribution" in (settlement.outcome.response or "") for settlement in dead)
 
 
-def test_credentials_that_expire_for_a_while_cost_no_attempts(fake: AwsFake):
+def test_credentials_that_expire_for_a_while_cost_no_attempts(fake: AwsFake) -> None:
     stream = fake.add_stream("stream")
     fake.faults.script += ["expired_token"] * 6
     due = items(10, 3)
@@ -257,7 +258,7 @@ def test_credentials_that_expire_for_a_while_cost_no_attempts(fake: AwsFake):
     assert {settlement.item.attempts for settlement in settled} == {1}
 
 
-def test_a_stream_that_is_deleted_ends_as_unavailable(fake: AwsFake):
+def test_a_stream_that_is_deleted_ends_as_unavailable(fake: AwsFake) -> None:
     settings = DeliverySettings(max_backoff=0.02, outage_budget=0.3, linger=0.002)
     settled, counts = deliver(aws_forwarder(), items(20, 3), settings)
     assert Counter(settlement.outcome.reason for settlement in settled) == {"unavailable": 60}
@@ -265,7 +266,7 @@ def test_a_stream_that_is_deleted_ends_as_unavailable(fake: AwsFake):
     assert counts.unavailable
 
 
-def test_a_refused_connection_is_not_ambiguous_and_an_unanswered_one_is(monkeypatch: pytest.MonkeyPatch):
+def test_a_refused_connection_is_not_ambiguous_and_an_unanswered_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{nobody.getsockname()[1]}")
@@ -277,7 +278,7 @@ def test_a_refused_connection_is_not_ambiguous_and_an_unanswered_one_is(monkeypa
         assert (silent.reason, silent.ambiguous, silent.failure) == ("timeout", True, True)
 
 
-def test_boto3_itself_never_repeats_a_call(fake: AwsFake):
+def test_boto3_itself_never_repeats_a_call(fake: AwsFake) -> None:
     fake.add_stream("stream")
     for word in ("call_500_not_stored", "answer_lost", "call_throttled"):
         fake.calls.clear()
@@ -286,7 +287,7 @@ def test_boto3_itself_never_repeats_a_call(fake: AwsFake):
         assert fake.calls["PutRecords"] == 1
 
 
-def test_without_the_fast_encoding_the_calls_are_the_same(fake: AwsFake, monkeypatch: pytest.MonkeyPatch):
+def test_without_the_fast_encoding_the_calls_are_the_same(fake: AwsFake, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = fake.add_stream("stream")
     due = [item("ü😀\u2028", 0, payload=bytes(range(256))), *items(5, 1)]
     fake.faults.script += ["ok", "throttle_some"]
@@ -300,7 +301,7 @@ def test_without_the_fast_encoding_the_calls_are_the_same(fake: AwsFake, monkeyp
     assert [(stored.partition_key, stored.data) for stored in stream.stored] == with_c
 
 
-def test_moto_gets_the_same_records(moto: str, monkeypatch: pytest.MonkeyPatch):
+def test_moto_gets_the_same_records(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
     client = boto3.client(
         "kinesis", region_name="us-east-1", aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key=SECRET_KEY
