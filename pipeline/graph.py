@@ -92,19 +92,19 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
 
 
 def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> None:
-    """Activity as it arrives; there is no end at which to sum up."""
+    """Reads a stream. It has no end, so nothing is summed up: what is counted goes to Beam's metrics."""
     job = plan.job
     if plan.source is None or plan.deliver is None or job.job_server_jar is None:
         raise ValueError("a streaming job needs forwarders, an output and the jar that holds its source")
     source, input_format = KinesisInput.parse(job.inputs[0]), INPUT_FORMATS[job.input_format]
-    arriving = (
+    admitted = (
         pipeline
         | "Read" >> ReadKinesis(source, job.job_server_jar)
         | "Admit" >> AdmitStreaming(source.stream_name, input_format, job.organisation, job.lrs_id)
     )
-    _ = arriving.rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id))
+    _ = admitted.rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id))
     derive = DeriveStreaming(job.session_ttl, job.session_duration_unit, input_format, job.window)
-    matches = arriving.lines | "Derive" >> derive | "Match" >> MatchForwarders(plan.source, statements)
+    matches = admitted.lines | "Derive" >> derive | "Match" >> MatchForwarders(plan.source, statements)
     settled = matches | "Deliver" >> DeliverMatches(plan.source, statements, plan.deliver, plan.progress)
     _ = settled | "Count" >> beam.Map(count_settled)
 

@@ -375,7 +375,7 @@ def _check_streaming(job: Job) -> None:
     streams = [given for given in job.inputs if given.startswith(SCHEME)]
     if not job.streaming:
         if streams:
-            raise UsageError(f"--input {SCHEME}... is read as it happens: add --streaming (docs/streaming.md)")
+            raise UsageError(f"--input {SCHEME}... is a stream: add --streaming (docs/streaming.md)")
         if job.dedupe_horizon is not None:
             raise UsageError("--dedupe_horizon goes with --streaming: a bounded run knows all duplicates in its input")
         return

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 _LOCK_CHECK = 1.0
 # Seconds. Nobody waits for one record of a bounded run, and a full Kinesis call costs what a part-filled one does.
 _LINGER = 1.0
-_LINGER_AS_IT_ARRIVES = 0.05
+_STREAMING_LINGER = 0.05
 _RETRY_HORIZON = 600.0
 
 
@@ -195,7 +195,7 @@ def _deliver_options(
             max_backoff=job.max_backoff,
             outage_budget=job.outage_budget,
             on_failure=job.on_failure,
-            linger=_LINGER_AS_IT_ARRIVES if job.streaming else _LINGER,
+            linger=_STREAMING_LINGER if job.streaming else _LINGER,
         ),
         horizon=_retry_horizon(job) if job.streaming else None,
     )

@@ -44,7 +44,7 @@ class FoldStreaming(beam.DoFn):
     ) -> None:
         self._ttl = int(ttl * 1000)
         self._settings = (duration_unit, input_format.resolve_session)
-        self._expired = Metrics.counter("live", "sessions_expired")
+        self._expired = Metrics.counter("streaming", "sessions_expired")
 
     def setup(self) -> None:
         self._derivation, self._before = Derivation(*self._settings), Derivation(*self._settings)

@@ -7,7 +7,7 @@ import pytest
 from pipeline.options import UsageError, parse
 
 USUAL = ("--input=in/*", "--forwarders=f.json", "--output=out")
-ARRIVING = (
+STREAMING = (
     "--input=kinesis://a?region=eu-west-1",
     "--forwarders=f.json",
     "--output=out",
@@ -66,13 +66,13 @@ def test_what_beam_knows_goes_to_beam_untouched() -> None:
 
 
 def test_a_streaming_job_has_checkpoints_and_short_bundles_unless_told_otherwise() -> None:
-    job = parse([*ARRIVING, "--session_ttl=3d"])
+    job = parse([*STREAMING, "--session_ttl=3d"])
     assert job.streaming
     assert job.job_server_jar == __file__
     assert job.session_ttl == 3 * 86_400
     assert job.beam_args[:2] == ("--streaming", f"--flink_job_server_jar={__file__}")
     assert job.beam_args[2:] == ("--checkpointing_interval=30000", "--max_bundle_time_mills=200")
-    job = parse([*ARRIVING, "--checkpointing_interval=5000", "--max_bundle_time_mills=900"])
+    job = parse([*STREAMING, "--checkpointing_interval=5000", "--max_bundle_time_mills=900"])
     assert job.beam_args[2:] == ("--checkpointing_interval=5000", "--max_bundle_time_mills=900")
 
 
@@ -104,12 +104,12 @@ def test_a_streaming_job_has_checkpoints_and_short_bundles_unless_told_otherwise
         ([*USUAL, "--streaming", "--runner=FlinkRunner"], "exactly one --input"),
         ([*USUAL, "--dedupe_horizon=7d"], "goes with --streaming"),
         ([*USUAL, "--input=kinesis://a?region=eu-west-1"], "add --streaming"),
-        ([*ARRIVING, "--input=kinesis://b?region=eu-west-1"], "exactly one --input"),
-        ([*ARRIVING[1:], "--input=kinesis://a"], "needs its region"),
-        (ARRIVING[:-1], "mvn -q -f local/flink/pom.xml package"),
-        ([*ARRIVING, "--state=s"], "goes without --state"),
-        ([*ARRIVING, "--dry_run"], "goes without --dry_run"),
-        ([*ARRIVING, "--dedupe_horizon=7d", "--session_ttl=3d"], "longer than --session_ttl"),
+        ([*STREAMING, "--input=kinesis://b?region=eu-west-1"], "exactly one --input"),
+        ([*STREAMING[1:], "--input=kinesis://a"], "needs its region"),
+        (STREAMING[:-1], "mvn -q -f local/flink/pom.xml package"),
+        ([*STREAMING, "--state=s"], "goes without --state"),
+        ([*STREAMING, "--dry_run"], "goes without --dry_run"),
+        ([*STREAMING, "--dedupe_horizon=7d", "--session_ttl=3d"], "longer than --session_ttl"),
         (["--forwarders=f", "--output=o"], "--input"),
         (["--input=x", "--output=o"], "--forwarders"),
         (["--input=x", "--forwarders=f"], "--output"),

@@ -21,7 +21,7 @@ DAY = 86_400
 
 @pytest.fixture(scope="module")
 def activities(tmp_path_factory: pytest.TempPathFactory) -> list[Activity]:
-    file = tmp_path_factory.mktemp("live") / "sample.jsonl"
+    file = tmp_path_factory.mktemp("streaming") / "sample.jsonl"
     assert not sample(["--sessions=8", "--seed=4", f"--output={file}"])
     decode = ActivityDecoder().decode
     return sorted(map(decode, file.read_bytes().splitlines()), key=lambda each: each.occurred_at)

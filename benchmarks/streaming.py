@@ -1,12 +1,12 @@
-"""Arriving activity, on one core and without Beam: rounds in turn, of which the medians are compared.
+"""Streaming, on one core and without Beam: rounds in turn, of which the medians are compared.
 
-    python -m benchmarks.live [--activities N] [--rounds N]
-    python -m benchmarks.live --neighbours [--rounds N]
+    python -m benchmarks.streaming [--activities N] [--rounds N]
+    python -m benchmarks.streaming --neighbours [--rounds N]
 
-The first is what its fold costs beside the fold of batch: the same activity, in the order it happened, one by one on
-kept state, packed and unpacked each time as `transforms.derive_streaming.FoldStreaming` does, and all of a user at
-once. The second is what a forwarder gets of a worker's sender, bundle after bundle: alone, and beside another that is
-well, down, slow.
+The first compares two ways to fold the same activity: streaming, where it comes one by one in the order in which it
+occurred, and the state is unpacked and packed again each time, as `transforms.derive_streaming.FoldStreaming` does; and
+in batch, where all activity of a user is folded at once. The second measures what a forwarder gets of a worker's
+sender, bundle after bundle: alone, and beside another forwarder that is well, down, or slow.
 """
 
 import argparse
@@ -54,8 +54,8 @@ def main() -> int:
     if arguments.neighbours:
         logging.disable(logging.WARNING)  # that they are down and slow
         return neighbours(arguments.rounds)
-    lines = arriving(Path(tempfile.gettempdir()), arguments.activities)
-    programs: dict[str, Callable[[Sequence[Line]], int]] = {"all of a user at once": in_batch, "as it arrives": live}
+    lines = by_time(Path(tempfile.gettempdir()), arguments.activities)
+    programs: dict[str, Callable[[Sequence[Line]], int]] = {"in batch": in_batch, "streaming": streaming}
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     records: dict[str, int] = {}
     for _ in range(arguments.rounds):
@@ -64,22 +64,22 @@ def main() -> int:
             records[name] = program(lines)
             seconds[name].append(time.perf_counter() - started)
     print(f"{len(lines):,} activities\n{'':24}{'us an activity':>16}{'ratio':>8}{'records':>10}")
-    base = statistics.median(seconds["all of a user at once"])
+    base = statistics.median(seconds["in batch"])
     for name, times in seconds.items():
         median = statistics.median(times)
         print(f"{name:24}{median / len(lines) * 1e6:16.1f}{median / base:8.2f}{records[name]:10,}")
     return 0
 
 
-def arriving(directory: Path, activities: int) -> list[Line]:
-    """(user id, admitted line), by time."""
+def by_time(directory: Path, activities: int) -> list[Line]:
+    """(user id, admitted line) of a sample, in the order in which it occurred."""
     admit = ActivityDecoder().admit
     lines = map(admit, sample_file(directory, activities).read_bytes().splitlines())
     return sorted(lines, key=lambda line: decode_admitted(line[1]).occurred_at)
 
 
 def in_batch(lines: Sequence[Line]) -> int:
-    """How many records."""
+    """How many records there are of all lines, folded user by user."""
     users: defaultdict[str, list[bytes]] = defaultdict(list)
     for user_id, line in lines:
         users[user_id].append(line)
@@ -87,8 +87,8 @@ def in_batch(lines: Sequence[Line]) -> int:
     return sum(len(derive(list(map(decode_admitted, of_user)))) for of_user in users.values())
 
 
-def live(lines: Sequence[Line]) -> int:
-    """How many records, those that are superseded later among them."""
+def streaming(lines: Sequence[Line]) -> int:
+    """How many records there are of all lines, folded one by one; with those that late activity superseded."""
     derivation, before = Derivation(), Derivation()
     kept: dict[str, bytes] = {}
     count = 0
@@ -123,8 +123,8 @@ def neighbours(rounds: int) -> int:
                 rates[name].append(rate)
     base = statistics.median(rates["alone"])
     print(f"{'':38}{'records/s':>12}{'ratio':>8}{'the other is behind by':>26}")
-    for name, found in rates.items():
-        rate = statistics.median(found)
+    for name, measured in rates.items():
+        rate = statistics.median(measured)
         print(f"{name:38}{rate:12,.0f}{rate / base:8.2f}{behind[name]:26,}")
     return 0
 
@@ -148,8 +148,8 @@ def _sent(forwarders: tuple[Forwarder, ...]) -> tuple[float, int]:
             started = time.perf_counter()
             delivered: Counter[str] = Counter()
             for start in range(0, len(matches), BUNDLE):
-                for block in matches[start : start + BUNDLE]:
-                    sender.send(block)
+                for batch in matches[start : start + BUNDLE]:
+                    sender.send(batch)
                 for name, account in sender.finish().books.accounts.items():
                     delivered[name] += account.delivered
             seconds = time.perf_counter() - started
