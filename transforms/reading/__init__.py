@@ -1,1 +1,1 @@
-"""What is accepted as input: files and messages in, activity out. Nothing here imports Beam."""
+"""What is accepted as input: files and messages go in, activity comes out. Nothing here imports Beam."""

@@ -1,9 +1,11 @@
-"""Session activity from JSON or from an Avro or Parquet row: what is accepted, what is refused and why.
+"""Session activity, from JSON or from a row of Avro or Parquet: what is accepted, what is refused and why.
 
-The rules are docs/spec/records.md section 1. msgspec decodes straight into the strict shape below; a line that does not
-fit it exactly (an extra field, a number in another spelling, anything broken) is first read by orjson, which checks all
-of it. msgspec alone would let invalid UTF-8 and numbers beyond double pass in fields that are ignored; a line that fits
-the strict shape has no such fields.
+The rules are those of docs/spec/records.md section 1. A line is decoded in at most two steps:
+
+1. msgspec decodes it straight into a strict shape. Nearly all lines fit.
+2. A line that does not fit exactly has an extra field, or a number in another spelling, or is broken. orjson reads it
+   and checks every byte. msgspec alone would not do: in fields that it ignores it lets invalid UTF-8 pass, and numbers
+   that no double can hold. A line that fits the strict shape has no such fields.
 """
 
 import re
@@ -21,10 +23,10 @@ from schemas.activity import Action, InputAction, Long, Number, Scalar, State
 from schemas.times import millis_of
 
 MAX_LINE = 16 * 1024 * 1024
-"""Longest accepted line or element, in bytes, without the newline."""
+"""Bytes of the longest line or element that is accepted, without the newline."""
 
 MAX_DEPTH = 1024
-"""Deepest accepted nesting of arrays and objects: the limit built into orjson, whatever the interpreter's stack."""
+"""How deep arrays and objects may be nested. It is the limit of orjson, and does not depend on Python's stack."""
 
 BOM = b"\xef\xbb\xbf"
 
@@ -40,7 +42,7 @@ _Id = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class ActivityError(ValueError):
-    """Not session activity. The message says which field is wrong, how, and what is allowed."""
+    """What was read is not session activity. The text says which field is wrong, how, and what is allowed."""
 
 
 class _NotFiniteError(Exception):
@@ -52,7 +54,7 @@ _Millis = Annotated[int, msgspec.Meta(ge=_FIRST_MS, le=_LAST_MS)]
 
 
 class _Plain(Activity, frozen=True, gc=False, forbid_unknown_fields=True):
-    """Activity spelled as `encode` spells it: such a line travels as it is, and is read back without another look."""
+    """Activity as `encode` spells it. A line of this shape travels as it is, and is not checked again."""
 
     record_id: _Id
     user_id: _UserId
@@ -64,7 +66,7 @@ class _Plain(Activity, frozen=True, gc=False, forbid_unknown_fields=True):
 
 
 class _Wire(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """`Activity` as it may be spelled in input: times as text, null where there is a default."""
+    """Activity as input may spell it: a time may be text, and null stands for the default."""
 
     record_id: _Id
     user_id: _UserId
@@ -87,7 +89,7 @@ class _Wire(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 class _OpenWire(_Wire, gc=False, forbid_unknown_fields=False):
-    """The same, other fields ignored: only for lines that something else has checked."""
+    """The same, but unknown fields are ignored. Only for lines that orjson has checked."""
 
 
 _decode_plain = msgspec.json.Decoder(_Plain).decode
@@ -120,20 +122,34 @@ _NESTED = {
 
 
 class ActivityDecoder:
-    """Reads activity. `organisation` and `lrs_id` are given to activity that carries none, before anything else."""
+    """Reads session activity.
+
+    Args:
+        organisation: of activity that carries none (`--organisation`).
+        lrs_id: the store of activity that carries none (`--lrs_id`).
+    """
 
     def __init__(self, organisation: str | None = None, lrs_id: str | None = None) -> None:
         self.organisation = organisation
         self.lrs_id = lrs_id
 
     def decode(self, line: bytes) -> Activity:
-        """The activity on `line`, a JSON object with or without a BOM before it. Raises ActivityError."""
+        """The activity on a line: a JSON object, which a byte order mark may precede.
+
+        Raises:
+            ActivityError: it is not activity.
+        """
         return self._stamped(_activity(_read(line)))
 
     def admit(self, line: bytes) -> tuple[str, bytes]:
-        """The user id of the activity on `line`, and that activity as `decode_admitted` reads it.
+        """As `decode`, but the activity stays a line.
 
-        This is `line` itself if it is spelled as `encode` spells it and lacks nothing. Raises ActivityError.
+        Returns:
+            The user id, and the line that `decode_admitted` reads. This is `line` itself if it is spelled as `encode`
+            spells it and no organisation or store has to be added.
+
+        Raises:
+            ActivityError: it is not activity.
         """
         try:
             plain = _decode_plain(line)
@@ -147,10 +163,15 @@ class ActivityDecoder:
         return plain.user_id, line
 
     def decode_row(self, row: Mapping[str, Any]) -> Activity:
-        """The activity in `row`: the fields of an Avro record or a Parquet row. Raises ActivityError.
+        """The activity in a row.
 
-        Beside JSON's types it may hold datetimes (without a zone: UTC), decimals, UTF-8 as bytes, and lists and maps as
-        JSON text: Parquet has no column for maps of mixed values.
+        Args:
+            row: the fields of an Avro record or a Parquet row. Beside JSON's types it may hold datetimes (UTC if they
+                have no zone), decimals, and bytes of UTF-8. A list or a map may be a text in JSON, since Parquet has no
+                column for maps of mixed values.
+
+        Raises:
+            ActivityError: it is not activity.
         """
         if not isinstance(row, Mapping):
             raise ActivityError(f"a record is needed, not {type(row).__name__}")
@@ -158,7 +179,7 @@ class ActivityDecoder:
         for name in _FIELDS:
             if name in row:
                 try:
-                    value = _plain(row[name])
+                    value = _as_json(row[name])
                     fields[name] = orjson.loads(value) if name in _COMPOUND and isinstance(value, str) else value
                 except UnicodeError:
                     raise ActivityError(f"{name}: not valid UTF-8") from None
@@ -171,7 +192,7 @@ class ActivityDecoder:
         return self._stamped(_activity(wire))
 
     def admit_row(self, row: Mapping[str, Any]) -> tuple[str, bytes]:
-        """As `admit`, of an Avro record or a Parquet row."""
+        """As `decode_row`, but returns what `admit` does."""
         activity = self.decode_row(row)
         return activity.user_id, encode(activity)
 
@@ -191,33 +212,35 @@ class ActivityDecoder:
 
 
 def encode(activity: Activity) -> bytes:
-    """Compact JSON that `decode_admitted` reads back as an equal activity."""
+    """The activity as a line of compact JSON, which `decode_admitted` reads back as an equal activity."""
     return _encode(activity)
 
 
 def decode_admitted(line: bytes) -> Activity:
-    """The activity on a line that came from `admit` or `encode`.
-
-    Unlike input it may hold START_OR_RESUME, and nothing is stamped.
-    """
+    """The activity on a line that came from `admit` or `encode`. Only such a line may hold START_OR_RESUME."""
     return _decode_admitted(line)
 
 
 def canonical(activity: Activity) -> bytes:
-    """JSON that is equal for equal activity, whatever it was read from: the duplicates rule of
-    docs/spec/records.md section 2.
+    """JSON that is the same for equal activity, however it was spelled. It decides what a duplicate is.
 
-    Compact UTF-8, keys sorted, defaults left out, numbers of equal value spelled alike (1.0 as 1).
+    It is compact UTF-8 with sorted keys. Defaults are left out, and 1.0 is spelled 1 (docs/spec/records.md section 2).
     """
     return _encode_sorted(numbers_alike(msgspec.to_builtins(activity)))
 
 
 def parse_time(text: str, field: str = "occurred_at") -> int:
-    """Epoch milliseconds, truncated, of RFC 3339 with a zone or `YYYY-MM-DD HH:MM:SS` in UTC.
+    """The epoch milliseconds of a time, cut off and not rounded.
 
-    RFC 3339 as docs/spec/records.md section 1 takes it: `+0000` as well as `+00:00`, any number of fraction digits, T
-    and Z in either case or a space for T, a leap second as the second after it. Raises ActivityError, which names
-    `field`, also outside the years 2000 to 2100.
+    RFC 3339 is read generously (docs/spec/records.md section 1): `+0000` as well as `+00:00`, any number of digits
+    after the second, T and Z in either case, a space instead of T, and a leap second as the second after it.
+
+    Args:
+        text: RFC 3339 with a zone, or `YYYY-MM-DD HH:MM:SS` in UTC.
+        field: where the text stands, for the error.
+
+    Raises:
+        ActivityError: it is no such time, or not in the years 2000 to 2100.
     """
     spelled, leap = text, 0
     if spelled[16:19] == ":60":
@@ -239,7 +262,11 @@ def parse_time(text: str, field: str = "occurred_at") -> int:
 
 
 def parse_object(line: bytes) -> dict[str, Any]:
-    """The JSON object on `line`, every byte of it checked: UTF-8, escapes, depth, numbers. Raises ActivityError."""
+    """The JSON object on a line. Every byte of it is checked: UTF-8, escapes, nesting and numbers.
+
+    Raises:
+        ActivityError: it is no such object, or too long.
+    """
     if len(line) > MAX_LINE:
         raise ActivityError(TOO_LONG)
     line = line.removeprefix(BOM)
@@ -253,7 +280,7 @@ def parse_object(line: bytes) -> dict[str, Any]:
 
 
 def numbers_alike(value: Any) -> Any:
-    """JSON `value` with numbers of equal value spelled alike: 1.0 as 1."""
+    """A value of JSON in which equal numbers are spelled alike: 1.0 becomes 1."""
     if isinstance(value, float) and value.is_integer() and abs(value) < _LONG_LIMIT:
         return int(value)
     if isinstance(value, dict):
@@ -264,7 +291,7 @@ def numbers_alike(value: Any) -> Any:
 
 
 def _read(line: bytes) -> _Wire:
-    """What is on a line of input, checked but for the time."""
+    """What is on a line of input, checked except for its time."""
     if len(line) > MAX_LINE:
         raise ActivityError(TOO_LONG)
     try:
@@ -285,7 +312,7 @@ def _read_closely(line: bytes) -> _Wire:
 
 
 def _check_special(wire: _Plain | _Wire) -> None:
-    """Refuse what only the job itself may say, and a SET_STATUS that sets none."""
+    """Raise ActivityError for the action that only the job may use, and for a SET_STATUS without a status."""
     if wire.action == "START_OR_RESUME":
         raise ActivityError(
             f"action: not allowed (Invalid enum value 'START_OR_RESUME'); allowed: {_ALLOWED['action']}"
@@ -295,14 +322,14 @@ def _check_special(wire: _Plain | _Wire) -> None:
 
 
 def _activity(wire: _Wire) -> Activity:
-    when = wire.occurred_at
+    occurred_at = wire.occurred_at
     return Activity(
         wire.record_id,
         wire.user_id,
         wire.session_id,
         wire.activity_id,
         wire.action,
-        when if isinstance(when, int) else parse_time(when),
+        occurred_at if isinstance(occurred_at, int) else parse_time(occurred_at),
         wire.organisation,
         wire.lrs_id,
         wire.state or "initial",
@@ -319,7 +346,10 @@ def _activity(wire: _Wire) -> Activity:
 
 
 def _fitted(fields: dict[str, Any]) -> _Wire:
-    """`fields` without the unknown ones and with numbers as the schema spells them: 3.0 is a `seq`, 1e30 no long."""
+    """The known ones of `fields`, with numbers as the schema has them: 3.0 becomes a `seq` of 3, and 10**30 a double.
+
+    Raises ActivityError if they do not fit the shape then.
+    """
     known = {name: fields[name] for name in _FIELDS if name in fields}
     for name, nested in _NESTED.items():
         if isinstance(known.get(name), list):
@@ -363,14 +393,14 @@ def _respell(fields: dict[str, Any], whole: tuple[str, ...], numbers: tuple[str,
 
 
 def _number(value: object) -> object:
-    """An integer of more than 64 bits as the double that Avro would hold; anything else as it is."""
+    """An integer of more than 64 bits as a double, since Avro has no other number for it; anything else as it is."""
     if isinstance(value, int) and not -_LONG_LIMIT <= value < _LONG_LIMIT:
         return float(value)
     return value
 
 
-def _plain(value: Any) -> Any:
-    """A value of an Avro record or a Parquet row as JSON would hold it. Raises UnicodeError or _NotFiniteError."""
+def _as_json(value: Any) -> Any:
+    """A value of an Avro or Parquet row as JSON would have it. Raises UnicodeError or _NotFiniteError."""
     if isinstance(value, str):
         value.encode()  # lone surrogates do not encode
         return value
@@ -383,9 +413,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, Mapping):
-        return {_plain(name): _plain(entry) for name, entry in value.items()}
+        return {_as_json(name): _as_json(entry) for name, entry in value.items()}
     if isinstance(value, list):
-        return [_plain(entry) for entry in value]
+        return [_as_json(entry) for entry in value]
     return value
 
 
@@ -408,7 +438,7 @@ def _syntax_reason(error: orjson.JSONDecodeError, line: bytes) -> str:
 
 
 def _shape_reason(message: str) -> str:
-    """msgspec's message with the field first and what is allowed last."""
+    """The message of msgspec, with the field before it and what is allowed behind it."""
     problem, _, path = message.partition(" - at `$")
     path = path.strip("`.")
     missing = re.fullmatch(r"Object missing required field `(.*)`", problem)

@@ -10,11 +10,11 @@ from transforms.reading.blocks import CHUNK, Block, Broken, CutShortError
 
 
 def avro_rows(chunks: Iterator[bytes]) -> Iterator[Block | Broken]:
-    """A block of dicts for every block of an Avro file; a damaged block and all that follows is one Broken."""
+    """A block of dicts for each block of an Avro file. A damaged block and all that follows it are one Broken."""
     stream = _Stream(chunks)
     index = 0
     try:
-        # Invalid UTF-8 spoils a record, not its block: the decoder finds and refuses what escaped.
+        # Invalid UTF-8 costs its record, not the block: it is escaped here, and ActivityDecoder refuses it.
         reader = fastavro.block_reader(cast(IO[bytes], stream), handle_unicode_errors="surrogateescape")
         stream.mark()
         end = stream.tell()
@@ -36,7 +36,7 @@ def avro_rows(chunks: Iterator[bytes]) -> Iterator[Block | Broken]:
 
 
 def _avro_block(block: Iterable[Any]) -> tuple[list[Any], Exception | None]:
-    """The records of a block as far as they can be read, and what stopped it."""
+    """The records of a block as far as they can be read, and what stopped that."""
     rows: list[Any] = []
     try:
         rows.extend(block)
@@ -46,23 +46,24 @@ def _avro_block(block: Iterable[Any]) -> tuple[list[Any], Exception | None]:
 
 
 class _Stream:
-    """Chunks as a file that can only be read on, and that knows what was read of it since `mark`."""
+    """Chunks as a file that can be read, but not sought in. It knows what was read of it since `mark`."""
 
-    # Far above what any writer makes; a damaged length must not fill the memory.
+    # Far above what any writer makes, so that a damaged length does not fill the memory.
     _LONGEST_READ = 256 * 1024 * 1024
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
         self._chunk = b""
-        self._at = 0
+        self._offset = 0
         self._position = 0
         self.mark()
 
     def mark(self) -> None:
+        """From here on, what is read counts for `head` and `marked`."""
         self.head = bytearray()
-        """The first 64 KiB read since the mark."""
+        """The first 64 KiB that were read since the mark."""
         self.marked = 0
-        """Bytes read since the mark."""
+        """Bytes that were read since the mark."""
 
     def tell(self) -> int:
         return self._position
@@ -70,14 +71,14 @@ class _Stream:
     def read(self, size: int) -> bytes:
         if size > self._LONGEST_READ:
             raise ValueError(f"a block of {size} bytes")
-        content = self._chunk[self._at : self._at + size]
-        self._at += len(content)
+        content = self._chunk[self._offset : self._offset + size]
+        self._offset += len(content)
         while len(content) < size:
-            self._chunk, self._at = next(self._chunks, b""), 0
+            self._chunk, self._offset = next(self._chunks, b""), 0
             if not self._chunk:
                 break
             more = self._chunk[: size - len(content)]
-            self._at = len(more)
+            self._offset = len(more)
             content += more
         self._position += len(content)
         self.marked += len(content)
@@ -86,7 +87,7 @@ class _Stream:
         return content
 
     def drain(self) -> None:
-        """Read to the end, or as far as can be."""
+        """Read on to the end, or as far as that is possible."""
         try:
             while self.read(CHUNK):
                 pass

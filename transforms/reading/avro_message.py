@@ -1,4 +1,4 @@
-"""Activity in Avro, as one message of a stream holds it."""
+"""Activity in Avro, as a message of a stream may hold it."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -11,7 +11,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 from schemas import avro_schema
 from transforms.reading.activity import BOM, ActivityError
 from transforms.reading.avro_file import avro_rows
-from transforms.reading.blocks import Block
+from transforms.reading.blocks import BLANK, Block
 
 _CONTAINER = b"Obj\x01"
 _SINGLE_OBJECT = b"\xc3\x01"
@@ -21,16 +21,21 @@ _JSON = (b"{", b"[")
 
 
 def is_avro(message: bytes) -> bool:
-    """Whether `message` cannot be a JSON object or array. An Avro record that begins with a string begins with neither
-    bracket: as its length both are negative."""
-    return bool(message) and not message.removeprefix(BOM).lstrip(b" \t\r\n").startswith(_JSON)
+    """Whether `message` is anything but a JSON object or array.
+
+    No Avro record of our schema can be mistaken for one. It begins with the length of a string, and the bytes of both
+    brackets stand for negative numbers there.
+    """
+    return bool(message) and not message.removeprefix(BOM).lstrip(BLANK).startswith(_JSON)
 
 
 def avro_activities(message: bytes) -> Iterator[dict[str, Any] | ActivityError]:
-    r"""The rows that `message` holds, for `ActivityDecoder.admit_row`; at the end an error if it cannot be read on.
+    r"""The rows of a message, for `ActivityDecoder.admit_row`. If it cannot be read on, the last is the error.
 
-    By how it begins: `Obj\x01`, an object container file, of any schema, with any number of activities; `\xc3\x01`,
-    the single-object encoding, of `schemas/session_activity.avsc`; anything else, the bare datum of that schema.
+    How the message begins says what it is:
+        `Obj\x01`: an object container file, of any schema and with any number of rows;
+        `\xc3\x01`: one row in the single-object encoding of `schemas/session_activity.avsc`;
+        anything else: one row of that schema, and nothing else.
     """
     try:
         if message.startswith(_CONTAINER):
@@ -46,17 +51,17 @@ def avro_activities(message: bytes) -> Iterator[dict[str, Any] | ActivityError]:
 
 def _without_marker(message: bytes) -> bytes:
     start = len(_SINGLE_OBJECT) + _FINGERPRINT
-    given, known = message[len(_SINGLE_OBJECT) : start], _known_fingerprint()
-    if given != known:
+    theirs, ours = message[len(_SINGLE_OBJECT) : start], _our_fingerprint()
+    if theirs != ours:
         raise ActivityError(
-            f"Avro of a schema that is not known (CRC-64-AVRO {given.hex()}); known is {_SCHEMA}.avsc "
-            f"({known.hex()}): use that, or send Avro object container files"
+            f"Avro of a schema that is not known (CRC-64-AVRO {theirs.hex()}); known is {_SCHEMA}.avsc "
+            f"({ours.hex()}): use that, or send Avro object container files"
         )
     return message[start:]
 
 
 @cache
-def _known_fingerprint() -> bytes:
+def _our_fingerprint() -> bytes:
     """CRC-64-AVRO of the schema, in the byte order of the single-object encoding."""
     return bytes.fromhex(fingerprint(to_parsing_canonical_form(avro_schema(_SCHEMA)), "CRC-64-AVRO"))
 
@@ -69,7 +74,7 @@ def _parsed_schema() -> Any:
 def _datum(encoded: bytes) -> dict[str, Any]:
     stream = BytesIO(encoded)
     try:
-        # Invalid UTF-8 is found, and named, by the decoder of activity.
+        # Invalid UTF-8 is escaped here, and ActivityDecoder refuses it by its field.
         row = fastavro.schemaless_reader(stream, _parsed_schema(), None, handle_unicode_errors="surrogateescape")
     except Exception as error:  # fastavro raises whatever the damage leads to
         raise ActivityError(_not_readable(str(error) or type(error).__name__)) from None

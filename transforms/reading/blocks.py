@@ -1,4 +1,4 @@
-"""What a file is cut into, and what every reader of a file needs."""
+"""What the readers of files have in common: the formats, and the blocks into which a file is cut."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,26 +6,25 @@ from itertools import accumulate
 from typing import Any, Literal, Protocol, get_args
 
 FileFormat = Literal["jsonl", "json", "avro", "parquet"]
-
-
 Compression = Literal["gz", "bz2", "zst"]
-
 
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
 
-
 CHUNK = 256 * 1024
-"""Bytes read at a time. Twice as much takes twice the time: it no longer fits the processor's cache."""
+"""Bytes that are read at a time. Twice as many leave the processor's cache, and a byte takes twice as long."""
 
-
-_BLANK = b" \t\r\n"
+BLANK = b" \t\r\n"
+"""The white space of JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Consecutive lines or elements (bytes) or rows (dicts).
+    """Lines, elements or rows that follow each other in a file.
 
-    `start` is the byte offset of the first line in the decompressed file, or the index of the first element or row.
+    Attributes:
+        start: of lines, the byte offset of the first one in the decompressed file; else the index of the first one.
+        items: bytes, or dicts where `kind` is rows.
+        kind: what the items are. Elements are those of a JSON array, rows those of Avro or Parquet.
     """
 
     start: int
@@ -33,7 +32,10 @@ class Block:
     kind: Literal["lines", "elements", "rows"]
 
     def positions(self) -> Sequence[int]:
-        """Where each item lies, as a reject names it. Lines were split on newlines only, so their lengths tell."""
+        """Where each item lies, as a reject says it (see `schemas.Reject`).
+
+        A line ends at a newline and nowhere else, so the lengths of the lines tell their offsets.
+        """
         if self.kind != "lines":
             return range(self.start, self.start + len(self.items))
         return list(accumulate((len(line) + 1 for line in self.items), initial=self.start))
@@ -41,7 +43,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A part of a file that cannot be cut into items: the first 64 KiB of it, and its whole length if that is known."""
+    """A part of a file that cannot be cut into items.
+
+    Attributes:
+        position: where it begins, as `Block.start`.
+        reason: why, in words for the user.
+        content: its first 64 KiB.
+        length: all its bytes; 0 where that is not known.
+    """
 
     position: int
     reason: str
@@ -50,11 +59,11 @@ class Broken:
 
 
 class CutShortError(Exception):
-    """The end of what can be decompressed, where there should be more."""
+    """A compressed stream ended, or was damaged, before its end."""
 
 
 class File(Protocol):
-    """What is needed of a binary file; Parquet asks for more."""
+    """A binary file, as far as it is used here. Parquet's reader uses more of it."""
 
     def read(self, size: int, /) -> bytes: ...
 

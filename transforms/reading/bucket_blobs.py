@@ -1,7 +1,7 @@
-"""What travels from reading to folding: activity in its raw bytes, by bucket of its user, compressed.
+"""What travels from reading to deriving: blobs of activity, each of one bucket of users.
 
-Bytes, because the garbage collector does not look at them and they are small; a blob for each bucket rather than
-an element for each activity, because the engine's cost is per element (docs/beam-notes.md section 2).
+Activity travels as bytes, because bytes are small and the garbage collector does not look into them. It travels in
+blobs, because a runner's cost is for each element and not for each byte (docs/beam-notes.md section 2).
 """
 
 import json
@@ -21,10 +21,10 @@ from transforms.reading.blocks import Block, Broken
 from transforms.reading.input_formats import Decoder
 
 BLOB_SIZE = 16 * 1024 * 1024
-"""Bytes of activity gathered before they are compressed and sent off."""
+"""Bytes of activity that a worker gathers before it compresses them and gives them on."""
 
 PASS_SIZE = 256 * 1024 * 1024
-"""Bytes of activity that are decompressed at once, about."""
+"""About how many bytes of activity are decompressed at a time."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, list[bytes]]).decode
@@ -32,9 +32,14 @@ _decode = msgspec.msgpack.Decoder(dict[str, list[bytes]]).decode
 
 @dataclass(frozen=True, slots=True)
 class ReadCounts:
-    """A part of the input in numbers; they add up.
+    """A part of the input in numbers. They add up with `+`.
 
-    `size` is bytes read of the files; `unfinished` counts file ranges left because the job was told to stop.
+    Attributes:
+        accepted: activities.
+        rejected: pieces of input that were refused.
+        blank: blank lines.
+        size: bytes that were read of the files.
+        unfinished: file ranges of which something was left, because the run was asked to stop.
     """
 
     accepted: int = 0
@@ -58,18 +63,18 @@ class ReadCounts:
 
 
 class BucketBlobs:
-    """Gathers admitted activity by user, and gives it back as one blob for each bucket.
+    """Gathers lines of activity by user, and gives them back as one blob for each bucket.
 
-    A blob is zstd of msgpack {user id: [line, ...]}; a line is what a decoder's `admit` gave.
+    A blob is msgpack, compressed with zstd: {user id: [line, ...]}. A line is what `Decoder.admit` returned.
     """
 
     def __init__(self) -> None:
         self.lines: defaultdict[str, list[bytes]] = defaultdict(list)
         self.size = 0
-        """Bytes gathered: whoever adds lines adds their sizes."""
+        """Bytes that were gathered. Who adds a line to `lines` adds its length here."""
 
     def take(self) -> list[tuple[int, bytes]]:
-        """(bucket, blob) of everything gathered so far, which is then forgotten."""
+        """(bucket, blob) for each bucket that something was gathered of. All of it is then forgotten here."""
         buckets: defaultdict[int, dict[str, list[bytes]]] = defaultdict(dict)
         for user_id, lines in self.lines.items():
             buckets[bucket_of(user_id)][user_id] = lines
@@ -80,7 +85,17 @@ class BucketBlobs:
 
 
 def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlobs) -> tuple[ReadCounts, list[Reject]]:
-    """Put the activity of a block of `file` into `blobs`. Returns how much there was, and what was refused."""
+    """Check what is in a block, and put the activity in it into `blobs`.
+
+    Args:
+        block: of the file.
+        file: its path, for the rejects.
+        decoder: checks one item of the block.
+        blobs: where the activity goes.
+
+    Returns:
+        How much there was (without `size`), and what was refused.
+    """
     if isinstance(block, Broken):
         return ReadCounts(rejected=1), [Reject(file, block.position, block.reason, block.content, block.length)]
     refused: list[tuple[int, str]] = []
@@ -112,17 +127,21 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlo
 
 
 def _content(item: object) -> bytes:
-    """An item as a reject shows it: a row as JSON."""
+    """An item as a reject holds it: a row is shown as JSON."""
     if isinstance(item, bytes):
         return item
     return json.dumps(item, default=str, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def users_of(blobs: Iterable[bytes], pass_size: int = PASS_SIZE) -> Iterator[tuple[str, list[Activity]]]:
-    """One bucket's users, each once, with all their activity in no order.
+    """Each user of a bucket, once, with all their activity, in no order.
 
-    `blobs` are those of one bucket. Where they hold more than `pass_size` bytes they are gone through several times,
-    for a part of the users each time, so that no more than about `pass_size` is decompressed at once (or one user).
+    Where the blobs hold more than `pass_size` bytes, they are decompressed several times, each time for another part of
+    the users. So about `pass_size` bytes are in memory at a time, or all of one user if that is more.
+
+    Args:
+        blobs: all of one bucket.
+        pass_size: bytes.
     """
     kept = list(blobs)
     passes = 1 + sum(zstandard.frame_content_size(blob) for blob in kept) // pass_size
@@ -132,7 +151,13 @@ def users_of(blobs: Iterable[bytes], pass_size: int = PASS_SIZE) -> Iterator[tup
 
 
 def lines_by_user(blobs: Iterable[bytes], passes: int, turn: int) -> Iterator[tuple[str, list[bytes]]]:
-    """The users of one of several passes over a bucket's blobs, each once, with all their lines."""
+    """Each user of one pass over a bucket's blobs, once, with all their lines.
+
+    Args:
+        blobs: all of one bucket.
+        passes: how often the blobs are gone through, each time for another part of the users.
+        turn: which of the passes this is, from 0.
+    """
     users: defaultdict[str, list[bytes]] = defaultdict(list)
     for blob in blobs:
         for user_id, lines in _users(blob).items():

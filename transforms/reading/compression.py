@@ -11,9 +11,10 @@ from transforms.reading.blocks import CHUNK, Compression, CutShortError
 
 
 def decompressed(chunks: Iterable[bytes], compression: Compression | None) -> Iterator[bytes]:
-    """The content of `chunks`, about CHUNK at a time and never b"".
+    """What `chunks` hold, decompressed, in pieces of about CHUNK bytes and never empty.
 
-    Raises CutShortError after the last readable byte of a damaged or incomplete stream.
+    Raises:
+        CutShortError: after the last byte that could be decompressed, when the stream is damaged or incomplete.
     """
     if compression is None:
         return iter(chunks)
@@ -21,7 +22,7 @@ def decompressed(chunks: Iterable[bytes], compression: Compression | None) -> It
 
 
 def _inflated(chunks: Iterable[bytes], compression: Compression) -> Iterator[bytes]:
-    """Any number of compressed streams one after the other, as the formats allow; zero bytes may follow them."""
+    """All three formats allow several streams, one after the other, and zero bytes after the last."""
     stream: Any = None
     began = False
     gathered: list[bytes] = []
@@ -57,10 +58,10 @@ def _inflated(chunks: Iterable[bytes], compression: Compression) -> Iterator[byt
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    # What 8 KiB can blow up to bounds the memory, whatever the file claims.
+    # Small, so that memory is bounded by what 8 KiB can decompress to.
     for chunk in chunks:
-        for at in range(0, len(chunk), 8192):
-            yield chunk[at : at + 8192]
+        for offset in range(0, len(chunk), 8192):
+            yield chunk[offset : offset + 8192]
 
 
 _STREAMS: dict[Compression, Callable[[], Any]] = {

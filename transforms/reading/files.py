@@ -1,6 +1,7 @@
-"""Files cut into blocks of lines, elements or rows, in bounded memory.
+"""Files, cut into blocks of lines, elements or rows.
 
-What a file holds that cannot be read becomes `Broken`, and never an exception. Positions are those of `reject.avsc`.
+Memory is bounded, whatever a file holds. A part that cannot be read becomes a `Broken`, and never an exception.
+Positions are those of `schemas/reject.avsc`.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from schemas.reject import CONTENT_LIMIT
 from transforms.reading.activity import BOM
 from transforms.reading.avro_file import avro_rows
 from transforms.reading.blocks import (
-    _BLANK,
+    BLANK,
     CHUNK,
     FILE_FORMATS,
     Block,
@@ -36,29 +37,37 @@ _COMPRESSIONS: dict[str, Compression] = {"gz": "gz", "gzip": "gz", "bz2": "bz2",
 
 
 class FormatError(ValueError):
-    """A file whose format cannot be told, or cannot be read in that combination."""
+    """The format of a file is not known, or is not read with its compression. The text says what to do."""
 
 
 def format_of(path: str, file_format: str | None = None) -> tuple[FileFormat, Compression | None]:
-    """Format and compression of a file by its extensions; `file_format` overrides the format. Raises FormatError."""
+    """The format and the compression of a file, by its extensions.
+
+    Args:
+        path: of the file. Its letters may be of either case.
+        file_format: the format, whatever the extension says (`--file_format`).
+
+    Raises:
+        FormatError: the extension or `file_format` is not known, or Parquet is compressed from outside.
+    """
     name = path.rsplit("/", 1)[-1].lower()
     stem, _, last = name.rpartition(".")
     compression = _COMPRESSIONS.get(last)
     if compression:
         last = stem.rpartition(".")[2]
-    found = _EXTENSIONS.get(last)
+    format_ = _EXTENSIONS.get(last)
     if file_format is not None:
-        found = next((known for known in FILE_FORMATS if known == file_format), None)
-        if found is None:
+        format_ = next((name for name in FILE_FORMATS if name == file_format), None)
+        if format_ is None:
             raise FormatError(f"file_format {file_format!r} is not known; allowed: {', '.join(FILE_FORMATS)}")
-    if found is None:
+    if format_ is None:
         raise FormatError(
             f"{path}: its extension does not tell the format; rename it to one of "
             f"{', '.join('.' + extension for extension in _EXTENSIONS)}, or give --file_format"
         )
-    if found == "parquet" and compression:
+    if format_ == "parquet" and compression:
         raise FormatError(f"{path}: Parquet is compressed inside, and cannot be read through .{compression}")
-    return found, compression
+    return format_, compression
 
 
 def blocks(
@@ -68,10 +77,14 @@ def blocks(
     start: int = 0,
     end: int | None = None,
 ) -> Iterator[Block | Broken]:
-    """The blocks of an open file, each of about a quarter of a megabyte, and what could not be read.
+    """The blocks of an open file, each of about a quarter of a megabyte, and what cannot be read.
 
-    `start` and `end` cut out a byte range of plain JSON Lines: it owns the lines that start in it. The file must be
-    seekable for that, and for Parquet.
+    Args:
+        file: open at its beginning, and not decompressed. It has to be seekable if `start` is not 0, and for Parquet.
+        file_format: of what is in it.
+        compression: around that; None for none.
+        start: only lines that start at this byte or after it; only for JSON Lines that are not compressed.
+        end: only lines that start before this byte; None for all to the end of the file.
     """
     if file_format == "parquet":
         return parquet_rows(file)
@@ -92,14 +105,14 @@ def file_chunks(file: File, start: int = 0) -> Iterator[bytes]:
 
 
 def lines_or_elements(chunks: Iterator[bytes]) -> Iterator[Block | Broken]:
-    """A `.json` file: an array if its first byte that is not blank is `[`, else lines."""
+    """The blocks of a `.json` file. It is an array if its first byte that is not blank is `[`, else lines."""
     head = b""
     try:
         for chunk in chunks:
             head += chunk
             if BOM.startswith(head):
                 continue
-            first = head.removeprefix(BOM).lstrip(_BLANK)[:1]
+            first = head.removeprefix(BOM).lstrip(BLANK)[:1]
             if first == b"[":
                 yield from array_elements(chain([head.removeprefix(BOM)], chunks))
                 return
@@ -109,5 +122,5 @@ def lines_or_elements(chunks: Iterator[bytes]) -> Iterator[Block | Broken]:
     except CutShortError as cut:
         yield Broken(0, str(cut), head[:CONTENT_LIMIT], len(head))
         return
-    if head.removeprefix(BOM).strip(_BLANK):
+    if head.removeprefix(BOM).strip(BLANK):
         yield from json_lines(iter([head]))  # a part of a BOM

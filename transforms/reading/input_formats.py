@@ -1,4 +1,4 @@
-"""What the input may be, session activity or xAPI statements, and all that follows from which of them it is."""
+"""The two kinds of input, session activity and xAPI statements, and all that depends on which of them it is."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ InputFormatName = Literal["activity", "xapi"]
 class Decoder(Protocol):
     """Checks a piece of input, and gives on the activity in it.
 
-    Both methods return the id of the activity's user, and the activity as the line that `decode_admitted` reads. Both
+    Both methods return the id of the activity's user, and the activity as a line that `decode_admitted` reads. Both
     raise ActivityError when the input is refused.
     """
 
@@ -32,11 +32,13 @@ class Decoder(Protocol):
 class InputFormat:
     """How one kind of input is read.
 
-    title: what the input consists of, as a message names it.
-    decoder: makes the decoder, of the organisation and the store (`lrs_id`) of activity that carries none.
-    resolve_session: see `Derivation`; None where activity says all that there is to say.
-    file_formats: the formats of files that may hold such input.
-    has_avro_messages: whether a message of a stream may hold Avro as well as JSON.
+    Attributes:
+        title: what the input consists of, in words for the user.
+        decoder: makes a decoder, given the organisation and the store (`lrs_id`) of activity that carries none.
+        resolve_session: completes a session's activity before it is folded (see `Derivation`); None if that is not
+            needed.
+        file_formats: the formats of files that may hold such input.
+        has_avro_messages: whether a message of a stream may be Avro as well as JSON.
     """
 
     title: str

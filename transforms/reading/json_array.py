@@ -1,4 +1,4 @@
-"""One JSON array, cut into blocks of its elements, each with its bytes as they are."""
+"""A file that is one JSON array, cut into blocks of its elements, each with the bytes that it has in the file."""
 
 import json
 from collections.abc import Iterator
@@ -9,39 +9,42 @@ from transforms.reading.blocks import CHUNK, Block, Broken, CutShortError
 
 
 def array_elements(chunks: Iterator[bytes]) -> Iterator[Block | Broken]:
-    """Blocks of the elements of a JSON array, each as it is spelled. What follows a syntax error is one Broken.
+    """Blocks of the elements of a JSON array. What follows a syntax error is one Broken.
 
-    `chunks` begin with the opening bracket, or with white space before it.
+    Args:
+        chunks: the file, from its opening bracket on or from white space before that.
     """
     return _ArrayReader(chunks).blocks()
 
 
 class _ArrayReader:
-    """Finds where elements end with the scanner of the json module, on text of one character per byte.
+    """Finds where elements end, with the scanner of the json module.
 
-    What an element holds is judged later: so NaN, control characters and invalid UTF-8 spoil one element, not the rest.
+    The scanner reads text. Each byte is one character of it (latin-1), so every file is text, and an element can be
+    given on with its bytes. What is in an element is judged later. So NaN, control characters and invalid UTF-8 cost
+    one element and not the rest of the file.
     """
 
-    # Numbers are not converted: only where an element ends is asked for.
+    # Only the end of an element is wanted, so numbers are not converted.
     _scan = staticmethod(json.JSONDecoder(strict=False, parse_int=str, parse_float=str).raw_decode)
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
         self._text = ""
-        self._at = 0
+        self._offset = 0
         self._index = 0
         self._cut = "the array is not closed"
         self._ended = False
         self._damaged = False
 
     def blocks(self) -> Iterator[Block | Broken]:
-        self._next_mark()
-        self._at += 1  # the opening bracket
+        self._next_character()
+        self._offset += 1  # the opening bracket
         first = 0
         items: list[bytes] = []
         size = 0
-        mark = self._next_mark()
-        while mark not in ("]", ""):
+        character = self._next_character()
+        while character not in ("]", ""):
             element = self._element()
             if isinstance(element, bytes):
                 items.append(element)
@@ -56,18 +59,18 @@ class _ArrayReader:
                     return
             if element is None:
                 break
-            mark = self._next_mark()
-            if mark != ",":
+            character = self._next_character()
+            if character != ",":
                 break
-            self._at += 1
-            self._next_mark()
+            self._offset += 1
+            self._next_character()
         if items:
             yield Block(first, items, kind="elements")
-        if mark != "]":
+        if character != "]":
             yield self._rest(self._cut if self._ended else "a syntax error")
             return
-        self._at += 1
-        if self._next_mark():
+        self._offset += 1
+        if self._next_character():
             yield self._rest("more follows the array")
         elif self._damaged:
             yield self._rest(self._cut)
@@ -81,116 +84,117 @@ class _ArrayReader:
             self._chunks = iter(())
             return False
         self._ended = not chunk
-        self._text = self._text[self._at :] + chunk.decode("latin-1")
-        self._at = 0
+        self._text = self._text[self._offset :] + chunk.decode("latin-1")
+        self._offset = 0
         return bool(chunk)
 
-    def _next_mark(self) -> str:
-        """The next character that is not blank, "" at the end."""
+    def _next_character(self) -> str:
+        """The next character that is not blank, without taking it; "" at the end of the file."""
         while True:
-            while self._at < len(self._text):
-                mark = self._text[self._at]
-                if mark not in " \t\r\n":
-                    return mark
-                self._at += 1
+            while self._offset < len(self._text):
+                character = self._text[self._offset]
+                if character not in " \t\r\n":
+                    return character
+                self._offset += 1
             if not self._more():
                 return ""
 
     def _element(self) -> bytes | Broken | None:
-        """The element that starts here; Broken if it is too long; None, and nothing consumed, if there is none."""
+        """Take the element that starts here. Broken if it is too long; None, and nothing is taken, if there is none."""
         try:
-            end = self._scan(self._text, self._at)[1]
-            # A number may go on in the next chunk: "-0" and ".5".
+            end = self._scan(self._text, self._offset)[1]
+            # A number that ends with the text may go on in the next chunk: "-0" and then ".5".
             whole = self._text[end - 1] in '}]"' or self._text[end : end + 1] in (",", "]", " ", "\t", "\r", "\n")
         except (ValueError, RecursionError):
             whole = False
         if not whole:
-            found = self._measured()
-            if not isinstance(found, int):
-                return found
-            end = found
-        element = self._text[self._at : end].encode("latin-1")
-        self._at = end
+            measured = self._measured()
+            if not isinstance(measured, int):
+                return measured
+            end = measured
+        element = self._text[self._offset : end].encode("latin-1")
+        self._offset = end
         self._index += 1
         return element
 
     def _measured(self) -> int | Broken | None:
-        """Where the element that starts here ends, by its brackets; Broken if it is too long; None if it is no JSON."""
+        """Where the element that starts here ends, by its brackets. Broken if it is too long; None if it is no JSON."""
         measure = _ElementEnd()
         head = ""
-        seen = 0  # characters of the element that were dropped: it is too long to keep
-        looked = self._at
+        dropped = 0  # characters of an element that is too long to keep
+        start = self._offset
         while True:
-            end = measure.feed(self._text, looked)
+            end = measure.feed(self._text, start)
             if end is not None:
                 break
-            if len(self._text) - self._at > MAX_LINE:
-                head = head or self._text[self._at : self._at + CONTENT_LIMIT]
-                seen += len(self._text) - self._at
-                self._at = len(self._text)
-            looked = len(self._text) - self._at
+            if len(self._text) - self._offset > MAX_LINE:
+                head = head or self._text[self._offset : self._offset + CONTENT_LIMIT]
+                dropped += len(self._text) - self._offset
+                self._offset = len(self._text)
+            start = len(self._text) - self._offset
             if not self._more():
-                if seen:
-                    return Broken(self._index, self._cut, head.encode("latin-1"), seen + len(self._text) - self._at)
+                if dropped:
+                    dropped += len(self._text) - self._offset
+                    return Broken(self._index, self._cut, head.encode("latin-1"), dropped)
                 return None
-        length = seen + end - self._at
+        length = dropped + end - self._offset
         if length > MAX_LINE:
-            head = head or self._text[self._at : self._at + CONTENT_LIMIT]
-            self._at = end
+            head = head or self._text[self._offset : self._offset + CONTENT_LIMIT]
+            self._offset = end
             self._index += 1
             return Broken(self._index - 1, TOO_LONG, head.encode("latin-1"), length)
         try:
-            scanned: int = self._scan(self._text, self._at)[1]
+            scanned: int = self._scan(self._text, self._offset)[1]
             return None if self._text[scanned:end].strip(" \t\r\n") else scanned
         except RecursionError:
-            return end  # a bracketed whole; that it is too deep is for the decoder to say
+            return end  # its brackets are closed; the decoder will say that they are nested too deep
         except ValueError:
             return None
 
     def _rest(self, reason: str) -> Broken:
-        """All that follows, consumed."""
-        content = self._text[self._at : self._at + CONTENT_LIMIT].encode("latin-1")
-        length = len(self._text) - self._at
-        self._at = len(self._text)
+        """Take all that follows."""
+        content = self._text[self._offset : self._offset + CONTENT_LIMIT].encode("latin-1")
+        length = len(self._text) - self._offset
+        self._offset = len(self._text)
         while self._more():
             if len(content) < CONTENT_LIMIT:
                 content = (content + self._text.encode("latin-1"))[:CONTENT_LIMIT]
             length += len(self._text)
-            self._at = len(self._text)
+            self._offset = len(self._text)
         return Broken(self._index, reason, content, length)
 
 
 class _ElementEnd:
-    """Where a JSON value ends, fed piece by piece, by nothing but its brackets and quotes."""
+    """Finds the end of a JSON value in text that comes in pieces, by nothing but brackets and quotes."""
 
     def __init__(self) -> None:
         self._depth = 0
         self._in_string = False
         self._escaped = False
 
-    def feed(self, text: str, at: int) -> int | None:
-        """The index after the value's last character, None if it goes on after `text`."""
-        for index in range(at, len(text)):
-            mark = text[index]
+    def feed(self, text: str, start: int) -> int | None:
+        """Go on at `start`. Returns the index behind the value's last character; None if it goes on behind `text`."""
+        for index in range(start, len(text)):
+            character = text[index]
             if self._in_string:
                 if self._escaped:
                     self._escaped = False
-                elif mark == "\\":
+                elif character == "\\":
                     self._escaped = True
-                elif mark == '"':
+                elif character == '"':
                     self._in_string = False
                     if not self._depth:
                         return index + 1
-            elif mark == '"':
+            elif character == '"':
                 self._in_string = True
-            elif mark in "{[":
+            elif character in "{[":
                 self._depth += 1
-            elif mark in "}]":
+            elif character in "}]":
                 if self._depth == 0:
                     return index
                 self._depth -= 1
                 if self._depth == 0:
                     return index + 1
-            elif mark == "," and not self._depth:
+            elif character == "," and not self._depth:
                 return index
         return None

@@ -8,9 +8,13 @@ from transforms.reading.blocks import Block, Broken, CutShortError
 
 
 def json_lines(chunks: Iterator[bytes], start: int = 0, end: int | None = None) -> Iterator[Block | Broken]:
-    """Blocks of the lines that start in [`start`, `end`), without their newlines; blank lines are among them.
+    """Blocks of lines without their newlines; blank lines are among them. A line that is too long is a Broken.
 
-    `chunks` begin at `start`, or one byte before it if `start` is not 0: that byte tells whether a line starts there.
+    Args:
+        chunks: the file from `start` on. If `start` is not 0, they begin one byte earlier: that byte tells whether a
+            line starts at `start`.
+        start: the byte from which on lines are given.
+        end: only lines that start before this byte are given; None for all.
     """
     offset = start
     rest = b""
@@ -45,7 +49,10 @@ def json_lines(chunks: Iterator[bytes], start: int = 0, end: int | None = None) 
 
 
 def _last_newline(text: bytes, offset: int, end: int | None) -> int | None:
-    """Where the last whole line in `text` ends, of those that start before `end`."""
+    """The index of the newline of the last whole line in `text` that starts before `end`; None if there is none.
+
+    `text` begins at the byte `offset` of the file.
+    """
     if end is not None:
         # The line that holds the range's last byte is the last one it owns.
         stop = text.find(b"\n", max(end - 1 - offset, 0))
@@ -56,7 +63,10 @@ def _last_newline(text: bytes, offset: int, end: int | None) -> int | None:
 
 
 def _after_newline(chunks: Iterator[bytes], offset: int) -> tuple[int, bytes]:
-    """What follows the first newline of `chunks`, which begin at `offset`: where it lies, and as much as was read."""
+    """Skip to behind the first newline. `offset`: the byte at which `chunks` begin.
+
+    Returns the byte behind the newline, and what has been read from there on.
+    """
     for chunk in chunks:
         newline = chunk.find(b"\n")
         if newline >= 0:
@@ -66,7 +76,10 @@ def _after_newline(chunks: Iterator[bytes], offset: int) -> tuple[int, bytes]:
 
 
 def _skip_line(chunks: Iterator[bytes], length: int) -> tuple[int, bytes]:
-    """The whole length of a line of which `length` bytes have been read, and what was read after its newline."""
+    """Skip the rest of a line of which `length` bytes have been read.
+
+    Returns the length of the whole line, and what has been read behind its newline.
+    """
     for chunk in chunks:
         newline = chunk.find(b"\n")
         if newline >= 0:

@@ -11,7 +11,7 @@ from transforms.reading.blocks import CHUNK, Block, Broken, File
 
 
 def parquet_rows(file: File) -> Iterator[Block | Broken]:
-    """Blocks of dicts from a Parquet file, of the columns that activity has."""
+    """Blocks of dicts, with those columns of the file that activity has."""
     index = 0
     try:
         parquet = pq.ParquetFile(file, buffer_size=CHUNK, pre_buffer=False)
@@ -24,6 +24,7 @@ def parquet_rows(file: File) -> Iterator[Block | Broken]:
 
 
 def _parquet_batch(index: int, batch: Any) -> Iterator[Block | Broken]:
+    """The rows of a batch that begins with row `index`. One that is not UTF-8 is a Broken, and costs no other row."""
     try:
         yield Block(index, batch.to_pylist(maps_as_pydicts="lossy"), kind="rows")
     except UnicodeDecodeError:
@@ -36,10 +37,13 @@ def _parquet_batch(index: int, batch: Any) -> Iterator[Block | Broken]:
 
 
 def _whole_milliseconds(batch: Any) -> Any:
-    """`batch` with `occurred_at` as epoch milliseconds if it is a timestamp: Python has none of nanoseconds."""
-    at = batch.schema.get_field_index("occurred_at")
-    if at < 0 or not pa.types.is_timestamp(batch.schema.field(at).type):
+    """`batch` with `occurred_at` in epoch milliseconds, if it is a timestamp.
+
+    Arrow would make a datetime of it, and a datetime holds no nanoseconds.
+    """
+    column = batch.schema.get_field_index("occurred_at")
+    if column < 0 or not pa.types.is_timestamp(batch.schema.field(column).type):
         return batch
-    moments = batch.column(at)
+    moments = batch.column(column)
     whole = moments.cast(pa.timestamp("ms", moments.type.tz), safe=False).cast(pa.int64())
-    return batch.set_column(at, "occurred_at", whole)
+    return batch.set_column(column, "occurred_at", whole)

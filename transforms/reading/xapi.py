@@ -1,4 +1,4 @@
-"""xAPI statements read as session activity: the table at the end of docs/spec/records.md section 1."""
+"""xAPI statements, read as session activity: the table 'xAPI statements as activity' of docs/spec/records.md section 1."""
 
 import re
 import uuid
@@ -13,7 +13,7 @@ from schemas import Activity, Response
 from schemas.activity import Action, Number
 from transforms.reading.activity import ActivityError, encode, numbers_alike, parse_object, parse_time
 
-# Never change it: the record ids of statements without an id hang on it.
+# Never to be changed: the record ids of statements without an id depend on it.
 _STATEMENTS = uuid.UUID("6f1f0f3c-6c1e-5b0a-9d0e-7c1f5b1f7a55")
 
 _INTERACTION = "http://adlnet.gov/expapi/activities/cmi.interaction"
@@ -31,24 +31,32 @@ _JUDGED = frozenset({"scored", "passed", "failed"})
 
 
 class StatementDecoder:
-    """Reads xAPI statements. `organisation` and `lrs_id` are given to every activity: statements carry none."""
+    """Reads xAPI statements.
+
+    Args:
+        organisation: of every activity, since statements carry none (`--organisation`).
+        lrs_id: the store of every activity (`--lrs_id`).
+    """
 
     def __init__(self, organisation: str | None = None, lrs_id: str | None = None) -> None:
         self.organisation = organisation
         self.lrs_id = lrs_id
 
     def decode(self, line: bytes) -> Activity:
-        """The activity that the statement on `line` describes. Raises ActivityError.
+        """The activity that the statement on a line describes.
 
-        Its action may be START_OR_RESUME and its activity_id is the statement's own object: `resolve_session` settles
-        both once the session is known.
+        Two things cannot be known yet, and `resolve_session` decides them when the whole session is there. The action
+        may be START_OR_RESUME. The activity_id is that of the statement's own object.
+
+        Raises:
+            ActivityError: it is no statement, or none that is of a learner's session.
         """
         statement = parse_object(line)
         verb = _verb(statement)
-        thing = _part(statement, "object")
-        interaction = _is_interaction(thing)
+        object_ = _part(statement, "object")
+        interaction = _is_interaction(object_)
         result = _part(statement, "result")
-        activity_id = _text(thing.get("id"), "object.id")
+        activity_id = _text(object_.get("id"), "object.id")
         return Activity(
             record_id=_record_id(statement),
             user_id=_user_id(statement),
@@ -62,24 +70,31 @@ class StatementDecoder:
         )
 
     def admit(self, line: bytes) -> tuple[str, bytes]:
-        """The user id of the activity on `line`, and that activity as `decode_admitted` reads it.
+        """As `decode`, but the activity stays a line.
 
-        Raises ActivityError.
+        Returns:
+            The user id, and the line that `decode_admitted` reads.
+
+        Raises:
+            ActivityError: as `decode`.
         """
         activity = self.decode(line)
         return activity.user_id, encode(activity)
 
     def admit_row(self, row: Mapping[str, Any]) -> tuple[str, bytes]:
-        """Statements come as JSON only: Avro and Parquet are refused when the job starts."""
+        """Always raises ActivityError: statements are read from JSON alone."""
         raise ActivityError("xAPI statements are read from JSON")
 
 
 def resolve_session(activities: Iterable[Activity]) -> list[Activity]:
-    """One session's activity with START_OR_RESUME decided and one activity_id.
+    """Decide what single statements leave open: START or RESUME, and the activity_id of the session.
 
-    `activities` are those of one session from `StatementDecoder`, in the order of docs/spec/records.md section 2
-    (START_OR_RESUME sorts as START). START_OR_RESUME is START the first time, RESUME after that. Every activity gets
-    the activity_id of the first START or RESUME, else of the first statement.
+    START_OR_RESUME becomes START the first time and RESUME after that. Every activity gets the activity_id of the first
+    START or RESUME, or of the first activity if there is neither.
+
+    Args:
+        activities: of one session from `StatementDecoder`, in the order of docs/spec/records.md section 2. In that
+            order START_OR_RESUME stands where START does.
     """
     decided: list[Activity] = []
     started = False
@@ -117,7 +132,7 @@ def _response(interaction_id: str, verb: str, result: dict[str, Any]) -> Respons
     return Response(
         response_id=interaction_id,
         item_reference=interaction_id,
-        # To open or leave a question says nothing about whether it was answered.
+        # That a question was opened or left does not say whether it was answered.
         attempted=None if verb in _LIFECYCLE and verb != "completed" else verb != "skipped",
         score=_number(score.get("raw"), "result.score.raw"),
         max_score=_number(score.get("max"), "result.score.max"),
@@ -125,11 +140,11 @@ def _response(interaction_id: str, verb: str, result: dict[str, Any]) -> Respons
 
 
 def _record_id(statement: dict[str, Any]) -> str:
-    given = statement.get("id")
-    if given is None:
+    own_id = statement.get("id")
+    if own_id is None:
         canonical = orjson.dumps(numbers_alike(statement), option=orjson.OPT_SORT_KEYS)
         return str(uuid.uuid5(_STATEMENTS, canonical.decode()))
-    return _text(given, "id")
+    return _text(own_id, "id")
 
 
 def _user_id(statement: dict[str, Any]) -> str:
@@ -180,18 +195,18 @@ def _verb(statement: dict[str, Any]) -> str:
     return _last_segment(_text(_part(statement, "verb").get("id"), "verb.id"))
 
 
-def _is_interaction(thing: dict[str, Any]) -> bool:
-    definition = _part(thing, "definition", "object.definition")
+def _is_interaction(object_: dict[str, Any]) -> bool:
+    definition = _part(object_, "definition", "object.definition")
     return definition.get("type") == _INTERACTION or "interactionType" in definition
 
 
-@lru_cache(maxsize=1024)  # a log knows a few dozen verbs and extensions
+@lru_cache(maxsize=1024)  # a log has a few dozen verbs and extensions
 def _last_segment(iri: str) -> str:
     return re.split(r"[/#]", iri.rstrip("/"))[-1].lower()
 
 
 def _part(of: dict[str, Any], name: str, path: str = "") -> dict[str, Any]:
-    """The object under `name`, {} if there is none."""
+    """The object under `name`; {} if there is none. Raises ActivityError when it is something else."""
     part = of.get(name)
     if part is None:
         return {}
