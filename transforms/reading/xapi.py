@@ -1,4 +1,4 @@
-"""xAPI statements, read as session activity: the table 'xAPI statements as activity' of docs/spec/records.md section 1."""
+"""xAPI statements, read as session activity (docs/spec/records.md section 1, the table of statements)."""
 
 import re
 import uuid

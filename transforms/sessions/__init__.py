@@ -1,1 +1,1 @@
-"""The fold of a user's activity into sessions, and the records it gives rise to. Nothing here imports Beam."""
+"""A user's activity is folded into sessions, and the records that it causes are derived. Nothing here imports Beam."""

@@ -1,7 +1,7 @@
-"""The fold that turns a session's activity into events and snapshots (docs/spec/records.md sections 2 and 3).
+"""The fold that turns the activity of a session into events and snapshots (docs/spec/records.md sections 2 and 3).
 
-Pure: no Beam, no clock, no randomness. Batch folds a sorted session; whoever folds activity as it arrives
-keeps a `Session` and refolds it for late activity.
+It is pure: no Beam, no clock, no randomness. In batch it folds whole sessions. In streaming it folds a session again,
+from its kept activity, whenever more of it arrives (`transforms.sessions.state.fold_on`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,14 +20,14 @@ from transforms.reading.activity import canonical
 from transforms.sessions.scores import exact_sum
 
 NAMESPACE = UUID("9b6f3c52-6f0e-4d0c-8f5e-6a3b8f1c7d24")
-"""Of every derived id. Published in the README; changing it would make every receiver see every record anew."""
+"""The namespace of every derived id. If it changed, every receiver would see every record as a new one."""
 
 DurationUnit = Literal["minutes", "seconds"]
 SECONDS_PER_UNIT: dict[DurationUnit, int] = {"minutes": 60, "seconds": 1}
 """What one unit of a `session_duration` is (`--session_duration_unit`)."""
 
 StateKey = tuple[str | None, str | None, str]
-"""Of one user's sessions: (organisation, lrs_id, session_id)."""
+"""What identifies a session among those of one user: (organisation, lrs_id, session_id)."""
 
 _RANK = {
     "START": 0,
@@ -46,7 +46,18 @@ _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 class Counts(msgspec.Struct):
-    """What the derivation met, for the report. Adds up over users, buckets and workers."""
+    """What was met while deriving, for the report. It adds up over users, buckets and workers.
+
+    Attributes:
+        activities: that were folded, with their duplicates.
+        sessions: that were folded.
+        duplicates: activities that were there already.
+        conflicting_duplicates: activities with the `record_id` of another, but other contents.
+        repeated_starts: STARTs of a session that has started before.
+        submits_after_discard: SUBMITs of a session that was discarded before.
+        activity_id_disagreements: activities with another `activity_id` than the first of their session.
+        negative_durations: durations that came out below 0, and were sent as 0.
+    """
 
     activities: int = 0
     sessions: int = 0
@@ -63,7 +74,7 @@ class Counts(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """What is known of one response at this place of the session."""
+    """What is known of one response at one moment of the session."""
 
     item_reference: str
     attempted: bool | None = None
@@ -73,7 +84,18 @@ class Answer(msgspec.Struct):
 
 
 class Session(msgspec.Struct):
-    """One session's state: everything the fold remembers between two activities. Serialisable."""
+    """The state of one session: all that the fold remembers between two activities. It can be serialised.
+
+    Attributes:
+        earliest: epoch ms of the first activity.
+        started: epoch ms of the first START.
+        submitted: epoch ms of the last SUBMIT that still counts.
+        session_duration: in the unit of the player.
+        answers: by `response_id`.
+        items: the references of the items, in the order in which they were met; a dict that serves as an ordered set.
+        sent_score: the body of the last score snapshot.
+        scores_touched: whether scores may have changed since that was last looked at.
+    """
 
     organisation: str | None
     lrs_id: str | None
@@ -93,24 +115,28 @@ class Session(msgspec.Struct):
     metadata: dict[str, Scalar] = {}
     sent_score: bytes | None = None
     scores_touched: bool = False
-    """Since the last look at whether the score snapshot changed."""
 
     @property
     def scores_known(self) -> bool:
+        """Whether some answer has a score."""
         return any(answer.score is not None for answer in self.answers.values())
 
     @property
     def all_scored(self) -> bool:
+        """Whether no answer that was attempted lacks its score."""
         return not any(answer.attempted and answer.score is None for answer in self.answers.values())
 
 
 class Derivation:
-    """Folds activity and collects the `Counts` of all it folded.
+    """Derives the records of sessions, and counts what it met.
 
-    duration_unit: of a `session_duration` that the player did not report.
-    resolve_session: applied to a session in its order before it is folded (xAPI's START-or-RESUME).
-    on_session: called with every session when it is folded.
-    on_conflict: called with the two activities whose `record_id` is the same and whose contents are not.
+    Args:
+        duration_unit: the unit of a `session_duration` that the player did not report.
+        resolve_session: completes the activity of a session, which is in its order, before it is folded
+            (`InputFormat`).
+        on_session: is called with every session after it was folded.
+        on_conflict: is called with two activities that have one `record_id` and different contents; the first one
+            counts.
     """
 
     def __init__(
@@ -127,23 +153,31 @@ class Derivation:
         self._on_conflict = on_conflict
 
     def user(self, activities: Iterable[Activity]) -> list[Record]:
-        """All records of one user, in the order they leave: (time, place in session, session id)."""
+        """All records of one user, in the order in which they have to leave: by time, then place, then session.
+
+        Args:
+            activities: all of the user, in any order and with duplicates.
+        """
         sessions: dict[StateKey, list[Activity]] = {}
         for activity in activities:
             key = (activity.organisation, activity.lrs_id, activity.session_id)
-            known = sessions.get(key)
-            if known is None:
+            session = sessions.get(key)
+            if session is None:
                 sessions[key] = [activity]
             else:
-                known.append(activity)
+                session.append(activity)
         if len(sessions) == 1:
             return self.session(next(iter(sessions.values())))
-        records = [record for known in sessions.values() for record in self.session(known)]
+        records = [record for session in sessions.values() for record in self.session(session)]
         records.sort(key=_leaving_order)
         return records
 
     def session(self, activities: Sequence[Activity]) -> list[Record]:
-        """The records of one session's activity, given in any order and with duplicates."""
+        """The records of one session, in their order.
+
+        Args:
+            activities: all of the session, in any order and with duplicates.
+        """
         ordered = in_session_order(self._without_duplicates(activities))
         if self._resolve_session is not None:
             ordered = self._resolve_session(ordered)
@@ -159,7 +193,14 @@ class Derivation:
         return records
 
     def fold(self, session: Session, activity: Activity, place: int, records: list[Record]) -> None:
-        """Bring `session` forward by one activity at `place` in its order; append what that causes to `records`."""
+        """Bring a session forward by one activity.
+
+        Args:
+            session: is changed.
+            activity: the next one in the session's order.
+            place: its index in that order.
+            records: what the activity causes is appended.
+        """
         if activity.state == "review" or activity.state == "preview":
             return
         self._merge(session, activity)
@@ -236,7 +277,11 @@ class Derivation:
         )
 
     def _without_duplicates(self, activities: Sequence[Activity]) -> Sequence[Activity]:
-        """One activity a `record_id`; of conflicting ones the smallest by (occurred_at, canonical bytes)."""
+        """One activity for each `record_id`.
+
+        Of several with different contents it is the smallest by (occurred_at, canonical bytes), whatever the order they
+        came in.
+        """
         if len({activity.record_id for activity in activities}) == len(activities):
             return activities
         copies: dict[str, list[Activity]] = {}
@@ -246,7 +291,7 @@ class Derivation:
 
     def _one_of(self, same: list[Activity]) -> Activity:
         by_content: dict[bytes, Activity] = {}
-        for activity in sorted(same, key=_spelling):  # equal content may be spelled in two ways: 1 and 1.0
+        for activity in sorted(same, key=_spelling):  # equal contents may be spelled in two ways, as 1 and 1.0
             by_content.setdefault(canonical(activity), activity)
         contents = sorted(by_content, key=lambda content: (by_content[content].occurred_at, content))
         self.counts.duplicates += len(same) - 1
@@ -268,7 +313,7 @@ class Derivation:
         if activity.num_questions is not None:
             session.num_questions = _floored(activity.num_questions)
         if activity.metadata:
-            # Sorted: copies of one activity may differ in the order of a map, the bytes of a document may not.
+            # Sorted, since copies of one activity may differ in the order of a map, and a record's bytes must not.
             session.metadata = dict(sorted({**session.metadata, **activity.metadata}.items()))
         for response in activity.responses:
             _merge_response(session, response)
@@ -282,7 +327,11 @@ class Derivation:
 
 
 def in_session_order(activities: Iterable[Activity]) -> list[Activity]:
-    """By `occurred_at`, then `seq` where every activity of that instant has one, then rank, then `record_id`."""
+    """The activities of a session in its order (docs/spec/records.md section 2).
+
+    They are sorted by `occurred_at`. Those of one instant are sorted by `seq` if all of them have one, then by the rank
+    of the action, then by `record_id`.
+    """
     ordered = sorted(activities, key=attrgetter("occurred_at"))
     if len({activity.occurred_at for activity in ordered}) == len(ordered):
         return ordered
@@ -307,7 +356,7 @@ def _order_by_seq(activity: Activity) -> tuple[int, tuple[int, str]]:
 
 
 def _floored(value: Number) -> int:
-    """`value` without its fraction; the nearest one of 64 bits where it does not fit the long of the schemas."""
+    """`value` rounded down. Beyond 64 bits it is the nearest number that they hold, since the schemas have a long."""
     return max(-_LARGEST_LONG, min(_LARGEST_LONG, int(value // 1)))
 
 
@@ -329,7 +378,7 @@ def _merge_response(session: Session, response: Response) -> None:
 
 
 class _Cause:
-    """One activity at its place, and the records it gives rise to."""
+    """Makes the records that one activity causes, at its place in the session."""
 
     __slots__ = ("_activity", "_place", "_records", "_session")
 
@@ -350,13 +399,13 @@ class _Cause:
         self._emit("event", name, message, orjson.dumps(message))
 
     def score(self) -> None:
-        """A score snapshot, if scores are known."""
+        """A score snapshot, if a score is known."""
         if self._session.scores_known:
             message = _score_message(self._session)
             self._send_score(message, orjson.dumps(message))
 
     def score_if_changed(self) -> None:
-        """A score snapshot, if scores are known and the last one sent says something else."""
+        """A score snapshot, if a score is known and the last snapshot does not say the same."""
         if self._session.scores_touched and self._session.scores_known:
             message = _score_message(self._session)
             body = orjson.dumps(message)
@@ -454,6 +503,6 @@ def _leaving_order(record: Record) -> tuple[int, int, str, bool, str, bool, str]
 
 
 def _uuid5(name: bytes) -> str:
-    """`str(uuid.uuid5(NAMESPACE, name))`, without building the UUID."""
+    """The text of `uuid.uuid5(NAMESPACE, name)`, without making a UUID object."""
     digest = sha1(NAMESPACE.bytes + name, usedforsecurity=False).hexdigest()
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{_VARIANT[digest[16]]}{digest[17:20]}-{digest[20:32]}"

@@ -6,35 +6,36 @@ from decimal import Context, Decimal
 
 from schemas.activity import Number
 
-# Wide enough for any two doubles to be added without rounding.
+# Enough digits to add any two doubles without rounding.
 _EXACT = Context(prec=800, Emax=10_000, Emin=-10_000)
 _LARGEST_DOUBLE = Decimal(sys.float_info.max)
 _LARGEST_PRINTED_INTEGER = 2**63
-# A double that is a whole number of eighths and no larger has at most 15 digits, so its value is its shortest decimal.
-# Further up it need not be: 1e23 is 99999999999999991611392.
+# A whole number of eighths up to this has at most 15 digits, so the double's value is its shortest decimal. Above it
+# need not be: 1e23 is 99999999999999991611392.
 _EXACT_EIGHTHS = 1e11
 
 
 def exact_sum(values: Iterable[Number | None]) -> Number | None:
-    """The sum of the non-null values; None if there is none. Integral results are ints.
+    """The sum of the values that are not null; None if there are none.
 
-    `0.1 + 0.2` is 0.3. What 64 bits cannot hold is a float again, and never infinite: JSON has no word for that.
+    The sum is that of the decimals that the values are printed as, so 0.1 + 0.2 is 0.3. A whole number is an int. What
+    64 bits cannot hold is a float, and never infinite, since JSON has no word for that.
     """
-    # Nearly all scores are whole or halves or quarters: those are summed as integers, which is exact and quick.
+    # Nearly all scores are whole numbers, halves or quarters. Those are summed as integers, which is exact and fast.
     eighths = 0
     rest: Decimal | None = None
-    found = False
+    is_empty = True
     for value in values:
         if value is None:
             continue
-        found = True
+        is_empty = False
         if isinstance(value, int):
             eighths += 8 * value
         elif (scaled := 8 * value).is_integer() and abs(value) <= _EXACT_EIGHTHS:
             eighths += int(scaled)
         else:
             rest = _EXACT.add(rest or Decimal(), Decimal(repr(value)))
-    if not found:
+    if is_empty:
         return None
     if rest is None and abs(eighths) < 8 * _LARGEST_PRINTED_INTEGER:
         return eighths / 8 if eighths % 8 else eighths // 8

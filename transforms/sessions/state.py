@@ -40,7 +40,13 @@ class StateError(RuntimeError):
 
 
 class SessionLines(msgspec.Struct, array_like=True, gc=False):
-    """One session of a user: its key, when its latest activity arrived (epoch ms), and its activity as encoded."""
+    """One session of a user, as it is kept.
+
+    Attributes:
+        organisation: with lrs_id and session_id the key of the session.
+        arrived: epoch ms at which its latest activity arrived.
+        lines: its activity, as `transforms.reading.activity.encode` spells it.
+    """
 
     organisation: str | None
     lrs_id: str | None
@@ -54,21 +60,33 @@ _decode = msgspec.msgpack.Decoder(dict[str, list[SessionLines]]).decode
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A part by name, and when it was written (epoch ms): nothing in it arrived later."""
+    """A part of the state.
+
+    Attributes:
+        name: its path in the state directory.
+        written: epoch ms; nothing in the part arrived later.
+    """
 
     name: str
     written: int
 
 
 class SeenFile(msgspec.Struct, frozen=True):
-    """An input file as it was when it was read."""
+    """An input file as it was when it was read: its size in bytes, and when it was last changed (epoch s)."""
 
     size: int
     changed: float
 
 
 class Current(msgspec.Struct):
-    """`current.json`: the state in force. `parts` by bucket; `files` are the input files that are in it, by path."""
+    """The contents of `current.json`: the state in force.
+
+    Attributes:
+        run_id: of the run that wrote it; empty when there is no state yet.
+        parts: by bucket.
+        files: the input files whose activity is in the state, by path.
+        version: of this format.
+    """
 
     run_id: str = ""
     parts: dict[int, Part] = {}
@@ -78,9 +96,15 @@ class Current(msgspec.Struct):
 
 @dataclass(frozen=True)
 class StateOptions:
-    """What a worker needs to go on from a state. `now`: epoch ms, when this run's activity arrived. `ttl` in ms.
+    """What a worker needs to go on from a state.
 
-    read_only: write no parts, for a run that only looks.
+    Attributes:
+        directory: of the state.
+        run_id: of this run, for the names of new parts.
+        now: epoch ms, when this run's activity arrived.
+        ttl: ms after which a session of which nothing arrived is forgotten.
+        parts: (bucket, name) of those in force.
+        read_only: write no parts, since the run only looks.
     """
 
     directory: str
@@ -92,7 +116,11 @@ class StateOptions:
 
 
 def read_current(directory: str) -> Current:
-    """The state in force; an empty one where there is none yet. StateError: the file is not one of this job's."""
+    """The state in force; an empty one where there is none yet.
+
+    Raises:
+        StateError: `current.json` cannot be read, or is of another version.
+    """
     try:
         with storage_at(directory).open(CURRENT) as stream:
             current = msgspec.json.decode(stream.read(), type=Current)
@@ -116,10 +144,19 @@ def commit(
     now: int,
     ttl: int,
 ) -> None:
-    """Put the state that a run leaves in force, then remove the parts that no longer are.
+    """Put the state that a run leaves in force, then remove the parts that are no longer in force.
 
-    written: the parts the run has written, by bucket; an empty name for a bucket of which nothing is left. Call it
-    holding the lock, when everything derived is settled. `now` and `ttl` in ms.
+    To be called by who holds the lock, when everything derived is settled.
+
+    Args:
+        directory: of the state.
+        before: the state that the run went on from.
+        run_id: of the run.
+        written: the names of the parts that the run has written, by bucket; an empty name if nothing is left of a
+            bucket.
+        files: the input files whose activity is in the state now, by path.
+        now: epoch ms, when this run's activity arrived.
+        ttl: ms; a part that is older holds no session that is still kept.
     """
     parts = {bucket: part for bucket, part in before.parts.items() if part.written >= now - ttl}
     for bucket, name in written.items():
@@ -141,19 +178,26 @@ def remove_parts(storage: Storage, kept: Iterable[Part]) -> None:
 
 
 def alive(sessions: list[SessionLines], now: int, ttl: int) -> list[SessionLines]:
-    """Those of which something has arrived within `ttl` before `now`, in ms."""
+    """The sessions of which something has arrived in the last `ttl` ms before `now` (epoch ms)."""
     return [session for session in sessions if session.arrived >= now - ttl]
 
 
 def fold_on(
     sessions: list[SessionLines], lines: Iterable[bytes], now: int, derivation: Derivation, before: Derivation
 ) -> list[Record]:
-    """The records that new activity of a user gives rise to, in their order; `sessions` become what they are after it.
+    """Fold new activity of a user on to what is kept of them.
 
-    lines: admitted activity. now: epoch ms of its arrival. `derivation` folds, and its counts are of the sessions that
-    have new activity, whole; `before` folds what was there, to leave out the records that it has.
+    Args:
+        sessions: what is kept. They become what is to be kept from now on.
+        lines: the new activity, as `Decoder.admit` returns it.
+        now: epoch ms at which it arrived.
+        derivation: folds the sessions that have new activity, whole, and counts them.
+        before: folds what was kept of them, to know the records that were given on before. Its counts mean nothing.
+
+    Returns:
+        The records that the new activity causes, in their order.
     """
-    kept = {(each.organisation, each.lrs_id, each.session_id): each for each in sessions}
+    kept = {(session.organisation, session.lrs_id, session.session_id): session for session in sessions}
     arrived: defaultdict[StateKey, list[Activity]] = defaultdict(list)
     for line in lines:
         activity = decode_admitted(line)
@@ -168,16 +212,16 @@ def fold_on(
             sessions.append(session)
         session.arrived = now
         known = frozenset(session.lines)
-        # The same activity has one line, however it was spelled: a copy of what is known needs no fold.
-        new = [(encode(activity), activity) for activity in activities]
-        fresh = [(spelled, activity) for spelled, activity in new if spelled not in known]
-        derivation.counts.duplicates += len(new) - len(fresh)
-        if fresh:
-            had = [decode_admitted(line) for line in session.lines]
-            earlier += had
-            whole += had
-            whole += [activity for _, activity in fresh]
-            session.lines += dict.fromkeys(spelled for spelled, _ in fresh)
+        # Encoded, an activity has one line, however it was spelled. So a copy of a known one is found without a fold.
+        encoded = [(encode(activity), activity) for activity in activities]
+        new = [(line, activity) for line, activity in encoded if line not in known]
+        derivation.counts.duplicates += len(encoded) - len(new)
+        if new:
+            known_activities = [decode_admitted(line) for line in session.lines]
+            earlier += known_activities
+            whole += known_activities
+            whole += [activity for _, activity in new]
+            session.lines += dict.fromkeys(line for line, _ in new)
     if not whole:
         return []
     records = derivation.user(whole)
@@ -188,9 +232,13 @@ def fold_on(
 
 
 class BucketFold:
-    """Folds the new activity of one bucket on to what the state has of it, and writes the state that comes after.
+    """Folds the new activity of one bucket on to what the state has of it, and writes the part that comes after.
 
-    `derivation` folds and counts; `before` folds what earlier runs had, and its counts are not used.
+    Args:
+        options: of the state.
+        bucket: of the users.
+        derivation: see `fold_on`.
+        before: see `fold_on`.
     """
 
     def __init__(self, options: StateOptions, bucket: int, derivation: Derivation, before: Derivation) -> None:
@@ -202,30 +250,35 @@ class BucketFold:
         self._writer = _PartWriter()
 
     def records(self, blobs: Iterable[bytes], pass_size: int = PASS_SIZE) -> Iterator[list[Record]]:
-        """For each user with new activity, the records that it gives rise to, in their order.
+        """The records that the new activity causes: for each user with new activity a list, in its order.
 
-        `blobs`: the shards of new activity of this bucket. The memory needed is that of `shuffle.users_of`.
+        Args:
+            blobs: the new activity of the bucket, see `transforms.reading.bucket_blobs`.
+            pass_size: bytes that are decompressed at a time, as for `users_of`.
+
+        Raises:
+            StateError: a part of the state is missing.
         """
         options = self._options
         new = list(blobs)
         old = list(self._old_blobs())
         passes = 1 + sum(zstandard.frame_content_size(blob) for blob in (*new, *old)) // pass_size
         for turn in range(passes):
-            known: dict[str, list[SessionLines]] = {}
+            users: dict[str, list[SessionLines]] = {}
             for blob in old:
                 for user_id, sessions in _decode(zstandard.ZstdDecompressor().decompress(blob)).items():
                     if passes == 1 or crc32(user_id.encode()) // BUCKETS % passes == turn:
-                        known[user_id] = sessions
+                        users[user_id] = sessions
             for user_id, lines in lines_by_user(new, passes, turn):
-                sessions = alive(known.pop(user_id, []), options.now, options.ttl)
+                sessions = alive(users.pop(user_id, []), options.now, options.ttl)
                 records = fold_on(sessions, lines, options.now, self._derivation, self._before)
                 self._writer.add(user_id, sessions)
                 yield records
-            for user_id, sessions in known.items():
+            for user_id, sessions in users.items():
                 self._writer.add(user_id, alive(sessions, options.now, options.ttl))
 
     def close(self) -> str:
-        """The name of the part that holds the bucket from now on; empty when there is none, or none to write."""
+        """Write the part. Returns its name; empty if nothing is left of the bucket, or nothing is to be written."""
         if self._options.read_only:
             return ""
         return self._writer.close(self._storage, f"{PARTS}/{self._options.run_id}-{self._bucket:02}-{uuid4().hex[:8]}")
@@ -246,7 +299,7 @@ class BucketFold:
 
 
 class _PartWriter:
-    """Collects a bucket's sessions as frames of zstd of msgpack {user id: [session, ...]}."""
+    """Collects the sessions of a bucket as frames: msgpack {user id: [session, ...]}, compressed with zstd."""
 
     def __init__(self) -> None:
         self._spool = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed in `close`
@@ -266,7 +319,7 @@ class _PartWriter:
         self._size = 0
 
     def close(self, storage: Storage, name: str) -> str:
-        """Write what was added as `name`; gives the name, or an empty one when there was nothing."""
+        """Write what was added as `name`. Returns the name; empty if there was nothing."""
         if self._users:
             self._end_frame()
         with self._spool as spool:

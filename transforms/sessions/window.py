@@ -1,4 +1,7 @@
-"""Which of the derived records a run gives on (`--since`, `--until`, `--kind`). The others only count as history."""
+"""Which of the derived records a run gives on (`--since`, `--until`, `--kind`).
+
+Activity that causes no record within the window still counts as the history of its session.
+"""
 
 from dataclasses import dataclass
 
@@ -7,7 +10,13 @@ from schemas import KINDS, Kind, Record
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The records of some `kinds` whose timestamp is in [`since`, `until`), in epoch ms; None: without that bound."""
+    """The records of some kinds and times.
+
+    Attributes:
+        since: epoch ms; records before this time are left out. None: there is no such time.
+        until: epoch ms; records at this time or after it are left out. None: there is no such time.
+        kinds: of the records.
+    """
 
     since: int | None = None
     until: int | None = None
