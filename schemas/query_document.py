@@ -4,7 +4,7 @@
 forwarder document is warned of when its query asks for a name that is not in it.
 """
 
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 QueryType = Literal["id", "string", "date", "number", "object", "array"]
 """What stands under a name.
@@ -21,7 +21,7 @@ class QueryField(NamedTuple):
     meaning: str
 
 
-QUERY_FIELDS: Final = (
+QUERY_FIELDS = (
     QueryField("_id", "id", "the record's id"),
     QueryField("kind", "string", "event, status or score"),
     QueryField("organisation", "id", "of the activity"),
@@ -49,7 +49,7 @@ QUERY_FIELDS: Final = (
     QueryField("subscores", "array", "of a score: an object for each subscore"),
 )
 
-QUERY_NAMES: Final = frozenset(field.name for field in QUERY_FIELDS if "." not in field.name)
+QUERY_NAMES = frozenset(field.name for field in QUERY_FIELDS if "." not in field.name)
 """The top-level names."""
 
 

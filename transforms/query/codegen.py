@@ -12,7 +12,7 @@ import datetime as dt
 import functools
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from transforms.query.elements import element_test
 from transforms.query.errors import UndecidedError
@@ -40,21 +40,21 @@ from transforms.query.values import MISSING, ObjectId, is_nan
 
 # Beyond this many fields and path components an expression is cut into several functions: CPython's parser
 # stops at about 100 nested parentheses, and compile time grows faster than the source.
-MAX_WEIGHT: Final = 60
+MAX_WEIGHT = 60
 
 # Types that only the test's own fast comparison could accept; anything else (arrays, subclasses, Decimal)
 # is put to the general test.
-_ATOMS: Final = frozenset((type(None), bool, str, int, float, dict, ObjectId))
-_ATOMS_AND_DATES: Final = _ATOMS | {dt.datetime}
-_PYTHON_TYPES: Final[dict[frozenset[str], frozenset[type]]] = {
+_ATOMS = frozenset((type(None), bool, str, int, float, dict, ObjectId))
+_ATOMS_AND_DATES = _ATOMS | {dt.datetime}
+_PYTHON_TYPES: dict[frozenset[str], frozenset[type]] = {
     frozenset(("string",)): frozenset((str,)),
     frozenset(("bool",)): frozenset((bool,)),
     frozenset(("object",)): frozenset((dict,)),
     frozenset(("date",)): frozenset((dt.datetime,)),
     frozenset(("int", "long", "double", "decimal")): frozenset((int, float)),
 }
-_SYMBOLS: Final = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
-_UNDECIDED: Final = (UndecidedError, RecursionError, ArithmeticError, AttributeError)
+_SYMBOLS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+_UNDECIDED = (UndecidedError, RecursionError, ArithmeticError, AttributeError)
 
 Truth = Callable[[Any], bool | None]
 

@@ -8,7 +8,7 @@ key.
 
 import datetime as dt
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from transforms.query.nodes import (
     And,
@@ -29,9 +29,9 @@ Alternative = dict[Path, Any]
 
 # Alternatives of one query: each is an entry of the index, so a long `$in` costs space, a product of
 # several more.
-MAX_ALTERNATIVES: Final = 64
+MAX_ALTERNATIVES = 64
 
-ANYTHING: Final[list[Alternative]] = [{}]
+ANYTHING: list[Alternative] = [{}]
 
 
 class _Boolean:
@@ -43,8 +43,8 @@ class _Boolean:
         self.value = value
 
 
-TRUE_KEY: Final = _Boolean(True)
-FALSE_KEY: Final = _Boolean(False)
+TRUE_KEY = _Boolean(True)
+FALSE_KEY = _Boolean(False)
 
 
 def key_of(value: Any) -> Any:

@@ -5,7 +5,7 @@ They answer True or False, or raise UndecidedError where a regular expression hi
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from transforms.query.nodes import (
     Bits,
@@ -35,7 +35,7 @@ from transforms.query.values import (
     whole_int64,
 )
 
-_UINT64: Final = 2**64 - 1
+_UINT64 = 2**64 - 1
 
 
 def element_test(test: Test, match_of: Callable[[Node], Predicate]) -> Predicate:
@@ -100,7 +100,7 @@ def _order(test: Order) -> Predicate:
     return in_order
 
 
-_ACCEPTS: Final[dict[str, Callable[[int], bool]]] = {
+_ACCEPTS: dict[str, Callable[[int], bool]] = {
     "$gt": lambda order: order > 0,
     "$gte": lambda order: order >= 0,
     "$lt": lambda order: order < 0,
@@ -184,7 +184,7 @@ def _size(test: Size) -> Predicate:
     return lambda element: isinstance(element, list) and len(element) == length
 
 
-_MAKERS: Final[dict[type, Callable[[Any], Predicate]]] = {
+_MAKERS: dict[type, Callable[[Any], Predicate]] = {
     Equal: _equal,
     Order: _order,
     Found: _found,

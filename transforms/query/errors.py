@@ -1,9 +1,8 @@
 """What is raised when a query cannot be used."""
 
 import re
-from typing import Final
 
-_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 
 
 def one_line(text: str) -> str:

@@ -6,7 +6,7 @@ Slower than the compiled function and independent of it; both follow docs/spec/m
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from transforms.query.elements import as_object, element_test
 from transforms.query.errors import UndecidedError, one_line
@@ -29,7 +29,7 @@ from transforms.query.values import MISSING, show
 
 # A search that hit its limit this often on one document is not run on it again: a hostile pattern must not
 # cost a limit for every element of an array. Not once, since another element may match surely.
-MAX_LIMITS_HIT: Final = 4
+MAX_LIMITS_HIT = 4
 
 
 class MatchResult(enum.Enum):

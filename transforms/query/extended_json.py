@@ -4,17 +4,17 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any
 
 from transforms.query.values import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, Long, ObjectId, Regex, show
 
-UNIX_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_DATE: Final = re.compile(
+UNIX_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_DATE = re.compile(
     r"(\d{4})(?:-(\d\d)(?:-(\d\d)"
     r"(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9})\d*)?)?\s?([Zz]|[+-]\d\d(?::?\d\d)?)?)?)?)?",
     re.ASCII,
 )
-_DOUBLE: Final = re.compile(r"-?Infinity|NaN|[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_DOUBLE = re.compile(r"-?Infinity|NaN|[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 # decimal128: 34 digits, exponents of the last digit from -6176 to 6111.
 _DECIMAL_DIGITS, _DECIMAL_MIN_EXPONENT, _DECIMAL_MAX_EXPONENT = 34, -6176, 6111
 
@@ -133,7 +133,7 @@ def _regular_expression(name: str, value: Any) -> Regex:
     raise ExtendedJsonError(name, f"{name} must hold the strings pattern and options: {show(value)}")
 
 
-_READERS: Final = {
+_READERS = {
     "$date": _date,
     "$dte": _date,
     "$oid": _object_id,
@@ -143,7 +143,7 @@ _READERS: Final = {
     "$numberDecimal": _decimal,
     "$regularExpression": _regular_expression,
 }
-_REFUSED: Final = frozenset(
+_REFUSED = frozenset(
     ("$binary", "$uuid", "$code", "$timestamp", "$minKey", "$maxKey", "$undefined", "$symbol", "$dbPointer")
 )
 

@@ -6,7 +6,7 @@ that gives the few a document could match; each of those is verified with its sc
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from transforms.query.conditions import Alternative, alternatives, necessary_fields
 from transforms.query.errors import QueryError
@@ -76,7 +76,7 @@ def _if_equal(field: str, value: str, then: Callable[[Any], bool | None]) -> Cal
 
 # Combinations of groups that were seen to match together, with the tuple of their forwarders; records of
 # one kind keep asking for the same few. Bounded by the forwarders in all of them.
-_REMEMBERED_FORWARDERS: Final = 200_000
+_REMEMBERED_FORWARDERS = 200_000
 
 
 class ForwarderIndex(Generic[F]):
@@ -152,7 +152,7 @@ class ForwarderIndex(Generic[F]):
         return ForwarderIndex, (self.forwarders,)
 
 
-_NOTHING: Final[Matching[Any]] = Matching()
+_NOTHING: Matching[Any] = Matching()
 
 
 def _in_order(groups: list[Group[F]]) -> tuple[F, ...]:

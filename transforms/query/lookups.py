@@ -8,7 +8,7 @@ import bisect
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from transforms.query.conditions import Alternative, comparable, key_of, needs_element
 from transforms.query.errors import UndecidedError
@@ -39,11 +39,11 @@ class Entry(Generic[G]):
 
 
 # A lookup costs about as much as verifying two queries.
-_FEW: Final = 2
+_FEW = 2
 # Ranges and beginnings let many through, so they must stand for more.
-_WORTH_A_RANGE: Final = 5
+_WORTH_A_RANGE = 5
 # Lookups inside lookups: after these the candidates are few, or alike.
-_MAX_NESTING: Final = 8
+_MAX_NESTING = 8
 
 
 class Several(list[Any]):

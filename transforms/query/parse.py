@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from schemas.query_document import paths_of
 from transforms.query.errors import QueryError
@@ -38,34 +38,34 @@ from transforms.query.values import INT32_MAX, ObjectId, Regex, show, whole_int6
 
 # Objects, arrays and the components of names, counted together along any way into the query. MongoDB allows
 # 100 levels of operators; this keeps every recursion here far from Python's limit.
-MAX_DEPTH: Final = 100
+MAX_DEPTH = 100
 
-ID_PATHS: Final = paths_of("id")
-DATE_PATHS: Final = paths_of("date")
+ID_PATHS = paths_of("id")
+DATE_PATHS = paths_of("date")
 
-TOP_LEVEL: Final = "$and, $or, $nor, $comment"
-FIELD_OPERATORS: Final = (
+TOP_LEVEL = "$and, $or, $nor, $comment"
+FIELD_OPERATORS = (
     "$eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $exists, $type, $size, $mod, $regex, $options, $all, "
     "$elemMatch, $not, $bitsAllSet, $bitsAllClear, $bitsAnySet, $bitsAnyClear"
 )
-_KNOWN_BUT_REFUSED: Final = {
+_KNOWN_BUT_REFUSED = {
     "$expr": "$expr is not supported: a forwarder's query may only compare fields with values",
     "$jsonSchema": "$jsonSchema is not supported",
     "$where": "$where is not supported: code from a query is never executed",
     "$text": "$text is not supported: there is no text index",
 }
-_PATHLESS: Final = frozenset(
+_PATHLESS = frozenset(
     {"$and", "$or", "$nor", "$comment", "$alwaysTrue", "$alwaysFalse", "$sampleRate", *_KNOWN_BUT_REFUSED}
 )
 
-_TYPE_CODES: Final = {
+_TYPE_CODES = {
     1: "double", 2: "string", 3: "object", 4: "array", 5: "binData", 6: "undefined", 7: "objectId", 8: "bool",
     9: "date", 10: "null", 11: "regex", 12: "dbPointer", 13: "javascript", 14: "symbol",
     15: "javascriptWithScope", 16: "int", 17: "timestamp", 18: "long", 19: "decimal",
     -1: "minKey", 127: "maxKey",
 }  # fmt: skip
-_TYPE_ALIASES: Final = frozenset({*_TYPE_CODES.values(), "number"})
-_NUMBER_TYPES: Final = frozenset({"double", "int", "long", "decimal"})
+_TYPE_ALIASES = frozenset({*_TYPE_CODES.values(), "number"})
+_NUMBER_TYPES = frozenset({"double", "int", "long", "decimal"})
 
 
 class Where:
@@ -135,7 +135,7 @@ def _finite_float(text: str) -> float:
     return number
 
 
-_SCALARS: Final = (str, int, float, type(None), dt.datetime, ObjectId, Regex, Decimal)
+_SCALARS = (str, int, float, type(None), dt.datetime, ObjectId, Regex, Decimal)
 
 
 def read_values(value: Any, where: Where | None, depth: int) -> Any:
@@ -532,7 +532,7 @@ def _not(operator: str, argument: Any, context: _Context, where: Where) -> Node:
     return context.negated(operator, child, argument)
 
 
-_PARSERS: Final[dict[str, Callable[[str, Any, _Context, Where], Node]]] = {
+_PARSERS: dict[str, Callable[[str, Any, _Context, Where], Node]] = {
     "$eq": _equal,
     "$ne": _not_equal,
     "$gt": _order,

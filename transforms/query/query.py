@@ -1,7 +1,7 @@
 """A compiled query."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 from transforms.query.codegen import compile_node
 from transforms.query.explain import MATCH_RESULTS, Evaluation, Explanation, Judgement, MatchResult, explanation_of
@@ -78,7 +78,7 @@ class Query:
             return _EXHAUSTED
 
 
-_EXHAUSTED: Final = Judgement(None, "the stack is exhausted")
+_EXHAUSTED = Judgement(None, "the stack is exhausted")
 
 
 def compile_query(query: str | Mapping[str, Any] | None) -> Query:

@@ -8,20 +8,20 @@ without the JIT, and cost 0.3 us a search where the public `Pattern.search` cost
 import functools
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from pcre2 import _cy
 
 from transforms.query.errors import UndecidedError
 
-MAX_PATTERN_BYTES: Final = 16_384
+MAX_PATTERN_BYTES = 16_384
 
-_ALT_BSUX: Final = 0x00000002
-_NO_JIT: Final = 0x00002000
-_DISABLED: Final = int(_cy.CompileOption.UCP) | _ALT_BSUX
-_JIT_STACK_EXHAUSTED: Final = -46
-_CONTEXT: Final = _cy.create_match_context()
-_OPTION_BITS: Final = {
+_ALT_BSUX = 0x00000002
+_NO_JIT = 0x00002000
+_DISABLED = int(_cy.CompileOption.UCP) | _ALT_BSUX
+_JIT_STACK_EXHAUSTED = -46
+_CONTEXT = _cy.create_match_context()
+_OPTION_BITS = {
     "i": int(_cy.CompileOption.CASELESS),
     "m": int(_cy.CompileOption.MULTILINE),
     "s": int(_cy.CompileOption.DOTALL),
@@ -30,10 +30,10 @@ _OPTION_BITS: Final = {
 }
 # PCRE2 counts a search's steps anew at each start position, so the time is steps x length: the longer the
 # text, the fewer steps. 50,000 steps are about 0.15 ms with the JIT and 1 ms without.
-_LIMITS: Final = ((4_096, 50_000), (65_536, 10_000), (None, 1_000))
-_HEAP_KIB: Final = 65_536
+_LIMITS = ((4_096, 50_000), (65_536, 10_000), (None, 1_000))
+_HEAP_KIB = 65_536
 # The last of several settings wins in PCRE2, so a pattern that begins with its own could lift ours.
-_OWN_LIMIT: Final = re.compile(r"(?:\(\*[A-Z0-9_=]+\))*\(\*LIMIT_")
+_OWN_LIMIT = re.compile(r"(?:\(\*[A-Z0-9_=]+\))*\(\*LIMIT_")
 
 Search = Callable[[str], bool]
 
@@ -141,8 +141,8 @@ def _engine_search(short_code: Any, pattern: str, bits: int, required: str) -> S
     return search
 
 
-_PLAIN: Final = re.compile(r"(?:[^\\^$.|?*+()\[\]{}\0]|\\[^A-Za-z0-9\0\x80-\U0010ffff])*", re.DOTALL)
-_ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
+_PLAIN = re.compile(r"(?:[^\\^$.|?*+()\[\]{}\0]|\\[^A-Za-z0-9\0\x80-\U0010ffff])*", re.DOTALL)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 def _literal_search(pattern: str, options: str) -> Search | None:

@@ -9,7 +9,7 @@ import datetime as dt
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
@@ -27,7 +27,7 @@ class Missing:
         return "MISSING"
 
 
-MISSING: Final = Missing()
+MISSING = Missing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ UNKNOWN_TYPE = -1
 MISSING_TYPE, NULL_TYPE, NUMBER_TYPE, STRING_TYPE, OBJECT_TYPE, ARRAY_TYPE = 0, 5, 10, 15, 20, 25
 OBJECT_ID_TYPE, BOOL_TYPE, DATE_TYPE, REGEX_TYPE = 35, 40, 45, 50
 
-_CANONICAL: Final[dict[type, int]] = {
+_CANONICAL: dict[type, int] = {
     Missing: MISSING_TYPE,
     type(None): NULL_TYPE,
     bool: BOOL_TYPE,
@@ -183,7 +183,7 @@ def type_name(value: object) -> str:
     return _ALIASES.get(kind, "")
 
 
-_ALIASES: Final = {
+_ALIASES = {
     NULL_TYPE: "null",
     STRING_TYPE: "string",
     OBJECT_TYPE: "object",
