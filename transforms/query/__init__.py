@@ -1,4 +1,9 @@
-"""MongoDB's query language over the query documents of records (docs/spec/mongo-query.md). No Beam in here."""
+"""MongoDB's query language over the query documents of records (docs/spec/mongo-query.md). Nothing here imports Beam.
+
+A query goes through these files: `parse` makes a tree (`nodes`) of its text, `codegen` makes one function of the tree,
+and `index` finds the few of many queries whose function is worth calling for a document. `explain` judges the tree
+clause by clause, and says what decided.
+"""
 
 from transforms.query.errors import QueryError
 from transforms.query.explain import Explanation, MatchResult

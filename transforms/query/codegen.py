@@ -1,11 +1,10 @@
-"""A query as one Python function: an expression over local variables, its constants passed in as arguments.
+"""A query as one Python function: an expression over local variables, whose constants are passed in as arguments.
 
-No text of a query ever becomes source: field names are parameters `s0, s1, ...` and operands `c0, c1, ...`
-of the functions around it, so queries of one shape share one compiled source (compiling one costs 130-430
-us). Only generated names are interpolated.
+No text of a query ever becomes source. Names of fields are parameters `s0, s1, ...` and operands are parameters `c0,
+c1, ...` of the functions around it. So queries of one shape share one compiled source; to compile one takes 130 to 430
+us. Only generated names are put into the source.
 
-The function is two-valued. When a regular expression hits its limit it hands over to `fallback`, which
-knows three values.
+The function has two values. When a regular expression hits its limit, it hands over to `fallback`, which has three.
 """
 
 import datetime as dt
@@ -38,12 +37,14 @@ from transforms.query.nodes import (
 from transforms.query.paths import Walker
 from transforms.query.values import MISSING, ObjectId, is_nan
 
-# Beyond this many fields and path components an expression is cut into several functions: CPython's parser
-# stops at about 100 nested parentheses, and compile time grows faster than the source.
 MAX_WEIGHT = 60
+"""Fields and names of paths in one expression; what has more is cut into several functions.
 
-# Types that only the test's own fast comparison could accept; anything else (arrays, subclasses, Decimal)
-# is put to the general test.
+The parser of CPython stops at about 100 nested parentheses, and the time to compile grows faster than the source.
+"""
+
+# Types of which the fast comparison of a test says all. Anything else (arrays, subclasses, Decimal) is put to the
+# general test.
 _ATOMS = frozenset((type(None), bool, str, int, float, dict, ObjectId))
 _ATOMS_AND_DATES = _ATOMS | {dt.datetime}
 _PYTHON_TYPES: dict[frozenset[str], frozenset[type]] = {
@@ -60,7 +61,12 @@ Truth = Callable[[Any], bool | None]
 
 
 def compile_node(node: Node, fallback: Truth) -> Truth:
-    """The function of a whole query; it never raises. `fallback` answers where two values are not enough."""
+    """The function of a whole query. It never raises.
+
+    Args:
+        node: the query.
+        fallback: answers for a document where two values are not enough; None for undecided.
+    """
     if _weight(node) > MAX_WEIGHT:
         parts = _assemble(node)
 
@@ -81,7 +87,7 @@ def compile_node(node: Node, fallback: Truth) -> Truth:
 
 
 def _assemble(node: Node) -> Predicate:
-    """The function of a node of any size; it may raise what `_UNDECIDED` names."""
+    """The function of a node of any size. It may raise what `_UNDECIDED` names."""
     if _weight(node) <= MAX_WEIGHT:
         writer = _Writer()
         part: Predicate = writer.function(f"   return {writer.node(node)}\n")
@@ -99,9 +105,8 @@ def _assemble(node: Node) -> Predicate:
 
 
 def _halves(node: And | Or) -> tuple[Node, ...]:
-    """The children, packed into groups of the same kind that are small enough for one expression."""
-    # The group's own node weighs one.
-    most = MAX_WEIGHT - 1
+    """The children in groups, each a node of the same kind that is small enough for one expression."""
+    most = MAX_WEIGHT - 1  # the node of the group weighs one
     groups: list[list[Node]] = [[]]
     room = most
     for child in node.children:
@@ -133,21 +138,21 @@ def _shape(source: str) -> Callable[..., Any]:
 
 @functools.lru_cache(maxsize=4096)
 def _maker(source: str, shared: tuple[Any, ...]) -> Callable[..., Any]:
-    """The maker of functions of one shape over the same fields, which share these constants.
+    """The function that makes the functions of one shape over the same fields.
 
-    Each constant of a function lives in a cell of its own; with ten thousand functions the processor's
-    cache holds only what they share.
+    They share these constants. Each constant of a function is in a cell of its own, and with ten thousand functions the
+    processor's cache has room only for what they share.
     """
     maker: Callable[..., Any] = _shape(source)(*shared)
     return maker
 
 
 class _Writer:
-    """Writes the expression of a node and collects its constants.
+    """Writes the expression of a node, and collects its constants.
 
-    A value on the way of a path is held in a variable. `known` says which are certainly assigned where the
-    next expression stands: what the operand before it in an `and` or `or` begins with, under the same type
-    checks.
+    A value that a path leads through is held in a variable. `known` says which variables are surely assigned where the
+    next expression stands. Those are the ones that the operand before it in an `and` or `or` begins with, under the
+    same checks of types.
     """
 
     def __init__(self) -> None:
@@ -157,16 +162,16 @@ class _Writer:
         self.known: dict[Path, str] = {(): "d"}
 
     def constant(self, value: Any) -> str:
-        """The name of a constant of this query: an operand, or a function that knows one."""
+        """The name of a constant of this query alone: an operand, or a function that has one in it."""
         self._own.append(value)
         return f"c{len(self._own) - 1}"
 
     def shared(self, value: Any) -> str:
-        """The name of a constant that queries over the same fields share; names, types and sets of types."""
+        """The name of a constant that queries over the same fields share: a name, a type or a set of types."""
         return self._shared.setdefault(value, f"s{len(self._shared)}")
 
     def function(self, body: str) -> Any:
-        """The function of this body, its constants bound."""
+        """The function with this body, its constants bound."""
         own = ", ".join(f"c{number}" for number in range(len(self._own)))
         source = (
             f"def shape({', '.join(self._shared.values())}):\n"
@@ -211,13 +216,13 @@ class _Writer:
         return opened + self._leaf(parent, path, test, walker) + closing
 
     def _value(self, parent: str, path: Path) -> tuple[str, str]:
-        """The variable of the value at a path, and the expression of that value where it stands."""
+        """The variable of the value at a path, and the expression for the value at this point."""
         variable = self.known.get(path)
         if variable is not None:
             return variable, variable
         self._variables += 1
         variable = f"v{self._variables}"
-        # The known ones are shared by reference with no one: `node` copies before it restores.
+        # A new dict, since `node` keeps the one that was there and restores it.
         self.known = {**self.known, path: variable}
         name = self.shared(path[-1])
         return variable, f"({variable} := {parent}.get({name}))"
@@ -233,7 +238,7 @@ class _Writer:
         return f"{self.constant(walker.end())}({parent}.get({name}, {missing}))"
 
     def _fast_leaf(self, parent: str, path: Path, test: Test, walker: Walker) -> str | None:
-        """The expression for the commonest tests; arrays and rare types are put to the general test in it."""
+        """The expression for the most frequent tests. In it, arrays and rare types are put to the general test."""
         if isinstance(test, Equal):
             return self._equal(parent, path, test.value, walker)
         if isinstance(test, Size):

@@ -1,8 +1,8 @@
-"""What a document must hold for a query to match: the conditions an index may look up.
+"""What a document must hold for a query to match: the conditions that an index can look up.
 
-A query is weakened to alternatives, each a set of conditions "the path leads to an element with this key".
-A match implies that some alternative holds; the reverse is not so, and whoever looks up verifies with the
-whole query. Never looked at: null (a missing field equals it), anything under a negation, values without a
+A query is weakened to alternatives. Each is a set of conditions "the path leads to an element with this key". If the
+query matches, some alternative holds. The reverse is not so: who looks up has to verify with the whole query. Three
+things are never looked up: null (which a missing field equals too), anything under a negation, and values without a
 key.
 """
 
@@ -27,15 +27,14 @@ from transforms.query.values import ObjectId, as_utc, is_nan
 
 Alternative = dict[Path, Any]
 
-# Alternatives of one query: each is an entry of the index, so a long `$in` costs space, a product of
-# several more.
 MAX_ALTERNATIVES = 64
+"""Of one query. Each is an entry of the index, so a long `$in` costs memory, and the product of several costs more."""
 
 ANYTHING: list[Alternative] = [{}]
 
 
 class _Boolean:
-    """The key of a boolean: True and 1 would be one key of a dict."""
+    """The key of a boolean. True and 1 would be one key of a dict."""
 
     __slots__ = ("value",)
 
@@ -48,9 +47,9 @@ FALSE_KEY = _Boolean(False)
 
 
 def key_of(value: Any) -> Any:
-    """The key under which equal values are found, or None for values that are not looked up.
+    """The key under which equal values are found; None for values that are not looked up.
 
-    Equal numbers of any type have one key, a boolean has another than the number it equals in Python.
+    Equal numbers of any type have one key. A boolean has another key than the number that it equals in Python.
     """
     if isinstance(value, str | ObjectId):
         return value
@@ -64,7 +63,7 @@ def key_of(value: Any) -> Any:
 
 
 def alternatives(node: Node) -> list[Alternative]:
-    """The alternatives a match of the node implies; empty when it cannot match at all."""
+    """The alternatives of which one must hold for the node to hold. There are none if it can never hold."""
     if isinstance(node, Field):
         return _of_field(node)
     if isinstance(node, And):
@@ -98,9 +97,9 @@ def _of_values(path: Path, values: tuple[Any, ...]) -> list[Alternative]:
 
 
 def _of_items(path: Path, condition: Node) -> list[Alternative]:
-    """What `$elemMatch` implies of the whole document: the same conditions, on the longer paths.
+    """What `$elemMatch` says of the whole document: the same conditions, on longer paths.
 
-    Not where an index is part of a path: there an array inside the array may have been meant.
+    Not where an index is part of a path: that may have meant an array inside the array.
     """
     inner = alternatives(condition)
     for alternative in inner:
@@ -115,7 +114,7 @@ def _of_all(node: And) -> list[Alternative]:
     for child in node.children:
         implied = alternatives(child)
         if len(result) * len(implied) <= MAX_ALTERNATIVES:
-            # Where both speak of one path, either is implied; the first is kept.
+            # Where both have a condition on one path, either of the two is implied. The first is kept.
             result = [{**second, **first} for first in result for second in implied]
         elif {} in result:
             result = implied
@@ -132,7 +131,7 @@ def _of_any(node: Or) -> list[Alternative]:
 
 
 def necessary_fields(node: Node) -> tuple[Field, ...]:
-    """Fields each of which must hold for the node to hold."""
+    """The fields each of which must hold for the node to hold."""
     if isinstance(node, Field):
         return (node,)
     if isinstance(node, And):
@@ -141,7 +140,7 @@ def necessary_fields(node: Node) -> tuple[Field, ...]:
 
 
 def comparable(value: Any) -> tuple[str, Any] | None:
-    """The kind of a value and a form that compares within it; None where no order is looked up."""
+    """The kind of a value, and a form that compares within that kind; None where no order is looked up."""
     if isinstance(value, str):
         return "string", value
     if isinstance(value, dt.datetime):
@@ -152,7 +151,7 @@ def comparable(value: Any) -> tuple[str, Any] | None:
 
 
 def needs_element(test: Test) -> bool:
-    """Whether a test is false where there is no element: only null equals a missing field."""
+    """Whether a test is false where there is no element. Only null equals a missing field."""
     if isinstance(test, Order | Equal):
         return test.value is not None
     return not (isinstance(test, In) and None in test.values)

@@ -1,6 +1,6 @@
-"""The truth of a test on one element (docs/spec/mongo-query.md section 6), as functions.
+"""What a test says of one element, as functions (docs/spec/mongo-query.md section 6).
 
-They answer True or False, or raise UndecidedError where a regular expression hit its limit.
+They return True or False, or raise UndecidedError where a regular expression hit its limit.
 """
 
 from collections.abc import Callable
@@ -39,8 +39,11 @@ _UINT64 = 2**64 - 1
 
 
 def element_test(test: Test, match_of: Callable[[Node], Predicate]) -> Predicate:
-    """The function that puts a test to one element; `match_of` gives the one for the condition of
-    `$elemMatch`.
+    """The function that puts a test to one element.
+
+    Args:
+        test: what is asked.
+        match_of: gives the function for the condition of `$elemMatch`.
     """
     if isinstance(test, ElemMatch):
         return _elem_match(test, match_of(test.condition))
@@ -48,7 +51,7 @@ def element_test(test: Test, match_of: Callable[[Node], Predicate]) -> Predicate
 
 
 def as_object(item: Any) -> dict[str, Any] | None:
-    """An item of an array as `$elemMatch` sees it: an object, an array as one, or None for anything else."""
+    """An item of an array as `$elemMatch` sees it: an object, or an array as one. None for anything else."""
     if isinstance(item, dict):
         return item
     if isinstance(item, list):
@@ -87,8 +90,7 @@ def _order(test: Order) -> Predicate:
     if is_nan(operand):
         return lambda element: inclusive and is_nan(element)
     kind = canonical_type(operand)
-    # NaN sorts below every number in an array or object, but is in no order to a number that is compared
-    # itself.
+    # Inside arrays and objects NaN sorts below every number. Compared by itself it is in no order to any.
     numbers = kind == NUMBER_TYPE
     accepts = _ACCEPTS[operator]
 
@@ -130,7 +132,7 @@ def _in(test: In) -> Predicate:
                 return True
         elif any(equal(element, value) for value in others):
             return True
-        return any(found(element) for found in patterns)
+        return any(pattern(element) for pattern in patterns)
 
     return one_of
 

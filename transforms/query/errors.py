@@ -6,15 +6,20 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 
 
 def one_line(text: str) -> str:
-    """A text for logs: what would break the line, or cannot be encoded, is written as an escape."""
+    """`text` for a log. What would break the line, or has no encoding, is written as an escape."""
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 class QueryError(ValueError):
-    """A query that breaks a rule of the language; raised when it is compiled, never when it is matched.
+    """A query breaks a rule of the language. Raised when it is compiled, never when it is matched.
 
-    `operator` is the operator at fault (or the path or value where there is none), `where` the way to it from
-    the top of the query, `allowed` what would have been accepted. Source: docs/spec/mongo-query.md section 10.
+    The rules and the texts are those of docs/spec/mongo-query.md section 10.
+
+    Args:
+        message: what is wrong, in MongoDB's words where it has some.
+        operator: the operator at fault; the path or the value where there is no operator.
+        where: the way to it from the top of the query, such as `$or > [0] > a`.
+        allowed: what would have been accepted.
     """
 
     def __init__(self, message: str, *, operator: str = "", where: str = "", allowed: str = "") -> None:
@@ -38,4 +43,4 @@ def _rebuild(message: str, operator: str, where: str, allowed: str) -> QueryErro
 
 
 class UndecidedError(Exception):
-    """A regular expression hit its limit: the answer is unknown. Never leaves this package."""
+    """A regular expression hit its limit, so there is no answer. It never leaves this package."""

@@ -1,6 +1,6 @@
-"""Three-valued evaluation, clause by clause: explanations, and the answer where a pattern hit its limit.
+"""A query judged clause by clause, with three values: for explanations, and where a pattern hit its limit.
 
-Slower than the compiled function and independent of it; both follow docs/spec/mongo-query.md sections 3 to 6.
+It is slower than the compiled function, and independent of it. Both follow docs/spec/mongo-query.md sections 3 to 6.
 """
 
 import enum
@@ -27,13 +27,16 @@ from transforms.query.paths import expand
 from transforms.query.regex import Search
 from transforms.query.values import MISSING, show
 
-# A search that hit its limit this often on one document is not run on it again: a hostile pattern must not
-# cost a limit for every element of an array. Not once, since another element may match surely.
 MAX_LIMITS_HIT = 4
+"""A search that hit its limit this often on one document is not run on that document again.
+
+A hostile pattern must not cost the time of its limit for every element of an array. It may hit its limit more than
+once, since another element may match surely.
+"""
 
 
 class MatchResult(enum.Enum):
-    """What a query says of a document; UNDECIDED: a pattern hit its limit, and the answer hangs on it."""
+    """What a query says of a document. UNDECIDED: a pattern hit its limit, and the answer depends on it."""
 
     MATCH = "match"
     NO_MATCH = "no match"
@@ -45,10 +48,13 @@ MATCH_RESULTS = {True: MatchResult.MATCH, False: MatchResult.NO_MATCH, None: Mat
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a query matched a document or not.
+    """Why a query matched a document, or did not.
 
-    `clause` is the clause that decided, as in the query; `path` its dotted path, empty when several clauses
-    decided together; `found` what the document holds there.
+    Attributes:
+        outcome: what the query says.
+        clause: the clause that decided, as the query has it.
+        path: its dotted path; empty when several clauses decided together.
+        found: what the document holds there.
     """
 
     outcome: MatchResult
@@ -58,7 +64,7 @@ class Explanation:
 
     @property
     def text(self) -> str:
-        """One line for a reader."""
+        """The explanation in one line."""
         found = f" (found {self.found})" if self.found else ""
         return one_line(f"{self.outcome.value}: {self.clause}{found}")
 
@@ -68,7 +74,14 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The truth of a node (None: undecided) and the one clause it hangs on, if it is one."""
+    """What was judged of a node.
+
+    Attributes:
+        truth: None for undecided.
+        clause: the text of the clause that the truth depends on.
+        field: the field of that clause, if it is one field.
+        document: what that field was looked up in.
+    """
 
     truth: bool | None
     clause: str
@@ -78,14 +91,18 @@ class Judgement:
 
 @dataclass(slots=True)
 class Evaluation:
-    """One evaluation of one document."""
+    """One evaluation of one document.
+
+    Attributes:
+        tests: the functions of tests, which the evaluations of one query share.
+        spent: how often each search has hit its limit on this document.
+    """
 
     tests: dict[Test, Predicate]
-    # How often each search hit its limit on this document.
     spent: dict[Search, int] = field(default_factory=dict)
 
     def judge(self, node: Node, document: Any) -> Judgement:
-        """The truth of a node for a document or an item of `$elemMatch`."""
+        """Judge a node for a document, or for an item of `$elemMatch`."""
         if isinstance(node, Field):
             return Judgement(self._field(node, document), node.clause.text, node, document)
         if isinstance(node, Not):
@@ -98,18 +115,18 @@ class Evaluation:
 
     def _several(self, node: And | Or, document: Any) -> Judgement:
         decisive = isinstance(node, Or)
-        verdicts: list[Judgement] = []
+        judgements: list[Judgement] = []
         for child in node.children:
-            verdict = self.judge(child, document)
-            if verdict.truth is decisive:
-                return verdict
-            verdicts.append(verdict)
-        for verdict in verdicts:
-            if verdict.truth is None:
-                return verdict
-        if len(verdicts) == 1:
-            return verdicts[0]
-        return Judgement(not decisive, _describe_all(node, len(verdicts)))
+            judgement = self.judge(child, document)
+            if judgement.truth is decisive:
+                return judgement
+            judgements.append(judgement)
+        for judgement in judgements:
+            if judgement.truth is None:
+                return judgement
+        if len(judgements) == 1:
+            return judgements[0]
+        return Judgement(not decisive, _describe_all(node, len(judgements)))
 
     def _field(self, node: Field, document: Any) -> bool | None:
         undecided = False
@@ -166,17 +183,17 @@ def _describe_all(node: And | Or, count: int) -> str:
     return f"all {count} clauses hold" if count else "an empty query matches everything"
 
 
-def explanation_of(verdict: Judgement) -> Explanation:
-    """The explanation that a verdict on a whole query amounts to."""
-    at = verdict.field
-    path = ".".join(at.path) if at is not None else ""
-    found = _found(at, verdict.document) if at is not None else ""
-    return Explanation(MATCH_RESULTS[verdict.truth], verdict.clause, path, found)
+def explanation_of(judgement: Judgement) -> Explanation:
+    """The explanation that the judgement of a whole query amounts to."""
+    decisive = judgement.field
+    path = ".".join(decisive.path) if decisive is not None else ""
+    found = _values_at(decisive, judgement.document) if decisive is not None else ""
+    return Explanation(MATCH_RESULTS[judgement.truth], judgement.clause, path, found)
 
 
-def _found(at: Field, document: Any) -> str:
+def _values_at(node: Field, document: Any) -> str:
     shown: list[str] = []
-    for element in expand(document, at.path, leaf=False):
+    for element in expand(document, node.path, leaf=False):
         if len(shown) == 3:
             shown.append("...")
             break

@@ -1,4 +1,4 @@
-"""Extended JSON (v2 canonical and relaxed), and Learning Locker's `$dte` (docs/spec/mongo-query.md section 8)."""
+"""Extended JSON, v2 canonical and relaxed, and Learning Locker's `$dte` (docs/spec/mongo-query.md section 8)."""
 
 import datetime as dt
 import re
@@ -15,12 +15,12 @@ _DATE = re.compile(
     re.ASCII,
 )
 _DOUBLE = re.compile(r"-?Infinity|NaN|[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
-# decimal128: 34 digits, exponents of the last digit from -6176 to 6111.
+# Of decimal128: 34 digits, and exponents of the last digit from -6176 to 6111.
 _DECIMAL_DIGITS, _DECIMAL_MIN_EXPONENT, _DECIMAL_MAX_EXPONENT = 34, -6176, 6111
 
 
 class ExtendedJsonError(ValueError):
-    """A wrapper whose content cannot be read; `wrapper` is its name."""
+    """The content of a wrapper such as `$date` cannot be read. `wrapper` is its name."""
 
     def __init__(self, wrapper: str, message: str) -> None:
         super().__init__(message)
@@ -28,15 +28,15 @@ class ExtendedJsonError(ValueError):
 
 
 def parse_date(text: str) -> dt.datetime | None:
-    """Read an ISO 8601 date as an instant in UTC with milliseconds, truncated; None if it cannot be read.
+    """The instant of an ISO 8601 date in UTC, its milliseconds cut off and not rounded; None if it cannot be read.
 
-    Year, year and month, date, or date and time with any number of fraction digits; without a zone it is UTC
-    (docs/spec/mongo-query.md section 11).
+    It may be a year, a year and a month, a date, or a date and a time with any number of digits after the second.
+    Without a zone it is in UTC (docs/spec/mongo-query.md section 11).
     """
-    found = _DATE.fullmatch(text)
-    if found is None:
+    match = _DATE.fullmatch(text)
+    if match is None:
         return None
-    year, month, day, hour, minute, second, fraction, zone = found.groups()
+    year, month, day, hour, minute, second, fraction, zone = match.groups()
     milliseconds = int((fraction or "0").ljust(3, "0")[:3])
     try:
         date = dt.datetime(
@@ -149,10 +149,15 @@ _REFUSED = frozenset(
 
 
 def read_wrapper(name: str, value: Any) -> Any:
-    """Read `{name: value}`, the value already read, as an Extended JSON value.
+    """The value that a wrapper stands for.
 
-    Raises KeyError when `name` is no wrapper, ExtendedJsonError when it is one that cannot be read or that
-    no record can hold.
+    Args:
+        name: of the wrapper, such as `$oid`.
+        value: what is in it, with the wrappers inside already read.
+
+    Raises:
+        KeyError: `name` is no wrapper.
+        ExtendedJsonError: it cannot be read, or no record can hold such a value.
     """
     if name in _REFUSED:
         raise ExtendedJsonError(name, f"Extended JSON {name} is not supported: no record holds such a value")
@@ -160,15 +165,18 @@ def read_wrapper(name: str, value: Any) -> Any:
 
 
 def is_wrapper(name: str) -> bool:
-    """Whether a lone member of this name makes an object an Extended JSON value."""
+    """Whether an object whose only member has this name is a value of Extended JSON."""
     return name in _READERS or name in _REFUSED
 
 
 def from_extended_json(value: Any) -> Any:
-    """Turn parsed JSON with Extended JSON wrappers into the values a query is matched against.
+    """The values that a query is matched against, from parsed JSON with wrappers.
 
-    For tests and tools: `{"at": {"$date": "2020-01-01T00:00:00Z"}}` gives an aware `datetime`. Raises
-    ValueError when a wrapper cannot be read. Source: docs/spec/mongo-query.md section 8.
+    For tests and tools. `{"at": {"$date": "2020-01-01T00:00:00Z"}}` gives an aware `datetime`
+    (docs/spec/mongo-query.md section 8).
+
+    Raises:
+        ValueError: a wrapper cannot be read.
     """
     if isinstance(value, Mapping):
         if len(value) == 1:

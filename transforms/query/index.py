@@ -1,7 +1,7 @@
-"""Ten thousand forwarders at the price of ten: which of them a document matches.
+"""Ten thousand forwarders for the price of ten: which of them a document matches.
 
-Forwarders of one scope and one query are one group. The groups stand in a tree of lookups (`lookups.py`)
-that gives the few a document could match; each of those is verified with its scope and its whole query.
+Forwarders with the same scope and the same query form a group. The groups stand in a tree of lookups (`lookups.py`),
+which finds the few that a document could match. Each of those is verified with its scope and its whole query.
 """
 
 import json
@@ -15,7 +15,7 @@ from transforms.query.query import Query, compile_query
 
 
 class Forwarder(Protocol):
-    """What the index needs to know of a forwarder (docs/spec/forwarders.md section 1)."""
+    """What the index needs of a forwarder (docs/spec/forwarders.md section 1)."""
 
     @property
     def id(self) -> str: ...
@@ -32,10 +32,11 @@ F = TypeVar("F", bound=Forwarder)
 
 
 class Matching(tuple[F, ...]):
-    """The forwarders that match a document, in their given order; `undecided`: nobody can tell.
+    """The forwarders that surely match a document, in the order in which they were given.
 
-    Undecided: a regular expression of the forwarder's query hit its limit, and the answer hangs on it
-    (docs/spec/mongo-query.md section 7). Such a record belongs in the dead letters of that forwarder.
+    Attributes:
+        undecided: the forwarders of which nobody can say. A regular expression of their query hit its limit, and the
+            answer depends on it (docs/spec/mongo-query.md section 7). The record belongs in their dead letters.
     """
 
     undecided: tuple[F, ...] = ()
@@ -47,7 +48,7 @@ class Matching(tuple[F, ...]):
 
 
 class Group(Generic[F]):
-    """Forwarders of one scope and one query: one evaluation for all of them."""
+    """Forwarders with one scope and one query, which are evaluated once for all of them."""
 
     __slots__ = ("members", "query", "result", "scope", "truth")
 
@@ -56,7 +57,7 @@ class Group(Generic[F]):
         self.scope = scope
         self.members: list[tuple[int, F]] = []
         self.result: Matching[F] = Matching()
-        # Whether scope and query match; None when undecided.
+        # Whether scope and query match; None for undecided.
         self.truth: Callable[[Any], bool | None] = self._first_truth
 
     def _first_truth(self, document: Any) -> bool | None:
@@ -68,22 +69,29 @@ class Group(Generic[F]):
 
 
 def _if_equal(field: str, value: str, then: Callable[[Any], bool | None]) -> Callable[[Any], bool | None]:
+    """The truth of `then` for a document that holds `value` in `field`; False for any other."""
+
     def truth(document: Any) -> bool | None:
         return then(document) if document.get(field) == value else False
 
     return truth
 
 
-# Combinations of groups that were seen to match together, with the tuple of their forwarders; records of
-# one kind keep asking for the same few. Bounded by the forwarders in all of them.
 _REMEMBERED_FORWARDERS = 200_000
+"""How many forwarders are kept in the tuples that `matching` returns, over all combinations of groups.
+
+Records of one kind match the same few combinations again and again.
+"""
 
 
 class ForwarderIndex(Generic[F]):
     """The forwarders of a job, by what a document must hold for their scope and query to match.
 
-    Raises QueryError, naming the forwarder, when a query cannot be used. Pickles as its forwarders and is
-    rebuilt. Source: docs/spec/forwarders.md section 1, and docs/spec/mongo-query.md.
+    It pickles as its forwarders, and is built again. The rules are those of docs/spec/forwarders.md section 1 and of
+    docs/spec/mongo-query.md.
+
+    Raises:
+        QueryError: a query cannot be used. The error names the forwarder.
     """
 
     def __init__(self, forwarders: Iterable[F]) -> None:
@@ -92,19 +100,22 @@ class ForwarderIndex(Generic[F]):
         entries: list[Entry[Group[F]]] = []
         for group in groups:
             group.result = Matching(forwarder for _, forwarder in group.members)
-            found = alternatives(group.query.node)
             scope: Alternative = {(field,): value for field, value in group.scope.items()}
             fields = necessary_fields(group.query.node)
-            entries.extend(Entry(group, {**alternative, **scope}, fields) for alternative in found)
+            for alternative in alternatives(group.query.node):
+                entries.append(Entry(group, {**alternative, **scope}, fields))
         self._fields = frozenset(name for group in groups for name in group.query.fields)
         self._lookups: tuple[Lookup[Group[F]], ...] = build(entries)
         self._remembered: dict[tuple[int, ...], Matching[F]] = {}
         self._room = _REMEMBERED_FORWARDERS
 
     def matching(self, document: Mapping[str, Any]) -> Matching[F]:
-        """The forwarders whose scope and query match the document, in their given order. Never raises.
+        """The forwarders whose scope and query match the document, in the order in which they were given.
 
-        `.undecided` of the result holds those of which nobody can say.
+        It never raises.
+
+        Args:
+            document: see `schemas.query_document`.
         """
         candidates: list[Group[F]] = []
         for lookup in self._lookups:
@@ -128,7 +139,7 @@ class ForwarderIndex(Generic[F]):
         return self._together(matched) if matched else _NOTHING
 
     def _together(self, matched: list[Group[F]]) -> Matching[F]:
-        """The forwarders of several groups, in order; one of several alternatives may stand there twice."""
+        """The forwarders of several groups, in order. A group may be among them twice, by two of its alternatives."""
         key = tuple(map(id, matched))
         result = self._remembered.get(key)
         if result is None:
@@ -142,7 +153,7 @@ class ForwarderIndex(Generic[F]):
 
     @property
     def fields(self) -> frozenset[str]:
-        """The names of the top-level fields that some query can look at; others need not be built."""
+        """The names of the top-level fields that some query can look at. Others need not be built."""
         return self._fields
 
     def __len__(self) -> int:
@@ -184,7 +195,7 @@ def _group(forwarders: Iterable[F]) -> list[Group[F]]:
 
 
 def _text(query: str | Mapping[str, Any] | None) -> str | None:
-    """A text that equal queries share; None where there is no such text."""
+    """A text that is the same for equal queries; None for a query that has none."""
     if isinstance(query, str):
         return query
     try:

@@ -1,6 +1,6 @@
-"""Lookups that give the few entries a document could match, out of many.
+"""Lookups that find, among many entries, the few that a document could match.
 
-Each part of the tree leaves out only entries that surely do not match; an entry it gives must still be
+They are a tree. Each part of it leaves out only entries that surely do not match. An entry that it finds has yet to be
 verified.
 """
 
@@ -26,28 +26,36 @@ class Lookup(Protocol[G]):
     """A part of the tree."""
 
     def collect(self, document: Document, into: list[G]) -> None:
-        """Add what the document could match; the same one may be added twice."""
+        """Append the groups that the document could match. The same one may be appended twice."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry(Generic[G]):
-    """Something to find, and what a document must hold for it: one alternative, and all fields."""
+    """A group that is to be found, and what a document must hold for that.
 
-    found: G
+    Attributes:
+        group: what is found.
+        alternative: the conditions of one alternative of its query.
+        fields: the fields of its query that must hold whatever the alternative.
+    """
+
+    group: G
     alternative: Alternative
     fields: tuple[Field, ...]
 
 
-# A lookup costs about as much as verifying two queries.
 _FEW = 2
-# Ranges and beginnings let many through, so they must stand for more.
-_WORTH_A_RANGE = 5
-# Lookups inside lookups: after these the candidates are few, or alike.
+"""A lookup costs about as much as to verify two queries. So entries that are no more than these get none."""
+
+_FEW_IN_RANGE = 5
+"""The same for a lookup by ranges. Many of its entries pass it, so it takes more of them to spare as much."""
+
 _MAX_NESTING = 8
+"""How deep lookups may stand inside lookups. So deep down the entries are few, or cannot be told apart."""
 
 
 class Several(list[Any]):
-    """The elements of a path that leads through or to an array."""
+    """The elements of a path that leads through an array or to one."""
 
 
 Reader = Callable[[Any], Any]
@@ -55,7 +63,7 @@ Reader = Callable[[Any], Any]
 
 @functools.lru_cache(maxsize=4096)
 def reader(path: Path) -> Reader:
-    """A function that gives the one value at a path, None for none, `Several` where arrays are involved."""
+    """A function that reads the one value at a path; None if there is none, `Several` where arrays are involved."""
     *first, last = path
 
     def several(document: Document) -> Several:
@@ -78,48 +86,48 @@ def reader(path: Path) -> Reader:
 
 
 class Verify(Generic[G]):
-    """Entries nothing more is known of."""
+    """Entries of which nothing more is known."""
 
-    __slots__ = ("found",)
+    __slots__ = ("groups",)
 
-    def __init__(self, found: tuple[G, ...]) -> None:
-        self.found = found
+    def __init__(self, groups: tuple[G, ...]) -> None:
+        self.groups = groups
 
     def collect(self, document: Document, into: list[G]) -> None:
-        into += self.found
+        into += self.groups
 
 
 class Choice(Generic[G]):
     """Entries by the key that an element at a path must have."""
 
-    __slots__ = ("beyond", "found", "read")
+    __slots__ = ("groups", "lookups", "read")
 
     def __init__(self, path: Path, parts: dict[Any, tuple[Lookup[G], ...]]) -> None:
         self.read = reader(path)
-        # What only needs verifying lies one step nearer: with ten thousand keys every step is a cache miss.
-        self.found: dict[Any, tuple[G, ...]] = {}
-        self.beyond: dict[Any, tuple[Lookup[G], ...]] = {}
+        # What only needs to be verified is kept one step nearer. With ten thousand keys every step is a cache miss.
+        self.groups: dict[Any, tuple[G, ...]] = {}
+        self.lookups: dict[Any, tuple[Lookup[G], ...]] = {}
         for key, part in parts.items():
             first = part[0]
             if len(part) == 1 and isinstance(first, Verify):
-                self.found[key] = first.found
+                self.groups[key] = first.groups
             else:
-                self.beyond[key] = part
+                self.lookups[key] = part
 
     def collect(self, document: Document, into: list[G]) -> None:
         value = self.read(document)
         if value is None:
             return
         if type(value) is str:
-            into += self.found.get(value, ())
-            if self.beyond:
-                for lookup in self.beyond.get(value, ()):
+            into += self.groups.get(value, ())
+            if self.lookups:
+                for lookup in self.lookups.get(value, ()):
                     lookup.collect(document, into)
             return
         elements = value if type(value) is Several else (value,)
         for key in {key_of(element) for element in elements}:
-            into += self.found.get(key, ())
-            for lookup in self.beyond.get(key, ()):
+            into += self.groups.get(key, ())
+            for lookup in self.lookups.get(key, ()):
                 lookup.collect(document, into)
 
 
@@ -145,9 +153,9 @@ class Prefixes(Generic[G]):
 
 
 class Ranges(Generic[G]):
-    """Entries by the least (or the greatest) value that an element at a path must have."""
+    """Entries by the least or the greatest value that an element at a path must have."""
 
-    __slots__ = ("found", "is_least", "kind", "limits", "read")
+    __slots__ = ("groups", "is_least", "kind", "limits", "read")
 
     def __init__(self, path: Path, kind: str, is_least: bool, limits: list[tuple[Any, G]]) -> None:
         self.read = reader(path)
@@ -155,7 +163,7 @@ class Ranges(Generic[G]):
         self.is_least = is_least
         limits.sort(key=_limit)
         self.limits = [limit for limit, _ in limits]
-        self.found = [found for _, found in limits]
+        self.groups = [group for _, group in limits]
 
     def collect(self, document: Document, into: list[G]) -> None:
         value = self.read(document)
@@ -167,9 +175,9 @@ class Ranges(Generic[G]):
         if not values:
             return
         if self.is_least:
-            into += self.found[: bisect.bisect_right(self.limits, max(values))]
+            into += self.groups[: bisect.bisect_right(self.limits, max(values))]
         else:
-            into += self.found[bisect.bisect_left(self.limits, min(values)) :]
+            into += self.groups[bisect.bisect_left(self.limits, min(values)) :]
 
 
 def _limit(pair: tuple[Any, Any]) -> Any:
@@ -177,23 +185,23 @@ def _limit(pair: tuple[Any, Any]) -> Any:
 
 
 class Gate(Generic[G]):
-    """Entries that share a field: it is tested once for all of them."""
+    """Entries that have a field in common. It is tested once for all of them."""
 
-    __slots__ = ("beyond", "query")
+    __slots__ = ("lookups", "query")
 
-    def __init__(self, field: Field, beyond: tuple[Lookup[G], ...]) -> None:
+    def __init__(self, field: Field, lookups: tuple[Lookup[G], ...]) -> None:
         self.query = Query(field, {})
-        self.beyond = beyond
+        self.lookups = lookups
 
     def collect(self, document: Document, into: list[G]) -> None:
-        # Undecided is let through: the whole query may still be surely false.
+        # Undecided is let through, since the whole query may still be surely false.
         if self.query.compiled()(document) is not False:
-            for lookup in self.beyond:
+            for lookup in self.lookups:
                 lookup.collect(document, into)
 
 
 class Searches(Generic[G]):
-    """Entries by a pattern that must be found in a string at a path: it is read once for all."""
+    """Entries by a pattern that must be found in a string at a path. The string is read once for all of them."""
 
     __slots__ = ("pairs", "read")
 
@@ -204,37 +212,44 @@ class Searches(Generic[G]):
     def collect(self, document: Document, into: list[G]) -> None:
         value = self.read(document)
         if type(value) is str:
-            for search, found in self.pairs:
+            for search, group in self.pairs:
                 try:
                     if search(value):
-                        into.append(found)
+                        into.append(group)
                 except UndecidedError:
-                    into.append(found)
+                    into.append(group)
         elif value is not None:
-            into += [found for _, found in self.pairs]
+            into += [group for _, group in self.pairs]
 
 
 class Names(Generic[G]):
     """Entries by the name of a field that an object at a path must have."""
 
-    __slots__ = ("everything", "found", "read")
+    __slots__ = ("all_groups", "groups", "read")
 
-    def __init__(self, path: Path, found: dict[str, list[G]]) -> None:
+    def __init__(self, path: Path, groups: dict[str, list[G]]) -> None:
         self.read = reader(path) if path else None
-        self.found = found
-        self.everything = [entry for entries in found.values() for entry in entries]
+        self.groups = groups
+        self.all_groups = [group for of_name in groups.values() for group in of_name]
 
     def collect(self, document: Document, into: list[G]) -> None:
         value = document if self.read is None else self.read(document)
         if type(value) is dict:
-            for name in value.keys() & self.found.keys():
-                into += self.found[name]
+            for name in value.keys() & self.groups.keys():
+                into += self.groups[name]
         elif value is not None:
-            into += self.everything
+            into += self.all_groups
 
 
 def build(entries: list[Entry[G]], nesting: int = 0) -> tuple[Lookup[G], ...]:
-    """The lookups for these entries: equality first, which leaves the fewest, then what the rest shares."""
+    """The lookups for these entries.
+
+    Equality comes first, since it leaves the fewest candidates. The rest is looked up by what most of it has in common.
+
+    Args:
+        entries: what is to be found.
+        nesting: how many lookups stand around these.
+    """
     lookups: list[Lookup[G]] = []
     rest = entries
     if len(entries) > _FEW and nesting < _MAX_NESTING:
@@ -250,11 +265,11 @@ def build(entries: list[Entry[G]], nesting: int = 0) -> tuple[Lookup[G], ...]:
 
 
 def _verify(entries: Iterable[Entry[G]]) -> Verify[G]:
-    return Verify(tuple({id(entry.found): entry.found for entry in entries}.values()))
+    return Verify(tuple({id(entry.group): entry.group for entry in entries}.values()))
 
 
 def _by_key(entries: list[Entry[G]], nesting: int, lookups: list[Lookup[G]]) -> list[Entry[G]]:
-    """Choices on the paths that spare the most verifications; gives back the entries that no choice holds."""
+    """Make choices on the paths that spare the most verifications. Returns the entries that no choice holds."""
     left = dict(enumerate(entries))
     speaking: dict[Path, list[int]] = {}
     for number, entry in left.items():
@@ -270,13 +285,13 @@ def _by_key(entries: list[Entry[G]], nesting: int, lookups: list[Lookup[G]]) -> 
                 entry = left.pop(number)
                 others = {other: key for other, key in entry.alternative.items() if other != path}
                 part = parts.setdefault(entry.alternative[path], [])
-                part.append(Entry(entry.found, others, entry.fields))
+                part.append(Entry(entry.group, others, entry.fields))
         lookups.append(Choice(path, {key: build(part, nesting + 1) for key, part in parts.items()}))
     return list(left.values())
 
 
 def _spared(path: Path, numbers: list[int], left: dict[int, Entry[G]]) -> float:
-    """Verifications a choice spares, if a document's key is any one of those asked for."""
+    """How many verifications a choice spares, if the key of a document is any one of those that are asked for."""
     sizes: dict[Any, int] = {}
     count = 0
     for number in numbers:
@@ -299,7 +314,7 @@ def _by_prefix(entries: list[Entry[G]], lookups: list[Lookup[G]]) -> list[Entry[
     for path, members in chosen.items():
         by_length: dict[int, dict[str, list[G]]] = {}
         for entry, prefix in members:
-            by_length.setdefault(len(prefix), {}).setdefault(prefix, []).append(entry.found)
+            by_length.setdefault(len(prefix), {}).setdefault(prefix, []).append(entry.group)
         lookups.append(Prefixes(path, by_length))
     return rest
 
@@ -311,9 +326,9 @@ def _by_range(entries: list[Entry[G]], lookups: list[Lookup[G]]) -> list[Entry[G
             return None
         return (field.path, pair[0], field.test.operator in ("$gt", "$gte")), pair[1]
 
-    chosen, rest = _most_shared(entries, bound, _WORTH_A_RANGE)
+    chosen, rest = _most_shared(entries, bound, _FEW_IN_RANGE)
     for (path, kind, is_least), members in chosen.items():
-        lookups.append(Ranges(path, kind, is_least, [(limit, entry.found) for entry, limit in members]))
+        lookups.append(Ranges(path, kind, is_least, [(limit, entry.group) for entry, limit in members]))
     return rest
 
 
@@ -326,7 +341,7 @@ def _by_shared_field(entries: list[Entry[G]], nesting: int, lookups: list[Lookup
     for members in chosen.values():
         shared = members[0][1]
         others = [
-            Entry(entry.found, {}, tuple(field for field in entry.fields if field is not same))
+            Entry(entry.group, {}, tuple(field for field in entry.fields if field is not same))
             for entry, same in members
         ]
         lookups.append(Gate(shared, build(others, nesting + 1)))
@@ -339,7 +354,7 @@ def _by_search(entries: list[Entry[G]], lookups: list[Lookup[G]]) -> list[Entry[
 
     chosen, rest = _most_shared(entries, pattern, _FEW)
     for path, members in chosen.items():
-        lookups.append(Searches(path, [(search, entry.found) for entry, search in members]))
+        lookups.append(Searches(path, [(search, entry.group) for entry, search in members]))
     return rest
 
 
@@ -349,10 +364,10 @@ def _by_name(entries: list[Entry[G]], lookups: list[Lookup[G]]) -> list[Entry[G]
 
     chosen, rest = _most_shared(entries, parent, _FEW)
     for path, members in chosen.items():
-        found: dict[str, list[G]] = {}
+        groups: dict[str, list[G]] = {}
         for entry, name in members:
-            found.setdefault(name, []).append(entry.found)
-        lookups.append(Names(path, found))
+            groups.setdefault(name, []).append(entry.group)
+        lookups.append(Names(path, groups))
     return rest
 
 
@@ -363,7 +378,10 @@ T = TypeVar("T")
 def _most_shared(
     entries: list[Entry[G]], feature: Callable[[Field], tuple[K, T] | None], few: int
 ) -> tuple[dict[K, list[tuple[Entry[G], T]]], list[Entry[G]]]:
-    """Entries by the feature of theirs that most others have too, and those whose features are too rare."""
+    """Sort entries by a feature of their fields; of several features by the one that most entries have.
+
+    Returns the entries by their feature, and those whose features no more than `few` entries have.
+    """
     features: list[dict[K, T]] = []
     counts: dict[K, int] = {}
     for entry in entries:

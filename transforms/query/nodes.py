@@ -1,4 +1,8 @@
-"""A query as it is understood: a tree of logical nodes over tests of single elements."""
+"""A query as it is understood: a tree of logical nodes over tests.
+
+A test says something of one element. A `Field` says that some element which its path leads to passes its test
+(docs/spec/mongo-query.md sections 3 and 4). `And`, `Or` and `Not` put nodes together.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +23,10 @@ class Equal:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Order:
-    """The element has the value's canonical type and stands in this order to it: `$gt`, `$gte`, `$lt` or
-    `$lte`.
+    """The element has the canonical type of the value, and stands in an order to it.
+
+    Attributes:
+        operator: `$gt`, `$gte`, `$lt` or `$lte`.
     """
 
     operator: str
@@ -29,7 +35,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """The element is a string in which the pattern is found, or an equal stored regular expression."""
+    """The element is a string in which the pattern is found, or it is the same regular expression, stored."""
 
     regex: Regex
     search: Search
@@ -37,7 +43,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class In:
-    """The element equals one of the values or one of the patterns is found in it."""
+    """The element equals one of the values, or one of the patterns is found in it."""
 
     values: tuple[Any, ...]
     patterns: tuple[Found, ...]
@@ -50,14 +56,14 @@ class Exists:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Type:
-    """The element has one of these types."""
+    """The element has one of these types, by their `$type` aliases."""
 
     names: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mod:
-    """The element, truncated, leaves this remainder."""
+    """The element, without its fraction, leaves this remainder when divided by `divisor`."""
 
     divisor: int
     remainder: int
@@ -65,7 +71,7 @@ class Mod:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bits:
-    """The element's bits under the mask: all or any of them set or clear."""
+    """All or any bits of the element under the mask are set or clear, as `operator` says (`$bitsAllSet`, ...)."""
 
     operator: str
     mask: int
@@ -80,10 +86,12 @@ class Size:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ElemMatch:
-    """The element is an array one item of which satisfies the condition.
+    """The element is an array, and one of its items satisfies the condition.
 
-    `of_items`: the condition is about the item itself (its fields have the empty path); otherwise about the
-    item's fields, an array item counting as an object with the fields "0", "1", ...
+    Attributes:
+        condition: what an item has to satisfy.
+        of_items: the condition is about the item itself, and its fields have the empty path. Otherwise it is about the
+            item's fields; an item that is an array then counts as an object with the fields "0", "1", ...
     """
 
     condition: "Node"
@@ -95,8 +103,12 @@ Test = Equal | Order | Found | In | Exists | Type | Mod | Bits | Size | ElemMatc
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clause:
-    """One operator of a query as its author wrote it: the dotted name it stands under, if any, and its
-    argument.
+    """One operator of a query as its author wrote it.
+
+    Attributes:
+        name: the dotted name that it stands under; empty for a logical operator.
+        operator: such as `$gt`.
+        argument: what it is given.
     """
 
     name: str
@@ -111,7 +123,7 @@ class Clause:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Field:
-    """Some element that the path leads to passes the test."""
+    """Some element that the path leads to passes the test. `clause` says so in the author's words."""
 
     path: Path
     test: Test

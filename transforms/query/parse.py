@@ -1,6 +1,6 @@
-"""A query's text or mapping -> its tree (docs/spec/mongo-query.md sections 2, 6, 8, 10 and 11).
+"""The tree of a query, from its text or a mapping (docs/spec/mongo-query.md sections 2, 6, 8, 10 and 11).
 
-Everything that can be wrong with a query is found here, with MongoDB's words and the place where it stands.
+Everything that can be wrong with a query is found here. The errors have MongoDB's words, and say where it stands.
 """
 
 import datetime as dt
@@ -36,9 +36,11 @@ from transforms.query.nodes import (
 from transforms.query.regex import RegexError, compile_search
 from transforms.query.values import INT32_MAX, ObjectId, Regex, show, whole_int64
 
-# Objects, arrays and the components of names, counted together along any way into the query. MongoDB allows
-# 100 levels of operators; this keeps every recursion here far from Python's limit.
 MAX_DEPTH = 100
+"""How deep a query may be nested: objects, arrays and the parts of dotted names, counted together.
+
+MongoDB allows 100 levels of operators. It keeps every recursion here far from Python's limit.
+"""
 
 ID_PATHS = paths_of("id")
 DATE_PATHS = paths_of("date")
@@ -69,7 +71,7 @@ _NUMBER_TYPES = frozenset({"double", "int", "long", "decimal"})
 
 
 class Where:
-    """The way from the top of the query to where something stands, put together only for a message."""
+    """The way from the top of the query to a part of it. The text is put together only for a message."""
 
     __slots__ = ("parent", "step")
 
@@ -94,7 +96,7 @@ def _refuse(message: str, operator: str, where: "Where | None", allowed: str = "
 
 
 def read_source(query: Any) -> Any:
-    """The value of a query as given: a JSON text, a mapping, or nothing. A blank text is the empty query."""
+    """The value of a query as it was given: a text in JSON, a mapping, or nothing. A blank text is the empty query."""
     if query is None:
         return {}
     if not isinstance(query, str):
@@ -139,8 +141,9 @@ _SCALARS = (str, int, float, type(None), dt.datetime, ObjectId, Regex, Decimal)
 
 
 def read_values(value: Any, where: Where | None, depth: int) -> Any:
-    """A copy of a query's value with its Extended JSON wrappers read, before any operator is looked at
-    (docs/spec/mongo-query.md section 8).
+    """A copy of a value of a query in which Extended JSON is read.
+
+    It comes before any operator is looked at (docs/spec/mongo-query.md section 8).
     """
     if depth > MAX_DEPTH:
         _refuse(
@@ -177,7 +180,11 @@ def read_values(value: Any, where: Where | None, depth: int) -> Any:
 
 
 def parse_query(query: Any) -> tuple[Node, Any]:
-    """The tree of a query and a plain copy of what it was read from. Raises QueryError."""
+    """The tree of a query, and a plain copy of what it was read from.
+
+    Raises:
+        QueryError: it breaks a rule.
+    """
     source = read_source(query)
     value = read_values(source, None, 0)
     if not isinstance(value, dict):
@@ -192,7 +199,7 @@ def parse_query(query: Any) -> tuple[Node, Any]:
 
 
 def _query(members: dict[str, Any], prefix: Path, where: Where | None) -> Node:
-    """The AND of a query object's members; `prefix` is the path of the `$elemMatch` around it."""
+    """The AND of the members of a query object. `prefix`: the path of the `$elemMatch` around it."""
     nodes: list[Node] = []
     for name, value in members.items():
         here = Where(where, name)
@@ -228,7 +235,7 @@ def _logical(name: str, value: Any, prefix: Path, where: Where) -> Node:
 
 
 def split_path(name: str) -> Path:
-    """The components of a dotted path; `&46;` is a dot of the record's key (docs/spec/mongo-query.md section 11)."""
+    """The names of a dotted path. `&46;` is a dot inside a name (docs/spec/mongo-query.md section 11)."""
     return tuple(part.replace("&46;", ".") for part in name.split("."))
 
 
@@ -243,9 +250,7 @@ def _field(name: str, value: Any, prefix: Path, where: Where) -> Node:
 
 
 def is_operator_document(value: Any) -> bool:
-    """Whether an object is operators rather than a literal: its first key starts with `$`, and it is no
-    DBRef.
-    """
+    """Whether an object consists of operators: its first key starts with `$`, and it is no DBRef."""
     if not isinstance(value, dict) or not value:
         return False
     return next(iter(value)).startswith("$") and not ("$ref" in value and "$id" in value)
@@ -254,8 +259,10 @@ def is_operator_document(value: Any) -> bool:
 class _Context:
     """The field that operators stand under.
 
-    `path` leads from the document, or from the item of `$elemMatch`, to the elements; `whole` from the top
-    of the document.
+    Attributes:
+        name: as the query has it.
+        path: from the document, or from the item of `$elemMatch`, to the elements.
+        whole: from the top of the document.
     """
 
     __slots__ = ("name", "path", "whole")
@@ -272,7 +279,7 @@ class _Context:
         return Not(child, Clause(self.name, operator, argument))
 
     def operand(self, value: Any, operator: str, where: Where) -> Any:
-        """An operand of a comparison, read as a date where the query document has dates."""
+        """An operand of a comparison. It is read as a date where the query document has a date."""
         if isinstance(value, str) and self.whole in DATE_PATHS:
             date = parse_date(value)
             if date is None:
@@ -284,7 +291,7 @@ class _Context:
         return value
 
     def operands(self, value: Any, operator: str, where: Where) -> tuple[Any, ...]:
-        """As `operand`; where the document has ids as strings, an object id is its string or that id."""
+        """As `operand`, but an ObjectId stands for its text too, where the document has ids as text."""
         read = self.operand(value, operator, where)
         if isinstance(read, ObjectId) and self.whole in ID_PATHS:
             return read.hex, read
@@ -297,7 +304,7 @@ class _Context:
 
 
 def _operators(members: dict[str, Any], context: _Context, where: Where) -> Node:
-    """The AND of an operator document's predicates, each about the path on its own."""
+    """The AND of the predicates of an operator document, each about the path on its own."""
     nodes: list[Node] = []
     for operator, argument in members.items():
         here = Where(where, operator)
@@ -441,7 +448,7 @@ def _mask(operator: str, argument: Any, context: _Context, where: Where) -> int:
                 _refuse(f"bit positions must be an integer but got: {shown}", operator, here, allowed)
             if whole < 0:
                 _refuse(f"bit positions must be >= 0 but got: {shown}", operator, here, allowed)
-            # A number's sign is extended beyond its 64 bits.
+            # Beyond its 64 bits a number has the bit of its sign.
             mask |= 1 << min(whole, 63)
         return mask
     if isinstance(argument, bool) or not isinstance(argument, int | float | Decimal):

@@ -1,7 +1,7 @@
-"""Path expansion (docs/spec/mongo-query.md section 3): which elements a path leads to.
+"""Which elements a path leads to (docs/spec/mongo-query.md section 3).
 
-Twice: as a plain generator, for explanations and undecided cases, and as functions that stop at the first
-element that passes.
+There are two forms of it. `expand` is a plain generator, for explanations and for undecided cases. `Walker` makes
+functions that stop at the first element that passes a test.
 """
 
 from collections.abc import Iterator
@@ -12,17 +12,19 @@ from transforms.query.values import MISSING
 
 
 def as_index(name: str) -> int | None:
-    """The array index a path component stands for: decimal digits without a leading zero, else None."""
+    """The index of an array that a name stands for: digits without a leading zero. None if the name is no index."""
     if name.isascii() and name.isdigit() and (name == "0" or name[0] != "0") and len(name) <= 10:
         return int(name)
     return None
 
 
 def expand(value: Any, path: Path, leaf: bool) -> Iterator[Any]:
-    """The elements a path leads to from `value`; with `leaf`, the elements of a final array as well as the
-    array.
+    """The elements that a path leads to.
 
-    The empty path leads to the value itself: the item that `$elemMatch` tests.
+    Args:
+        value: where the path starts.
+        path: names. The empty path leads to `value` itself, which is the item that `$elemMatch` tests.
+        leaf: whether an array at the end of the path gives its items as elements, before itself.
     """
     if not path:
         yield value
@@ -43,6 +45,7 @@ def expand(value: Any, path: Path, leaf: bool) -> Iterator[Any]:
 
 
 def _expand_array(array: list[Any], path: Path, leaf: bool) -> Iterator[Any]:
+    """As `expand`, from an array: by each object in it, and by the item whose index the first name is."""
     index = as_index(path[0])
     rest = path[1:]
     for position, item in enumerate(array):
@@ -58,10 +61,14 @@ def _expand_array(array: list[Any], path: Path, leaf: bool) -> Iterator[Any]:
 
 
 class Walker:
-    """`some element at the path passes the test`, as functions of what stands at each component of the path.
+    """The rule "some element that the path leads to passes the test", as a function for each position of the path.
 
-    `at(i)` is put to the value reached before component i, `inside(i)` to an object there. Depth is bounded
-    by the path's length, never by the document's.
+    How deep these functions go depends on the length of the path, and never on the document.
+
+    Args:
+        path: names.
+        test: of one element.
+        leaf: as for `expand`.
     """
 
     def __init__(self, path: Path, test: Predicate, leaf: bool) -> None:
@@ -79,11 +86,11 @@ class Walker:
             self._in_array.insert(0, in_array)
 
     def inside(self, position: int) -> Predicate:
-        """The function for an object reached before this component."""
+        """The function for an object that was reached before the name at `position`."""
         return self._inside[position] if self._inside else self.test
 
     def at(self, position: int) -> Predicate:
-        """The function for any value reached before this component."""
+        """The function for any value that was reached before the name at `position`."""
         inside, in_array, when_missing = self._inside[position], self._in_array[position], self.when_missing
 
         def walk(value: Any) -> bool:
@@ -94,7 +101,7 @@ class Walker:
         return walk
 
     def end(self) -> Predicate:
-        """The function for the value reached at the end of the path."""
+        """The function for the value that was reached behind the last name."""
         test = self.test
         if not self.leaf:
             return test

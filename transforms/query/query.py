@@ -10,9 +10,9 @@ from transforms.query.parse import parse_query
 
 
 class Query:
-    """A query of a forwarder, compiled. Made by `compile_query`; pickles as its source and is rebuilt.
+    """A query of a forwarder, compiled. `compile_query` makes it.
 
-    Source: docs/spec/mongo-query.md.
+    It pickles as its source, and is compiled again. The rules are those of docs/spec/mongo-query.md.
     """
 
     __slots__ = ("_compiled", "_source", "_tests", "node")
@@ -26,26 +26,26 @@ class Query:
     def matches(self, document: Any) -> bool:
         """Whether the query surely matches: True for MATCH, False for NO_MATCH and for UNDECIDED.
 
-        Never raises. A caller that must not lose an undecided record asks `evaluate` when this says False.
+        It never raises. A caller that must not lose an undecided record calls `evaluate` when this is False.
         """
         return (self._compiled or self.compiled())(document) is True
 
     def compiled(self) -> Callable[[Any], bool | None]:
-        """The function behind `matches`, None for UNDECIDED; generated at first use."""
+        """The function behind `matches`. It returns None for UNDECIDED. It is generated when it is first asked for."""
         if self._compiled is None:
             self._compiled = compile_node(self.node, self._truth)
         return self._compiled
 
     def evaluate(self, document: Any) -> MatchResult:
-        """MATCH, NO_MATCH, or UNDECIDED where a regular expression hit its limit and the answer hangs on it.
+        """MATCH, NO_MATCH, or UNDECIDED where a regular expression hit its limit and the answer depends on it.
 
-        Three-valued: NOT undecided is undecided, AND with a sure False is False, OR with a sure True is
-        True. Never raises. Source: docs/spec/mongo-query.md section 7.
+        Logic has three values: not undecided is undecided, a False decides an AND, and a True decides an OR
+        (docs/spec/mongo-query.md section 7). It never raises.
         """
         return MATCH_RESULTS[self._judge(document).truth]
 
     def explain(self, document: Any) -> Explanation:
-        """The outcome, the clause that decided it and what the document holds there. Never raises."""
+        """The result, the clause that decided it, and what the document holds there. It never raises."""
         try:
             return explanation_of(self._judge(document))
         except RecursionError:
@@ -53,12 +53,12 @@ class Query:
 
     @property
     def fields(self) -> frozenset[str]:
-        """The names of the top-level fields the query can look at."""
+        """The names of the top-level fields that the query can look at."""
         return frozenset(path[0] for path in _paths(self.node, ()))
 
     @property
     def paths(self) -> frozenset[str]:
-        """All dotted paths the query can look at; inside `$elemMatch`, with the array's path before them."""
+        """All dotted paths that the query can look at. Those inside `$elemMatch` begin with the path of the array."""
         return frozenset(".".join(part.replace(".", "&46;") for part in path) for path in _paths(self.node, ()))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -74,7 +74,7 @@ class Query:
         try:
             return Evaluation(self._tests).judge(self.node, document)
         except RecursionError:
-            # The caller's own stack was nearly used up: no answer is better than a wrong one.
+            # The caller's own stack was nearly used up. No answer is better than a wrong one.
             return _EXHAUSTED
 
 
@@ -82,11 +82,13 @@ _EXHAUSTED = Judgement(None, "the stack is exhausted")
 
 
 def compile_query(query: str | Mapping[str, Any] | None) -> Query:
-    """Compile a query: a JSON text, a mapping (plain values or Extended JSON), or nothing, which matches
-    everything.
+    """Compile a query (docs/spec/mongo-query.md sections 2, 6, 8, 10 and 11).
 
-    Raises QueryError, naming the operator, where it stands and what is allowed. Source:
-    docs/spec/mongo-query.md sections 2, 6, 8, 10 and 11.
+    Args:
+        query: a text in JSON, or a mapping of plain values or Extended JSON. None and a blank text match everything.
+
+    Raises:
+        QueryError: it breaks a rule. The error says which operator, where it stands, and what is allowed.
     """
     node, source = parse_query(query)
     return Query(node, query if isinstance(query, str) else source)

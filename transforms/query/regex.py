@@ -1,8 +1,8 @@
-"""Regular expressions with MongoDB's meaning and bounded time (docs/spec/mongo-query.md section 7).
+r"""Regular expressions with MongoDB's meaning, in bounded time (docs/spec/mongo-query.md section 7).
 
-PCRE2 through the package `pcre2`. Its low-level functions are used because only they can switch off UCP
-*and* ALT_BSUX (with the latter on, `\\x{e9}` is silently read as literal text), can repeat one search
-without the JIT, and cost 0.3 us a search where the public `Pattern.search` costs 2.
+The engine is PCRE2, by the package `pcre2`. Its low-level functions are used for three reasons. Only they can switch
+off both UCP and ALT_BSUX; with the latter on, `\x{e9}` is read as literal text, and no error says so. Only they can
+repeat one search without the JIT. And a search costs 0.3 us with them, and 2 us with the public `Pattern.search`.
 """
 
 import functools
@@ -28,22 +28,22 @@ _OPTION_BITS = {
     "x": int(_cy.CompileOption.EXTENDED),
     "u": 0,
 }
-# PCRE2 counts a search's steps anew at each start position, so the time is steps x length: the longer the
-# text, the fewer steps. 50,000 steps are about 0.15 ms with the JIT and 1 ms without.
+# (characters of a text at most, steps). PCRE2 counts the steps anew for each position that a search starts at, so the
+# time is steps x length. So a longer text has fewer steps. 50,000 take about 0.15 ms with the JIT and 1 ms without.
 _LIMITS = ((4_096, 50_000), (65_536, 10_000), (None, 1_000))
 _HEAP_KIB = 65_536
-# The last of several settings wins in PCRE2, so a pattern that begins with its own could lift ours.
+# Of several settings in a pattern PCRE2 takes the last, so a pattern that begins with its own would lift ours.
 _OWN_LIMIT = re.compile(r"(?:\(\*[A-Z0-9_=]+\))*\(\*LIMIT_")
 
 Search = Callable[[str], bool]
 
 
 class RegexError(ValueError):
-    """A pattern or its options that cannot be used; the text is close to MongoDB's."""
+    """A pattern or its options cannot be used. The text is close to MongoDB's."""
 
 
 def check_options(options: str) -> None:
-    """Raise RegexError unless every letter is one of `imsxu` (error 51108)."""
+    """Raise RegexError unless every letter is one of `imsxu` (MongoDB's error 51108)."""
     for letter in options:
         if letter not in _OPTION_BITS:
             raise RegexError(f"invalid flag in regex options: {letter}")
@@ -51,10 +51,12 @@ def check_options(options: str) -> None:
 
 @functools.lru_cache(maxsize=4096)
 def compile_search(pattern: str, options: str) -> Search:
-    """A function that says whether the pattern is found anywhere in a string.
+    """A function that says whether the pattern is found anywhere in a text.
 
-    It raises UndecidedError when a limit is hit, or when the text is no valid Unicode. Raises RegexError
-    when the pattern cannot be used.
+    The function raises UndecidedError when it hits a limit, and when the text is no valid Unicode.
+
+    Raises:
+        RegexError: the pattern or its options cannot be used.
     """
     check_options(options)
     if "\0" in pattern:
@@ -92,7 +94,7 @@ def _compile_to_machine_code(code: Any) -> None:
     try:
         _cy.jit_compile(code)
     except _cy.LibraryError:
-        # Too large for the JIT, or of a kind it does not know: the search runs without.
+        # It is too large for the JIT, or of a kind that the JIT does not know. The search runs without it.
         return
 
 
@@ -114,13 +116,13 @@ def _engine_search(short_code: Any, pattern: str, bits: int, required: str) -> S
 
     def search(text: str) -> bool:
         nonlocal ready
-        # Most strings hold no match, and this says so in a tenth of the time of a call to the engine.
+        # Most strings hold no match. This says so in a tenth of the time that a call of the engine takes.
         if required not in text:
             return False
         length = len(text)
         if length <= short_limit:
             if not ready:
-                # Most forwarders of a large set never meet a record that reaches their pattern.
+                # Not before: of many forwarders most never meet a record that reaches their pattern.
                 _compile_to_machine_code(short_code)
                 ready = True
             code = short_code
@@ -146,15 +148,16 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 def _literal_search(pattern: str, options: str) -> Search | None:
-    """The same search by a string method, for a pattern that is plain text but for `^`, `$` and `.*` at its
-    ends.
+    """The same search by a method of `str`; None if there is none.
+
+    There is one for a pattern that is plain text, but for `^`, `$` and `.*` at its ends.
     """
     if set(options) - set("us"):
         return None
     anchored = pattern.startswith("^")
     body = pattern[1:] if anchored else pattern
     open_end = False
-    # `.*` stops at a newline but may match nothing, so at an end that is not anchored it changes nothing.
+    # `.*` may match nothing, so it changes nothing at an end that is not anchored.
     if not anchored and body.startswith(".*"):
         body = body[2:]
     if body.endswith(".*") and not body.endswith("\\.*"):
@@ -180,24 +183,22 @@ def required_prefix(pattern: str, options: str) -> str:
 
 
 def _required_text(pattern: str) -> str:
-    """The plain text at the beginning of a pattern, if every match must begin with it; else "".
+    """The plain text that every match of the pattern begins with; "" where none is known.
 
-    Not for the options `i` and `x`, which give plain text another meaning.
+    Not for the options `i` and `x`, which change what plain text means.
     """
     run = _PLAIN.match(pattern)
     if run is None or _has_other_branch(pattern):
         return ""
     text = run.group()
     if pattern[run.end() : run.end() + 1] in ("?", "*", "+", "{"):
-        # The quantifier is about the last character only.
+        # The quantifier is about the last character alone.
         text = text[:-2] if text[-2:-1] == "\\" else text[:-1]
     return _ESCAPE.sub(r"\1", text)
 
 
 def _has_other_branch(pattern: str) -> bool:
-    """Whether `^` may not stand before all of the pattern: there is, or could be, a `|` outside of all
-    groups.
-    """
+    """Whether there is, or could be, a `|` outside of all groups. Then a `^` is not about what follows the `|`."""
     if "|" not in pattern:
         return False
     if any(sign in pattern for sign in ("[", "\\Q", "(?#", "(*")):

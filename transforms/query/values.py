@@ -1,8 +1,7 @@
-"""The values of a query document, their canonical types and their order (docs/spec/mongo-query.md sections 1 and
-5).
+"""The values of a query document, their canonical types and their order (docs/spec/mongo-query.md sections 1 and 5).
 
-Documents hold `dict`, `list`, `str`, `int`, `float`, `bool`, `None` and `datetime`; `ObjectId`, `Regex`,
-`Long` and `Decimal` come from Extended JSON only.
+Documents hold `dict`, `list`, `str`, `int`, `float`, `bool`, `None` and `datetime`. `ObjectId`, `Regex`, `Long` and
+`Decimal` come from Extended JSON alone.
 """
 
 import datetime as dt
@@ -32,7 +31,7 @@ MISSING = Missing()
 
 @dataclass(frozen=True, slots=True)
 class ObjectId:
-    """An object id, as 24 lower-case hexadecimal digits."""
+    """An object id: 24 hexadecimal digits in lower case."""
 
     hex: str
 
@@ -43,14 +42,14 @@ class ObjectId:
 
 @dataclass(frozen=True, slots=True)
 class Regex:
-    """A regular expression as a value: a regex literal of a query, or a stored one."""
+    """A regular expression as a value: one that stands in a query as a literal, or one that is stored in a document."""
 
     pattern: str
     options: str = ""
 
 
 class Long(int):
-    """An integer that was written as a 64 bit one although it would fit 32 bits; only `$type` can tell."""
+    """An integer of 32 bits that was written as one of 64. Only `$type` sees the difference."""
 
     __slots__ = ()
 
@@ -77,14 +76,13 @@ _CANONICAL: dict[type, int] = {
 
 
 def canonical_type(value: object) -> int:
-    """The canonical type of a value (docs/spec/mongo-query.md section 1); UNKNOWN_TYPE for what no JSON document can
-    hold.
+    """The canonical type of a value (docs/spec/mongo-query.md section 1); UNKNOWN_TYPE for what no JSON can hold.
 
-    Subclasses count as what they derive from, so a document built by another decoder is read the same way.
+    A subclass counts as what it derives from. So a document is read the same way whichever decoder made it.
     """
-    found = _CANONICAL.get(type(value))
-    if found is not None:
-        return found
+    kind = _CANONICAL.get(type(value))
+    if kind is not None:
+        return kind
     for base in type(value).__mro__[1:]:
         if base in _CANONICAL:
             return _CANONICAL[base]
@@ -97,15 +95,14 @@ def is_nan(value: object) -> bool:
 
 
 def as_utc(value: dt.datetime) -> dt.datetime:
-    """A date as an instant; one without a zone is UTC."""
+    """A date as an instant. One without a zone is in UTC."""
     return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value
 
 
 def compare(left: Any, right: Any) -> int:
-    """Order two values of one canonical type: negative, zero or positive (docs/spec/mongo-query.md section 5).
+    """The order of two values of one canonical type: negative, zero or positive (docs/spec/mongo-query.md section 5).
 
-    The depth of the walk is that of the shallower value, and a query's values are bounded when it is
-    compiled.
+    It goes no deeper than the shallower of the two values, and a query's values have a limited depth.
     """
     kind = canonical_type(left)
     if kind == NUMBER_TYPE:
@@ -153,8 +150,9 @@ def _compare_arrays(left: list[Any], right: list[Any]) -> int:
 
 
 def compare_any(left: Any, right: Any) -> int:
-    """Order two values of any types: by canonical type, then by value. Values of unknown type are never
-    equal.
+    """The order of two values of any types: by canonical type, then by value.
+
+    Values of an unknown type are never equal.
     """
     kind = canonical_type(left)
     order = kind - canonical_type(right)
@@ -196,8 +194,9 @@ _ALIASES = {
 
 
 def whole_int64(value: object) -> int | None:
-    """A number truncated toward zero if it is finite and then fits 64 bits, else None; booleans are no
-    numbers.
+    """A number without its fraction, if 64 bits hold that.
+
+    None for infinity, NaN, greater numbers, booleans, and what is no number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
@@ -209,8 +208,9 @@ def whole_int64(value: object) -> int | None:
 
 
 def show(value: object, limit: int = 80) -> str:
-    """A value as short JSON-like text for messages, cut at `limit` characters; never walks a large value
-    whole.
+    """A value as short text like JSON, for messages, cut off at `limit` characters.
+
+    A large value is never walked as a whole.
     """
     text = _show(value, limit)
     return text if len(text) <= limit else text[: limit - 3] + "..."
@@ -222,7 +222,7 @@ def _show(value: object, room: int) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # An escape is at most six characters; what is cut here could not have been shown.
+        # Cut before it is escaped, so that a long text is not escaped as a whole.
         cut = value[:room]
         return '"' + cut.replace("\\", "\\\\").replace('"', '\\"') + ('"' if len(cut) == len(value) else "...")
     if isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX:
