@@ -1,6 +1,6 @@
-"""What a forwarder's query sees, and what it is sent (docs/spec/records.md section 4).
+"""What a forwarder's query sees, and what the forwarder is sent (docs/spec/records.md section 4).
 
-`schemas.query_document` is the table of what stands in a query document.
+`schemas.query_document` is the table of what a query document holds.
 """
 
 from collections.abc import Callable
@@ -14,10 +14,15 @@ from schemas.times import rfc3339, utc
 
 
 def query_document(record: Record, statement: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a forwarder's query is matched against; `statement` is left out when none is given.
+    """What a forwarder's query is matched against.
 
-    The message's own fields, `_id`, `kind`, `organisation`, `lrs_id`, `timestamp`, `metadata`, `statement`.
-    `timestamp`, `statement.timestamp` and `statement.stored` are datetimes.
+    Args:
+        record: the record.
+        statement: of the record, as `StatementBuilder` makes it. Without one the document has no `statement`.
+
+    Returns:
+        The fields of the message and those of the table in `schemas.query_document`. The dates are aware datetimes in
+        UTC.
     """
     time = utc(record.timestamp)
     document = {
@@ -35,7 +40,13 @@ def query_document(record: Record, statement: dict[str, Any] | None = None) -> d
 
 
 def encode_payload(record: Record, kind: PayloadKind, statement: Callable[[], dict[str, Any]]) -> bytes:
-    """The bytes a forwarder is sent, UTF-8 JSON; `statement` is asked only when the payload holds it."""
+    """The bytes that a forwarder is sent for a record, in JSON as UTF-8.
+
+    Args:
+        record: the record.
+        kind: the message alone, the statement, or the whole query document.
+        statement: builds the statement of the record. It is called only if the payload holds the statement.
+    """
     if kind == "record":
         return record.body
     if kind == "statement":

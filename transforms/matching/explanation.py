@@ -1,4 +1,4 @@
-"""For one record, and each forwarder: whether it gets the record, and what decided."""
+"""Whether each forwarder gets a record, and what decided (`--explain`)."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,7 +12,13 @@ from transforms.query import MatchResult, Query, compile_query
 
 
 def explain(record: Record, forwarders: tuple[Forwarder, ...], statements: StatementBuilder) -> Iterator[str]:
-    """A line about the record, then one for each forwarder: whether it gets the record, and what decided."""
+    """Lines for the user: one about the record, then one for each forwarder.
+
+    Args:
+        record: the record.
+        forwarders: whose documents are asked.
+        statements: builds the statement that the queries see.
+    """
     name = record.message.get("event", record.kind)
     yield f"{record.id}: {name} of user {record.user_id}, session {record.message['session_id']}"
     document = query_document(record, statements.statement(record))

@@ -1,4 +1,4 @@
-"""Every record against the query of every forwarder in whose scope it is, without Beam."""
+"""Matches records against the queries of all forwarders in whose scope they are."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -18,11 +18,17 @@ class StoredPayload(NamedTuple):
 
 
 class Match(NamedTuple):
-    """A record and the ids of the forwarders it is due to; `undecided`: a query gave up
-    (docs/spec/mongo-query.md section 7).
+    """A record, and the forwarders that it is due to.
 
-    Ids, because Beam encodes elements, if only to measure them, and a forwarder holds secrets.
-    `statement` is there when matching had to build it; `stored` when what is sent is a dead letter's payload.
+    Forwarders are given by their ids, since Beam encodes elements, if only to measure them, and a forwarder holds
+    secrets.
+
+    Attributes:
+        record: the record.
+        statement: its statement, if matching had to build it.
+        forwarders: ids of those whose query matches.
+        undecided: ids of those whose query gave up (docs/spec/mongo-query.md section 7).
+        stored: the payload of a dead letter, if that is what is sent.
     """
 
     record: Record
@@ -33,25 +39,33 @@ class Match(NamedTuple):
 
 
 def stored_match(letter: DeadLetter, record: Record) -> Match:
-    """A dead letter's record, due to its forwarder, with the payload that was sent."""
+    """The record of a dead letter, due to the forwarder of the letter, with the payload that was sent."""
     stored = None if letter.payload is None else StoredPayload(letter.payload, letter.payload_kind)
     return Match(record, None, (letter.forwarder_id,), (), stored)
 
 
 class Matcher:
-    """Matches records against forwarders; the pure part of `MatchForwarders`."""
+    """Matches records against forwarders. `MatchForwarders` is the step around it.
+
+    Args:
+        forwarders: active and valid.
+        statements: builds the statements that a query or a payload needs.
+
+    Raises:
+        QueryError: the query of a forwarder cannot be used.
+    """
 
     def __init__(self, forwarders: Iterable[Forwarder], statements: StatementBuilder) -> None:
         self._index: ForwarderIndex[Forwarder] = ForwarderIndex(forwarders)
         self._statement = statements.statement if "statement" in self._index.fields else None
 
     def match(self, record: Record) -> Match | None:
-        """Who the record is due to; None if no one."""
+        """Whom the record is due to; None if it is due to nobody."""
         statement = self._statement(record) if self._statement is not None else None
-        found = self._index.matching(query_document(record, statement))
-        if not found.matched and not found.undecided:
+        matching = self._index.matching(query_document(record, statement))
+        if not matching.matched and not matching.undecided:
             return None
-        return Match(record, statement, _ids(found.matched), _ids(found.undecided))
+        return Match(record, statement, _ids(matching.matched), _ids(matching.undecided))
 
 
 def _ids(forwarders: tuple[Forwarder, ...]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""Whether a record is in a forwarder's scope (docs/spec/forwarders.md section 1).
+"""Whether a record is in the scope of a forwarder (docs/spec/forwarders.md section 1).
 
-A forwarder may be of one organisation and of one store (`lrs_id`); `Forwarder.scope` says of which. A record is in
-scope when it holds these very values. What the forwarder leaves open may be anything, and may be missing.
+A forwarder may name an organisation and a store (`lrs_id`): see `Forwarder.scope`. A record is in scope when it holds
+these very values. What the forwarder does not name may be anything in the record, and may be missing.
 """
 
 from typing import NamedTuple, Protocol
@@ -10,7 +10,7 @@ from transforms.forwarders import Forwarder
 
 
 class HasTenant(Protocol):
-    """What scope is judged by: a record, an activity, or a `Tenant`."""
+    """What scope is judged by: a record, an activity or a `Tenant`."""
 
     @property
     def organisation(self) -> str | None: ...
@@ -26,9 +26,9 @@ class Tenant(NamedTuple):
 
 
 def out_of_scope(record: HasTenant, forwarder: Forwarder) -> str | None:
-    """Why the record is not in the forwarder's scope, in words for its user; None when it is."""
-    for field, wanted in forwarder.scope.items():
-        found = getattr(record, field)
-        if found != wanted:
-            return f"not in scope: {field} is {found!r}, the forwarder's is {wanted!r}"
+    """Why the record is not in the scope of the forwarder, in words for the user; None when it is."""
+    for field, required in forwarder.scope.items():
+        value = getattr(record, field)
+        if value != required:
+            return f"not in scope: {field} is {value!r}, the forwarder's is {required!r}"
     return None

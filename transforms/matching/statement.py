@@ -1,4 +1,4 @@
-"""What a forwarder's query sees and what it is sent: query document and statement (docs/spec/records.md section 4)."""
+"""A record as an xAPI statement, in version 1.0.3 (docs/spec/records.md section 4)."""
 
 import re
 from functools import lru_cache
@@ -13,7 +13,7 @@ from transforms.sessions.derivation import NAMESPACE, SECONDS_PER_UNIT, Duration
 
 DEFAULT_HOME_PAGE = "https://learner.invalid"
 EXTENSIONS = "https://session-forwarder.invalid/extensions"
-"""Prefix of the extension IRIs of result and context."""
+"""What the IRIs of the extensions in `result` and `context` begin with."""
 
 _VERBS = {
     "session-started": ("http://adlnet.gov/expapi/verbs/initialized", "initialized"),
@@ -23,7 +23,7 @@ _VERBS = {
     "score": ("http://adlnet.gov/expapi/verbs/scored", "scored"),
 }
 _LONGEST_DURATION = 10**12
-"""Seconds. A player may report anything; an LRS that reads durations into a type of its own refuses the absurd."""
+"""Seconds. A player may report anything, and an LRS that reads durations into a type of its own refuses absurd ones."""
 _UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ASSESSMENT = "http://adlnet.gov/expapi/activities/assessment"
 
@@ -42,10 +42,11 @@ _IRI = re.compile(
 
 
 class StatementBuilder:
-    """Builds the xAPI 1.0.3 statement of a record.
+    """Builds the statement of a record.
 
-    home_page: `actor.account.homePage`, an absolute IRI (`--actor_home_page`).
-    duration_unit: the unit of a snapshot's `session_duration` (`--session_duration_unit`).
+    Args:
+        home_page: of the actor's account, an absolute IRI (`--actor_home_page`).
+        duration_unit: the unit of a snapshot's `session_duration` (`--session_duration_unit`).
     """
 
     def __init__(self, home_page: str = DEFAULT_HOME_PAGE, duration_unit: DurationUnit = "minutes") -> None:
@@ -54,7 +55,7 @@ class StatementBuilder:
         self._seconds_per_unit = SECONDS_PER_UNIT[duration_unit]
 
     def statement(self, record: Record) -> dict[str, Any]:
-        """The statement as JSON values: `timestamp` and `stored` are strings, RFC 3339 with milliseconds."""
+        """The statement, in values of JSON: its dates are text, RFC 3339 with milliseconds."""
         message = record.message
         verb, display = _VERBS[message["event"] if record.kind == "event" else record.kind]
         time = rfc3339(record.timestamp)
@@ -103,7 +104,7 @@ class StatementBuilder:
 
 
 def _score(raw: float | None, maximum: float | None) -> dict[str, Any]:
-    """`result.score` without the parts that xAPI 1.0.3 forbids: raw in [min, max], min below max, scaled in [-1, 1]."""
+    """`result.score` without the parts that xAPI forbids: raw in [min, max], min below max, scaled in [-1, 1]."""
     score: dict[str, Any] = {}
     if raw is not None:
         score["raw"] = raw
@@ -133,12 +134,12 @@ def _context(session_id: str) -> dict[str, Any]:
 
 
 def _uuid(text: str) -> str | None:
-    """`text` when it is a UUID in its usual 8-4-4-4-12 form, else None."""
+    """`text` if it is a UUID in its usual form of 8-4-4-4-12 digits, else None."""
     return text if _UUID.fullmatch(text) else None
 
 
 def is_absolute_iri(text: str) -> bool:
-    """True for what xAPI takes as an activity id: an IRI of RFC 3987 with a scheme and something after it."""
+    """Whether xAPI takes the text as the id of an activity: an IRI of RFC 3987, with something behind its scheme."""
     iri = _IRI.fullmatch(text)
     if iri is None:
         return False
