@@ -1,4 +1,4 @@
-"""A lane of PutRecords or PutRecordBatch calls."""
+"""Sends a lane in calls of many records: PutRecords or PutRecordBatch."""
 
 import threading
 import time
@@ -10,11 +10,17 @@ from transforms.delivery.lane_sender import EngineState, LaneSender
 from transforms.sinks.base import BatchSink, Item, Settle, Settlement
 
 RETRIES_TOGETHER = 0.1
-"""Seconds that a call of retries may wait for other retries; much less than the backoff's first wait."""
+"""Seconds that a call of retries may wait for other retries, to be fuller. The first backoff is of up to 0.5 s."""
 
 
 class BatchSender(LaneSender):
-    """A lane of PutRecords or PutRecordBatch calls, each made by a thread that is started when there is need of it."""
+    """Sends a lane in calls of many records.
+
+    Each call in flight has a thread, which is started when there is need of it.
+
+    Args:
+        linger: seconds that a call which is not full may wait for more records while they are still coming in.
+    """
 
     def __init__(self, lane: Lane, sink: BatchSink, settle: Settle, state: EngineState, linger: float) -> None:
         super().__init__(lane, settle, state)
@@ -55,7 +61,6 @@ class BatchSender(LaneSender):
             return self._wake.wait_for(lambda: not self._in_flight, seconds)
 
     def seal(self) -> None:
-        """What comes back from now on is ignored; what came back before is settled when this returns."""
         with self._wake:
             self._sealed = True
             self._wake.wait_for(lambda: not self._settling)
@@ -64,7 +69,7 @@ class BatchSender(LaneSender):
         with self._lock:
             self._wake.notify_all()
             busy = self._in_flight > 0
-        # A call still in flight ends by its own time-out, in a daemon thread; its result is ignored.
+        # A call that is still in flight ends by its own time-out, in a daemon thread. Its result is ignored.
         if not busy:
             for thread in self._threads:
                 thread.join()
@@ -74,7 +79,7 @@ class BatchSender(LaneSender):
             self._sink.close()
 
     def _ensure_a_thread_looks(self) -> None:
-        """The lock is held."""
+        """Wake a thread that waits, or start one more. The caller holds the lock."""
         if self._waiting:
             self._wake.notify()
         elif len(self._threads) < max(1, self._sink.calls_in_flight) and not self._state.ended:
@@ -95,7 +100,7 @@ class BatchSender(LaneSender):
             self._state.fail(error)
 
     def _step(self) -> bool:
-        """One call, or one batch of records that end without a call; False when there is nothing more to do, ever."""
+        """Make one call, or settle what ends without a call. Returns False when deliveries have ended."""
         with self._lock:
             ended, batch = self._await_work()
             if not ended and not batch:
@@ -116,7 +121,7 @@ class BatchSender(LaneSender):
         return True
 
     def _call(self, batch: list[Item]) -> list[Settlement] | None:
-        """What ended with the call, to be settled; None if it came back too late."""
+        """Send the batch. Returns what ended with it, to be settled; None if the answer came after `seal`."""
         outcomes = self._sink.send(batch)
         now = time.monotonic()
         with self._lock:
@@ -127,7 +132,7 @@ class BatchSender(LaneSender):
             return ended
 
     def _settle_and_release(self, ended: list[Settlement]) -> None:
-        """Outside the lock: while the journal is written, others may be submitted and sent."""
+        """Settle without holding the lock: while the journal is written, other records may be submitted and sent."""
         try:
             if ended:
                 self._settle(ended)
@@ -137,7 +142,11 @@ class BatchSender(LaneSender):
                 self._settling -= 1
 
     def _await_work(self) -> tuple[list[Settlement], list[Item]]:
-        """What to do next; two empty lists when deliveries ended. The lock is held, and given up while waiting."""
+        """Wait for something to do. The caller holds the lock, which is released while waiting.
+
+        Returns:
+            Settlements that need no call, or else the items of the next call. Both are empty once deliveries ended.
+        """
         while not self._state.ended:
             now = time.monotonic()
             ended = self.lane.ended(now)
@@ -152,6 +161,7 @@ class BatchSender(LaneSender):
         return [], []
 
     def _take(self, now: float) -> list[Item]:
+        """The items of a call that may be made now; [] for none."""
         if self._in_flight >= self._sink.calls_in_flight or self._patience(now) > 0:
             return []
         batch = self.lane.take(now, now_ms(), self._sink.max_items, self._sink.max_bytes)
@@ -160,24 +170,25 @@ class BatchSender(LaneSender):
         return batch
 
     def _patience(self, now: float) -> float:
-        """Seconds to wait for a fuller call than what is ready makes: a call costs as much as 100 records."""
+        """Seconds to wait for a call that is fuller than one would be now: a call costs as much as 100 records."""
         ready = self.lane.ready(now)
         if ready >= self._sink.max_items:
             return 0.0
         if not self._flush and now - self._submitted_at < self._linger:
             return max(0.0, self._called_at + self._linger - now)
-        # No more is coming in; but what is in flight brings its users' next records when it is back.
+        # No more is coming in. But a call that comes back lets its users' next records go.
         if ready >= self._sink.max_items // 2:
             return 0.0
         if self._in_flight:
             return self._linger
-        # A throttled stream's records come back one by one. Those that do soon go together, if they are the most.
+        # The retries of a throttled stream become due one by one. If most are due soon, they go together.
         soon = self._called_at + RETRIES_TOGETHER - now
         return soon if soon > 0 and self.lane.retries_due(now + soon, ready + 1) > ready else 0.0
 
     def _nap(self, now: float) -> float | None:
-        """Seconds after which to look again; None: until woken."""
+        """Seconds after which to look at the lane again; None to wait until woken."""
         wake_at = self.lane.wake_at()
         if wake_at is None or wake_at > now:
             return None if wake_at is None else wake_at - now
-        return self._patience(now) or self._linger  # Something is ready, and waits for a fuller call or for its turn.
+        # Something is ready, and waits for a fuller call or until fewer calls are in flight.
+        return self._patience(now) or self._linger

@@ -1,8 +1,8 @@
-"""Runs the lanes: calls the sinks, reads the clocks, holds the locks. What is sent when is the lane's decision.
+"""Runs the lanes of all forwarders. Each lane decides what is sent when; the engine and its senders do it.
 
-HTTP lanes share one asyncio loop in one thread; a Kinesis or Firehose lane has threads of its own, as many as calls in
-flight. Both are started by the first record that needs them. Nothing here imports Beam: a DoFn makes a
-`DeliveryEngine` in `setup`, submits in `process`, drains in `finish_bundle` and closes in `teardown`.
+HTTP lanes share one asyncio loop in one thread. A Kinesis or Firehose lane has threads of its own, as many as it has
+calls in flight. Both are started by the first record that needs them. A DoFn makes a `DeliveryEngine` in `setup`,
+submits in `process`, drains in `finish_bundle` and closes in `teardown`.
 """
 
 import threading
@@ -12,30 +12,37 @@ from collections.abc import Callable, Iterable, Sequence
 from transforms.delivery.batch_sender import BatchSender
 from transforms.delivery.http_sender import HttpSender, LoopThread
 from transforms.delivery.lane import Lane
-from transforms.delivery.lane_sender import EngineState, LaneCounts
+from transforms.delivery.lane_sender import EngineState, LaneCounts, LaneSender
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.spool import DiskParking, DiskSpool, SpoolDirectory
 from transforms.forwarders import Forwarder, HttpTarget
-from transforms.sinks.base import (
-    BatchSinkFactory,
-    HttpSinkFactory,
-    Item,
-    Settle,
-)
+from transforms.sinks.base import BatchSinkFactory, HttpSinkFactory, Item, Settle
 
-QUICK_SECONDS = 0.1
 QUICK_RECORDS = 200
-"""A forwarder that takes so many records in so many seconds is worth waiting for."""
+QUICK_SECONDS = 0.1
+"""A forwarder that takes QUICK_RECORDS records within QUICK_SECONDS seconds counts as quick: `submit` waits for it.
 
-OFTEN = 0.02
-"""Seconds after which `drain` asks again whether waiting is worth it."""
+At 2,000 records a second its window is empty within 10 s, and to wait costs less than to write records to the spool and
+to read them back. A slower one would hold up the other forwarders.
+"""
+
+ASK_AGAIN = 0.02
+"""Seconds after which `drain` asks `should_wait` again. It is the longest that a bundle's end waits in vain."""
 
 
 class DeliveryEngine:
     """Delivers items to their forwarders, in order per (forwarder, user); safe to use from several threads.
 
-    `settle` is called, from the delivering threads, before a user's next record is sent. An exception that is not an
-    outcome (a sink's or `settle`'s bug, a full disk) stops everything and is raised by `submit` and `drain`.
+    An exception that is not the outcome of an attempt (a bug of a sink or of `settle`, a full disk) stops all
+    deliveries, and is raised by `submit` and `drain`.
+
+    Args:
+        forwarders: resolved ones; items may be of these alone.
+        settle: makes settlements durable. It is called from the sending threads, and a user's next record is sent after
+            it has returned.
+        settings: None for the defaults.
+        http_sink: makes the sink of an HTTP forwarder.
+        batch_sink: makes the sink of a Kinesis forwarder.
     """
 
     def __init__(
@@ -53,7 +60,7 @@ class DeliveryEngine:
         self._http_sink = http_sink
         self._batch_sink = batch_sink
         self._directory = SpoolDirectory(self._settings.spool_dir)
-        self._runs: dict[str, BatchSender | HttpSender] = {}
+        self._senders: dict[str, LaneSender] = {}
         self._loop: LoopThread | None = None
         self._starting = threading.Lock()
         self._ending = threading.Lock()
@@ -61,12 +68,16 @@ class DeliveryEngine:
         self.state = EngineState()
 
     def submit(self, items: Sequence[Item]) -> None:
-        """Take in items of any forwarders; records of one (forwarder, user) in the order they are to arrive.
+        """Take in items, those of one (forwarder, user) in the order in which they are to arrive.
 
-        Never waits for a slow forwarder: what it has not taken is spooled. Only when every forwarder concerned is busy
-        does it wait for those that take records quickly, because that costs nobody anything and a spool costs more.
-        Raises KeyError for a forwarder that is not one of this object's, DeliveryStoppedError after `stop`, and
-        whatever stopped the deliveries.
+        It does not wait for a slow forwarder: what that has not taken is spooled. It waits only when the window of one
+        of these forwarders is nearly full, none of the others needs more items soon, and the full one takes records
+        quickly. Then nobody loses by it, and a spool would cost more.
+
+        Raises:
+            KeyError: an item is of a forwarder that the engine does not have.
+            DeliveryStoppedError: after `stop`.
+            BaseException: whatever stopped the deliveries.
         """
         self.state.check()
         by_forwarder: dict[str, list[Item]] = {}
@@ -75,123 +86,135 @@ class DeliveryEngine:
             if due is None:
                 due = by_forwarder[item.forwarder_id] = []
             due.append(item)
-        runs = []
+        senders = []
         for forwarder_id, due in by_forwarder.items():
-            run = self._runs.get(forwarder_id) or self._start(forwarder_id)
-            run.submit(due)
-            runs.append(run)
-        if any(run.is_crowded for run in runs):
-            self._wait_for_the_quick(runs)
+            sender = self._senders.get(forwarder_id) or self._start(forwarder_id)
+            sender.submit(due)
+            senders.append(sender)
+        if any(sender.is_crowded for sender in senders):
+            self._wait_for_the_quick(senders)
 
-    def _wait_for_the_quick(self, runs: "list[BatchSender | HttpSender]") -> None:
-        """Until none of the runs is crowded; at once if one of them has little to do, or the crowded ones are slow."""
+    def _wait_for_the_quick(self, senders: list[LaneSender]) -> None:
+        """Wait until no sender is crowded, or one is hungry, or those that are crowded turn out to be slow."""
 
         def is_over() -> bool:
-            return self.state.ended or any(run.is_hungry for run in runs) or not any(run.is_crowded for run in runs)
+            if self.state.ended or any(sender.is_hungry for sender in senders):
+                return True
+            return not any(sender.is_crowded for sender in senders)
 
         while not is_over():
-            crowded = [(run, run.settled) for run in runs if run.is_crowded]
+            crowded = [(sender, sender.settled) for sender in senders if sender.is_crowded]
             with self.state.changed:
                 self.state.waiting += 1
                 self.state.changed.wait_for(is_over, QUICK_SECONDS)
                 self.state.waiting -= 1
-            if all(run.settled - before < QUICK_RECORDS for run, before in crowded):
+            if all(sender.settled - before < QUICK_RECORDS for sender, before in crowded):
                 return
 
     def drain(self, should_wait: Callable[[], bool] | None = None) -> None:
-        """Wait until every submitted item is settled, or only while `should_wait`, which is asked often.
+        """Wait until every submitted item is settled.
 
-        What is left goes on being delivered. Raises as `submit` does.
+        Args:
+            should_wait: asked every ASK_AGAIN seconds; when it says no, `drain` returns, and what is left goes on being
+                delivered.
+
+        Raises:
+            DeliveryStoppedError: after `stop`.
+            BaseException: whatever stopped the deliveries.
         """
-        runs = list(self._runs.values())
+        senders = list(self._senders.values())
 
         def is_over() -> bool:
-            return self.state.ended or not any(run.lane.pending for run in runs)
+            return self.state.ended or not any(sender.lane.pending for sender in senders)
 
-        for run in runs:
-            run.flush(True)
+        for sender in senders:
+            sender.flush(True)
         try:
             while not is_over() and (should_wait is None or should_wait()):
                 with self.state.changed:
                     if not is_over():
-                        self.state.changed.wait(None if should_wait is None else OFTEN)
+                        self.state.changed.wait(None if should_wait is None else ASK_AGAIN)
             self.state.check()
         finally:
-            for run in runs:
-                run.flush(False)
+            for sender in senders:
+                sender.flush(False)
 
     def stop(self, grace: float | None = None) -> dict[str, int]:
-        """Take nothing more, let what is in flight end for up to `grace` seconds, leave the rest. May be called again.
+        """Take no more items, let what is in flight end for a while, and leave the rest. May be called again.
 
-        From any thread, but not from inside a signal handler, which may have interrupted `submit` in the middle: let
-        that start a thread.
+        Call it from any thread, but not inside a signal handler, which may have interrupted `submit` in the middle.
 
-        Returns the records left per forwarder (pending in the books). What ends after the grace is not settled: it is
-        pending too, and is sent again by the next run with the same ids.
+        Args:
+            grace: seconds that what is in flight has to end; None for that of the settings.
+
+        Returns:
+            The records that are left, by forwarder: they are pending in the accounts. What ends after the grace is not
+            settled. It is pending, too, and the next run sends it again with the same id.
         """
         self.state.stop()
         deadline = time.monotonic() + (self._settings.grace if grace is None else grace)
         with self._starting:
-            runs = list(self._runs.values())
+            senders = list(self._senders.values())
         with self._ending:
             if not self._closed:
-                for run in runs:
-                    run.wake()
-                for run in runs:
-                    run.await_idle(max(0.0, deadline - time.monotonic()))
-                for run in runs:
-                    run.seal()
+                for sender in senders:
+                    sender.wake()
+                for sender in senders:
+                    sender.await_idle(max(0.0, deadline - time.monotonic()))
+                for sender in senders:
+                    sender.seal()
         return self.pending()
 
     def close(self) -> None:
-        """Stop without grace, close the sinks and remove the spool. May be called again; raises nothing.
+        """Stop without grace, close the sinks and remove the spool. May be called again, and raises nothing.
 
-        A `stop` that is under way in another thread ends first.
+        It waits for a `stop` that is under way in another thread.
         """
         self.stop(0.0)
         with self._ending:
             if self._closed:
                 return
             self._closed = True
-            for run in self._runs.values():
-                run.close()
+            for sender in self._senders.values():
+                sender.close()
             if self._loop is not None:
                 self._loop.close()
                 self._loop = None
             self._directory.close()
 
     def pending(self) -> dict[str, int]:
-        """Records not settled yet, per forwarder that has any."""
-        return {id_: run.lane.pending for id_, run in list(self._runs.items()) if run.lane.pending}
+        """How many records are not settled yet, for each forwarder that has any."""
+        return {id_: sender.lane.pending for id_, sender in list(self._senders.items()) if sender.lane.pending}
 
     def counts(self) -> dict[str, LaneCounts]:
-        """How each forwarder that was due anything stands; cheap, and read without stopping anything."""
-        return {id_: run.counts() for id_, run in list(self._runs.items())}
+        """How each forwarder that was given an item stands. Cheap, and delays no delivery."""
+        return {id_: sender.counts() for id_, sender in list(self._senders.items())}
 
-    def _start(self, forwarder_id: str) -> "BatchSender | HttpSender":
+    def _start(self, forwarder_id: str) -> LaneSender:
+        """Make the forwarder's sender, unless another thread has just done so."""
         with self._starting:
             self.state.check()
-            if forwarder_id in self._runs:
-                return self._runs[forwarder_id]
+            if forwarder_id in self._senders:
+                return self._senders[forwarder_id]
             forwarder = self._forwarders[forwarder_id]
-            run: BatchSender | HttpSender
+            sender: LaneSender
             if isinstance(forwarder.target, HttpTarget):
                 if self._loop is None:
                     self._loop = LoopThread()
                 sink = self._http_sink(forwarder)
-                run = HttpSender(
+                sender = HttpSender(
                     self._lane(forwarder), sink, forwarder.target.concurrency, self._settle, self.state, self._loop
                 )
             else:
                 batch_sink = self._batch_sink(forwarder)
                 lane = self._lane(forwarder, batch_sink.size)
-                run = BatchSender(lane, batch_sink, self._settle, self.state, self._settings.linger)
-            self._runs[forwarder_id] = run
-            return run
+                sender = BatchSender(lane, batch_sink, self._settle, self.state, self._settings.linger)
+            self._senders[forwarder_id] = sender
+            return sender
 
     def _lane(self, forwarder: Forwarder, size: Callable[[Item], int] | None = None) -> Lane:
-        # Not the forwarder's id: that may hold what a file name must not.
-        number = len(self._runs)
+        # Files are named by number: a forwarder's id may hold what a file name must not.
+        number = len(self._senders)
         spool = DiskSpool(self._directory, f"{number}-spool")
         parking = DiskParking(self._directory, f"{number}-parking", max(1, self._settings.user_items // 2))
         if size is None:

@@ -1,4 +1,4 @@
-"""A lane of HTTP requests."""
+"""Sends a lane over HTTP, one record a request."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ from transforms.sinks.base import AttemptResult, HttpSink, Item, Settle, Settlem
 
 
 class LoopThread:
-    """One asyncio loop in one thread, for all HTTP lanes."""
+    """One asyncio loop in one thread, which all HTTP lanes share."""
 
     def __init__(self) -> None:
         self.loop = uvloop.new_event_loop()
@@ -29,12 +29,19 @@ class LoopThread:
         self.loop.close()
 
     def close(self) -> None:
+        """End the loop and its thread."""
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
 
 
 class HttpSender(LaneSender):
-    """A lane of HTTP requests: at most `concurrency` workers on the loop, each started when there is need of it."""
+    """Sends a lane over HTTP, one record a request.
+
+    Each request in flight has a worker, a task on the loop, which is started when there is need of it.
+
+    Args:
+        concurrency: requests that may be in flight at a time.
+    """
 
     def __init__(
         self, lane: Lane, sink: HttpSink, concurrency: int, settle: Settle, state: EngineState, loop: LoopThread
@@ -61,7 +68,7 @@ class HttpSender(LaneSender):
             self._loop.call_soon_threadsafe(self._poke)
 
     def flush(self, on: bool) -> None:
-        """Requests hold one record: there is nothing to wait for."""
+        """Nothing to do: a request holds one record, and waits for no other."""
 
     def wake(self) -> None:
         self._loop.call_soon_threadsafe(self._poke)
@@ -71,7 +78,6 @@ class HttpSender(LaneSender):
         return done.result()
 
     def seal(self) -> None:
-        """What comes back from now on is ignored; what came back before is settled when this returns."""
         asyncio.run_coroutine_threadsafe(self._seal(), self._loop).result()
 
     def close(self) -> None:
@@ -84,7 +90,7 @@ class HttpSender(LaneSender):
         self._look()
 
     def _look(self) -> None:
-        """Settle what ends by itself, and set as many workers to work as there are records ready."""
+        """Settle what ends without an attempt, and wake or start a worker for each record that is ready."""
         try:
             now = time.monotonic()
             if self._state.ended:
@@ -95,7 +101,7 @@ class HttpSender(LaneSender):
                 ended = self.lane.ended(now)
             if ended:
                 self._end(ended)
-                self._loop.call_soon(self._look)  # There may be many more: the other lanes' turn first.
+                self._loop.call_soon(self._look)  # There may be many more, but it is the other lanes' turn first.
                 return
             with self._lock:
                 ready = self.lane.ready(now) if self.lane.breaker.allows(now) else 0
@@ -108,7 +114,7 @@ class HttpSender(LaneSender):
             self._fail(error)
 
     def _wake_one(self) -> bool:
-        """Whether there was a worker to wake or to start."""
+        """Wake or start one worker. False: all that the forwarder may have are at work."""
         while self._idle:
             waiter = self._idle.popleft()
             if not waiter.done():
@@ -122,12 +128,13 @@ class HttpSender(LaneSender):
         return True
 
     def _set_timer(self, now: float, wake_at: float | None) -> None:
+        """See that the lane is looked at again at the time `wake_at`, unless workers do that already."""
         if self._timer is not None:
             if wake_at == self._timer_at:
                 return
             self._timer.cancel()
             self._timer = None
-        # What is ready now is the workers' business.
+        # A time that has come means that records are ready: workers look at the lane for those.
         if wake_at is not None and wake_at > now:
             self._timer_at = wake_at
             self._timer = self._loop.call_later(wake_at - now, self._on_timer)
@@ -137,6 +144,7 @@ class HttpSender(LaneSender):
         self._look()
 
     async def _work(self) -> None:
+        """Send one record after the other, and sleep when none is ready, until deliveries end."""
         try:
             if self._open is None:
                 self._open = self._loop.create_task(self._sink.open())
@@ -172,12 +180,12 @@ class HttpSender(LaneSender):
                     items, outcomes = [item for item, _ in finished], [outcome for _, outcome in finished]
                     settlements = self.lane.finish(items, outcomes, now)
                 else:
-                    # Each a call of its own: failures are counted.
+                    # Each request is a call of its own to the lane, which counts failures in a row.
                     for item, outcome in finished:
                         settlements += self.lane.finish((item,), (outcome,), now)
             if settlements:
                 self._end(settlements)
-            # Else there is nothing to see: the workers take what is ready by themselves.
+            # Else there is no need to look: busy workers take what is ready by themselves.
             if self._idle or self.lane.has_troubles:
                 self._look()
         except BaseException as error:
@@ -193,7 +201,7 @@ class HttpSender(LaneSender):
     async def _await_workers(self, seconds: float) -> bool:
         if self._workers:
             _, busy = await asyncio.wait(self._workers, timeout=seconds)
-            await asyncio.sleep(0)  # What ended last is settled in the next turn.
+            await asyncio.sleep(0)  # The loop settles in its next turn what ended last.
             return not busy
         return True
 

@@ -1,8 +1,8 @@
 """The one core that decides order, for every protocol: a lane per forwarder, a state machine without threads or clock.
 
 A record is sent only after the one before it for the same (forwarder, user) was acknowledged or given up, and that
-is durable; different users never wait for each other (issue 4, forwarders.md sections 2 and 3). The caller reads the
-clocks, makes the calls, and holds a lock if several threads use one lane:
+is durable; different users never wait for each other (docs/spec/forwarders.md section 3). The caller reads the clocks,
+makes the calls, and holds a lock if several threads use one lane:
 
     lane.submit(items)                                     any time
     settlements = lane.ended(now) or
@@ -27,14 +27,17 @@ from transforms.delivery.policy import Backoff, Breaker, BreakerState, DeliveryS
 from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 
 ITEM_OVERHEAD = 1024
-"""Bytes that an item costs in memory beside its payload: the structs, the record and its decoded message."""
+"""Bytes that an item takes in memory beside its payload: the structs, the record and its decoded message."""
 
 ENDED_AT_ONCE = 500
-"""Most settlements that `ended` gives at a time, so that giving up a long spool stays within the window's memory."""
+"""Settlements that `ended` gives at a time, at most: a long spool is given up within the window's memory."""
 
 
 class Spool(Protocol):
-    """Items beyond the window, first in, first out; `take` gives the next chunk of them, [] when there is none."""
+    """Items that the window has no room for, first in, first out.
+
+    `take` gives and removes the next chunk of them, and [] when there is none.
+    """
 
     def append(self, items: Sequence[Item]) -> None: ...
     def take(self) -> list[Item]: ...
@@ -42,7 +45,10 @@ class Spool(Protocol):
 
 
 class Parking(Protocol):
-    """Items beyond their user's share of the window, first in, first out; `take` gives the user's next chunk."""
+    """Items beyond their user's share of the window, first in, first out for each user.
+
+    `take` gives and removes the next chunk of a user that is `in` the parking.
+    """
 
     def put(self, user_id: str, item: Item) -> None: ...
     def take(self, user_id: str) -> list[Item]: ...
@@ -51,13 +57,24 @@ class Parking(Protocol):
 
 
 def payload_size(item: Item) -> int:
+    """Bytes of an item's payload."""
     return len(item.payload)
 
 
 class Lane:
-    """Order, attempts, backoff and bounded memory for one forwarder. Every operation is O(1) amortised per record.
+    """The items of one forwarder: their order, attempts and waits, in bounded memory.
 
-    `size` gives the bytes an item takes in a call. The lane changes `attempts`, `ambiguous` and the times of its items.
+    No method waits, and each takes O(1) per item, amortised. `now` is always in seconds of one monotonic clock. The
+    lane changes `attempts`, `ambiguous` and the times of its items.
+
+    Args:
+        forwarder_id: whose lane this is.
+        max_retries: attempts at an item after its first that failed.
+        settings: the window, the bounds of waits, and what becomes of a user's other records when one is given up.
+        spool: where items wait that the window has no room for; empty.
+        parking: where a user's items wait beyond the user's share of the window; empty.
+        size: the bytes that an item takes in a call, which `take` adds up.
+        random: floats in [0, 1), for the jitter of waits.
     """
 
     def __init__(
@@ -82,7 +99,7 @@ class Lane:
         self._outage = Outage(settings.outage_budget)
         self.breaker = Breaker(self._backoff)
 
-        # user -> the records behind the head; None for none, as most users have one record at a time.
+        # User -> the records behind the head; None instead of an empty queue, as most users have one record at a time.
         self._users: dict[str, deque[Item] | None] = {}
         self._ready: deque[Item] = deque()
         # (due, tie breaker, item) of the heads that wait for their retry.
@@ -105,34 +122,39 @@ class Lane:
 
     @property
     def pending(self) -> int:
-        """Items that were submitted and are not settled."""
+        """Items that were submitted and are not released yet."""
         return self.submitted - self.delivered - self.dead_lettered
 
     @property
     def held(self) -> int:
-        """Items in memory, those in the spool's and the parking's buffers aside."""
+        """Items in the window. Those that the spool and the parking have in memory are not counted."""
         return self._held
 
     @property
     def held_bytes(self) -> int:
+        """Bytes of memory that the items in the window take: their payloads, and ITEM_OVERHEAD for each."""
         return self._held_bytes
 
     @property
     def fullness(self) -> float:
-        """Of the window: 0 when it is empty, 1 and more when it is full."""
+        """How full the window is: 0 when it is empty, 1 or more when it is full."""
         return max(self._held / self._settings.window_items, self._held_bytes / self._settings.window_bytes)
 
     @property
     def has_troubles(self) -> bool:
-        """Whether there is anything beside records that are ready: retries, an outage, records to give up."""
+        """Whether `ended` or `wake_at` may have something to say: there are retries, an outage, or items to give up."""
         return bool(self._retries or self._blocked_heads or self.abandoned or self._outage.ends_at is not None)
 
     @property
     def spooled(self) -> int:
+        """Items outside the window, in the spool and the parking."""
         return len(self._spool) + len(self._parking)
 
     def submit(self, items: Sequence[Item]) -> None:
-        """Take in items, their users' records in the order they are to be sent. Beyond the window they are spooled."""
+        """Take in items, each user's in the order in which they are to be sent.
+
+        What the window has no room for is spooled, and so is all that comes later until the spool is empty.
+        """
         self.submitted += len(items)
         admitted = 0
         if not len(self._spool):
@@ -142,7 +164,7 @@ class Lane:
             self._spool.append(items[admitted:])
 
     def _admit(self, items: Sequence[Item], room: int, bytes_room: int) -> int:
-        """Bring items into the window while there is room; returns how many were taken in."""
+        """Bring items into the window while it has room for more items and bytes; returns how many were taken in."""
         users, parking, blocked = self._users, self._parking, self._blocked
         share = self._settings.user_items
         admitted = held = held_bytes = 0
@@ -174,28 +196,29 @@ class Lane:
         return admitted
 
     def ready(self, now: float) -> int:
-        """How many items `take` could give now, the breaker aside."""
+        """How many items are ready to be sent. The breaker may not let `take` give them."""
         self._bring_due(now)
         return len(self._ready)
 
     def _bring_due(self, now: float) -> None:
+        """Make the retries ready whose wait is over."""
         retries = self._retries
         while retries and retries[0][0] <= now:
-            # Before what was never tried: it has waited longest.
+            # Before items that were never tried, because it has waited longest.
             self._ready.appendleft(heappop(retries)[2])
 
     def retries_due(self, until: float, most: int) -> int:
-        """How many items will have waited for their retry by then; it does not count further than `most`."""
-        retries, found, left = self._retries, 0, [0]
-        while left and found < most:
-            at = left.pop()
-            if at < len(retries) and retries[at][0] <= until:
-                found += 1
-                left += (2 * at + 1, 2 * at + 2)  # A heap: what comes after one that is due later is due later too.
-        return found
+        """How many retries will be due at the time `until`, counted up to `most`."""
+        retries, due, unseen = self._retries, 0, [0]
+        while unseen and due < most:
+            index = unseen.pop()
+            if index < len(retries) and retries[index][0] <= until:
+                due += 1
+                unseen += (2 * index + 1, 2 * index + 2)  # In a heap no entry is due before its parent.
+        return due
 
     def wake_at(self) -> float | None:
-        """When to look at the lane again though nothing was submitted or finished; None for never."""
+        """When to look at the lane again even if nothing is submitted or finished until then; None for never."""
         if not self._ready and not self._retries:
             return None
         ready_at = self._retries[0][0] if not self._ready else float("-inf")
@@ -208,9 +231,16 @@ class Lane:
         return None if ready_at == float("inf") else ready_at
 
     def take(self, now: float, epoch_ms: int, max_items: int = 1, max_bytes: int = 1 << 62) -> list[Item]:
-        """Items to send in one call now, at most one of a user; [] when there is none or the breaker is open.
+        """Items to send now, in one call.
 
-        At most `max_items`, whose sizes add up to at most `max_bytes`; an item bigger than that comes alone.
+        Args:
+            now: seconds of the monotonic clock.
+            epoch_ms: the same moment in epoch ms, which becomes the time of the attempt.
+            max_items: the most items that the call may hold.
+            max_bytes: the most bytes that their sizes may add up to; a larger item comes alone.
+
+        Returns:
+            At most one item of each user; [] when none is ready or the breaker allows no call.
         """
         self._bring_due(now)
         ready = self._ready
@@ -231,17 +261,21 @@ class Lane:
         return taken
 
     def ended(self, now: float) -> list[Settlement]:
-        """Items that end without another attempt, to be settled and released: blocked, or the forwarder unavailable.
+        """Items that are given up without another attempt, to be settled and released like those of `finish`.
 
-        Once there was no progress for the outage budget, all that is left and all that still comes ends here. One item
-        goes out as a probe each time the breaker allows it, so that a job that runs for days finds out who is back.
+        Such are the records of a blocked user (`on_failure` is `block_user`). And once the forwarder has made no
+        progress for the outage budget, all that is left of it and all that still comes. Each time the breaker allows
+        it, `take` still gives one item, as a probe, so that a run of days notices that the forwarder is back.
+
+        Returns:
+            Some of those items, ENDED_AT_ONCE or so; [] when there is none at this time.
         """
         if self._blocked_heads:
             heads, self._blocked_heads = self._blocked_heads, []
             return self._settle_without_attempt(heads, "blocked_by_earlier")
         if not self.abandoned and self._outage.is_over_budget(now) and (self._ready or self._retries):
             self.abandoned = True
-            if self.breaker.state is BreakerState.CLOSED:  # It was throttled, or answered 429, all the time.
+            if self.breaker.state is BreakerState.CLOSED:  # The forwarder throttled, or answered 429, all the time.
                 self.breaker.failed(now, at_once=True)
         if not self.abandoned or self.breaker.allows(now):
             return []
@@ -262,9 +296,19 @@ class Lane:
         return AttemptResult(Verdict.GIVE_UP, reason, last.status, f"the receiver's last failure: {last.reason}")
 
     def finish(self, items: Sequence[Item], outcomes: Sequence[AttemptResult], now: float) -> list[Settlement]:
-        """Take in what became of one call. Returns what ended with it; the rest waits for its retry.
+        """Take in what became of one call.
 
-        Raises ValueError when there are not as many outcomes as items: a sink's bug.
+        Args:
+            items: what `take` gave.
+            outcomes: what became of each, in the same order.
+            now: seconds of the monotonic clock.
+
+        Returns:
+            The items that end with this call, to be made durable and then given to `release`. The others wait for their
+            retry.
+
+        Raises:
+            ValueError: there are not as many outcomes as items, which is a bug of the sink.
         """
         settlements: list[Settlement] = []
         retries: list[tuple[Item, AttemptResult]] = []
@@ -285,7 +329,7 @@ class Lane:
             if outcome.failure or outcome.opens_breaker:
                 failure = outcome
             if outcome.verdict is Verdict.GIVE_UP:
-                # To refuse a record is an answer too; what a sink refuses by itself says nothing of the receiver.
+                # To refuse a record is an answer, too. What a sink refuses by itself says nothing of the receiver.
                 contact = contact or outcome.status is not None
                 progress = progress or (outcome.status is not None and not (outcome.failure or outcome.opens_breaker))
                 settlements.append(Settlement(item, outcome))
@@ -324,12 +368,14 @@ class Lane:
         self.abandoned = False
 
     def _retry_or_end(self, item: Item, outcome: AttemptResult, now: float) -> Settlement | None:
+        """How the item ends after an attempt that may be repeated; None if it is put among the retries."""
         if self.abandoned or self._outage.is_over_budget(now):
             return Settlement(item, self._given_up("unavailable"))
         if outcome.spends_attempt:
             delay = self._backoff.delay(item.attempts - 1, outcome.retry_after)
         else:
-            # Not counted against max_retries: this is what bounds a record refused for ever while others pass.
+            # A throttled attempt does not count against max_retries. This bounds a record that is throttled for ever
+            # while others are taken.
             since = self._throttled_since.setdefault(item.record.user_id, now)
             if now - since >= self._settings.outage_budget:
                 return Settlement(item, msgspec.structs.replace(outcome, verdict=Verdict.GIVE_UP))
@@ -339,7 +385,7 @@ class Lane:
         return None
 
     def release(self, settlements: Sequence[Settlement]) -> None:
-        """The settlements are durable: their users' next records may go."""
+        """Let the next records of these users go, now that the settlements are durable."""
         users, ready, throttled_since = self._users, self._ready, self._throttled_since
         low = self._settings.user_items // 2
         delivered = delivered_bytes = released_bytes = 0
@@ -374,11 +420,14 @@ class Lane:
         if len(self._spool):
             self._refill()
         if not self._users:
-            # Nothing waits, so there is no outage to time: a record that comes hours later is owed its own attempts.
+            # Nothing waits, so no outage is timed: a record that comes hours later must get its own attempts.
             self._outage.progressed()
 
     def _unpark(self, user: str, queue: deque[Item]) -> None:
-        """Whatever the window holds: at most every user in it has a full share, which bounds it all the same."""
+        """Bring the user's next parked items behind the head, even into a window that is full.
+
+        The window is bounded all the same: at worst every user in it has a full share.
+        """
         items = self._parking.take(user)
         self._parked -= len(items)
         queue.extend(items)
@@ -386,11 +435,11 @@ class Lane:
         self._held_bytes += sum(len(item.payload) + ITEM_OVERHEAD for item in items)
 
     def _refill(self) -> None:
-        # A chunk at a time once a quarter is free, so that chunks come from disk seldom and fit mostly whole.
+        """Bring chunks from the spool into the window once a quarter of it is free, so that they come seldom."""
         while (
             self._held <= self._settings.window_items * 3 // 4
             and self._held_bytes <= self._settings.window_bytes * 3 // 4
             and (items := self._spool.take())
         ):
-            # All of it: a chunk is small beside the window, and there is no way back into the spool.
+            # All of the chunk: it is small beside the window, and there is no way back into the spool.
             self._admit(items, len(items), 1 << 62)

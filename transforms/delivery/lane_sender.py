@@ -1,26 +1,29 @@
-"""What the senders of all targets do alike: a lane, the results of its sink, and whether to go on."""
+"""What the senders of all targets have in common: a lane, counts, and the state of the engine."""
 
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from transforms.delivery.lane import Lane
-from transforms.sinks.base import Settle, Settlement
+from transforms.sinks.base import Item, Settle, Settlement
 
 logger = logging.getLogger(__name__)
 
 
 class DeliveryStoppedError(RuntimeError):
-    """Work was handed in, or waited for, after `stop`."""
+    """Items were submitted, or waited for, after the engine was told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaneCounts:
-    """What one forwarder got so far. `attempts` counts every record sent, also those that spent no attempt.
+    """How one forwarder stands: what its lane was given, and what became of it. For whoever watches a running engine.
 
-    `matched` = `delivered` + `dead_lettered` + `pending`. `bytes` are delivered payload bytes, `spooled` the records of
-    `pending` that wait on disk. `remarks` are the sink's, such as hashed partition keys.
+    `matched` = `delivered` + `dead_lettered` + `pending`, in records. `attempts` counts every time that a record was
+    sent, throttled ones too. `bytes` are payload bytes of delivered records. `spooled` are those of `pending` outside
+    the window, mostly on disk. `unavailable`: the outage budget is over, and records are given up unsent. `remarks` are
+    the sink's, such as the number of hashed partition keys.
     """
 
     matched: int
@@ -35,7 +38,11 @@ class LaneCounts:
 
 
 class EngineState:
-    """What all runs share: whether to go on, and word of lanes that became idle."""
+    """What all senders of an engine share: whether to go on, and news for the thread that waits for them.
+
+    `changed` is notified when a lane becomes idle, or has room again while somebody waits, and when deliveries end.
+    `waiting` counts the threads that wait for room; change it holding `changed`.
+    """
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -45,32 +52,37 @@ class EngineState:
 
     @property
     def ended(self) -> bool:
+        """Whether no more is to be sent."""
         return self.stopping or self.error is not None
 
     def check(self) -> None:
+        """Raises what made the engine fail, or DeliveryStoppedError if it was told to stop."""
         if self.error is not None:
             raise self.error
         if self.stopping:
             raise DeliveryStoppedError("deliveries were stopped")
 
     def stop(self) -> None:
+        """Send no more."""
         with self.changed:
             self.stopping = True
             self.changed.notify_all()
 
     def fail(self, error: BaseException) -> None:
+        """Send no more because of `error`; only the first one counts."""
         with self.changed:
             if self.error is None:
                 self.error = error
             self.changed.notify_all()
 
     def notify(self) -> None:
+        """Wake the threads that wait for news."""
         with self.changed:
             self.changed.notify_all()
 
 
-class LaneSender:
-    """A lane, its sink's results, and what both kinds of runs do alike."""
+class LaneSender(ABC):
+    """Sends what is in one lane. Every public method may be called from any thread."""
 
     def __init__(self, lane: Lane, settle: Settle, state: EngineState) -> None:
         self.lane = lane
@@ -80,22 +92,47 @@ class LaneSender:
         self._reported_unavailable = False
         self._sealed = False
 
+    @abstractmethod
+    def submit(self, items: Sequence[Item]) -> None:
+        """Take in items, as `Lane.submit` does, and see that they are sent."""
+
+    @abstractmethod
+    def flush(self, on: bool) -> None:
+        """Set whether no more items come for now. Then no call waits to be fuller."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Look at the state of the engine again."""
+
+    @abstractmethod
+    def await_idle(self, seconds: float) -> bool:
+        """Wait until no call is in flight, for at most so many seconds; says whether that is so."""
+
+    @abstractmethod
+    def seal(self) -> None:
+        """Ignore the results of calls from now on. Those that came before are settled when this returns."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release threads, connections and the sink."""
+
     @property
     def settled(self) -> int:
+        """Items that have ended so far."""
         return self.lane.delivered + self.lane.dead_lettered
 
     @property
     def is_crowded(self) -> bool:
-        """Whether it is close to spooling."""
+        """Whether the window is nearly full, so that more items would soon be spooled."""
         return self.lane.fullness > 0.75
 
     @property
     def is_hungry(self) -> bool:
-        """Whether it could soon have nothing to do."""
+        """Whether the window is nearly empty, so that the sender could soon have nothing to send."""
         return self.lane.fullness < 0.05
 
     def _release(self, settlements: Sequence[Settlement]) -> None:
-        """They are durable; tell who waits for that."""
+        """Release settlements that are durable, and wake whoever waits for this lane."""
         with self._lock:
             self.lane.release(settlements)
             self._report_availability()
@@ -104,9 +141,11 @@ class LaneSender:
             self._state.notify()
 
     def _remarks(self) -> Mapping[str, int]:
+        """What the sink counted that a report should mention."""
         return {}
 
     def counts(self) -> LaneCounts:
+        """How the lane stands at this moment."""
         lane = self.lane
         with self._lock:
             return LaneCounts(
@@ -122,7 +161,7 @@ class LaneSender:
             )
 
     def _report_availability(self) -> None:
-        """One log line when the forwarder is given up, one when it is back; the lock is held."""
+        """Log when the forwarder becomes unavailable, and when it is back. The caller holds the lock."""
         if self.lane.abandoned == self._reported_unavailable:
             return
         self._reported_unavailable = self.lane.abandoned

@@ -1,7 +1,7 @@
-"""When to try again, and when to stop trying: pure policy, no clock and no randomness of its own.
+"""When to try again, and when to stop trying. It has no clock and no randomness of its own.
 
-Times are seconds on a monotonic clock the caller reads. The rules are forwarders.md section 2 (backoff, breaker, outage
-budget) and section 3 (throttling is pacing).
+Times are in seconds of a monotonic clock that the caller reads. The rules are those of docs/spec/forwarders.md
+section 2 (backoff, breaker, outage budget) and docs/spec/forwarders.md section 3 (throttling paces).
 """
 
 import random
@@ -16,45 +16,63 @@ Random = Callable[[], float]
 """Gives floats in [0, 1)."""
 
 BASE_BACKOFF = 0.5
-"""Seconds: the bound of the first wait (forwarders.md section 2)."""
+"""Seconds that the first wait may last; the bound doubles from wait to wait (docs/spec/forwarders.md section 2)."""
 
 OPENS_AFTER = 10
-"""Connection failures or 5xx in a row that open a breaker (forwarders.md section 2)."""
+"""Connection failures or answers of 5xx in a row that open a breaker (docs/spec/forwarders.md section 2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliverySettings:
     """How delivery behaves for every forwarder of a run. Pickles, and holds no secret.
 
-    `max_backoff`, `outage_budget`, `grace` and `linger` are in seconds. A lane keeps at most about `window_items` items
-    and `window_bytes` bytes in memory, and at most `user_items` of one user; what is beyond waits on disk under
-    `spool_dir` (None: the system's temporary directory). `linger` is how long a part-filled Kinesis call may wait for
-    more records while they are still coming in. `on_failure`: what happens to the rest of a user when one of their
-    records is given up: it goes on, or is given up as `blocked_by_earlier`.
+    The defaults of `max_backoff`, `outage_budget` and `on_failure` are those of the job's flags of these names.
     """
 
     max_backoff: float = 60.0
+    """Seconds that a wait may grow to, that for a probe of a breaker too."""
+
     outage_budget: float = 300.0
+    """Seconds without progress after which what is left of a forwarder is given up."""
+
     on_failure: OnFailure = "continue"
+    """Whether a user's later records are sent after one was given up, or given up too, as `blocked_by_earlier`."""
+
     window_items: int = 20_000
+    """Items that a lane keeps in memory, more or less. What is beyond waits on disk."""
+
     window_bytes: int = 32 * 1024 * 1024
+    """Bytes of memory that these items may take, more or less."""
+
     user_items: int = 64
+    """Items of one user that a lane keeps in memory behind the one that is being sent."""
+
     linger: float = 0.05
+    """Seconds that a call to Kinesis or Firehose which is not full may wait for more records to come in."""
+
     spool_dir: str | None = None
+    """Where items wait on disk, in a directory of their own; None for the system's temporary directory."""
+
     grace: float = 10.0
+    """Seconds that what is in flight has to end when a run is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential backoff with full jitter: uniform in [0, min(ceiling, base * 2 ** failures))."""
+    """Exponential backoff with full jitter: uniform in [0, min(ceiling, base * 2 ** failures)), in seconds."""
 
-    ceiling: float = 60.0
+    ceiling: float
     base: float = BASE_BACKOFF
     random: Random = random.random
 
     def delay(self, failures: int, retry_after: float | None = None) -> float:
-        """Seconds to wait after `failures` earlier failures in a row; at least `retry_after`, up to the ceiling."""
-        # 2 ** 64 is beyond any ceiling, and a float must not overflow however long an outage lasts.
+        """Seconds to wait before the next attempt.
+
+        Args:
+            failures: earlier failures in a row, this one not counted.
+            retry_after: seconds that the receiver asks for; the wait is at least that long, up to the ceiling.
+        """
+        # 2 ** 64 is beyond any ceiling. Without a bound the float would overflow in a long outage.
         jittered = self.random() * min(self.ceiling, self.base * 2.0 ** min(failures, 64))
         return jittered if retry_after is None else max(jittered, min(retry_after, self.ceiling))
 
@@ -68,8 +86,9 @@ class BreakerState(Enum):
 class Breaker:
     """Stops sending to a forwarder that only fails, and probes it: closed -> open -> half-open -> closed or open.
 
-    Opens after `opens_after` failures in a row, or at once. While open nothing is sent until the wait is over; then one
-    call is, the probe. A success closes it, whichever call it came from.
+    It opens after `opens_after` failures in a row, or at once. While it is open nothing is sent until its wait is over.
+    Then one call is made, the probe, and until that ends the breaker is half-open. A success closes it, whichever call
+    it is of.
     """
 
     def __init__(self, backoff: Backoff, opens_after: int = OPENS_AFTER) -> None:
@@ -81,37 +100,46 @@ class Breaker:
         self.probe_at: float | None = None
 
     def allows(self, now: float) -> bool:
-        """Whether a call may be made; one that is made while not closed is the probe: say so with `sent`."""
+        """Whether a call may be made now. If it is made, say so with `sent`."""
         if self.state is BreakerState.OPEN:
             return self.probe_at is not None and now >= self.probe_at
         return self.state is BreakerState.CLOSED
 
     def sent(self) -> None:
+        """A call is made: the probe, if the breaker is open."""
         if self.state is BreakerState.OPEN:
             self.state = BreakerState.HALF_OPEN
             self.probe_at = None
 
     def succeeded(self) -> None:
+        """A call succeeded."""
         self.state = BreakerState.CLOSED
         self.probe_at = None
         self._streak = 0
         self._openings = 0
 
     def answered(self) -> None:
-        """Neither success nor failure (a 429, say): ends a row of failures. To a probe it is a proof of life."""
+        """A call was answered with neither success nor failure, such as a 429: a probe that is closes the breaker."""
         self._streak = 0
         if self.state is BreakerState.HALF_OPEN:
             self.state = BreakerState.CLOSED
 
     def unused(self, now: float) -> None:
-        """The call did not reach the receiver, by no fault of either: if it was the probe, another may go at once."""
+        """A call did not reach the receiver, and nobody is to blame. If it was the probe, another may go at once."""
         if self.state is BreakerState.HALF_OPEN:
             self.state = BreakerState.OPEN
             self.probe_at = now
 
     def failed(self, now: float, retry_after: float | None = None, at_once: bool = False) -> None:
+        """A call failed.
+
+        Args:
+            now: seconds.
+            retry_after: seconds until the probe that the receiver asks for.
+            at_once: open whatever the number of failures in a row.
+        """
         self._streak += 1
-        # Calls that were under way when it opened end while it is open: they say nothing new.
+        # Calls that were in flight when it opened end while it is open. They say nothing new.
         if self.state is BreakerState.OPEN:
             return
         if at_once or self.state is BreakerState.HALF_OPEN or self._streak >= self._opens_after:
@@ -121,29 +149,36 @@ class Breaker:
 
 
 class Outage:
-    """How long a forwarder has made no progress: from the first bad outcome after the last good one."""
+    """How long a forwarder has made no progress: since the first bad outcome after the last good one.
+
+    `ends_at` is when the budget is over, None while there is progress.
+    """
 
     def __init__(self, budget: float) -> None:
         self._budget = budget
         self.ends_at: float | None = None
 
     def failed(self, now: float) -> None:
+        """There was a bad outcome."""
         if self.ends_at is None:
             self.ends_at = now + self._budget
 
     def progressed(self) -> None:
+        """There was a good outcome, or nothing waits."""
         self.ends_at = None
 
     def is_over_budget(self, now: float) -> bool:
+        """Whether there has been no progress for the whole budget."""
         return self.ends_at is not None and now >= self.ends_at
 
 
 class Pace:
-    """How long throttled records wait: longer while most of what is sent is refused, reset on progress.
+    """How long throttled records wait: longer while most of what is sent is refused.
 
-    The wait doubles while less than half of what is sent is taken, so that at least about half of the sending is
-    of use however many records contend for a shard. It grows at most once per wait: calls that were under way together
-    are one piece of news. It halves while more than half is taken, and is back at its base after a whole call was.
+    The bound of the wait doubles while less than half of what is sent is taken, so that about half of the sending is of
+    use however many records contend for a shard. It halves while more is taken. It changes at most once per wait,
+    because calls that were in flight together are one piece of news. After a call that was taken whole it is back at
+    its base.
     """
 
     def __init__(self, backoff: Backoff) -> None:
@@ -152,13 +187,15 @@ class Pace:
         self._news_at = 0.0
 
     def saw(self, now: float, taken: int, throttled: int) -> None:
+        """Take in how many records of one call were taken, and how many throttled."""
         if not throttled:
             self._level = 0
         elif now >= self._news_at:
             step = 1 if taken < throttled else -1
-            # Eight doublings of 0.5 s are beyond the 60 s ceiling: a higher level would only take longer to leave.
+            # Eight doublings of 0.5 s are beyond a ceiling of 60 s. A higher level would only take longer to leave.
             self._level = min(max(self._level + step, 0), 8)
             self._news_at = now + min(self._backoff.ceiling, self._backoff.base * 2.0**self._level)
 
     def delay(self, retry_after: float | None = None) -> float:
+        """Seconds that a throttled record waits; at least `retry_after`, up to the ceiling."""
         return self._backoff.delay(self._level, retry_after)
