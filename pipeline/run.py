@@ -197,6 +197,7 @@ def _deliver_options(
             on_failure=job.on_failure,
             linger=_STREAMING_LINGER if job.streaming else _LINGER,
         ),
+        streaming=job.streaming,
         horizon=_retry_horizon(job) if job.streaming else None,
     )
 

@@ -1,9 +1,10 @@
-"""What the end of a bundle waits for, and what it defers, where the input has no end (issue 6).
+"""What the end of a bundle waits for in a streaming job, and what it defers.
 
-A bundle is committed when each of its records is on disk as settled, so one that waited for all of them would let a
-forwarder that is down stop the others. What is not worth waiting for is *deferred*: it becomes a dead letter with the
-reason `deferred`, which outlives the process, while the lane goes on trying to deliver it, in its user's order. Its
-end then is a receipt of its own, and the latest receipt of (forwarder, id) decides (forwarders.md section 4).
+A bundle is committed when each of its records is settled on disk. A bundle that waited for all of them would let a
+forwarder that is down stop the others. So a record that is not worth waiting for is *deferred*: it becomes a dead
+letter with the reason `deferred`, which outlives the process, while its lane goes on trying to deliver it, in its
+user's order. How that ends is a receipt of its own. The latest receipt of (forwarder, id) decides what became of a
+record (docs/spec/forwarders.md section 4).
 """
 
 import logging
@@ -15,24 +16,33 @@ from collections.abc import Callable, Sequence
 from transforms.sinks.base import DEFERRED, AttemptResult, Item, Settle, Settlement, Verdict
 
 HOLD = 1.0
-"""Seconds that a bundle waits for a forwarder that takes nothing, or that still takes when another has all its own."""
+"""Seconds that a bundle waits for a forwarder that settles nothing, or that still settles when another is done."""
 
-MANY = 1_000
-"""A forwarder that defers records of more users than this is behind, like one that takes records but too slowly:
-nothing new is waited for until it has them all. Else it has some users whose records fail, and the others' are waited
-for."""
+BEHIND_USERS = 1_000
+"""Above this many users with deferred records, a forwarder counts as slow, not as failing for some users.
 
-LIMIT = 50_000
-"""A forwarder that takes records, but too slowly, defers so many: with more, bundles wait for it after all."""
+Bundles then stop waiting for it until its backlog is empty. Below it, bundles still wait for users without a backlog.
+"""
+
+BACKLOG_LIMIT = 50_000
+"""From this many deferred records on, bundles wait for a slow forwarder after all, while it settles anything.
+
+It bounds the backlog: else a forwarder that is always too slow would have ever more dead letters.
+"""
 
 logger = logging.getLogger(__name__)
 
 
 class Deferral:
-    """The records of one bundle, and those deferred by earlier ones, that are not settled. For several threads.
+    """The records that are not settled: those of the present bundle, and those that earlier bundles deferred.
 
-    `settle` makes settlements durable; a record's deferral and its settlement reach it one after the other, whichever
-    comes first. `clock` gives seconds, monotonic; `hold`: see HOLD.
+    Its methods may be called from several threads. A record's deferral and its settlement reach the journal one after
+    the other, whichever comes first.
+
+    Args:
+        settle: makes settlements durable.
+        clock: monotonic seconds.
+        hold: seconds, see HOLD.
     """
 
     def __init__(self, settle: Settle, clock: Callable[[], float] = time.monotonic, hold: float = HOLD) -> None:
@@ -41,10 +51,11 @@ class Deferral:
         self._hold = hold
         self._lock = threading.Lock()
         self._forwarders: dict[str, _Forwarder] = {}
-        self._one_is_done_at: float | None = None
+        # When the first forwarder had nothing left of this bundle; None until then.
+        self._first_done_at: float | None = None
 
     def submit(self, items: Sequence[Item]) -> None:
-        """Items of the bundle, before the engine gets them."""
+        """Take note of items of the bundle. Call it before the engine gets them."""
         now = self._clock()
         with self._lock:
             for item in items:
@@ -56,7 +67,7 @@ class Deferral:
                 forwarder.fresh[item.record.id] = item
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """The engine's `Settle`."""
+        """Make settlements durable, and take note of them: the engine's `Settle`."""
         now = self._clock()
         with self._lock:
             for settlement in settlements:
@@ -64,22 +75,29 @@ class Deferral:
             self._settle(settlements)
 
     def should_wait(self) -> bool:
-        """Whether the bundle's end should wait on. Call it again and again from the bundle's end to `defer`."""
+        """Whether the end of the bundle should wait on. Ask again and again, until `defer` ends the bundle."""
         now = self._clock()
         with self._lock:
             forwarders = self._forwarders.values()
-            if self._one_is_done_at is None and not all(forwarder.fresh for forwarder in forwarders):
-                self._one_is_done_at = now
-            since = self._one_is_done_at
-            others_wait = since is not None and now - since >= self._hold
+            if self._first_done_at is None and not all(forwarder.fresh for forwarder in forwarders):
+                self._first_done_at = now
+            first_done_at = self._first_done_at
+            others_wait = first_done_at is not None and now - first_done_at >= self._hold
             return any(forwarder.should_wait(now, others_wait) for forwarder in forwarders)
 
     def defer(self, settle: Settle) -> Counter[str]:
-        """Ends the bundle: what is left of it becomes dead letters, through `settle`. How many, by forwarder."""
+        """End the bundle: what is not settled of it becomes dead letters.
+
+        Args:
+            settle: makes these durable. They are not counted, since how they end is.
+
+        Returns:
+            How many records were deferred, by forwarder.
+        """
         deferred: Counter[str] = Counter()
         now = self._clock()
         with self._lock:
-            self._one_is_done_at = None
+            self._first_done_at = None
             for forwarder_id, forwarder in self._forwarders.items():
                 if forwarder.fresh:
                     deferred[forwarder_id] = len(forwarder.fresh)
@@ -87,11 +105,11 @@ class Deferral:
                     forwarder.defer(now)
                 elif forwarder.deferred:
                     continue
-                self._tell(forwarder_id, forwarder)
+                self._log_change(forwarder_id, forwarder)
         return deferred
 
-    def _tell(self, forwarder_id: str, forwarder: "_Forwarder") -> None:
-        """One log line when the others go on without it, one when it has caught up."""
+    def _log_change(self, forwarder_id: str, forwarder: "_Forwarder") -> None:
+        """Log when bundles begin to end without the forwarder's records, and when it has caught up."""
         late = forwarder.deferred > 0
         if late and not forwarder.was_late:
             logger.warning(
@@ -103,24 +121,28 @@ class Deferral:
 
 
 def _deferred(item: Item) -> AttemptResult:
-    """Of an item that may be under way at this moment, so that nobody knows whether the receiver has it."""
+    """What a dead letter says of an item that is still tried. If it is in flight, the receiver may have it."""
     return AttemptResult(Verdict.GIVE_UP, DEFERRED, ambiguous=item.first_attempt is not None)
 
 
 class _Forwarder:
-    """`fresh`: what is left of the bundle, by record id. `deferred`: how many of earlier bundles are; `users`: whose,
-    None if it is behind. `moved_at`: when it last settled something, or was given something to do. `was_late`: whether
-    the log says that it defers."""
+    """The records of one forwarder that are not settled."""
 
     def __init__(self, hold: float) -> None:
         self._hold = hold
         self.fresh: dict[str, Item] = {}
+        """Those of the present bundle, by id."""
         self.deferred = 0
+        """How many there are of earlier bundles: the backlog."""
         self.users: Counter[str] | None = Counter()
+        """How many records of the backlog each user has; None while the forwarder counts as slow."""
         self.moved_at = 0.0
+        """When the forwarder last settled a record, or was given one while it had none. Monotonic seconds."""
         self.was_late = False
+        """Whether the log says that bundles end without its records."""
 
     def settled(self, item: Item, now: float) -> None:
+        """The item ended."""
         self.moved_at = now
         if self.fresh.pop(item.record.id, None) is not None or not self.deferred:
             return
@@ -134,9 +156,10 @@ class _Forwarder:
                 del self.users[user]
 
     def should_wait(self, now: float, others_wait: bool) -> bool:
+        """Whether the bundle should wait for this forwarder; `others_wait`: another has been done for HOLD seconds."""
         if not self.fresh or self._is_stuck(now):
             return False
-        if self.deferred >= LIMIT:
+        if self.deferred >= BACKLOG_LIMIT:
             return True
         return not others_wait and self._has_new_users()
 
@@ -148,10 +171,12 @@ class _Forwarder:
         return users is not None and any(item.record.user_id not in users for item in self.fresh.values())
 
     def defer(self, now: float) -> None:
+        """What is left of the bundle joins the backlog."""
+        # It did settle records, but was not done when the others were: it is slow, whoever its records are of.
         too_slow = self._has_new_users() and not self._is_stuck(now)
         self.deferred += len(self.fresh)
         if self.users is not None:
             self.users.update(item.record.user_id for item in self.fresh.values())
-            if too_slow or len(self.users) > MANY:
+            if too_slow or len(self.users) > BEHIND_USERS:
                 self.users = None
         self.fresh = {}

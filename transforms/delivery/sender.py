@@ -1,4 +1,4 @@
-"""One worker's engine, journal and accounts, without Beam."""
+"""What one worker delivers with: an engine, a journal and accounts. The core of the step in `deliver.py`."""
 
 import logging
 import threading
@@ -32,44 +32,65 @@ from transforms.sinks.http import AiohttpSink
 from transforms.sinks.kinesis import StreamLimits, partition_key
 
 HOPS = "forward_hops"
-"""The metadata key under which a record says how many forwarders it has been through (X-Forward-Hops)."""
-
+"""The key of a record's metadata under which it says how many forwarders it has been through (X-Forward-Hops)."""
 
 logger = logging.getLogger(__name__)
 
+_STOP_CHECK = 0.2
+"""Seconds between two looks whether the run is to stop."""
 
-_WATCH = 0.2
-
+_BUCKETS_AT_ONCE = 2
+"""Buckets of the history to keep loaded when the input comes bucket by bucket, and the next one begins."""
 
 _NOTHING: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class DeliverOptions:
-    """What a worker needs to deliver; holds no secret.
-
-    output, run_id: of the journal. history: what earlier runs delivered, which is not sent again.
-    limits: of the data streams, by forwarder id. allow_networks: CIDRs that HTTP may reach though they are private.
-    horizon: None of bounded input. Input without end is read again, if at all, from less than so many seconds before
-    the latest receipt on. Its bundles do not wait for a forwarder that is down (see `Deferral`); for that a block is
-    of one user, and all of a user's come to one DoFn instance, as they do on Flink. And a bundle that is stopped in the
-    middle raises, or the next checkpoint would take it as done.
-    """
+    """What a worker needs to deliver. Pickles, and holds no secret."""
 
     output: str
+    """Where the journal writes receipts and dead letters."""
+
     run_id: str
+
     history: HistoryIndex
+    """What earlier runs delivered. It is counted, and not sent again."""
+
     limits: Mapping[str, StreamLimits]
+    """What each data stream takes, by forwarder id."""
+
     allow_networks: tuple[str, ...]
+    """CIDRs that HTTP may reach though they are in a refused range."""
+
     settings: DeliverySettings
+
+    streaming: bool = False
+    """Whether the input has no end. A bundle then ends without the records that are not worth waiting for (`Deferral`).
+
+    For that a batch of matches must be of one user, and all batches of a user must come to one worker, as they do on
+    Flink. A bundle that is stopped in the middle raises, because else the next checkpoint would count it as done.
+    """
+
     horizon: float | None = None
+    """Seconds before this run's latest receipt in which a worker looks for what the run settled and deferred.
+
+    None for all of it. The runner must not read input again that is older than that.
+    """
 
 
 class Sender:
-    """One worker's engine, journal and books, and the thread that watches for the run to be stopped.
+    """One worker's engine, journal and accounts, and a thread that watches whether the run is to stop.
 
-    What `finish` deferred, of unbounded input, is tried until `close`; after that it is a dead letter like any other.
-    `on_deferred` is told of it: the forwarder's id, and how many records.
+    In streaming, what `finish` deferred is tried until `close`. What is not delivered by then is a dead letter like any
+    other.
+
+    Args:
+        forwarders: resolved ones.
+        statements: builds the statements that are sent.
+        options: see there.
+        progress: of the run. It is told what is settled, and says when to stop.
+        on_deferred: called with a forwarder's id and how many of its records a bundle has deferred.
     """
 
     def __init__(
@@ -90,24 +111,24 @@ class Sender:
         }
         self._settings = options.settings
         self._progress = progress
-        self._ledger = SharedAccounts()
+        # What was settled, by any thread; and what `send` counts before that.
+        self._settled = SharedAccounts()
         self._books = Accounts()
         self._journal = Journal(options.output, options.run_id, new_worker_name())
-        unbounded = options.horizon is not None
-        keep = BUCKETS if unbounded else 2
+        keep = BUCKETS if options.streaming else _BUCKETS_AT_ONCE
         self._history = History(options.history, options.run_id, keep, options.horizon)
-        self._outstanding = Deferral(self._settle) if unbounded else None
-        # (forwarder, id) of what an earlier worker of this run had deferred, and this one has taken on.
+        self._deferral = Deferral(self._settle) if options.streaming else None
+        # (forwarder, id) of records that an earlier worker of this run had deferred, and that this one sends now.
         self._taken_on: set[tuple[str, str]] = set()
         self._deliveries = DeliveryEngine(
             forwarders,
-            self._outstanding.settle if self._outstanding else self._settle,
+            self._deferral.settle if self._deferral else self._settle,
             options.settings,
             http_sink=partial(AiohttpSink, allow_networks=options.allow_networks),
             batch_sink=batch_sinks(options.limits),
         )
         self._handed_over: Counter[str] = Counter()
-        # (forwarder, user) of records that were given up here. Of those it gave up itself, the engine knows.
+        # (forwarder, user) of records that were given up here. The engine knows of those that it gave up itself.
         self._blocked: set[tuple[str, str]] = set()
         self._stopped = False
         self._closing = threading.Event()
@@ -115,9 +136,13 @@ class Sender:
         self._watcher.start()
 
     def send(self, matches: list[Match]) -> None:
-        """Hand a block of one bucket's matches to the engine; what an earlier run delivered is only counted."""
+        """Hand a batch of matches to the engine. What an earlier run delivered is only counted.
+
+        Args:
+            matches: of one bucket of users, or of one user in streaming, each user's in the order of the records.
+        """
         delivered = self._delivered(matches[0].record)
-        if self._outstanding:
+        if self._deferral:
             matches = self._deferred_before(matches)
         items: list[Item] = []
         given_up: list[Settlement] = []
@@ -144,8 +169,8 @@ class Sender:
             self._settle(given_up)
         for item in items:
             self._handed_over[item.forwarder_id] += 1
-        if self._outstanding:
-            self._outstanding.submit(items)
+        if self._deferral:
+            self._deferral.submit(items)
         if items and not self._stopped:
             try:
                 self._deliveries.submit(items)
@@ -153,28 +178,33 @@ class Sender:
                 self._stopped = True
 
     def _deferred_before(self, matches: list[Match]) -> list[Match]:
-        """The matches of one user, behind what an earlier worker had deferred of theirs; each record once."""
+        """The matches of one user, after those that an earlier worker of this run had deferred; each record once."""
         letters = self._history.take_deferred(matches[0].record.user_id)
-        taken = self._taken_on
-        taken |= {(letter.forwarder_id, letter.id) for letter in letters}
-        if taken:
+        taken_on = self._taken_on
+        taken_on |= {(letter.forwarder_id, letter.id) for letter in letters}
+        if taken_on:
             matches = [
                 match._replace(
-                    forwarders=tuple([id_ for id_ in match.forwarders if (id_, match.record.id) not in taken])
+                    forwarders=tuple([id_ for id_ in match.forwarders if (id_, match.record.id) not in taken_on])
                 )
                 for match in matches
             ]
         return [*(stored_match(letter, decode_record(letter.record)) for letter in letters), *matches]
 
     def finish(self) -> Summary:
-        """Wait until all is settled or deferred, or the run is stopped; what was counted since the last time.
+        """End a bundle: wait until all of it is settled or deferred, or the run is stopped.
 
-        Raises DeliveryStoppedError if unbounded input is stopped.
+        Returns:
+            What was counted since the last time.
+
+        Raises:
+            DeliveryStoppedError: a streaming job is stopped.
+            JournalError: what was settled cannot be made durable.
         """
         try:
-            if self._outstanding:
-                self._deliveries.drain(self._outstanding.should_wait)
-                for forwarder_id, deferred in self._outstanding.defer(self._journal.settle).items():
+            if self._deferral:
+                self._deliveries.drain(self._deferral.should_wait)
+                for forwarder_id, deferred in self._deferral.defer(self._journal.settle).items():
                     self._on_deferred(forwarder_id, deferred)
             else:
                 self._deliveries.drain()
@@ -182,23 +212,27 @@ class Sender:
             self._stopped = True
             self._deliveries.stop()
         self._journal.flush()
-        if self._stopped and self._outstanding:
+        if self._stopped and self._deferral:
             raise DeliveryStoppedError("the job is being stopped, and not all of this bundle is delivered")
         books, self._books = self._books, Accounts()
-        books.merge(self._ledger.take())
+        books.merge(self._settled.take())
         for forwarder_id, pending in self._pending().items():
             books.account(forwarder_id).pending = pending
         self._progress.flush()
         return Summary(books=books, stopped=self._stopped)
 
     def close(self) -> None:
+        """Stop at once, and close the journal. What is in flight is not waited for."""
         self._closing.set()
         self._watcher.join()
         self._deliveries.close()
         self._journal.close()
 
     def _pending(self) -> dict[str, int]:
-        """What the engine did not settle and what it no longer took: only a run that was stopped leaves any."""
+        """Records that were handed over and not settled, by forwarder. Only a run that was stopped leaves any.
+
+        The engine did not settle them, or it did not take them any more.
+        """
         taken = {forwarder_id: counts.matched for forwarder_id, counts in self._deliveries.counts().items()}
         unsettled = self._deliveries.pending()
         return {
@@ -211,11 +245,11 @@ class Sender:
 
     def _settle(self, settlements: Sequence[Settlement]) -> None:
         self._journal.settle(settlements)
-        self._ledger.settle(settlements, now_ms())
+        self._settled.settle(settlements, now_ms())
         self._progress.advance(delivered=len(settlements))
 
     def _watch(self) -> None:
-        while not self._closing.wait(_WATCH):
+        while not self._closing.wait(_STOP_CHECK):
             if self._progress.stopping():
                 logger.info("taking no more records; what is in flight has %g s to end", self._settings.grace)
                 self._deliveries.stop(self._settings.grace)
@@ -225,13 +259,11 @@ class Sender:
 _UNDECIDED = AttemptResult(
     Verdict.GIVE_UP, "undecided", response="a regular expression of the forwarder's query hit its match limit"
 )
-
-
 _BLOCKED = AttemptResult(Verdict.GIVE_UP, "blocked_by_earlier")
 
 
 class _Payloads:
-    """A record's payloads, each encoded once however many forwarders get it."""
+    """The payloads of one record. Each kind is encoded once, however many forwarders get it."""
 
     def __init__(self, match: Match, statements: StatementBuilder) -> None:
         self._record = match.record
@@ -241,6 +273,7 @@ class _Payloads:
         self._encoded: dict[str, bytes] = {}
 
     def item(self, forwarder: Forwarder, hops: int) -> Item:
+        """The record as it is due to `forwarder`: with the payload of a dead letter if it is of one."""
         if self._stored is not None:
             return Item(forwarder.id, self._record, self._stored.payload, self._stored.kind, hops)
         payload = self._encoded.get(forwarder.payload)

@@ -5,41 +5,41 @@ from collections.abc import Sequence
 import pytest
 
 from tests.support.records import item
-from transforms.delivery.deferral import HOLD, LIMIT, MANY, Deferral
+from transforms.delivery.deferral import BACKLOG_LIMIT, BEHIND_USERS, HOLD, Deferral
 from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 
 SOON = HOLD / 4
 
 
 class Desk:
-    """An Deferral, its clock, and what it wrote: (forwarder, record id, reason) of each, in that order."""
+    """A Deferral, its clock, and what it wrote: (forwarder, record id, reason) of each, in that order."""
 
     def __init__(self) -> None:
         self.now = 100.0
         self.written: list[tuple[str, str, str]] = []
-        self.outstanding = Deferral(self.write, lambda: self.now)
+        self.deferral = Deferral(self.write, lambda: self.now)
 
     def write(self, settlements: Sequence[Settlement]) -> None:
         self.written += [(each.item.forwarder_id, each.item.record.id, each.outcome.reason) for each in settlements]
 
     def submit(self, *items: Item) -> None:
-        self.outstanding.submit(items)
+        self.deferral.submit(items)
 
     def settle(self, *items: Item, reason: str = "") -> None:
         verdict = Verdict.GIVE_UP if reason else Verdict.DELIVERED
-        self.outstanding.settle([Settlement(each, AttemptResult(verdict, reason)) for each in items])
+        self.deferral.settle([Settlement(each, AttemptResult(verdict, reason)) for each in items])
 
     def waits(self, seconds: float = 0.0) -> bool:
         """Whether the bundle's end waits on, `seconds` later."""
-        asked = self.outstanding.should_wait()
+        asked = self.deferral.should_wait()
         if seconds:
             self.now += seconds
-            asked = self.outstanding.should_wait()
+            asked = self.deferral.should_wait()
         return asked
 
     def end(self) -> dict[str, int]:
         """Ends the bundle: how many it deferred, by forwarder."""
-        return dict(self.outstanding.defer(self.write))
+        return dict(self.deferral.defer(self.write))
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_user_whose_record_fails_is_not_waited_for_twice_and_the_others_are(de
 
 
 def test_one_that_is_behind_is_not_waited_for_until_it_has_all(desk: Desk) -> None:
-    late = [item(f"user-{number}", 0) for number in range(MANY + 1)]
+    late = [item(f"user-{number}", 0) for number in range(BEHIND_USERS + 1)]
     desk.submit(*late)
     desk.waits(2 * HOLD)
     desk.end()
@@ -154,10 +154,10 @@ def test_one_that_is_behind_is_not_waited_for_until_it_has_all(desk: Desk) -> No
 
 
 def test_one_that_is_far_behind_is_waited_for_as_long_as_it_takes_records(desk: Desk) -> None:
-    late = [item("ann", number) for number in range(LIMIT)]
+    late = [item("ann", number) for number in range(BACKLOG_LIMIT)]
     desk.submit(*late)
     desk.waits(2 * HOLD)
-    assert desk.end() == {"f": LIMIT}
+    assert desk.end() == {"f": BACKLOG_LIMIT}
     desk.submit(item("bob", 0))
     assert not desk.waits(), "it takes none"
     desk.end()

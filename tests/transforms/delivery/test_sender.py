@@ -66,7 +66,9 @@ def sender(workshop: Workshop, server: FaultServer) -> Sender:
     found = read_forwarders(location, launch_rules(References(), trusted=True, require_organisation=False))
     history = HistoryIndex(str(workshop.output), "")
     settings = DeliverySettings(outage_budget=3600)
-    options = DeliverOptions(history.output, "run", history, {}, ("127.0.0.0/8",), settings, horizon=600)
+    options = DeliverOptions(
+        history.output, "run", history, {}, ("127.0.0.0/8",), settings, streaming=True, horizon=600
+    )
     statements = StatementBuilder("https://example.org")
     return Sender(
         found.forwarders, statements, options, Progress(str(workshop.path)), lambda forwarder_id, records: None
