@@ -140,7 +140,14 @@ def _sent(forwarders: tuple[Forwarder, ...]) -> tuple[float, int]:
     matches = [[Match(record(f"user-{number % USERS}", number), None, names, ())] for number in range(BUNDLES * BUNDLE)]
     with tempfile.TemporaryDirectory() as output:
         options = DeliverOptions(
-            output, new_run_id(), HistoryIndex(output, ""), {}, ("127.0.0.0/8",), DeliverySettings(linger=0.05), 600.0
+            output=output,
+            run_id=new_run_id(),
+            history=HistoryIndex(output, ""),
+            limits={},
+            allow_networks=("127.0.0.0/8",),
+            settings=DeliverySettings(linger=0.05),
+            streaming=True,
+            horizon=600.0,
         )
         with closing(
             Sender(forwarders, StatementBuilder("https://example.org"), options, Progress(output), lambda *_: None)

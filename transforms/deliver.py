@@ -1,6 +1,6 @@
-"""Deliver: records to the forwarders they are due to, in order per user, each end of one in the books and the journal.
+"""Deliver: sends records to the forwarders that they are due to, each user's in order, and keeps receipts and accounts.
 
-The machinery is `transforms.delivery`; here it meets Beam.
+The core is `transforms.delivery`; this step gives it the bundles.
 """
 
 from collections.abc import Iterator
@@ -22,10 +22,17 @@ from transforms.matching.statement import StatementBuilder
 
 @dataclass(eq=False)
 class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summary]]):
-    """PCollection[list[Match]] -> PCollection[Summary]: the books of what was delivered.
+    """PCollection[list[Match]] -> PCollection[Summary]: for each bundle the accounts of what was delivered.
 
-    A user's matches come in their order, in one bundle. Nothing is emitted before everything in the bundle is settled
-    or, of unbounded input, deferred: a dead letter that is still tried (metric `delivery/<forwarder>.deferred`).
+    A user's matches must come in their order, and those of a bounded job in one bundle. A bundle emits its summary, and
+    ends, when all of it is settled on disk. In streaming it may also be deferred: then it is a dead letter that is
+    still tried, and counted by the metric `delivery/<forwarder id>.deferred`.
+
+    Args:
+        forwarders: where each worker reads the documents and resolves their secrets.
+        statements: builds the statements that are sent.
+        options: what else a worker needs to deliver.
+        progress: tells the launcher what was delivered, and the worker when to stop.
     """
 
     forwarders: ForwarderSource

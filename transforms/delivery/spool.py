@@ -1,7 +1,7 @@
-"""What a slow forwarder has not taken yet, on local disk: bounded memory however far it is behind.
+"""What a slow forwarder has not taken yet, on local disk, so that memory is bounded however far it is behind.
 
-Both classes keep order, hold at most a chunk (per user) in memory, and give back equal items. They are for one
-process's life: the files are removed by `close`, and mean nothing to another run (that is what receipts are for).
+Items come back in order, and equal to those that were put in. The files are for the life of one process, and removed
+with it. Another run learns from receipts what is still to be sent.
 """
 
 import shutil
@@ -17,35 +17,41 @@ from transforms.sinks.base import Item
 
 CHUNK_ITEMS = 256
 CHUNK_BYTES = 1024 * 1024
-"""A chunk is written once it has so many items or payload bytes."""
+"""The spool writes a chunk once it has CHUNK_ITEMS items or CHUNK_BYTES bytes of payload. It keeps one in memory."""
 
 SEGMENT_BYTES = 64 * 1024 * 1024
-"""A file of the spool is removed once it was read; so it has at most about this size."""
+"""Bytes of one file of the spool, more or less. A file is removed when it has been read, so that disk is freed."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Item]).decode
 
 
 class SpoolDirectory:
-    """A private temporary directory (mode 0700), made when first needed, removed by `close`."""
+    """A private temporary directory (mode 0700), made when it is first needed, and removed by `close`.
+
+    Args:
+        parent: the directory to make it in; None for the system's temporary directory.
+    """
 
     def __init__(self, parent: str | None = None) -> None:
         self._parent = parent
         self._path: Path | None = None
 
     def path(self) -> Path:
+        """The directory, which is there from now on."""
         if self._path is None:
             self._path = Path(tempfile.mkdtemp(prefix="forwarder-spool-", dir=self._parent))
         return self._path
 
     def close(self) -> None:
+        """Remove the directory with all that is in it."""
         if self._path is not None:
             shutil.rmtree(self._path, ignore_errors=True)
             self._path = None
 
 
 class DiskSpool:
-    """Items first in, first out (the lane's `Spool`). Raises OSError when the disk is full."""
+    """A lane's `Spool`, in files of the directory that begin with `name`. Raises OSError when the disk is full."""
 
     def __init__(self, directory: SpoolDirectory, name: str) -> None:
         self._directory = directory
@@ -53,7 +59,7 @@ class DiskSpool:
         self._length = 0
         self._tail: list[Item] = []
         self._tail_bytes = 0
-        # Lengths of the chunks of each segment that are not read yet; the last segment is the one written to.
+        # The files, and for each the lengths of its chunks that are not read yet. The last file is written to.
         self._segments: deque[tuple[IO[bytes], deque[int]]] = deque()
         self._names = 0
 
@@ -61,6 +67,7 @@ class DiskSpool:
         return self._length
 
     def append(self, items: Sequence[Item]) -> None:
+        """Put items in, behind all others."""
         for item in items:
             self._tail.append(item)
             self._tail_bytes += len(item.payload)
@@ -82,11 +89,12 @@ class DiskSpool:
         self._tail_bytes = 0
 
     def take(self) -> list[Item]:
+        """Take out the next chunk; [] when the spool is empty."""
         if not self._segments:
             items, self._tail, self._tail_bytes = self._tail, [], 0
         else:
             file, chunks = self._segments[0]
-            # Read from the front: what is left are the last chunks of the file.
+            # Chunks are read from the front, so those that are left are the last bytes of the file.
             file.seek(-sum(chunks), 2)
             items = _decode(file.read(chunks.popleft()))
             if not chunks:
@@ -97,15 +105,21 @@ class DiskSpool:
         return items
 
     def close(self) -> None:
+        """Close the files."""
         while self._segments:
             self._segments.popleft()[0].close()
 
 
 class DiskParking:
-    """Items first in, first out per user (the lane's `Parking`), in one file that is reused once it was read.
+    """A lane's `Parking`, in one file, `name` in the directory, which is written anew once all of it has been read.
 
-    In memory: per user a chunk that is not full, and 100 bytes for each `chunk_items` items on disk. Raises OSError
-    when the disk is full.
+    Memory holds for each user a chunk that is not full, and some 100 bytes for each chunk on disk. Raises OSError when
+    the disk is full.
+
+    Args:
+        directory: where the file is.
+        name: the file's.
+        chunk_items: items of a full chunk; one with much payload is written earlier.
     """
 
     def __init__(self, directory: SpoolDirectory, name: str, chunk_items: int = 32) -> None:
@@ -114,6 +128,7 @@ class DiskParking:
         self._chunk_items = chunk_items
         self._length = 0
         self._on_disk = 0
+        # For each user the offset and length of the chunks on disk, and the items that come after those.
         self._users: dict[str, tuple[deque[tuple[int, int]], list[Item]]] = {}
         self._file: IO[bytes] | None = None
 
@@ -124,6 +139,7 @@ class DiskParking:
         return user_id in self._users
 
     def put(self, user_id: str, item: Item) -> None:
+        """Put an item in, behind all others of the user."""
         entry = self._users.get(user_id)
         if entry is None:
             entry = self._users[user_id] = (deque(), [])
@@ -143,7 +159,7 @@ class DiskParking:
         return offset, len(encoded)
 
     def take(self, user_id: str) -> list[Item]:
-        """The user's next chunk; KeyError when they have none."""
+        """Take out the user's next chunk. Raises KeyError when the user has none."""
         chunks, tail = self._users[user_id]
         if chunks:
             items = self._read(*chunks.popleft())
@@ -166,6 +182,7 @@ class DiskParking:
         return items
 
     def close(self) -> None:
+        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
