@@ -28,7 +28,8 @@ from tests.support.http_sink import LOCAL, http_item, opened
 from tests.support.laboratory.http_fault_server import Answer, FaultServer, scripted
 from transforms.forwarders import Rules, documents_from, load_forwarders, read_documents, resolve
 from transforms.forwarders.secrets import References, Secret
-from transforms.sinks.http import AiohttpSink, SinkError, classify
+from transforms.sinks.http import AiohttpSink, SinkError
+from transforms.sinks.http_errors import classify
 from transforms.sinks.preflight import preflight
 from transforms.sinks.signatures import Signer
 

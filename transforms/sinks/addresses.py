@@ -1,7 +1,8 @@
-"""Which addresses may be dialled (forwarders.md section 2): what an outsider could use to reach the inside is refused.
+"""Which addresses may be dialled: what an outsider could use to reach the inside is refused.
 
-The guard stands at the socket, because only there it is known what is dialled: a literal address never meets a
-resolver, a name can resolve to something else the next time, and `0x7f.1` is 127.0.0.1 to the C library.
+The ranges are those of docs/spec/forwarders.md section 2. The guard stands at the socket, because only there it is
+known what is dialled: a literal address never meets a resolver, a name can resolve to something else the next time, and
+`0x7f.1` is 127.0.0.1 to the C library.
 """
 
 import socket
@@ -11,13 +12,13 @@ from typing import Any
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
-# What the event loop hands to a socket factory: family, type, protocol, canonical name, socket address.
 AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
+"""What the event loop hands to a socket factory: family, type, protocol, canonical name, socket address."""
 
 _REFUSED_IPV4 = tuple(
     (IPv4Network(network), why)
     for network, why in (
-        # Clouds' metadata services first, so that the reason given is the telling one.
+        # The metadata services of clouds come first, so that the reason that is given is the telling one.
         ("169.254.169.254/32", "a metadata service"),
         ("169.254.170.2/32", "a metadata service"),
         ("168.63.129.16/32", "a metadata service"),  # Azure's, at an address that looks public
@@ -70,14 +71,21 @@ _NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
 
 
 class AddressRefusedError(OSError):
-    """The address about to be dialled is in a refused range."""
+    """The address that was to be dialled is in a refused range."""
 
     def __init__(self, address: str, why: str) -> None:
         super().__init__(f"{address} is refused: {why}")
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
-    """The networks that `--allow_network` names, as CIDR or single addresses. Raises ValueError for what is neither."""
+    """The networks that `--allow_network` names.
+
+    Args:
+        texts: CIDRs or single addresses.
+
+    Raises:
+        ValueError: one of them is neither.
+    """
     networks = []
     for text in texts:
         try:
@@ -88,17 +96,23 @@ def parse_networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
 
 
 class AddressGuard:
-    """Judges addresses; makes sockets for those that may be dialled.
+    """Judges addresses, and makes sockets for those that may be dialled.
 
-    `allow_networks` are exceptions to the refused ranges (`--allow_network`). An IPv4 address inside an IPv6 one
-    (mapped, compatible, translated, 6to4, Teredo, NAT64) is judged in its place.
+    An IPv4 address inside an IPv6 one (mapped, compatible, translated, 6to4, Teredo, NAT64) is judged in its place.
+
+    Args:
+        allow_networks: CIDRs that may be dialled though they are in a refused range (`--allow_network`).
     """
 
     def __init__(self, allow_networks: Iterable[str] = ()) -> None:
         self._allowed = parse_networks(allow_networks)
 
     def refusal(self, address: str) -> str | None:
-        """What range makes `address` (a literal, an IPv6 scope allowed) one not to dial, or None if it may be."""
+        """Why an address may not be dialled, such as `private`; None if it may.
+
+        Args:
+            address: a literal, which may have an IPv6 scope.
+        """
         try:
             parsed = ip_address(address)
         except ValueError:
@@ -110,13 +124,17 @@ class AddressGuard:
         inside = embedded(parsed)
         if not inside:
             return _refused_ipv6(parsed)
-        for one in inside:
-            if not self._is_allowed(one) and (why := _refused_ipv4(one)):
+        for ipv4 in inside:
+            if not self._is_allowed(ipv4) and (why := _refused_ipv4(ipv4)):
                 return why
         return None
 
     def socket(self, info: AddressInfo) -> socket.socket:
-        """aiohttp's `socket_factory`: sees every address before it is dialled. Raises AddressRefusedError."""
+        """A socket for an address that may be dialled. As aiohttp's `socket_factory` it sees each before it is dialled.
+
+        Raises:
+            AddressRefusedError: the address may not be dialled.
+        """
         family, kind, protocol, _, address = info
         if family not in (socket.AF_INET, socket.AF_INET6):
             raise AddressRefusedError(str(address), "not an internet address")
@@ -129,7 +147,7 @@ class AddressGuard:
 
 
 def embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:
-    """Every IPv4 address that a packet to `address` may end at; empty if it holds none."""
+    """The IPv4 addresses that a packet to `address` may end at; none if the address holds no IPv4 address."""
     number = int(address)
     low = IPv4Address(number & 0xFFFFFFFF)
     if address.ipv4_mapped is not None:
@@ -148,24 +166,24 @@ def embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:
 
 
 def _nat64_local(number: int) -> tuple[IPv4Address, ...]:
-    """The IPv4 addresses inside 64:ff9b:1::/48, in every form of RFC 6052 that the number may be in.
+    """The IPv4 addresses in an address of 64:ff9b:1::/48, by each form of RFC 6052 that it may have.
 
-    The site that runs the translator chose the prefix length, so each reading has to be harmless. A reading counts
-    when the bits that it leaves unused are zero.
+    The form depends on the length of the prefix that the site of the translator chose, which nobody here knows. So all
+    possible readings have to be harmless. A reading is possible if the bits that it leaves unused are zero.
     """
     readings = []
     if low := number & 0xFFFFFFFF:
         readings.append(low)
     if number >> 56 & 0xFF == 0:
         for length in (48, 56, 64):
-            # The address runs up to bit 64 and on from bit 72: the octet between is zero in every form.
+            # The address runs up to bit 64, and on from bit 72. The octet between is zero in every form.
             high_bits = 64 - length
             low_bits = 32 - high_bits
             unused = 128 - 72 - low_bits
             if number & ((1 << unused) - 1) == 0:
                 high = number >> 64 & ((1 << high_bits) - 1)
                 readings.append(high << low_bits | number >> unused & ((1 << low_bits) - 1))
-    # None fits: 0.0.0.0 stands for an address that nobody can judge, and is refused.
+    # If no reading is possible, 0.0.0.0 stands for an address that nobody can judge. It is refused.
     return tuple(map(IPv4Address, readings)) or (IPv4Address(0),)
 
 
@@ -177,5 +195,5 @@ def _refused_ipv6(address: IPv6Address) -> str | None:
     for network, why in _REFUSED_IPV6:
         if address in network:
             return why
-    # Outside of global unicast nothing belongs to anybody on the internet.
+    # Outside of global unicast no address belongs to anybody on the internet.
     return None if address in _GLOBAL_UNICAST else "reserved"

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis.client import KinesisClient
 
 CONNECT_TIMEOUT = 10.0
-READ_TIMEOUT = 30.0
-"""Seconds. PutRecords usually answers in tens of milliseconds; a call without an answer after 30 s is ambiguous."""
+"""Seconds that a connection to AWS may take to be made."""
 
-# Making a session or a client is not thread-safe in boto3; clients are.
+READ_TIMEOUT = 30.0
+"""Seconds that AWS may take to answer. It usually takes tens of milliseconds. Without an answer a call is ambiguous."""
+
+# In boto3, clients may be used by several threads, but sessions and clients must not be made by two at a time.
 _making_clients = threading.Lock()
 
 _ENDPOINT_VARIABLES = {
@@ -30,7 +32,10 @@ _ENDPOINT_VARIABLES = {
 
 
 def sending_config(calls_in_flight: int) -> Config:
-    """For clients that deliver: no retries of boto3's own, because they would multiply the lane's."""
+    """The settings of a client that delivers, with as many connections as calls in flight.
+
+    boto3's own retries are off, because they would multiply the lane's.
+    """
     return Config(
         retries={"total_max_attempts": 1, "mode": "standard"},
         connect_timeout=CONNECT_TIMEOUT,
@@ -38,12 +43,13 @@ def sending_config(calls_in_flight: int) -> Config:
         max_pool_connections=calls_in_flight,
         parameter_validation=False,
         tcp_keepalive=True,
-        # boto3 makes its own anew for each call, which is a tenth of what a call costs.
+        # boto3 would make its own text anew for each call, which is a tenth of what a call costs.
         user_agent=f"{USER_AGENT} boto3/{boto3.__version__}",
     )
 
 
 def describing_config() -> Config:
+    """The settings of a client that describes a stream, with boto3's retries."""
     return Config(
         retries={"total_max_attempts": 4, "mode": "standard"},
         connect_timeout=CONNECT_TIMEOUT,
@@ -70,7 +76,7 @@ def _client(service: Literal["kinesis", "firehose"], target: KinesisTarget, conf
         else:
             session = _session(target.region)
             if endpoint is not None and session.get_credentials() is None:
-                # localstack-client's own way: a local endpoint needs no account.
+                # A local endpoint needs no account. These are the credentials that localstack-client uses.
                 session = _session(target.region, "test", "test")
         client: object = session.client(service, config=config, endpoint_url=endpoint)
         return client
@@ -84,12 +90,12 @@ def _session(region: str | None, key: str | None = None, secret: str | None = No
 
 @cache
 def _loader() -> object:
-    """boto3's descriptions of the services, read once: a client of a session with its own takes 200 ms, not 50."""
+    """What reads boto3's descriptions of the services, shared by all sessions: else a client takes 200 ms, not 50."""
     return botocore.session.Session().get_component("data_loader")
 
 
 def _localstack_endpoint(service: str) -> str | None:
-    """The endpoint localstack-client gives, if LOCALSTACK_HOST asks for it and boto3 was given none of its own."""
+    """The endpoint that localstack-client gives, if LOCALSTACK_HOST is set and no endpoint is set for boto3."""
     if not os.environ.get("LOCALSTACK_HOST") or any(os.environ.get(name) for name in _ENDPOINT_VARIABLES[service]):
         return None
     try:

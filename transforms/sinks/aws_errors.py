@@ -1,7 +1,7 @@
 """What an error of Kinesis or Firehose means for the records of the call.
 
-No text made here holds a credential: errors are told by their code, never by the exception's own words, because some
-services repeat the request's signature in theirs.
+No text that is made here holds a credential. It names an error by its code, and never repeats the exception's own
+message, because some services put the request's signature into theirs.
 """
 
 import re
@@ -27,7 +27,6 @@ from transforms.sinks.base import AttemptResult, Item, Verdict
 KIB = 1024
 MIB = 1024 * KIB
 
-
 THROTTLING_CODES = frozenset(
     {
         "ProvisionedThroughputExceededException",
@@ -44,9 +43,8 @@ THROTTLING_CODES = frozenset(
         "KMSThrottlingException",
     }
 )
+"""Codes that ask to send more slowly. They spend no attempt."""
 
-# Nothing of this forwarder can work until somebody changes something outside; its records are not to blame, so they
-# spend no attempts and wait until the outage budget is over. Credentials may be renewed meanwhile.
 FORWARDER_CODES = {
     "AccessDenied": "access_denied",
     "AccessDeniedException": "access_denied",
@@ -77,46 +75,62 @@ FORWARDER_CODES = {
     "InvalidKMSResourceException": "kms",
     "InvalidSourceException": "invalid_source",
 }
+"""Codes that are about the forwarder and not about a record, and the reason that each is given in dead letters.
+
+Nothing of the forwarder can work until somebody changes something outside, such as a permission. Its records are not to
+blame, so they spend no attempts, and wait until the outage budget is over. Credentials may be renewed meanwhile.
+"""
 
 INVALID_CODES = frozenset({"InvalidArgumentException", "ValidationException", "SerializationException"})
-"""The call was refused because of what is in it: of one of its records, if it had several."""
+"""Codes of a call that is refused for what is in it. If it had several records, one of them is to blame."""
 
 _THROTTLED = AttemptResult(Verdict.RETRY, "throttled", spends_attempt=False)
 _UNREADABLE = AttemptResult(Verdict.RETRY, "unreadable_answer", ambiguous=True, failure=True)
 
 
 def entry_outcome(code: str, message: str | None) -> AttemptResult:
-    """Of a record that failed inside a call that succeeded (`ErrorCode` of PutRecords and PutRecordBatch)."""
-    # Firehose has one code for every limit of a delivery stream: "the throughput limits ... may have been exceeded".
+    """The outcome of a record that failed in a call that succeeded.
+
+    Args:
+        code: the record's `ErrorCode` in the answer to PutRecords or PutRecordBatch.
+        message: its `ErrorMessage`.
+    """
+    # Firehose has this one code for every throughput limit of a delivery stream.
     if code in THROTTLING_CODES or code in ("ServiceUnavailableException", "ServiceUnavailable"):
         return _THROTTLED
-    # "Internal Service Failure": the record may be stored all the same (beam-notes.md section 4).
+    # After "Internal Service Failure" the record may be stored all the same (docs/beam-notes.md section 4).
     internal = code in ("InternalFailure", "InternalFailureException", "InternalServerError")
     reason = "internal_failure" if internal else "aws_" + code_word(code)
     return AttemptResult(Verdict.RETRY, reason, response=(message or "")[:200], ambiguous=internal, failure=True)
 
 
 def unreadable_answer() -> AttemptResult:
+    """The outcome of a record when the answer does not say what became of it."""
     return _UNREADABLE
 
 
 def oversize(limit: int) -> AttemptResult:
+    """The outcome of a record of more than `limit` bytes."""
     return AttemptResult(Verdict.GIVE_UP, "oversize", response=f"more than {limit} bytes")
 
 
 def is_about_one(outcome: AttemptResult, items: Sequence[Item]) -> bool:
-    """Whether a call of several was refused for what is in one of them, which the service does not name."""
+    """Whether a call of several records was refused for one of them. The service does not say which."""
     return outcome.reason == "invalid_record" and len(items) > 1
 
 
 def each_half(send: Callable[[Sequence[Item]], list[AttemptResult]], items: Sequence[Item]) -> list[AttemptResult]:
-    """Send the halves of a refused call, so that only the record that is to blame is given up."""
+    """Send both halves of a call that was refused, so that in the end only the record that is to blame is given up."""
     middle = len(items) // 2
     return send(items[:middle]) + send(items[middle:])
 
 
 def call_outcome(error: Exception) -> AttemptResult:
-    """Of every record of a call that failed as a whole; raises the error itself if it is not AWS's or the network's."""
+    """The outcome of every record of a call that failed as a whole.
+
+    Raises:
+        Exception: `error` itself, if it is neither of AWS nor of the network, but a bug.
+    """
     if isinstance(error, ClientError):
         return _client_error_outcome(error)
     if isinstance(error, ResponseParserError):
@@ -132,7 +146,7 @@ def call_outcome(error: Exception) -> AttemptResult:
     if isinstance(error, ReadTimeoutError):
         return AttemptResult(Verdict.RETRY, "timeout", ambiguous=True, failure=True)
     if isinstance(error, BotoCoreError):
-        # Cut somewhere between the request's first byte and the answer's last.
+        # The connection was cut somewhere between the first byte of the request and the last of the answer.
         return AttemptResult(Verdict.RETRY, "connection_cut", ambiguous=True, failure=True)
     raise error
 
@@ -144,14 +158,16 @@ CREDENTIAL_ERRORS = (
     TokenRetrievalError,
     UnauthorizedSSOTokenError,
 )
+"""What botocore raises when nothing gives it credentials."""
 
 
 def error_code(error: ClientError) -> str:
+    """The code of an error that AWS answered, such as `AccessDeniedException`."""
     return str(error.response.get("Error", {}).get("Code") or "Unknown")
 
 
 def code_word(code: str) -> str:
-    """An AWS error code as a word of the dead-letter taxonomy: `SomeThingException` is `some_thing`."""
+    """An AWS error code as a word for dead letters: `SomeThingException` becomes `some_thing`."""
     word = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", code.removesuffix("Exception")).lower()
     return re.sub(r"[^a-z0-9]+", "_", word)[:60]
 
@@ -168,6 +184,6 @@ def _client_error_outcome(error: ClientError) -> AttemptResult:
     if code in INVALID_CODES:
         return AttemptResult(Verdict.GIVE_UP, "invalid_record", status, code)
     if status is not None and status >= 500:
-        # Whatever the code: the service broke while it had the records.
+        # Whatever the code is, the service failed while it had the records.
         return AttemptResult(Verdict.RETRY, "aws_" + code_word(code), status, code, ambiguous=True, failure=True)
     return AttemptResult(Verdict.RETRY, "aws_" + code_word(code), status, code, failure=True)

@@ -1,4 +1,4 @@
-"""The words the sending side shares: what is to be sent, what became of an attempt, how it was settled."""
+"""What all sinks share: an item to be sent, what became of an attempt, how an item was settled, and what a sink is."""
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
@@ -11,10 +11,12 @@ from transforms.forwarders import Forwarder, PayloadKind
 
 
 class Item(msgspec.Struct, gc=False):
-    """One record due to one forwarder.
+    """One record that is due to one forwarder, and how far its delivery is.
 
-    `payload` is what goes over the wire (shared between forwarders: never change it), without any framing a
-    sink adds. `attempts` counts those that spend one of `max_retries` + 1; times are epoch ms.
+    `payload` is what goes over the wire, without what a sink puts around it. Items share it, so never change it. `hops`
+    is how many forwarders the record has been through. `attempts` counts those that spend one of the forwarder's
+    `max_retries` + 1; the times of the first and last attempt are epoch ms. `ambiguous`: an attempt that was not
+    acknowledged may have been stored.
     """
 
     forwarder_id: str
@@ -29,21 +31,25 @@ class Item(msgspec.Struct, gc=False):
 
 
 class Verdict(Enum):
+    """What follows from an attempt."""
+
     DELIVERED = "delivered"
     RETRY = "retry"
     GIVE_UP = "give_up"
 
 
 class AttemptResult(msgspec.Struct, frozen=True, gc=False):
-    """What became of one attempt at one item (forwarders.md sections 2 and 3).
+    """What became of one attempt at one item (docs/spec/forwarders.md sections 2 and 3).
 
-    `reason` is a word of the dead-letter taxonomy (`http_400`, `timeout`, `tls`, `address_refused`, `oversize`,
-    `unavailable`, ...). `ambiguous`: the receiver may have it though it was not acknowledged. `spends_attempt`
-    is false for throttling on Kinesis and for the one free resend on a stale connection. `failure` says that it
-    counts towards opening the forwarder's breaker, `opens_breaker` that it opens it at once (a bad certificate).
-    `retry_after` is in seconds. `response` is bounded and scrubbed.
+    - `reason`: a word for dead letters, such as `http_400`, `timeout`, `address_refused`; empty if it was delivered.
+    - `status`: the HTTP status of the answer. `response`: what it said, bounded and without secrets.
+    - `retry_after`: seconds that the receiver asks to wait.
+    - `ambiguous`: the receiver may have the record though it did not acknowledge it.
+    - `spends_attempt`: whether it counts against `max_retries`. Throttling by AWS does not.
+    - `failure`: it counts towards opening the forwarder's breaker. `opens_breaker`: it opens it at once.
+    - `shard`, `sequence_number`: where a data stream put the record.
 
-    A Struct, like Settlement, because one is made per record: a frozen dataclass of 12 fields costs ten times as much.
+    A Struct, like Settlement, because one is made for each record: a frozen dataclass costs ten times as much.
     """
 
     verdict: Verdict
@@ -60,54 +66,69 @@ class AttemptResult(msgspec.Struct, frozen=True, gc=False):
 
 
 DEFERRED = "deferred"
-"""The reason of a dead letter that is still tried (`Deferral`)."""
+"""The reason of a dead letter that is still tried (`transforms.delivery.deferral`)."""
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
-    """The end of an item: delivered, or given up and due in the dead letters with `outcome.reason`."""
+    """How an item ended: delivered, or given up and to be a dead letter with the reason of `outcome`."""
 
     item: Item
     outcome: AttemptResult
 
     @property
     def delivered(self) -> bool:
+        """Whether it was delivered, and not given up."""
         return self.outcome.verdict is Verdict.DELIVERED
 
 
 Settle = Callable[[Sequence[Settlement]], None]
-"""Called from any thread as items end, and back only when that is durable: the user's next item goes after it."""
+"""Makes settlements durable before it returns. It is called from any thread; the user's next item is sent after it."""
 
 
 class HttpSink(Protocol):
-    """Sends one item a request; lives on the engine's asyncio loop."""
+    """Sends one item a request. It lives on the engine's asyncio loop: open, send many at a time, close."""
 
     async def open(self) -> None: ...
-    async def send(self, item: Item) -> AttemptResult: ...
+
+    async def send(self, item: Item) -> AttemptResult:
+        """Make one attempt. What it raises is a bug, and stops all deliveries."""
+        ...
+
     async def close(self) -> None: ...
 
 
 class BatchSink(Protocol):
-    """Sends many items a call (PutRecords, PutRecordBatch); called from the lane's own threads, several at a time.
+    """Sends many items a call. It is called from the threads of its lane: open, send in several of them, close.
 
-    A call is asked for at most `max_items` whose `size`s add up to at most `max_bytes` (one bigger item comes alone),
-    and at most `calls_in_flight` run at a time; all three are read before each call, so they may change. `send`
-    returns one outcome per item, in order; what it raises is a bug. `remarks` counts what a report should mention.
+    The three limits are read before each call, so a sink may change them.
     """
 
     max_items: int
+    """Items that a call may hold."""
+
     max_bytes: int
+    """Bytes that the `size`s of a call's items may add up to. An item that is larger comes alone."""
+
     calls_in_flight: int
+    """Calls that may be made at a time."""
 
     @property
-    def remarks(self) -> Mapping[str, int]: ...
+    def remarks(self) -> Mapping[str, int]:
+        """What a report should mention, counted, such as hashed partition keys."""
+        ...
 
     def open(self) -> None: ...
-    def size(self, item: Item) -> int: ...
-    def send(self, items: Sequence[Item]) -> list[AttemptResult]: ...
+
+    def size(self, item: Item) -> int:
+        """Bytes that the item takes in a call, at most."""
+        ...
+
+    def send(self, items: Sequence[Item]) -> list[AttemptResult]:
+        """Make one attempt at each item; one outcome for each, in order. What it raises is a bug, and stops all."""
+        ...
+
     def close(self) -> None: ...
 
 
 HttpSinkFactory = Callable[[Forwarder], HttpSink]
-
-
 BatchSinkFactory = Callable[[Forwarder], BatchSink]

@@ -1,4 +1,4 @@
-"""Which sink a Kinesis forwarder is served by."""
+"""Which sink serves a Kinesis forwarder."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,11 @@ from transforms.sinks.kinesis import KinesisSink, StreamLimits
 
 
 def batch_sinks(limits: Mapping[str, StreamLimits] | None = None) -> BatchSinkFactory:
-    """A factory of AWS sinks for `DeliveryEngine`; `limits` are those of `preflight`, by forwarder id."""
+    """What makes the sinks of Kinesis forwarders for a `DeliveryEngine`.
+
+    Args:
+        limits: of data streams, by forwarder id, as `preflight` gives them. A stream without has the default limits.
+    """
     known = limits or {}
 
     def batch_sink(forwarder: Forwarder) -> BatchSink:

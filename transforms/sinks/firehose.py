@@ -1,4 +1,4 @@
-"""PutRecordBatch to an Amazon Data Firehose delivery stream (forwarders.md section 3; limits: the service's quotas)."""
+"""PutRecordBatch to an Amazon Data Firehose delivery stream (docs/spec/forwarders.md section 3; limits: its quotas)."""
 
 import threading
 from collections import Counter
@@ -25,26 +25,29 @@ if TYPE_CHECKING:
     from mypy_boto3_firehose.type_defs import RecordTypeDef
 
 MAX_RECORDS = 500
-"""Records a PutRecordBatch call takes."""
+"""Records that a PutRecordBatch call may hold."""
 
 MAX_REQUEST_BYTES = 4 * MIB
-"""Bytes it takes. Counted here in base64, as it is sent, because the service does not say which it means."""
+"""Bytes of a call, counted in base64 as they are sent: the service does not say whether it counts before or after."""
 
 MAX_RECORD_BYTES = 1000 * KIB
-"""Bytes of a record before base64, its newline included."""
+"""Bytes of a record before base64, with its newline."""
 
 CALLS_IN_FLIGHT = 4
+"""Calls of PutRecordBatch to one delivery stream at a time."""
+
 PUT_RECORD_CALLS_IN_FLIGHT = 16
-"""With one record a call, more calls must be under way to get anywhere."""
+"""Calls of PutRecord at a time. Each holds one record, so there must be more of them to get anywhere."""
 
 FALLBACK = "put_record_fallback"
+"""The remark, and the reason of the attempt, when a sink goes over to PutRecord."""
 
 
 class FirehoseSink:
     """A BatchSink for one delivery stream. `open` raises botocore's errors if the client cannot be made at all.
 
-    The policy Learning Locker documents allows `firehose:PutRecord` alone. When PutRecordBatch is denied, the sink goes
-    on with PutRecord: from then on `max_items` is 1, and `remarks` says so.
+    The policy that Learning Locker documents allows `firehose:PutRecord` alone. When PutRecordBatch is denied, the sink
+    goes on with PutRecord: from then on `max_items` is 1, and `remarks` says so.
     """
 
     def __init__(self, target: KinesisTarget) -> None:
@@ -71,10 +74,11 @@ class FirehoseSink:
             self._client = None
 
     def size(self, item: Item) -> int:
+        """Bytes that the item takes in a call: payload and newline in base64."""
         return (len(item.payload) + 1 + 2) // 3 * 4
 
     def send(self, items: Sequence[Item]) -> list[AttemptResult]:
-        """One PutRecordBatch call, or PutRecord calls; one outcome per item. What is too big is given up, never cut."""
+        """Make a PutRecordBatch call, or PutRecord calls. An item that is too large is given up, and never cut."""
         limit = MAX_RECORD_BYTES - 1
         if any(len(item.payload) > limit for item in items):
             fitting = iter(self._put([item for item in items if len(item.payload) <= limit]))
@@ -87,7 +91,7 @@ class FirehoseSink:
         return [self._put_record(item) for item in items] if self._singly else self._put_record_batch(items)
 
     def _put_record_batch(self, items: Sequence[Item]) -> list[AttemptResult]:
-        # The service joins records as they are: the newline is what keeps them apart in the object it writes.
+        # The service joins records as they are. The newline keeps them apart in the object that it writes.
         records: list[RecordTypeDef] = [{"Data": item.payload + b"\n"} for item in items]
         try:
             answer = self._opened().put_record_batch(DeliveryStreamName=self._target.stream_name, Records=records)
@@ -104,12 +108,13 @@ class FirehoseSink:
         return [_outcome(entry) for entry in entries]
 
     def _fall_back(self, items: Sequence[Item]) -> list[AttemptResult]:
+        """Use PutRecord from now on. Nothing of the refused call was stored, so these items spend no attempt."""
         with self._remarking:
             self._singly = True
             self._remarks[FALLBACK] = 1
             self.max_items = 1
             self.calls_in_flight = PUT_RECORD_CALLS_IN_FLIGHT
-        # Not sent here one by one: handed back, many calls can be under way. None of them was stored or spent anything.
+        # They are handed back, and not sent here one after the other, so that many calls can be in flight.
         return [AttemptResult(Verdict.RETRY, FALLBACK, spends_attempt=False)] * len(items)
 
     def _put_record(self, item: Item) -> AttemptResult:

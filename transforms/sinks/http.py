@@ -1,14 +1,12 @@
-"""Delivery over HTTP: one POST a record (forwarders.md section 2).
+"""Delivery over HTTP: one POST for each record (docs/spec/forwarders.md section 2).
 
-`AiohttpSink` makes one attempt and says what became of it; order, retries and the breaker are the engine's. Texts that
-leave this module (log lines, outcomes, errors) hold no url, header or credential: aiohttp's own errors hold them, so
-those are judged by type and never printed.
+`AiohttpSink` makes one attempt and says what became of it. Order, retries and the breaker are `transforms.delivery`.
+What leaves this module (log lines, outcomes, errors) holds no url, header or credential. aiohttp's own errors do hold
+them, so those are judged by their type and never printed.
 """
 
 import base64
-import errno
 import logging
-import os
 import re
 import socket
 import ssl
@@ -29,42 +27,55 @@ from transforms.forwarders.secrets import Scrubber
 from transforms.sinks.addresses import AddressGuard, AddressInfo, AddressRefusedError
 from transforms.sinks.base import AttemptResult, Item, Verdict
 from transforms.sinks.http_connections import CheckedConnector, CheckedResolver, Exchange, GetAddrInfo, current_exchange
+from transforms.sinks.http_errors import ADDRESS_REFUSED, classify, timed_out, why
 from transforms.sinks.signatures import Signer
 from transforms.sinks.user_agent import USER_AGENT
 
 logger = logging.getLogger(__name__)
 
 MOST_HOPS = 5
-"""A record that arrives with so many hops is not forwarded: forwarders that feed each other would never stop."""
+"""A record that has been through so many forwarders is not sent: forwarders that feed each other would never stop."""
 
 RESPONSE_KEPT = 4 * 1024
+"""Bytes of a response body that a dead letter keeps."""
+
 RESPONSE_READ = 64 * 1024
-"""Bytes of a response body that a dead letter keeps, and that are read so that the connection can be used again."""
+"""Bytes of a response body that are read, so that its connection can be used again. A longer body costs it."""
 
 XAPI_VERSION = "1.0.3"
+"""The version of xAPI that statements are sent with."""
 
 _RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))
-# A gateway's word that it has no answer: what is behind it may have worked on the record all the same.
-_AMBIGUOUS = frozenset((502, 504))
-# The shortest header value, or parameter of the url's query, that is looked for in response bodies. `1` or `en` may be
-# a header's value, and hiding it would leave nothing of the body; nobody's secret is that short.
-_SHORTEST_SCRUBBED = 4
+"""Statuses after which a record is tried again."""
 
+_AMBIGUOUS = frozenset((502, 504))
+"""Statuses by which a gateway says that it got no answer. What is behind it may have taken the record all the same."""
+
+_SHORTEST_SCRUBBED = 4
+"""Characters of the shortest header value, or parameter of the url's query, that is hidden in response bodies.
+
+A header's value may be `1` or `en`, and to hide that would leave nothing of a body. Nobody's secret is that short.
+"""
 
 _DELIVERED = {status: AttemptResult(Verdict.DELIVERED, status=status) for status in range(200, 300)}
-_ADDRESS_REFUSED = AttemptResult(Verdict.GIVE_UP, "address_refused")
 _TOO_MANY_HOPS = AttemptResult(Verdict.GIVE_UP, "too_many_hops", spends_attempt=False)
 
 
 class SinkError(Exception):
-    """A forwarder whose sink cannot be made: a TLS file that does not load, a host that has no valid form."""
+    """A forwarder's sink cannot be made: a TLS file does not load, or the host has no valid form."""
 
 
 class AiohttpSink:
-    """Sends records to one HTTP forwarder, one a request. Lives on one asyncio loop: open, send many, close.
+    """Sends records to one HTTP forwarder, one a request. It lives on one asyncio loop: open, send many, close.
 
-    `forwarder` must be resolved and its target HTTP. `allow_networks` are CIDRs that may be dialled though they are in
-    a refused range. `clock` gives seconds since the epoch. `getaddrinfo` stands in for the resolver in tests.
+    Args:
+        forwarder: a resolved one whose target is HTTP.
+        allow_networks: CIDRs that may be dialled though they are in a refused range (`--allow_network`).
+        clock: seconds since the epoch.
+        getaddrinfo: stands in for the system's resolver in tests.
+
+    Raises:
+        SinkError: the host has no valid form.
     """
 
     def __init__(
@@ -87,10 +98,10 @@ class AiohttpSink:
         self._signer = Signer(self._target.signing_secrets) if self._target.signing_secrets else None
         self._scrubber = scrubber(self._target)
         self._session: aiohttp.ClientSession | None = None
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     async def open(self) -> None:
-        """Makes the connection pool; connects to nobody yet. Raises SinkError for TLS files that do not load."""
+        """Make the connection pool, which connects to nobody yet. Raises SinkError if a TLS file does not load."""
         resolver = CheckedResolver(self._getaddrinfo)
         connector = CheckedConnector(
             limit=self._target.concurrency,
@@ -102,9 +113,9 @@ class AiohttpSink:
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=self._target.timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
-            # No proxy and no .netrc out of the environment: either would go round the guard or add a credential.
+            # A proxy of the environment would go round the guard, and its .netrc would add a credential.
             trust_env=False,
-            # Nobody needs the body; unpacking what a stranger sends needs memory without bound.
+            # Nobody needs the body, and to unpack what a stranger sends takes memory without bound.
             auto_decompress=False,
             read_bufsize=16 * 1024,
             max_line_size=8190,
@@ -113,7 +124,7 @@ class AiohttpSink:
         self._resolver = resolver
 
     def _socket(self, info: AddressInfo) -> socket.socket:
-        """A socket for an address about to be dialled; the exchange learns whether any might be."""
+        """A socket for an address that is to be dialled. The exchange learns whether it was allowed."""
         exchange = current_exchange.get()
         try:
             made = self._guard.socket(info)
@@ -124,23 +135,24 @@ class AiohttpSink:
         return made
 
     async def close(self) -> None:
-        """Closes every connection. Requests in flight are to be over, or cancelled."""
+        """Close every connection. Requests in flight must have ended, or been cancelled."""
         if self._session is not None:
             await self._session.close()
             await self._resolver.close()
             self._session = None
 
     async def send(self, item: Item) -> AttemptResult:
-        """One attempt at `item`, with one resend if it went out on a connection that turned out to be closed."""
+        """Make one attempt, with one resend if the request went out on a connection that turned out to be closed."""
         if item.hops >= MOST_HOPS:
             return _TOO_MANY_HOPS
         exchange = Exchange()
         try:
             return await self._post(item, exchange)
         except Exception as error:
-            if not (exchange.is_stale and isinstance(error, aiohttp.ClientConnectionError) and not _timed_out(error)):
+            if not (exchange.is_stale and isinstance(error, aiohttp.ClientConnectionError) and not timed_out(error)):
                 return self._failed(item, error, exchange)
-        # The receiver had closed the connection, most likely before the request reached it. Likely is not sure.
+        # The receiver had closed the connection, most likely before the request reached it. That is not certain, so the
+        # outcome is ambiguous.
         exchange = Exchange(fresh=True)
         try:
             outcome = await self._post(item, exchange)
@@ -157,7 +169,7 @@ class AiohttpSink:
         )
         status = response.status
         if (delivered := _DELIVERED.get(status)) is not None:
-            # Whatever the body does: it is read only so that the connection can serve again.
+            # The body changes nothing. It is read only so that the connection can serve again.
             if not response.content.is_eof():
                 await _read(response)
             return delivered
@@ -165,6 +177,7 @@ class AiohttpSink:
         return self._judged(item, status, response.headers, self._kept(response.headers, body, complete))
 
     def _judged(self, item: Item, status: int, headers: Any, body: str | None) -> AttemptResult:
+        """What an answer that is not 2xx means."""
         if status == 409 and item.payload_kind == "statement":
             return AttemptResult(Verdict.DELIVERED, status=status, response=body)
         verdict = Verdict.RETRY if status in _RETRIED else Verdict.GIVE_UP
@@ -188,29 +201,30 @@ class AiohttpSink:
         return headers
 
     def _kept(self, headers: Any, body: bytes, complete: bool) -> str | None:
-        """What of a response body a dead letter may hold: bounded, and without secrets."""
+        """What a dead letter may hold of a response body: a beginning, without the forwarder's secrets."""
         if not body:
             return None
         encoding = headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
-            # It was asked not to. Nothing can be hidden in what cannot be read.
+            # The request asked for no encoding. Secrets cannot be hidden in a text that cannot be read.
             return "(a body in a content encoding that was not asked for)"
         text = self._scrubber.scrub(body.decode("utf-8", "replace"), cut=not complete)
         return text.encode()[:RESPONSE_KEPT].decode("utf-8", "ignore")
 
     def _failed(self, item: Item, error: Exception, exchange: Exchange) -> AttemptResult:
+        """What an attempt that raised an error means."""
         if isinstance(error, aiohttp.ClientResponseError) and exchange.connection is not None:
             status = exchange.connection.status()
             if status is not None:
                 return _DELIVERED.get(status) or self._judged(item, status, {}, None)
         if exchange.refused is not None and not exchange.dialled:
-            # Were one of several addresses dialled, in vain, another attempt may get through.
-            outcome, detail = _ADDRESS_REFUSED, f"{exchange.refused}; --allow_network permits a network"
+            # If another address of the host was dialled in vain, a later attempt may get through. Here none was.
+            outcome, detail = ADDRESS_REFUSED, f"{exchange.refused}; --allow_network permits a network"
         else:
             outcome, detail = classify(error, connected=exchange.connection is not None)
-        if outcome.reason not in self._told:
-            # Once per kind of failure: the receipts have every one of them.
-            self._told.add(outcome.reason)
+        if outcome.reason not in self._logged:
+            # Each kind of failure is logged once. The receipts have every one of them.
+            self._logged.add(outcome.reason)
             logger.warning("forwarder %s: %s%s", self._forwarder_id, outcome.reason, f" ({detail})" if detail else "")
         return outcome
 
@@ -222,19 +236,23 @@ class AiohttpSink:
 
 
 def http_target(forwarder: Forwarder) -> HttpTarget:
-    """The forwarder's target, which must be HTTP."""
+    """The forwarder's target. Raises TypeError if that is not HTTP."""
     if not isinstance(forwarder.target, HttpTarget):
         raise TypeError(f"forwarder {forwarder.id} is not sent over HTTP")
     return forwarder.target
 
 
 def request_url(target: HttpTarget) -> URL:
-    """The url as it goes over the wire: the host in its IDNA form, all else as written. Raises SinkError."""
+    """The url as it goes over the wire: the host in its IDNA form, all else as it was written.
+
+    Raises:
+        SinkError: the host has no valid form.
+    """
     scheme, _, after = target.url.reveal().partition("://")
     authority = re.split(r"[/?]", after, maxsplit=1)[0]
     try:
-        # yarl puts the host into its IDNA form here, and leaves the rest alone below: a signature in the query must not
-        # be quoted anew.
+        # Here yarl puts the host into its IDNA form. Below it leaves the rest alone, because a signature in the query
+        # must not be quoted anew.
         origin = URL(f"{scheme}://{authority}/")
         return URL(str(origin.origin()) + after[len(authority) :], encoded=True)
     except ValueError:
@@ -242,26 +260,30 @@ def request_url(target: HttpTarget) -> URL:
 
 
 def tls_context(target: HttpTarget) -> ssl.SSLContext | bool:
-    """How the target's certificate is verified: against the system, or `caFile` alone. Raises SinkError."""
+    """How the receiver's certificate is verified: by the system's authorities (True), or by `caFile` alone.
+
+    Raises:
+        SinkError: a TLS file does not load.
+    """
     if not (target.ca_file or target.client_certificate):
         return True
     try:
         context = ssl.create_default_context(cafile=target.ca_file)
     except (OSError, ValueError) as error:
-        raise SinkError(f"configuration.caFile {target.ca_file} does not load: {_why(error)}") from None
+        raise SinkError(f"configuration.caFile {target.ca_file} does not load: {why(error)}") from None
     context.set_alpn_protocols(["http/1.1"])
     if target.client_certificate:
         try:
-            # An encrypted key would make OpenSSL ask for its password at the terminal, and wait.
+            # Without a password OpenSSL would ask for that of an encrypted key at the terminal, and wait.
             context.load_cert_chain(target.client_certificate, target.client_key, password=lambda: "")
         except (OSError, ValueError) as error:
             files = " and ".join(filter(None, (target.client_certificate, target.client_key)))
-            raise SinkError(f"configuration.clientCertificate {files} does not load: {_why(error)}") from None
+            raise SinkError(f"configuration.clientCertificate {files} does not load: {why(error)}") from None
     return context
 
 
 def scrubber(target: HttpTarget) -> Scrubber:
-    """Hides the target's secrets in what its receiver answers."""
+    """What hides the target's secrets in the answers of its receiver."""
     secrets: list[str] = []
     for secret in (target.secret, target.basic_password, *target.signing_secrets):
         if secret is not None:
@@ -273,75 +295,20 @@ def scrubber(target: HttpTarget) -> Scrubber:
     parameters = [value for _, _, value in (pair.partition("=") for pair in query.split("&"))]
     shown = [value.reveal() for _, value in target.headers]
     shown += [query, unquote(query), *parameters, *map(unquote, parameters), *map(unquote_plus, parameters)]
-    # The credential after the scheme of an Authorization header may be quoted back alone.
+    # A receiver may quote the credential of an Authorization header without the scheme before it.
     shown += [value.reveal().partition(" ")[2] for name, value in target.headers if name.lower() == "authorization"]
     return Scrubber(secrets + [value for value in shown if len(value) >= _SHORTEST_SCRUBBED])
 
 
-def classify(error: Exception, *, connected: bool) -> tuple[AttemptResult, str]:
-    """What an attempt that ended without an answer is, by section 2's table, and a detail for the log.
-
-    `connected`: a connection stood, so the request may have reached the receiver. The detail is made of numbers and
-    names of errors only.
-    """
-    cause = getattr(error, "os_error", None) or error.__cause__
-    if isinstance(error, aiohttp.InvalidURL):
-        return _ADDRESS_REFUSED, "the host is a number, but no address in its usual form"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        verify_message = getattr(error.certificate_error, "verify_message", "")
-        return AttemptResult(Verdict.GIVE_UP, "tls", failure=True, opens_breaker=True), str(verify_message)
-    if _timed_out(error):
-        reason, detail = "timeout", ""
-    elif isinstance(error, aiohttp.ClientConnectorDNSError):
-        reason, detail = "dns", _why(cause)
-    elif isinstance(error, ssl.SSLError) or isinstance(cause, ssl.SSLError):
-        reason, detail = "tls_handshake", _why(cause if isinstance(cause, ssl.SSLError) else error)
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        reason, detail = _connect_reason(cause), _why(cause)
-    elif isinstance(error, aiohttp.ServerDisconnectedError):
-        reason, detail = "closed", ""
-    elif isinstance(error, ConnectionError | OSError | aiohttp.ClientConnectionError):
-        reason, detail = "reset", _why(error)
-    elif isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
-        reason, detail = "bad_response", "what came is not an HTTP response"
-    else:
-        # Not foreseen: the record still ends in the dead letters at worst. The text may hold the url, the type cannot.
-        reason, detail = "internal_error", type(error).__name__
-    return AttemptResult(Verdict.RETRY, reason, ambiguous=connected, failure=True), detail
-
-
-def _timed_out(error: BaseException) -> bool:
-    return isinstance(error, TimeoutError) or getattr(error, "errno", None) == errno.ETIMEDOUT
-
-
-def _connect_reason(cause: object) -> str:
-    if isinstance(cause, ConnectionRefusedError):
-        return "connection_refused"
-    if isinstance(cause, ConnectionError):
-        return "reset"
-    if getattr(cause, "errno", None) in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL):
-        return "unreachable"
-    return "connection_failed"
-
-
-def _why(error: object) -> str:
-    """What an operating system's or OpenSSL's error is, in the system's own words.
-
-    Never the error's own text: aiohttp puts the url into the `strerror` of some.
-    """
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason
-    if isinstance(error, socket.gaierror) and error.strerror:
-        return error.strerror
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return type(error).__name__
-
-
 def retry_after(value: str | None, now: float) -> float | None:
-    """Seconds to wait by a `Retry-After` header, whole seconds or an HTTP date; None if there is none that can be read.
+    """Seconds that a `Retry-After` header asks to wait.
 
-    Not bounded here beyond what a float holds: `--max_backoff` is the engine's. A date that is past gives 0.
+    Args:
+        value: the header: whole seconds or an HTTP date.
+        now: seconds since the epoch.
+
+    Returns:
+        The seconds, 0 for a date that is past; None if there is no header that can be read. The lane bounds it.
     """
     value = (value or "").strip()
     if value.isascii() and value.isdigit():
@@ -354,9 +321,10 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 
 async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """The body as far as it is read, and whether that is all. Never raises: the status is known already.
+    """The body as far as it is read, and whether that is all of it.
 
-    Ends with the attempt's time at the latest; a body that is not over then, or too long, costs its connection.
+    A body that breaks off raises nothing, because the status is known already. Reading ends with the time of the
+    attempt at the latest. A body that has not ended by then, or is too long, costs its connection.
     """
     data = bytearray()
     try:
@@ -368,7 +336,7 @@ async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
     except (aiohttp.ClientError, OSError, TimeoutError):
         pass
     except BaseException:
-        # Cancelled. A response that is left open is logged when it goes, with its url.
+        # The task is cancelled. aiohttp would log a response that is left open, with its url.
         response.close()
         raise
     response.close()
@@ -376,7 +344,7 @@ async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
 
 
 def _fixed_headers(target: HttpTarget) -> CIMultiDict[str]:
-    """The headers that all of a forwarder's requests share."""
+    """The headers that are the same in all requests of a forwarder."""
     headers = CIMultiDict(
         {
             "Content-Type": "application/json",

@@ -1,4 +1,4 @@
-"""Connections of the HTTP sink: only to addresses that were checked, and how far an answer came."""
+"""Connections of the HTTP sink: a pool that knows whether a connection has served before, and how an answer began."""
 
 import asyncio
 import functools
@@ -16,14 +16,15 @@ from aiohttp.client_proto import ResponseHandler
 
 from transforms.sinks.addresses import AddressRefusedError
 
-# Any number of 1xx answers with their headers, then the status line of the answer proper.
+# Any number of 1xx answers with their headers, then the status line of the answer itself.
 _ANSWER = re.compile(rb"(?:HTTP/1\.[01] 1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n)*HTTP/1\.[01] (\d{3})\b[^\n]*\n")
 
 
 _HEAD_KEPT = 4 * 1024
-
+"""Bytes of the beginning of an answer that a connection keeps."""
 
 GetAddrInfo = Callable[..., list[tuple[Any, ...]]]
+"""As `socket.getaddrinfo`."""
 
 
 @dataclass(slots=True)
@@ -31,25 +32,38 @@ class Exchange:
     """What is known about the connection of one attempt while it goes on."""
 
     fresh: bool = False
+    """Whether the attempt must have a connection that never served before."""
+
     connection: "_Connection | None" = None
+    """The connection that the attempt got, if it got one."""
+
     reused: bool = False
+    """Whether that connection had served before."""
+
     dialled: bool = False
+    """Whether an address of the host was allowed, and dialled."""
+
     refused: AddressRefusedError | None = None
+    """Why an address of the host was refused."""
 
     @property
     def is_stale(self) -> bool:
-        """The connection had served before, and was closed without a byte of an answer to this request."""
+        """Whether the connection had served before, and not a byte of an answer to this request has come."""
         return self.reused and self.connection is not None and not self.connection.head
 
 
 current_exchange: ContextVar[Exchange] = ContextVar("current_exchange")
+"""The exchange of the attempt that the present task makes."""
 
 
 class _Connection(ResponseHandler):
-    """aiohttp's protocol of one connection, which also keeps how the answer to the present request begins."""
+    """aiohttp's protocol of one connection, which also keeps the beginning of the answer to the present request."""
 
     served = False
+    """Whether the connection has had a request."""
+
     head = b""
+    """The beginning of the answer to the present request."""
 
     def data_received(self, data: bytes) -> None:
         if len(self.head) < _HEAD_KEPT:
@@ -57,10 +71,10 @@ class _Connection(ResponseHandler):
         super().data_received(data)
 
     def status(self) -> int | None:
-        """The status of an answer that aiohttp could not read.
+        """The status of the answer, even if aiohttp could not read the answer; None if no status line has come.
 
-        It drops a good one too when it cannot read what came with it: a body after 204, more bytes than Content-Length
-        says, headers beyond its limits. The receiver has spoken all the same, and to ask again would duplicate.
+        aiohttp drops an answer when it cannot read what came with it: a body after 204, more bytes than Content-Length
+        says, headers beyond its limits. But the receiver has answered, and to ask again would send a record twice.
         """
         match = _ANSWER.match(self.head)
         return int(match[1]) if match else None
@@ -73,8 +87,8 @@ def _new_connection(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
 class CheckedConnector(aiohttp.TCPConnector):
     """A connection pool that tells each exchange which connection it got.
 
-    aiohttp repeats a request on a stale connection only for idempotent methods, and does not say afterwards whether the
-    connection was new.
+    aiohttp itself repeats a request on a stale connection only for idempotent methods, which POST is not, and does not
+    say afterwards whether the connection was new.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -87,7 +101,7 @@ class CheckedConnector(aiohttp.TCPConnector):
         exchange = current_exchange.get()
         connection = await super().connect(req, traces, timeout)
         protocol = self._protocol(connection)
-        # A connection on which something arrived unasked is out of step: its bytes would pass for the next answer.
+        # Where bytes arrived that no request asked for, they would be taken for the answer to this request.
         while protocol.served and (exchange.fresh or protocol.should_close):
             connection.close()
             connection = await super().connect(req, traces, timeout)
@@ -109,7 +123,7 @@ class CheckedConnector(aiohttp.TCPConnector):
 
 
 class CheckedResolver(AbstractResolver):
-    """Resolves on a thread of its own: a name server that hangs for one forwarder must hold up no other."""
+    """Resolves names in a thread of its own: a name server that hangs for one forwarder must not hold up another."""
 
     def __init__(self, getaddrinfo: GetAddrInfo) -> None:
         self._getaddrinfo = getaddrinfo
@@ -122,7 +136,7 @@ class CheckedResolver(AbstractResolver):
         try:
             found = await asyncio.get_running_loop().run_in_executor(self._thread, look_up)
         except UnicodeError:
-            # A label that is too long or empty has no form that a name server could be asked for.
+            # A label that is empty or too long has no form in which a name server could be asked for it.
             raise OSError(None, "the host name has no valid form") from None
         return [
             ResolveResult(

@@ -1,4 +1,4 @@
-"""PutRecords to a Kinesis data stream (forwarders.md section 3; limits: the service's documentation of PutRecords)."""
+"""PutRecords to a Kinesis data stream (docs/spec/forwarders.md section 3; limits: AWS' documentation of PutRecords)."""
 
 import hashlib
 import logging
@@ -32,30 +32,35 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_RECORDS = 500
-"""Records a PutRecords call takes."""
+"""Records that a PutRecords call may hold."""
 
 MAX_KEY_UNITS = 256
-"""UTF-16 units a partition key may have."""
+"""UTF-16 units that a partition key may have."""
 
 SHORT_KEY = MAX_KEY_UNITS // 2
-"""Characters that fit in any case, as each is one or two units: such keys need no counting."""
+"""A key of so many characters fits in any case, since each is one or two UTF-16 units. So it need not be counted."""
 
 UTF8_BYTES = 4
-"""Most bytes of a character."""
+"""Bytes that a character takes, at most."""
 
 CALLS_IN_FLIGHT = 4
+"""Calls to one stream at a time. Each holds up to 500 records."""
 
 HASHED_KEYS = "hashed_partition_keys"
+"""The remark that counts delivered records whose partition key was replaced by its hash."""
 
 WATCHED_KEYS = 4096
-"""Partition keys whose shard is remembered: those used last, more or less."""
+"""Partition keys whose shards are remembered: more or less those that were used last."""
 
 AUTO = AttemptResult(Verdict.RETRY, "auto_distribution", spends_attempt=False, failure=True, opens_breaker=True)
-"""No record is to blame, so none spends an attempt; they wait as if the stream were gone."""
+"""The outcome while the stream ignores partition keys. No record is to blame, so it spends no attempt and waits."""
 
 
 def partition_key(user_id: str) -> str:
-    """The user id, so that a user's records are in one shard, in order; if it is too long, its SHA-256 as hex."""
+    """The partition key of a user's records: the user id, or its SHA-256 in hex if it is too long for a key.
+
+    With one key for all of them a user's records go to one shard, which keeps their order.
+    """
     if len(user_id) <= SHORT_KEY or len(user_id.encode("utf-16-le")) <= 2 * MAX_KEY_UNITS:
         return user_id
     return hashlib.sha256(user_id.encode()).hexdigest()
@@ -69,45 +74,56 @@ class ShardWatch:
     """
 
     def __init__(self) -> None:
+        # For each slot a key, the shard that took its latest record, and the shards that it has left.
         self._table: dict[int, tuple[str, str, tuple[str, ...]]] = {}
 
     def is_back(self, key: str, shard: str) -> bool:
-        """Whether `shard`, which took a record with this key now, is one that the key had left before.
+        """Whether the shard that has just taken a record with this key is one that the key had left before.
 
-        Call it for a key's records one after the other; different keys may be told from several threads.
+        Call it for each record of a key in turn. Records of different keys may come from several threads.
         """
         slot = hash(key) % WATCHED_KEYS
-        known, at, left = self._table.get(slot, ("", "", ()))
+        known, latest, left = self._table.get(slot, ("", "", ()))
         if known != key:
             self._table[slot] = (key, shard, ())
-        elif at != shard:
-            self._table[slot] = (key, shard, (*left, at))
+        elif latest != shard:
+            self._table[slot] = (key, shard, (*left, latest))
             return shard in left
         return False
 
     def forget(self) -> None:
+        """Begin anew, as with a stream that nothing is known of."""
         self._table.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """What a data stream takes: bytes a record (data and partition key), bytes a PutRecords request."""
+    """What a data stream takes. The defaults are those of a stream that was not configured otherwise."""
 
     record_bytes: int = 1 * MIB
+    """Bytes of one record: its data and its partition key."""
+
     request_bytes: int = 5 * MIB
+    """Bytes of one PutRecords request."""
 
     @classmethod
     def for_record_size(cls, kib: int | None) -> "StreamLimits":
-        """From `MaxRecordSizeInKiB` of DescribeStreamSummary; None: absent, which means 1,024.
+        """The limits of a stream that takes records of up to `kib` KiB; a request may then be larger, too.
 
-        Requests of 10 MiB are for streams that were configured for records above 1 MiB.
+        Args:
+            kib: `MaxRecordSizeInKiB` of DescribeStreamSummary; None if that has none, which means 1,024.
         """
         kib = 1024 if kib is None else kib
         return cls(kib * KIB, 10 * MIB if kib > 1024 else 5 * MIB)
 
 
 class KinesisSink:
-    """A BatchSink for one data stream. `open` raises botocore's errors if the client cannot be made at all."""
+    """A BatchSink for one data stream. `open` raises botocore's errors if the client cannot be made at all.
+
+    Args:
+        target: the stream and the credentials.
+        limits: what the stream takes; None for the defaults.
+    """
 
     def __init__(self, target: KinesisTarget, limits: StreamLimits | None = None) -> None:
         self._target = target
@@ -135,11 +151,11 @@ class KinesisSink:
             self._client = None
 
     def size(self, item: Item) -> int:
-        """Bytes of a call that it takes at most: data and partition key. Counting the key exactly would cost more."""
+        """Bytes that the item takes in a call, at most: data and partition key. To count the key exactly costs more."""
         return len(item.payload) + UTF8_BYTES * len(item.record.user_id)
 
     def send(self, items: Sequence[Item]) -> list[AttemptResult]:
-        """One PutRecords call; one outcome per item. An item the stream's limit forbids is given up, never cut."""
+        """Make one PutRecords call, or more if it is refused. An item that is too large is given up, and never cut."""
         limit = self._limits.record_bytes
         if max(map(self.size, items)) > limit:
             fits = [len(item.payload) + len(partition_key(item.record.user_id).encode()) <= limit for item in items]
@@ -169,13 +185,14 @@ class KinesisSink:
         entries = cast("list[PutRecordsEntry]", answer.get("Records", []))
         if len(entries) != len(items):
             return [unreadable_answer()] * len(items)
-        # By each record's own ErrorCode: FailedRecordCount is a summary, and a wrong one would lose records.
+        # Each record's own ErrorCode decides. FailedRecordCount is a summary, and if it were wrong, records were lost.
         outcomes = [_outcome(entry) for entry in entries]
         self._count_hashed_keys(items, outcomes)
         self._watch_shards(items, outcomes)
         return outcomes
 
     def _watch_shards(self, items: Sequence[Item], outcomes: Sequence[AttemptResult]) -> None:
+        """Notice when the stream has begun to ignore partition keys."""
         is_back = self._watch.is_back
         for item, outcome in zip(items, outcomes, strict=True):
             if outcome.shard and is_back(item.record.user_id, outcome.shard) and not self._ignores_keys:
@@ -187,7 +204,10 @@ class KinesisSink:
                 )
 
     def _is_back_to_keys(self, client: "KinesisClient") -> bool:
-        """Asked before each probe. Where the answer is not to be had, the stream stays refused for the run."""
+        """Whether the stream goes by partition keys again; asked before each probe.
+
+        Without the permission to describe the stream nobody knows, and the stream stays refused for the run.
+        """
         try:
             summary = client.describe_stream_summary(StreamName=self._target.stream_name)["StreamDescriptionSummary"]
         except (BotoCoreError, ClientError):

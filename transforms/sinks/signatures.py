@@ -1,4 +1,4 @@
-"""Signatures as Standard Webhooks says: https://www.standardwebhooks.com (forwarders.md section 1, `signingSecret`)."""
+"""Signatures as https://www.standardwebhooks.com says (docs/spec/forwarders.md section 1, `signingSecret`)."""
 
 import base64
 import hmac
@@ -9,7 +9,11 @@ from transforms.forwarders.secrets import Secret
 
 
 class Signer:
-    """Signs requests with one key or, while keys are rotated, with several: a receiver accepts if one of them fits."""
+    """Signs requests, with several keys while they are rotated: a receiver accepts a request if one of them is its own.
+
+    Args:
+        secrets: keys in base64, with or without the prefix `whsec_`.
+    """
 
     __slots__ = ("_keys",)
 
@@ -17,7 +21,13 @@ class Signer:
         self._keys = [base64.b64decode(secret.reveal().removeprefix("whsec_"), validate=True) for secret in secrets]
 
     def headers(self, message_id: str, timestamp: int, payload: bytes) -> dict[str, str]:
-        """The three headers that sign `payload`. `timestamp` is of this attempt, in whole seconds since the epoch."""
+        """The headers that sign a request.
+
+        Args:
+            message_id: the record's id.
+            timestamp: when this attempt is made, in whole seconds since the epoch.
+            payload: the body.
+        """
         signed = b"%b.%d.%b" % (message_id.encode(), timestamp, payload)
         signatures = (base64.b64encode(hmac.digest(key, signed, "sha256")).decode() for key in self._keys)
         return {

@@ -1,4 +1,4 @@
-"""How this project names itself to receivers (forwarders.md section 2)."""
+"""How this project names itself to receivers (docs/spec/forwarders.md section 2)."""
 
 from importlib import metadata
 
@@ -7,7 +7,7 @@ def _version() -> str:
     try:
         return metadata.version("session-forwarder")
     except metadata.PackageNotFoundError:
-        # Run from a checkout that is not installed.
+        # It runs from a checkout that is not installed.
         return "0"
 
 
