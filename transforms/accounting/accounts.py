@@ -1,10 +1,10 @@
-"""The books of a run: for every forwarder, what became of what it was due (forwarders.md section 4).
+"""The accounts, or books, of a run: what became of the records that each forwarder was due.
 
-    matched = delivered + already delivered + dead-lettered + pending
+    matched = delivered + already delivered + dead-lettered + pending       (docs/spec/forwarders.md section 4)
 
-Each of these is counted where it happens, by different steps, so that the sum says something. Nothing here knows Beam:
-a worker keeps a `SharedAccounts`, hands on what it holds as `Accounts` (plain data, small), and `merge_accounts` adds
-them up.
+Each of these is counted where it happens, in different places, so that the sum proves something. Workers count in
+`SharedAccounts`. They hand on what they have counted as `Accounts`, which are small plain data, and `merge_accounts`
+adds those up.
 """
 
 import threading
@@ -16,72 +16,88 @@ import msgspec
 from transforms.sinks.base import Settlement
 
 SEEN_LIMIT = 100
-"""How many (organisation, store) pairs are kept: enough to show what was in the input instead of what was asked for."""
+"""Pairs of organisation and store that are kept: enough to show what the input had instead of what was asked for."""
 
-_FINE = 5  # bits: 16 buckets to a power of two, so a bucket is at most 1/16 wide
+_BIN_BITS = 5
+"""Leading bits of a duration that its bin keeps: 16 bins for each power of two, so a bin is at most 1/16 wide."""
 
 
 class Latencies(msgspec.Struct):
-    """Durations in ms, counted in buckets that grow with the value: exact below 32 ms, within 1/16 above that.
+    """A histogram of durations in ms: exact below 32 ms, above that in bins that are 1/16 of the value wide.
 
-    `counts` maps a bucket's number to how many fell into it; negative durations (a clock set back) count as 0.
+    `counts` has the number of durations in each bin that has any. A negative duration (a clock was set back) counts as
+    0.
     """
 
     counts: dict[int, int] = {}
 
     def add(self, milliseconds: int, count: int = 1) -> None:
-        bucket = _bucket(milliseconds)
-        self.counts[bucket] = self.counts.get(bucket, 0) + count
+        """Count a duration, `count` times."""
+        bin_number = _bin(milliseconds)
+        self.counts[bin_number] = self.counts.get(bin_number, 0) + count
 
     def merge(self, other: Self) -> None:
-        for bucket, count in other.counts.items():
-            self.counts[bucket] = self.counts.get(bucket, 0) + count
+        """Add the counts of `other`, which is left as it was."""
+        for bin_number, count in other.counts.items():
+            self.counts[bin_number] = self.counts.get(bin_number, 0) + count
 
     def percentile(self, share: float) -> int | None:
-        """The least bucket's upper end, in ms, that at least `share` (0..1) of the durations lie within; None of none.
+        """The duration, in ms, that at least `share` (0 to 1) of the durations do not exceed; None if there are none.
 
-        So it is never less than the true value, and at most 1/16 more.
+        It is the upper end of a bin: never less than the true value, and at most 1/16 more.
         """
         left = share * sum(self.counts.values())
-        for bucket in sorted(self.counts):
-            left -= self.counts[bucket]
+        for bin_number in sorted(self.counts):
+            left -= self.counts[bin_number]
             if left <= 0:
-                return _upper_end(bucket)
+                return _upper_end(bin_number)
         return None
 
 
-def _bucket(milliseconds: int) -> int:
+def _bin(milliseconds: int) -> int:
     value = max(milliseconds, 0)
-    shift = max(value.bit_length() - _FINE, 0)
-    return (shift << (_FINE - 1)) + (value >> shift)
+    shift = max(value.bit_length() - _BIN_BITS, 0)
+    return (shift << (_BIN_BITS - 1)) + (value >> shift)
 
 
-def _upper_end(bucket: int) -> int:
-    half = 1 << (_FINE - 1)
-    shift = max(bucket // half - 1, 0)
-    return ((bucket - shift * half + 1) << shift) - 1
+def _upper_end(bin_number: int) -> int:
+    half = 1 << (_BIN_BITS - 1)
+    shift = max(bin_number // half - 1, 0)
+    return ((bin_number - shift * half + 1) << shift) - 1
 
 
 class Account(msgspec.Struct):
-    """One forwarder's books. All are counts of records, except `attempts` and `bytes`.
-
-    `attempts` are those that count against `maxRetries`: not one that was throttled, nor the resend of a request that
-    met a connection gone stale. `dead_lettered` is by reason. `bytes` are payload bytes of delivered records.
-    `ambiguous` counts settled records that may have been stored by an attempt that was not acknowledged. `hashed_keys`
-    counts records whose partition key was too long and was replaced (forwarders.md section 3). `latencies` run from
-    the first attempt to the settlement.
-    """
+    """What was counted for one forwarder. All are counts of records, unless something else is said."""
 
     matched: int = 0
+    """Records that it was due."""
+
     delivered: int = 0
+    """Records that it got in this run."""
+
     already_delivered: int = 0
+    """Records that it had got in an earlier run, and was not sent again."""
+
     dead_lettered: dict[str, int] = {}
+    """Records that were given up, by reason."""
+
     pending: int = 0
+    """Records that were neither delivered nor given up when the run was stopped."""
+
     attempts: int = 0
+    """Attempts that count against `maxRetries`: not one that was throttled, nor a resend on a connection gone stale."""
+
     bytes: int = 0
+    """Payload bytes of the delivered records."""
+
     ambiguous: int = 0
+    """Settled records of which an attempt that was not acknowledged may have been stored."""
+
     hashed_keys: int = 0
+    """Records whose partition key was too long, and replaced by its hash (docs/spec/forwarders.md section 3)."""
+
     latencies: Latencies = msgspec.field(default_factory=Latencies)
+    """From the first attempt at a record to its settlement."""
 
     @property
     def dead(self) -> int:
@@ -89,10 +105,11 @@ class Account(msgspec.Struct):
         return sum(self.dead_lettered.values())
 
     def balances(self) -> bool:
+        """Whether every record that was matched is accounted for."""
         return self.matched == self.delivered + self.already_delivered + self.dead + self.pending
 
     def settle(self, settlement: Settlement, settled_at: int) -> None:
-        """One item's end. `settled_at` in epoch ms."""
+        """Count how one item ended. `settled_at` is in epoch ms."""
         item, outcome = settlement.item, settlement.outcome
         if settlement.delivered:
             self.delivered += 1
@@ -106,6 +123,7 @@ class Account(msgspec.Struct):
             self.latencies.add(settled_at - item.first_attempt)
 
     def merge(self, other: Self) -> None:
+        """Add the counts of `other`, which is left as it was."""
         self.matched += other.matched
         self.delivered += other.delivered
         self.already_delivered += other.already_delivered
@@ -120,34 +138,38 @@ class Account(msgspec.Struct):
 
 
 Seen = tuple[str | None, str | None]
-"""An organisation and a store (`lrs_id`) that records carried."""
+"""An organisation and a store (`lrs_id`) that records were of."""
 
 
 class Accounts(msgspec.Struct):
-    """Every forwarder's account by its id, and which organisations and stores the records were of.
+    """The accounts of all forwarders, and the organisations and stores that records were of.
 
-    `seen` holds the first SEEN_LIMIT in order, `more_seen` says that there were others. Adding is commutative and
-    associative, so it does not matter which worker counted what.
+    They add up to the same whatever was counted by which worker, and in which order.
     """
 
     accounts: dict[str, Account] = {}
+    """By the forwarder's id."""
+
     seen: set[Seen] = set()
+    """The organisations and stores that records were of: the first SEEN_LIMIT of them in order."""
+
     more_seen: bool = False
+    """Whether there were more than that."""
 
     def account(self, forwarder_id: str) -> Account:
-        """The forwarder's account, opened if need be: a forwarder that got nothing is in the books as well."""
+        """The forwarder's account. It is opened if need be, so that a forwarder which was due nothing has one, too."""
         account = self.accounts.get(forwarder_id)
         if account is None:
             account = self.accounts[forwarder_id] = Account()
         return account
 
     def settle(self, settlements: Iterable[Settlement], settled_at: int) -> None:
-        """The end of items. `settled_at` in epoch ms."""
+        """Count how items ended. `settled_at` is in epoch ms."""
         for settlement in settlements:
             self.account(settlement.item.forwarder_id).settle(settlement, settled_at)
 
     def see(self, organisation: str | None, lrs_id: str | None) -> None:
-        """A record of this organisation and store was derived."""
+        """Take note that a record of this organisation and store was derived."""
         if (organisation, lrs_id) not in self.seen:
             self.seen.add((organisation, lrs_id))
             self._trim()
@@ -158,7 +180,7 @@ class Accounts(msgspec.Struct):
             self.more_seen = True
 
     def merge(self, other: Self) -> None:
-        """Adds `other`, which is left as it was."""
+        """Add the counts of `other`, which is left as it was."""
         for forwarder_id, account in other.accounts.items():
             self.account(forwarder_id).merge(account)
         self.seen |= other.seen
@@ -166,21 +188,22 @@ class Accounts(msgspec.Struct):
         self._trim()
 
     def unbalanced(self) -> list[str]:
-        """The forwarders whose books do not balance: always none, or the run has failed."""
+        """The ids of the forwarders whose accounts do not balance. If there is any, the run has failed."""
         return sorted(forwarder_id for forwarder_id, account in self.accounts.items() if not account.balances())
 
     def balances(self) -> bool:
+        """Whether the accounts of all forwarders balance."""
         return not self.unbalanced()
 
     def to_json(self) -> bytes:
-        """Compact, and the same bytes for equal books."""
+        """As compact JSON, the same bytes for equal accounts."""
         plain = msgspec.to_builtins(self, str_keys=True)
         plain["seen"] = sorted(self.seen, key=_in_order)
         return msgspec.json.encode(plain, order="sorted")
 
     @staticmethod
     def from_json(data: bytes) -> "Accounts":
-        """The books that `to_json` wrote. msgspec.ValidationError: it is something else."""
+        """The accounts that `to_json` wrote. Raises msgspec.ValidationError if it is something else."""
         return msgspec.json.decode(data, type=Accounts)
 
 
@@ -190,32 +213,32 @@ def _in_order(seen: Seen) -> tuple[str, str]:
 
 
 def merge_accounts(books: Iterable[Accounts]) -> Accounts:
-    """The sum; of none, empty books. Fits `beam.CombineGlobally`."""
+    """The sum of accounts; empty accounts if there are none. It fits `beam.CombineGlobally`."""
     total = Accounts()
-    for each in books:
-        total.merge(each)
+    for accounts in books:
+        total.merge(accounts)
     return total
 
 
 class SharedAccounts:
-    """Accounts that many threads write in; a worker's own. Not pickled: make it in the DoFn's setup."""
+    """The accounts of one worker, in which many threads count. It does not pickle: make it in the DoFn's setup."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._books = Accounts()
 
     def settle(self, settlements: Sequence[Settlement], settled_at: int) -> None:
-        """The end of items. `settled_at` in epoch ms."""
+        """Count how items ended. `settled_at` is in epoch ms."""
         with self._lock:
             self._books.settle(settlements, settled_at)
 
     def add(self, books: Accounts) -> None:
-        """Counts made elsewhere: matched, already delivered, pending, hashed keys, seen."""
+        """Add what was counted elsewhere."""
         with self._lock:
             self._books.merge(books)
 
     def take(self) -> Accounts:
-        """What was counted since the last time: emit it, so that it is counted once however often a bundle ends."""
+        """What was counted since the last time. Whoever takes it must emit it: it is not in here any more."""
         with self._lock:
             taken, self._books = self._books, Accounts()
             return taken

@@ -1,7 +1,7 @@
-"""How far the run is, and whether it is to stop: what launcher and workers tell each other on one machine.
+"""How far a run is, and whether it is to stop: what the launcher and workers on the same machine tell each other.
 
-Both go through a directory that only exists there, so that one mechanism serves a single process and several;
-on a distributed runner the directory is absent, workers report nothing and run to their end.
+They do so by files in a directory of that machine, so that it works the same for one process and for several. On a
+distributed runner workers do not see the directory: they report nothing, and run to their end.
 """
 
 import json
@@ -12,21 +12,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _INTERVAL = 0.5
+"""Seconds between two writes of a process's counts, at least."""
+
 _STOP = "stop"
+"""The name of the file that asks to stop."""
 
 _lock = threading.Lock()
+# What this process has counted, and when it last wrote that, by directory.
 _counts: dict[str, dict[str, int]] = {}
 _written: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The board of one run. Picklable; every process counts for itself in a file of its own."""
+    """The progress of one run. It pickles. Each process counts for itself, in a file of its own in `directory`."""
 
     directory: str
 
     def advance(self, **counts: int) -> None:
-        """Add to this process's counts (`size` in bytes and `records` of the input, `derived`, `delivered`)."""
+        """Add to this process's counts.
+
+        Args:
+            counts: `size` (bytes) and `records` of the input that was read, records that were `derived`, and
+                `delivered`.
+        """
         now = time.monotonic()
         with _lock:
             mine = _counts.setdefault(self.directory, {})
@@ -39,7 +48,7 @@ class Progress:
         self._write(text)
 
     def flush(self) -> None:
-        """Make this process's counts visible now."""
+        """Make this process's counts visible to others now."""
         with _lock:
             text = json.dumps(_counts.get(self.directory, {}))
         self._write(text)
@@ -60,8 +69,10 @@ class Progress:
         return total
 
     def stop(self) -> None:
-        """Ask every step to take no more work."""
+        """Ask all workers to take no more work."""
         (Path(self.directory) / _STOP).touch()
 
     def stopping(self) -> bool:
-        return os.path.exists(os.path.join(self.directory, _STOP))  # noqa: PTH110, PTH118 - asked for every block
+        """Whether the run was asked to stop."""
+        # Without pathlib, which is slower: this is asked for every block that is read.
+        return os.path.exists(os.path.join(self.directory, _STOP))  # noqa: PTH110, PTH118

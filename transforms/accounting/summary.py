@@ -1,4 +1,4 @@
-"""What a run counted, in one value that adds up over steps, bundles and workers."""
+"""All that a run counted, in one value that adds up over steps, bundles and workers."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,35 +11,53 @@ from transforms.sessions.derivation import Counts
 
 
 class Sample(msgspec.Struct, frozen=True, order=True):
-    """One payload that a forwarder would get: of all candidates the first by time, then id."""
+    """A payload that a forwarder would get. Of all its payloads a dry run shows the first by time, then by id."""
 
     timestamp: int
+    """The record's, in epoch ms."""
+
     id: str
     payload: bytes
 
 
 class Summary(msgspec.Struct):
-    """A part of a run in numbers; add the parts up with `add` or `total`.
+    """A part of a run in numbers. `add` and `total` add parts up.
 
-    `records` counts derived records of the run's window and kinds, by kind; `shared_sessions` session ids that more
-    than one user of a store has; `samples` and `kept` are by forwarder: a dry run's samples, and the reasons for which
-    a redrive left dead letters where they were. `state_parts`: what was written of the session state, by bucket
-    (`transforms.sessions.state.commit`). `stopped`: some work was left because the run was told to stop.
+    Every step counts in its own field: reading, deriving, delivering, and looking without sending.
     """
 
     read: ReadCounts = msgspec.field(default_factory=ReadCounts)
+    """Of the input."""
+
     derivation: Counts = msgspec.field(default_factory=Counts)
+    """Of the sessions and their activity."""
+
     records: dict[str, int] = {}
+    """Derived records by kind; only those of the window and kinds that the run was asked for."""
+
     shared_sessions: int = 0
+    """Session ids that more than one user of a store has."""
+
     books: Accounts = msgspec.field(default_factory=Accounts)
+    """What became of the records that each forwarder was due."""
+
     samples: dict[str, Sample] = {}
+    """Of a dry run: a sample for each forwarder, by its id."""
+
     kept: dict[str, dict[str, int]] = {}
+    """By forwarder and reason: dead letters that a redrive left as they were, and records a dry run cannot decide."""
+
     explanation: list[str] = []
+    """The lines that `--explain` prints."""
+
     state_parts: dict[int, str] = {}
+    """The parts of the session state that were written, by bucket (`transforms.sessions.state.commit`)."""
+
     stopped: bool = False
+    """Whether work was left because the run was told to stop."""
 
     def add(self, other: "Summary") -> None:
-        """Adds `other`, which is left as it was."""
+        """Add the counts of `other`, which is left as it was."""
         self.read = self.read + other.read
         self.derivation.add(other.derivation)
         for kind, count in other.records.items():
@@ -56,26 +74,29 @@ class Summary(msgspec.Struct):
         self.stopped |= other.stopped
 
     def count_records(self, records: Iterable[Record]) -> None:
+        """Count derived records."""
         for record in records:
             self.records[record.kind] = self.records.get(record.kind, 0) + 1
             self.books.see(record.organisation, record.lrs_id)
 
     def offer_sample(self, forwarder_id: str, sample: Sample) -> None:
+        """Keep the sample if it comes before the forwarder's present one."""
         known = self.samples.get(forwarder_id)
         self.samples[forwarder_id] = sample if known is None else min(known, sample)
 
     def keep(self, forwarder_id: str, reason: str, count: int = 1) -> None:
+        """Count what is left as it was, and why."""
         reasons = self.kept.setdefault(forwarder_id, {})
         reasons[reason] = reasons.get(reason, 0) + count
 
     def too_many_rejects(self, max_ratio: float) -> bool:
-        """Whether more than `max_ratio` of what was read was rejected (forwarders.md section 4)."""
+        """Whether more than `max_ratio` (0 to 1) of what was read was rejected (docs/spec/forwarders.md section 4)."""
         read = self.read.accepted + self.read.rejected
         return self.read.rejected > max_ratio * read
 
 
 def total(parts: Sequence[Summary] | Iterable[Summary]) -> Summary:
-    """The sum of `parts`; fits beam.CombineGlobally."""
+    """The sum of `parts`. It fits `beam.CombineGlobally`."""
     whole = Summary()
     for part in parts:
         whole.add(part)

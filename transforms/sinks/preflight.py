@@ -113,7 +113,7 @@ def _check_host(forwarder_id: str, target: HttpTarget, guard: AddressGuard, geta
 
 
 def _stream_fault(forwarder_id: str, field: str, message: str) -> Fault:
-    """About the stream that a document names, not about a place in the document."""
+    """A fault of what `field` of the document names, which is no place in the document."""
     return Fault(forwarder_id, "", field, message)
 
 
@@ -143,6 +143,7 @@ def _check_stream(forwarder: Forwarder) -> Preflight:
 
 
 def _explain(forwarder_id: str, target: KinesisTarget, error: ClientError, kind: "_Kind", found: Preflight) -> None:
+    """Add to `found` what it means that AWS answered the description with an error."""
     code = error_code(error)
     meaning = FORWARDER_CODES.get(code)
     if meaning == "access_denied":
@@ -166,6 +167,7 @@ def _explain(forwarder_id: str, target: KinesisTarget, error: ClientError, kind:
 
 
 def _exists(target: KinesisTarget, kind: "_Kind") -> bool:
+    """Whether there is something of this kind with the target's name."""
     try:
         kind.describe("", target, Preflight())
     except (ClientError, BotoCoreError):
@@ -174,7 +176,7 @@ def _exists(target: KinesisTarget, kind: "_Kind") -> bool:
 
 
 def _check_region(forwarder_id: str, target: KinesisTarget, arn: str | None, found: Preflight) -> None:
-    # arn:aws:kinesis:us-east-1:111122223333:stream/name
+    # An ARN is like arn:aws:kinesis:us-east-1:111122223333:stream/name.
     parts = (arn or "").split(":")
     if len(parts) > 3 and parts[3] and parts[3] != target.region:
         found.faults.append(
@@ -188,10 +190,10 @@ def _describe_stream(forwarder_id: str, target: KinesisTarget, found: Preflight)
         summary = client.describe_stream_summary(StreamName=target.stream_name)["StreamDescriptionSummary"]
     finally:
         client.close()
-    # Typed loosely: the stubs of one boto3 version know fewer fields than the service sends.
+    # Typed loosely, because the stubs of one boto3 version know fewer fields than the service sends.
     described = cast("Mapping[str, object]", summary)
     status = described.get("StreamStatus")
-    # "Read and write operations continue to work while the stream is in the UPDATING state."
+    # A stream that is UPDATING, because it is being resharded, takes records as usual.
     if status not in ("ACTIVE", "UPDATING"):
         found.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, f"the data stream is {status}, not ACTIVE"))
     if described.get("RecordDistributionStrategy") == "AUTO":
@@ -224,11 +226,16 @@ def _describe_delivery_stream(forwarder_id: str, target: KinesisTarget, found: P
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
+    """One of the two services: what a thing of it is called, and how it is described."""
+
     name: str
     article: str
     action: str
+    """The permission to describe it, as IAM names it."""
     other: Literal["streams", "firehose"]
+    """The `service` of the other kind."""
     describe: Callable[[str, KinesisTarget, Preflight], None]
+    """Adds what is known of a target to the findings. Raises what boto3 raises."""
 
 
 _KINDS: dict[str, _Kind] = {
