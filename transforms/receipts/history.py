@@ -1,9 +1,9 @@
-"""What earlier runs settled (forwarders.md section 4): "the latest receipt of (forwarder, id) decides".
+"""What earlier runs settled, as a worker asks for it. The latest receipt of (forwarder, id) decides.
 
-Receipts can be far more than memory holds, and users are worked on bucket by bucket. So the launcher makes one
-sequential pass over the parts, sorts what it needs into `BUCKETS` files, and leaves under the output, for each bucket,
-the ids that each forwarder has. A worker loads the bucket it works on. With `dead_letters` the same pass leaves, for
-each bucket, what a redrive has to send, in order.
+The rule is docs/spec/forwarders.md section 4. There can be far more receipts than memory holds, and users are worked on
+bucket by bucket. So the launcher reads all receipts once, and leaves an index under the output (`index_history`): for
+each bucket of users, the ids of the records that each forwarder has. A worker loads the bucket that it works on. For a
+redrive the index also has, for each bucket, the dead letters to send, in order.
 """
 
 import logging
@@ -31,22 +31,27 @@ from transforms.sinks.base import DEFERRED
 from transforms.storage import LocalStorage, read_frame, read_frames, storage_at
 
 logger = logging.getLogger(__name__)
+
 Delivered = Mapping[str, frozenset[str]]
-"""Forwarder id to the ids of the records it has, for the users of one bucket."""
+"""For the users of one bucket: the ids of the records that each forwarder has, by the forwarder's id."""
 
-
+_NOTHING: Delivered = {}
 _decode_delivered = msgspec.msgpack.Decoder(dict[str, frozenset[str]]).decode
 
 
 class History:
-    """What earlier runs settled, as a worker asks for it. Made from the launcher's index; keeps `keep` buckets loaded.
+    """What earlier runs settled, and what the present run had settled when this object was made.
 
-    Give it the `run_id` of the present run where the engine may try a bundle again (Flink): then it also knows what
-    that run had delivered when this was made, so that a bundle tried again sends only what was in flight. Make it
-    when the worker starts; it costs a listing, and a pass over that run's receipts if there are any. Two buckets are
-    enough for input that comes bucket by bucket; what comes in any order needs all of them (some 100 bytes an id).
-    `horizon`, for unbounded input, in seconds: the run is looked at from so long before its latest receipt on, and for
-    what it had deferred too.
+    The second is for runners that try a bundle again, as Flink does: then only what was in flight is sent again. Make
+    the object when the worker starts. It lists the files of the present run, and reads those that there are.
+
+    Args:
+        index: what the launcher knows of earlier runs.
+        run_id: the present run; None if the runner tries no bundle again.
+        keep: buckets that stay loaded, at some 100 bytes an id. Two are enough if users come bucket by bucket; in
+            streaming they come in any order, and that takes all buckets.
+        horizon: of a streaming job, in seconds. From that long before its latest receipt on, the present run's receipts
+            are read, and its deferred dead letters too (`take_deferred`). None: all receipts, and no dead letters.
     """
 
     def __init__(
@@ -59,20 +64,19 @@ class History:
         self._same_run = None if run_id is None else _SameRun.found(index.output, run_id, horizon)
 
     def bucket(self, bucket: int) -> Delivered:
-        """Forwarder id to ids of delivered records, for the users whose `bucket_of` is `bucket`.
+        """The ids of the records that each forwarder has, for the users whose `bucket_of` is `bucket`.
 
-        Look it up once for a bucket, `.get(forwarder_id, frozenset())` once for a forwarder, and `record.id in` that
-        for each record. A record is only ever found in its own user's bucket.
+        A record is found in the bucket of its user, and in no other.
         """
         if not self._index.delivered_at and self._same_run is None:
             return _NOTHING
-        found = self._loaded.get(bucket)
-        if found is None:
-            found = self._load(bucket)
+        delivered = self._loaded.get(bucket)
+        if delivered is None:
+            delivered = self._load(bucket)
             while len(self._loaded) >= self._keep:
                 del self._loaded[next(iter(self._loaded))]
-            self._loaded[bucket] = found
-        return found
+            self._loaded[bucket] = delivered
+        return delivered
 
     def _load(self, bucket: int) -> Delivered:
         earlier: Delivered = _NOTHING
@@ -80,9 +84,9 @@ class History:
             earlier = _decode_delivered(self._read(DELIVERED_FILE, self._index.delivered_at, bucket))
         if self._same_run is None:
             return earlier
-        # No receipt of this run takes a delivery back: it sends nothing that was delivered before.
+        # What an earlier run delivered, this one does not send. So no receipt of this run takes a delivery back.
         now = self._same_run.history.bucket(bucket)
-        return {each: earlier.get(each, frozenset()) | now.get(each, frozenset()) for each in {*earlier, *now}}
+        return {id_: earlier.get(id_, frozenset()) | now.get(id_, frozenset()) for id_ in {*earlier, *now}}
 
     def _read(self, file: str, offsets: tuple[int, ...], bucket: int) -> bytes:
         with self._storage.open(f"{self._index.name}/{file}") as stream:
@@ -90,13 +94,14 @@ class History:
             return stream.read(offsets[bucket + 1] - offsets[bucket])
 
     def dead_letters(self, bucket: int) -> Iterator[DeadLetter]:
-        """What a redrive has to send for the users of `bucket`, one at a time, from an index made with `dead_letters`.
+        """The dead letters that a redrive has to send for the users of `bucket`, one at a time.
 
-        The latest dead letter of each (forwarder, id) that was not delivered since, by user, and for each user in the
-        order of the records: timestamp, place, session, then event, status, score (records.md section 2).
+        They are in an index that was made with `dead_letters`: the latest of each (forwarder, id), if the record was
+        not delivered later. They come by user, and each user's in the order of the records: by timestamp, place,
+        session, then event, status and score (docs/spec/records.md section 2).
         """
-        for _, frame in self._letters(bucket):
-            yield decode_dead_letter(frame)
+        for _, data in self._letters(bucket):
+            yield decode_dead_letter(data)
 
     def _letters(self, bucket: int) -> Iterator[tuple[int, bytes]]:
         offsets = self._index.letters_at
@@ -111,33 +116,44 @@ class History:
             return decode_dead_letter(read_frame(stream, offset))
 
     def take_deferred(self, user_id: str) -> list[DeadLetter]:
-        """What this run had deferred for the user when this was made (`Deferral`), in order; [] the next time."""
+        """The user's dead letters that this run had deferred when this object was made, in order; [] the next time."""
         return self._same_run.take_deferred(user_id) if self._same_run else []
 
     def undelivered_dead_letters(self) -> Iterator[DeadLetter]:
-        """`dead_letters` of every bucket in turn."""
+        """The dead letters that a redrive has to send, bucket by bucket."""
         for bucket in range(BUCKETS):
             yield from self.dead_letters(bucket)
 
 
 class _SameRun:
-    """What workers of this very run have delivered and deferred, indexed on this machine's disk."""
+    """What workers of the present run have delivered and deferred, in an index on this machine's disk."""
 
     def __init__(self, directory: tempfile.TemporaryDirectory[str], history: History, since: float) -> None:
-        """Of letters from before `since` (epoch seconds) not all receipts may be in `history`."""
-        self._directory = directory  # removed with this object
+        """Find the deferred dead letters in an index.
+
+        Args:
+            directory: where the index is; it is removed with this object.
+            history: reads the index.
+            since: epoch seconds. Older dead letters are left out: the index may lack a receipt which says that such a
+                record was delivered later.
+        """
+        self._directory = directory
         self.history = history
-        # user id -> where their letters are; the letters themselves may be more than memory holds.
+        # Where each user's dead letters are. The letters themselves may be more than memory holds.
         self._deferred: dict[str, list[int]] = {}
         for bucket in range(BUCKETS):
-            for offset, frame in history._letters(bucket):
-                letter = decode_dead_letter(frame)
+            for offset, data in history._letters(bucket):
+                letter = decode_dead_letter(data)
                 if letter.reason == DEFERRED and letter.settled_at / 1000 >= since:
                     self._deferred.setdefault(letter.user_id, []).append(offset)
 
     @classmethod
     def found(cls, output: str, run_id: str, horizon: float | None) -> Self | None:
-        """None if they have settled nothing. A journal that is being written, or was left by a kill, counts too."""
+        """Read what there is of the run, also in journals that are being written, or that a kill left.
+
+        Returns:
+            None if the run has settled nothing yet.
+        """
         storage = storage_at(output)
         prefix = run_id + "-"
         written = parts_written(storage, RECEIPTS, PART, JOURNAL, prefix=prefix)
@@ -147,7 +163,9 @@ class _SameRun:
         receipts, letters = written_since(written, beginning), []
         if horizon is not None:
             letters = written_since(parts_written(storage, DEAD_LETTERS, PART, JOURNAL, prefix=prefix), beginning)
-            beginning += horizon / 2  # For clocks that differ: an outage takes less.
+            # Half of the horizon is left for clocks that differ. This leaves out no record that is still tried: after
+            # an outage, which is shorter than the other half, records are given up.
+            beginning += horizon / 2
         directory = tempfile.TemporaryDirectory(prefix="session-forwarder-history-")
         here = LocalStorage(Path(directory.name))
         with tempfile.TemporaryDirectory(dir=directory.name) as scratch:
@@ -155,20 +173,6 @@ class _SameRun:
         return cls(directory, History(index), beginning)
 
     def take_deferred(self, user_id: str) -> list[DeadLetter]:
+        """As `History.take_deferred`."""
         offsets = self._deferred.pop(user_id, [])
         return [self.history._letter_at(offset) for offset in offsets]
-
-
-_NOTHING: Delivered = {}
-
-
-# --- reading parts
-
-
-# --- receipts, by bucket
-
-
-# --- dead letters, by bucket
-
-
-# --- files of frames: a length in four bytes, then that many bytes

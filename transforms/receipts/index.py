@@ -1,4 +1,4 @@
-"""The index of what earlier runs settled: one pass over receipts and dead letters, sorted into buckets of users."""
+"""The index of what earlier runs settled: receipts and dead letters are read once, and sorted by bucket of users."""
 
 import io
 import logging
@@ -20,19 +20,29 @@ from transforms.storage import LocalStorage, Storage, frame, read_frame, read_fr
 logger = logging.getLogger(__name__)
 
 INDEX = ".history"
-"""The directory under the output that holds indexes, one directory for each run that is under way."""
+"""The directory under the output that holds the index of the present run, in a directory of the run's name."""
 
+DELIVERED_FILE = "delivered"
+"""The file of an index with the ids of delivered records: for each bucket msgpack of {forwarder id: [id, ...]}."""
+
+LETTERS_FILE = "dead_letters"
+"""The file of an index with the dead letters that are not delivered: for each bucket frames of msgpack."""
 
 _SPILL_ROWS = 200_000
+"""Receipts that are in memory before they are written to the files of their buckets."""
+
 _SPILL_BYTES = 32 * 1024 * 1024
+"""Bytes of dead letters that are in memory before they are written to the files of their buckets."""
+
 _encode = msgspec.msgpack.Encoder().encode
 decode_dead_letter = msgspec.msgpack.Decoder(DeadLetter).decode
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What decides, of one receipt."""
+    """What is needed of a receipt to see which is the latest of (forwarder, id), and what that says."""
 
     forwarder: int
+    """The forwarder's number (`_Partition`)."""
     id: str
     settled_at: int
     delivered: bool
@@ -42,30 +52,44 @@ _decode_rows = msgspec.msgpack.Decoder(list[_Row]).decode
 
 
 class HistoryIndex(msgspec.Struct, frozen=True):
-    """Where an index is, and how much went into it. Small, and may be pickled: this is what workers are given.
-
-    `receipts` and `dead_letters` count rows read, before the latest of each (forwarder, id) is taken. `delivered_at`
-    and `letters_at` are where each bucket begins in the index's two files, and where the last one ends; empty when
-    there is no such file, so when nothing was ever settled.
-    """
+    """Where an index is, and how much went into it. It is small and pickles: it is what workers are given."""
 
     output: str
+    """The output whose index it is."""
+
     name: str
+    """The directory of the index, relative to the output."""
+
     receipts: int = 0
+    """Receipts that were read, all of each (forwarder, id)."""
+
     dead_letters: int = 0
+    """Dead letters that were read, all of each (forwarder, id)."""
+
     delivered_at: tuple[int, ...] = ()
+    """The offset of each bucket in DELIVERED_FILE, and the end of the last one; empty if there is no such file."""
+
     letters_at: tuple[int, ...] = ()
+    """The offset of each bucket in LETTERS_FILE, and the end of the last one; empty if there is no such file."""
 
 
 def index_history(
     output: str, run_id: str, *, dead_letters: bool = False, horizon: float | None = None
 ) -> HistoryIndex:
-    """Reads the parts under `output` and writes what `History` needs under `<output>/.history/<run_id>`.
+    """Read the parts under `output`, and write what `History` needs under `<output>/.history/<run_id>`.
 
-    Call it in the launcher, holding the output's lock, after `recover`. Memory: one bucket's receipts (1/64 of all),
-    and with `dead_letters` (for a redrive) about 0.4 KB for each dead letter of a bucket. With `horizon`, in seconds,
-    parts that were written so long before the latest are left out. Removes the indexes of runs that were killed.
-    NotAContainerError: a file in `receipts/` or `dead_letters/` is not one of this job's.
+    Call it in the launcher, holding the output's lock, after `recover`. It removes the indexes that killed runs left.
+    Memory holds the receipts of one bucket (1/64 of all), and some 0.4 KB for each dead letter of one bucket.
+
+    Args:
+        output: the output of the present run and of the earlier ones.
+        run_id: the present run.
+        dead_letters: whether dead letters are indexed, too, for a redrive.
+        horizon: seconds; parts that were last written to longer than that before the latest part are left out. None
+            for all parts.
+
+    Raises:
+        NotAContainerError: a file in `receipts/` or `dead_letters/` is not one of this job's.
     """
     storage = storage_at(output)
     storage.remove_all(INDEX)
@@ -89,7 +113,17 @@ def write_index(
     target: Storage,
     name: str,
 ) -> HistoryIndex:
-    """The index of those parts of `source`, written in `target` under `name`; it is for `output`."""
+    """Write an index.
+
+    Args:
+        output: where `History` is to look for the index: the root of `target`.
+        source: where the parts are.
+        receipts: the names of the parts of receipts.
+        letters: the names of the parts of dead letters.
+        scratch: an empty directory on this machine, for the files in between.
+        target: where the index is written.
+        name: the directory of the index in `target`.
+    """
     forwarders, receipt_rows = _partition_receipts(source, receipts, scratch)
     letter_rows = _partition_dead_letters(source, letters, scratch)
     delivered_at = _write_buckets(
@@ -106,35 +140,45 @@ def write_index(
 
 
 def remove_index(index: HistoryIndex) -> None:
-    """Call it when the run has ended and still holds the lock."""
+    """Remove an index. Call it when the run has ended, and still holds the lock."""
     storage_at(index.output).remove_all(INDEX)
 
 
-DELIVERED_FILE = "delivered"
-LETTERS_FILE = "dead_letters"
-
-
 def parts_written(storage: Storage, directory: str, *suffixes: str, prefix: str = "") -> dict[str, float]:
-    """The files of a directory that are named so, and when each was last written to (epoch seconds)."""
+    """When the files of a directory were last written to.
+
+    Args:
+        storage: where the directory is.
+        directory: RECEIPTS or DEAD_LETTERS.
+        suffixes: how the names of the files may end.
+        prefix: how they begin.
+
+    Returns:
+        Epoch seconds, infinity where nobody knows, by the name of the file with its directory.
+    """
     return {
-        f"{directory}/{name}": at or math.inf
-        for name, at in storage.modified(directory).items()
+        f"{directory}/{name}": modified or math.inf
+        for name, modified in storage.modified(directory).items()
         if name.startswith(prefix) and name.endswith(suffixes)
     }
 
 
 def horizon_beginning(receipts: Mapping[str, float], horizon: float | None) -> float:
-    """`horizon` seconds before the latest of them was written to, in epoch seconds; None: before all."""
-    known = [at for at in receipts.values() if at < math.inf]
+    """The moment `horizon` seconds before the latest of the files was written to, in epoch seconds.
+
+    It is minus infinity, before all files, if `horizon` is None or nobody knows when they were written to.
+    """
+    known = [modified for modified in receipts.values() if modified < math.inf]
     return -math.inf if horizon is None or not known else max(known) - horizon
 
 
 def written_since(written: Mapping[str, float], beginning: float) -> list[str]:
-    return sorted(name for name, at in written.items() if at >= beginning)
+    """The names of the files that were written to since `beginning` (epoch seconds), sorted."""
+    return sorted(name for name, modified in written.items() if modified >= beginning)
 
 
 def _scratch_beside(storage: Storage) -> Path | None:
-    """Next to the parts, where there is room for such amounts; for a remote output, wherever TMPDIR says."""
+    """A directory beside the parts, where there is room for such amounts; None for a remote output: TMPDIR's then."""
     if not isinstance(storage, LocalStorage):
         return None
     beside = storage.path / INDEX
@@ -143,7 +187,11 @@ def _scratch_beside(storage: Storage) -> Path | None:
 
 
 def _write_buckets(storage: Storage, name: str, pieces_of: Callable[[int], Iterable[bytes]]) -> tuple[int, ...]:
-    """One file of all buckets, one after the other (a store charges, and waits, by the file). Gives their offsets."""
+    """Write one file that holds all buckets, because an object store charges, and waits, for each file.
+
+    Returns:
+        The offset of each bucket, and the end of the last one.
+    """
     offsets = [0]
 
     def pieces() -> Iterator[bytes]:
@@ -163,13 +211,13 @@ _PLAIN = {"receipt": plain(_RECEIPT_SCHEMA), "dead_letter": plain(avro_schema("d
 
 
 def _read(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Iterator[Block]]]:
-    """The schema of a part, and its blocks: one pair, or none of a file cut short in its header."""
+    """The schema of a part and its blocks, as one pair; nothing if the file is cut short inside its header."""
     try:
         stream = storage.open(name)
     except FileNotFoundError:
         if not name.endswith(JOURNAL):
             raise
-        stream = storage.open(name.removesuffix(JOURNAL) + PART)  # become a part since it was listed
+        stream = storage.open(name.removesuffix(JOURNAL) + PART)  # It became a part since it was listed.
     with stream:
         try:
             reader = Reader(stream, f"{storage.root}/{name}")
@@ -187,16 +235,25 @@ def _whole_blocks(storage: Storage, name: str, reader: Reader) -> Iterator[Block
 
 
 def _warn(storage: Storage, name: str, torn: TornError) -> None:
-    """Expected of a journal. Of a part, only where files are not written in one step: a kill during the upload."""
+    """Log that a file is cut short.
+
+    That is usual of a journal. Of a part it is not, except where a file is not written in one step, and a kill came.
+    """
     level = logging.DEBUG if name.endswith(JOURNAL) else logging.WARNING
     logger.log(level, "%s/%s is %s; what came before is used", storage.root, name, torn)
 
 
 def _rows(schema: dict[str, Any], blocks: Iterable[Block], shape: str) -> Iterator[dict[str, Any]]:
-    """The rows of blocks as `shape` has them now, whatever version of the schema they were written with."""
+    """The rows of blocks, with the fields that the schema `shape` has now.
+
+    Args:
+        schema: what the blocks were written with, by this version of the job or another.
+        blocks: of a part.
+        shape: `receipt` or `dead_letter`.
+    """
     written, wanted = plain(schema), _PLAIN[shape]
     if written == wanted:
-        wanted = None  # fastavro need not match the two: half the time
+        wanted = None  # fastavro takes half the time if it need not match the two.
     for block in blocks:
         stream = io.BytesIO(block.data)
         for _ in range(block.count):
@@ -205,54 +262,59 @@ def _rows(schema: dict[str, Any], blocks: Iterable[Block], shape: str) -> Iterat
             yield row
 
 
-_Take = Callable[[bytes, bytes, bytes, bool, int], None]
+def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, bool, int], None]) -> None:
+    """Read the receipts of a block that was written with the present receipt.avsc, and no other version of it.
 
+    It is done by hand because a run reads all receipts of earlier runs before it starts: 3 us each, where fastavro
+    takes 9. The tests compare it with fastavro.
 
-def read_receipts(data: bytes, count: int, take: _Take) -> None:
-    """Calls take(forwarder id, id, user id, delivered?, settled_at in epoch ms) for each of a block's receipts.
-
-    By hand because a rerun reads all receipts before it starts: 3 us each where fastavro takes 9. Only for blocks
-    written with this very receipt.avsc; the tests hold it to fastavro.
+    Args:
+        data: the rows of the block.
+        count: how many these are.
+        take: called for each with forwarder id, record id, user id, whether it was delivered, and `settled_at` in
+            epoch ms.
     """
 
-    def long(at: int) -> tuple[int, int]:
-        byte = data[at]
-        number, shift, at = byte & 0x7F, 7, at + 1
+    # Each of these reads a value at an offset, and gives the offset after it.
+
+    def long(offset: int) -> tuple[int, int]:
+        byte = data[offset]
+        number, shift, offset = byte & 0x7F, 7, offset + 1
         while byte > 0x7F:
-            byte = data[at]
+            byte = data[offset]
             number |= (byte & 0x7F) << shift
-            shift, at = shift + 7, at + 1
-        return (number >> 1) ^ -(number & 1), at
+            shift, offset = shift + 7, offset + 1
+        return (number >> 1) ^ -(number & 1), offset
 
-    def text(at: int) -> tuple[bytes, int]:
-        size = data[at]
+    def text(offset: int) -> tuple[bytes, int]:
+        size = data[offset]
         if size > 0x7F:
-            size, at = long(at)
+            size, offset = long(offset)
         else:
-            size, at = size >> 1, at + 1
-        return data[at : at + size], at + size
+            size, offset = size >> 1, offset + 1
+        return data[offset : offset + size], offset + size
 
-    def after_long(at: int) -> int:
-        while data[at] > 0x7F:
-            at += 1
-        return at + 1
+    def after_long(offset: int) -> int:
+        while data[offset] > 0x7F:
+            offset += 1
+        return offset + 1
 
-    at = 0
+    offset = 0
     for _ in range(count):
-        forwarder_id, at = text(at)
-        record_id, at = text(at)
-        user_id, at = text(at)
-        _, at = text(at)  # kind
-        delivered = data[at] == 0  # the first symbol of the enum
-        at = after_long(at + 1)  # attempts
-        at = after_long(at + 1) if data[at] else at + 1  # status
-        at = text(at + 1)[1] if data[at] else at + 1  # shard
-        at = text(at + 1)[1] if data[at] else at + 1  # sequence_number
-        at += 1  # ambiguous
-        at = after_long(at + 1) if data[at] else at + 1  # first_attempt
-        at = after_long(at + 1) if data[at] else at + 1  # last_attempt
-        settled_at, at = long(at)
-        _, at = text(at)  # run_id
+        forwarder_id, offset = text(offset)
+        record_id, offset = text(offset)
+        user_id, offset = text(offset)
+        _, offset = text(offset)  # kind
+        delivered = data[offset] == 0  # The first symbol of the enum.
+        offset = after_long(offset + 1)  # attempts
+        offset = after_long(offset + 1) if data[offset] else offset + 1  # status
+        offset = text(offset + 1)[1] if data[offset] else offset + 1  # shard
+        offset = text(offset + 1)[1] if data[offset] else offset + 1  # sequence_number
+        offset += 1  # ambiguous
+        offset = after_long(offset + 1) if data[offset] else offset + 1  # first_attempt
+        offset = after_long(offset + 1) if data[offset] else offset + 1  # last_attempt
+        settled_at, offset = long(offset)
+        _, offset = text(offset)  # run_id
         take(forwarder_id, record_id, user_id, delivered, settled_at)
 
 
@@ -261,7 +323,7 @@ def _bucket_file(scratch: Path, what: str, bucket: int) -> Path:
 
 
 class _Partition:
-    """Receipts on their way into bucket files; the forwarders' ids are numbered as they come."""
+    """Sorts receipts into a file for each bucket. Forwarders are numbered as their ids come, to save room."""
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
@@ -272,9 +334,11 @@ class _Partition:
 
     @property
     def forwarders(self) -> list[str]:
+        """The ids of the forwarders, in the order of their numbers."""
         return [forwarder.decode() for forwarder in self._numbers]
 
     def add(self, forwarder_id: bytes, record_id: bytes, user_id: bytes, delivered: bool, settled_at: int) -> None:
+        """Put one receipt into the file of its bucket, sooner or later."""
         number = self._numbers.setdefault(forwarder_id, len(self._numbers))
         bucket = bucket_of(user_id.decode())
         self._waiting[bucket].append(_Row(number, record_id.decode(), settled_at, delivered))
@@ -284,6 +348,7 @@ class _Partition:
             self.spill()
 
     def spill(self) -> None:
+        """Write all receipts that are still in memory."""
         for bucket, rows in enumerate(self._waiting):
             if rows:
                 with _bucket_file(self._scratch, "receipts", bucket).open("ab") as stream:
@@ -293,7 +358,11 @@ class _Partition:
 
 
 def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> tuple[list[str], int]:
-    """All receipts into bucket files, in the order of the parts. Gives the forwarders' ids by number, and the rows."""
+    """Sort all receipts into a file for each bucket, in the order of the parts.
+
+    Returns:
+        The ids of the forwarders in the order of their numbers, and how many receipts there are.
+    """
     partition = _Partition(scratch)
     for name in parts:
         for schema, blocks in _read(storage, name):
@@ -309,7 +378,10 @@ def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> tu
 
 
 def _resolve(scratch: Path, bucket: int, forwarders: list[str]) -> dict[str, list[str]]:
-    """The ids each forwarder has, by the latest receipt of each; of two in one ms, the one written later."""
+    """The ids of the records that each forwarder has, for the users of a bucket.
+
+    The latest receipt of (forwarder, id) decides, and of two in the same ms the one that was written later.
+    """
     spilled = _bucket_file(scratch, "receipts", bucket)
     if not spilled.exists():
         return {}
@@ -328,10 +400,10 @@ def _resolve(scratch: Path, bucket: int, forwarders: list[str]) -> dict[str, lis
     return delivered
 
 
-class _Place(msgspec.Struct, frozen=True, gc=False):
-    """Of a dead letter's record: by user, and for each in the order in which records leave (records.md section 2).
+class _Position(msgspec.Struct, frozen=True, gc=False):
+    """What sorts dead letters by user, and each user's in the order of the records (docs/spec/records.md section 2).
 
-    Read from the record's line; its `timestamp` is a text of fixed width, which sorts as the time does.
+    It is read from the record's line. The `timestamp` is a text of fixed width, which sorts as the time does.
     """
 
     user_id: str
@@ -345,11 +417,11 @@ class _Place(msgspec.Struct, frozen=True, gc=False):
         return (self.user_id, self.timestamp, self.place, self.session_id, KINDS.index(self.kind), self.id)
 
 
-_decode_place = msgspec.json.Decoder(_Place).decode
+_decode_position = msgspec.json.Decoder(_Position).decode
 
 
 def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -> int:
-    """All dead letters into bucket files, in the order of the parts. Gives their number."""
+    """Sort all dead letters into a file for each bucket, in the order of the parts. Returns how many there are."""
     waiting: list[list[bytes]] = [[] for _ in range(BUCKETS)]
     size = total = 0
 
@@ -376,12 +448,15 @@ def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -
 
 
 def _undelivered(scratch: Path, bucket: int, delivered: dict[str, list[str]]) -> Iterator[bytes]:
-    """The latest dead letter of each key that is not delivered, in order, as frames. Keeps no payloads in memory."""
+    """The dead letters of a bucket that a redrive has to send, in order, as frames.
+
+    They are the latest of each (forwarder, id) that is not delivered. Memory holds their places, not their payloads.
+    """
     spilled = _bucket_file(scratch, "dead_letters", bucket)
     if not spilled.exists():
         return
     has = {forwarder: frozenset(ids) for forwarder, ids in delivered.items()}
-    latest: dict[tuple[str, str], tuple[int, int, _Place]] = {}
+    latest: dict[tuple[str, str], tuple[int, int, _Position]] = {}
     with spilled.open("rb") as stream:
         for offset, data in read_frames(stream):
             letter = decode_dead_letter(data)
@@ -389,6 +464,6 @@ def _undelivered(scratch: Path, bucket: int, delivered: dict[str, list[str]]) ->
                 continue
             known = latest.get((letter.forwarder_id, letter.id))
             if known is None or letter.settled_at >= known[0]:
-                latest[letter.forwarder_id, letter.id] = (letter.settled_at, offset, _decode_place(letter.record))
-        for _, offset, _ in sorted(latest.values(), key=lambda found: found[2].key()):
+                latest[letter.forwarder_id, letter.id] = (letter.settled_at, offset, _decode_position(letter.record))
+        for _, offset, _ in sorted(latest.values(), key=lambda letter: letter[2].key()):
             yield frame(read_frame(stream, offset))

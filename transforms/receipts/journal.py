@@ -1,12 +1,13 @@
-"""Receipts and dead letters, durable as the work goes on (forwarders.md section 4).
+"""Receipts and dead letters, durable as the work goes on (docs/spec/forwarders.md section 4).
 
-On a local disk a journal is an Avro container file that grows by one block, in one write, each time items are settled:
-what `settle` has returned from survives SIGKILL of the process, since the kernel has it. (It is not synced to the disk:
-a power cut can take the last seconds. A sync costs more than sending the record did.) A journal that is large enough,
-or closed, is renamed to an immutable part; one left behind by a kill becomes a part in `recover`.
+On a local disk a journal is an Avro container file that grows by one block, in one write, each time items are settled.
+What `settle` has written survives a SIGKILL of the process when it returns, because the kernel has it. It is not synced
+to the disk, so a power cut can take the last seconds: a sync would cost more than to send the record did. A journal
+that is large enough, or closed, is renamed, and is then a part, which never changes. One that a kill left behind
+becomes a part in `recover`.
 
-On any other file system files cannot grow: there a part is collected in memory and written within a second of its first
-receipt by a thread of its own.
+On any other file system files cannot grow. There a part is collected in memory, and a thread of its own writes it
+within a second after its first receipt.
 """
 
 import fcntl
@@ -34,42 +35,50 @@ logger = logging.getLogger(__name__)
 
 RECEIPTS = "receipts"
 DEAD_LETTERS = "dead_letters"
+"""The directories under the output that hold the journals and parts."""
+
 PART = ".avro"
+"""The suffix of a part: a whole file, which never changes."""
+
 JOURNAL = ".journal"
+"""The suffix of a journal: a file that a worker writes to, or that a kill left."""
+
 UNFINISHED = ".new"
+"""The suffix of a journal that has no header yet."""
 
 PART_BYTES = 32 * 1024 * 1024
-"""A journal of this size becomes a part."""
-
+"""Bytes from which on a journal becomes a part, and the next one begins."""
 
 FLUSH_AFTER = 0.4
-"""Seconds from a part's first receipt to the start of its upload. The specification allows 1 until it is there."""
+"""Seconds from a part's first receipt to the start of its upload (docs/spec/forwarders.md section 4: 1 s at most)."""
 
 UPLOAD_RETRIES = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds to wait before each further try of an upload that failed; Beam's own retries come on top."""
+"""Seconds to wait before each further try of an upload that failed. Beam's own retries come on top of these."""
 
 BACKLOG_BYTES = 2 * PART_BYTES
-"""`settle` waits while this much is due to be uploaded: memory stays bounded when the store is slow."""
+"""Bytes that may wait to be uploaded; with more, `settle` waits. So memory is bounded when the store is slow."""
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class JournalError(RuntimeError):
-    """The journal cannot be written or taken over. The text says where, why, and what to do."""
+    """A journal cannot be written or taken over. The text says where and why, and what to do."""
 
 
 def new_run_id(now: datetime | None = None) -> str:
-    """A name for a run that sorts by its start and is used once: `20260203T101500Z-5f3a9c`."""
+    """A name for a run, which sorts by the time of its start and is used once: `20260203T101500Z-5f3a9c`."""
     return f"{now or datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def new_worker_name() -> str:
-    """A name for one journal's owner, used once: host, process and a random part (a process may have several)."""
+    """A name for the owner of one journal, used once: host, process and a random part. A process may have several."""
     host = re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname())[:40]
     return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 class _Writer(Protocol):
+    """How a journal writes to its file system. Each method is as the journal's; `write` is for `settle`."""
+
     def write(self, dead_letters: Blocks, receipts: Blocks) -> None: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
@@ -77,11 +86,20 @@ class _Writer(Protocol):
 
 
 class Journal:
-    """Writes what becomes of items under `output`; `Journal.settle` is the engine's `Settle`.
+    """Writes receipts and dead letters under an output. `Journal.settle` is the engine's `Settle`.
 
-    `output` is a path, or a url of a file system registered with Beam. `run_id` and `worker` name the parts
-    (`receipts/<run_id>-<worker>-<n>.avro`) and may hold letters, digits, `.`, `_` and `-`; no two journals of one
-    output share both. `clock` gives epoch ms. ValueError: a name that does not fit.
+    The files are `receipts/<run_id>-<worker>-<number>.avro`, and so in `dead_letters/`.
+
+    Args:
+        output: a path, or a url of a file system that is registered with Beam.
+        run_id: of the run; letters, digits, `.`, `_` and `-`.
+        worker: whose journal it is, in the same characters. No two journals of an output may share both names.
+        clock: epoch ms.
+        part_bytes: see PART_BYTES.
+        flush_after: see FLUSH_AFTER.
+
+    Raises:
+        ValueError: a name has other characters.
     """
 
     def __init__(
@@ -110,31 +128,42 @@ class Journal:
         _open.add(self)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Writes a receipt for each, and before those a dead letter for each that was given up. From any thread.
+        """Write a receipt for each settlement, and before those a dead letter for each item that was given up.
 
-        On a local disk it is durable against the death of the process on return; elsewhere within a second. Raises
-        JournalError when that cannot be kept (disk full, store unreachable): stop sending then, since what is
-        delivered from there on is not known to a rerun.
+        It may be called from any thread. On a local disk they survive the death of the process when this returns;
+        elsewhere a second later.
+
+        Raises:
+            JournalError: they cannot be made durable, because the disk is full or the store cannot be reached. Send
+                nothing more then: the next run would not know that it was delivered.
         """
-        # Within a journal time does not run backwards, so that the latest receipt is also the last written.
+        # Within a journal time does not run backwards, so that the latest receipt is also the last one written.
         settled_at = self._latest = max(self._clock(), self._latest)
         encoder = self._encoder
         encoder.forget()
         receipts = [encoder.receipt(settlement, settled_at) for settlement in settlements]
-        dead_letters = [encoder.dead_letter(each, settled_at) for each in settlements if not each.delivered]
+        dead_letters = [
+            encoder.dead_letter(settlement, settled_at) for settlement in settlements if not settlement.delivered
+        ]
         self._writer.write(in_blocks(dead_letters), in_blocks(receipts))
 
     def flush(self) -> None:
-        """Returns when all that was settled is durable: call it before a bundle is committed. JournalError as above."""
+        """Wait until all that was settled is durable. Call it before a bundle is committed.
+
+        Raises:
+            JournalError: as `settle`.
+        """
         self._writer.flush()
 
     def close(self) -> None:
-        """Turns what is open into parts. Once is enough, twice does no harm; `settle` is refused from here on."""
+        """Turn what is open into parts. `settle` is refused from now on. May be called again."""
         self._writer.close()
 
     def forsake(self) -> None:
-        """In a forked child: lets go of the files without touching them, and refuses `settle`. They are the parent's,
-        and so are their locks, which would otherwise outlive it."""
+        """Let go of the files in a forked child, and refuse `settle`.
+
+        The files are the parent's, and so are their locks, which the child would else hold after the parent's death.
+        """
         self._writer.forsake()
 
 
@@ -142,9 +171,10 @@ _open: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 
 def close_journals() -> None:
-    """Closes every journal of this process that is still open: for a run that failed or was stopped, before `recover`.
+    """Close every journal of this process that is still open.
 
-    Beam does not tear its DoFns down when a step has failed. Raises JournalError like `Journal.close`.
+    Call it before `recover` when a run failed or was stopped: Beam does not tear its DoFns down then. Raises
+    JournalError as `Journal.close` does.
     """
     for journal in list(_open):
         journal.close()
@@ -159,7 +189,7 @@ os.register_at_fork(after_in_child=_forsake_in_child)
 
 
 class _LocalLog:
-    """One growing container file in a directory, made on the first write."""
+    """The journals of one kind, receipts or dead letters, one after the other. Each is made by its first write."""
 
     def __init__(self, directory: Path, stem: str, schema: str, part_bytes: int) -> None:
         self._directory = directory
@@ -180,8 +210,11 @@ class _LocalLog:
                 self.roll()
 
     def _begin(self) -> int:
-        """Makes the file: locked and begun before it bears the name that `recover` looks for, so that never takes a
-        live journal away."""
+        """Make a journal, and lock it.
+
+        It has its lock and its header before it has the name that `recover` looks for. So `recover` takes no journal
+        away from a worker that lives.
+        """
         self._directory.mkdir(parents=True, exist_ok=True)
         name = f"{self._stem}-{self._number:06}"
         unfinished, journal, part = (self._directory / (name + suffix) for suffix in (UNFINISHED, JOURNAL, PART))
@@ -207,7 +240,10 @@ class _LocalLog:
         return descriptor
 
     def _append(self, descriptor: int, data: bytes) -> None:
-        """All of `data`, or none of it and JournalError. One write: the second round is for a write cut short."""
+        """Write all of `data`, or none of it and raise JournalError.
+
+        It is one write. The loop is for a system that writes a part of it only.
+        """
         view = memoryview(data)
         try:
             while view:
@@ -221,7 +257,7 @@ class _LocalLog:
         self._size += len(data)
 
     def roll(self) -> None:
-        """Ends the journal, if there is one, as a part."""
+        """Make the journal a part, if there is one."""
         if self._descriptor is not None:
             self._journal.rename(self._journal.with_suffix(PART))
             self.forsake()
@@ -237,6 +273,8 @@ def _taken(path: Path) -> JournalError:
 
 
 class _LocalWriter:
+    """Writes to a local disk, where files grow."""
+
     def __init__(self, root: Path, stem: str, part_bytes: int) -> None:
         self._lock = threading.Lock()
         self._dead_letters = _LocalLog(root / DEAD_LETTERS, stem, "dead_letter", part_bytes)
@@ -251,7 +289,7 @@ class _LocalWriter:
             self._receipts.write(receipts)
 
     def flush(self) -> None:
-        """Nothing is ever held back."""
+        """Nothing to do: what is written is durable."""
 
     def close(self) -> None:
         with self._lock:
@@ -260,14 +298,17 @@ class _LocalWriter:
             self._receipts.roll()
 
     def forsake(self) -> None:
-        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._lock = threading.Lock()  # A new one: at the fork another thread of the parent may have held it.
         self._closed = True
         self._dead_letters.forsake()
         self._receipts.forsake()
 
 
 class _ObjectWriter:
-    """Collects parts in memory; one thread uploads, dead letters before the receipts that speak of them."""
+    """Writes to a file system where files cannot grow.
+
+    Parts are collected in memory. One thread uploads them, dead letters before the receipts of the same records.
+    """
 
     def __init__(self, storage: Storage, stem: str, part_bytes: int, flush_after: float) -> None:
         self._storage = storage
@@ -321,7 +362,7 @@ class _ObjectWriter:
             self._check()
 
     def forsake(self) -> None:
-        self._changed = threading.Condition()  # another thread of the parent may have held it
+        self._changed = threading.Condition()  # A new one: at the fork another thread of the parent may have held it.
         self._closed = True
         self._thread = None
 
@@ -333,13 +374,14 @@ class _ObjectWriter:
             ) from self._error
 
     def _upload_all(self) -> None:
+        """Upload parts as they are due, until the journal is closed and nothing is left."""
         while True:
             with self._changed:
                 while not self._ready():
                     left = self._due - time.monotonic() if self._size else None
                     self._changed.wait(left)
                 if not self._size:
-                    return  # closed, and nothing is left
+                    return
                 dead_letters, self._dead_letters = self._dead_letters, []
                 receipts, self._receipts = self._receipts, []
                 self._size = 0
@@ -361,6 +403,7 @@ class _ObjectWriter:
                 self._changed.notify_all()
 
     def _ready(self) -> bool:
+        """Whether a part is due to be uploaded, or there will be none any more."""
         if not self._size:
             return self._closed
         return self._closed or self._hurry or self._size >= self._part_bytes or time.monotonic() >= self._due
@@ -383,11 +426,21 @@ class _ObjectWriter:
 
 
 def recover(output: str, *, wait: float = 10.0) -> list[str]:
-    """Makes parts of the journals that killed workers left under `output`; gives the names of those parts.
+    """Make parts of the journals that killed workers left under an output.
 
-    Call it under the output's lock, before History is built and again when all journals of a run are closed. A last
-    block that a kill cut short is dropped: `settle` had not returned from writing it. Costs nothing where there is
-    nothing to recover. Waits up to `wait` seconds for workers that outlive their killed job, then raises JournalError.
+    Call it under the output's lock, before receipts are indexed, and again when all journals of a run are closed. A
+    last block that a kill cut short is dropped: `settle` had not returned from writing it. It costs nothing where
+    nothing is left, and does nothing where files cannot grow.
+
+    Args:
+        output: a path or a url.
+        wait: seconds to wait for workers that still write though their job was killed.
+
+    Returns:
+        The names of the parts that were made.
+
+    Raises:
+        JournalError: a worker of an earlier run still writes.
     """
     storage = storage_at(output)
     if not isinstance(storage, LocalStorage):
@@ -404,7 +457,7 @@ def recover(output: str, *, wait: float = 10.0) -> list[str]:
 
 
 def _recover_one(journal: Path, deadline: float) -> bool:
-    """Whether anything was in it."""
+    """Make a part of one journal. Returns False if it held nothing, or its worker has made the part itself."""
     with journal.open("r+b") as stream:
         while True:
             try:
@@ -417,15 +470,15 @@ def _recover_one(journal: Path, deadline: float) -> bool:
                     ) from None
                 time.sleep(0.05)
         if not journal.exists():
-            return False  # its worker closed it meanwhile: it is a part
+            return False  # Its worker has closed it meanwhile, so it is a part.
         size = os.fstat(stream.fileno()).st_size
         rows = whole = 0
         try:
             reader = Reader(stream, str(journal))
             whole = reader.header.length
-            for part in reader:
-                rows += part.count
-                whole = part.end
+            for written in reader:
+                rows += written.count
+                whole = written.end
         except TornError as torn:
             whole = torn.whole
         if not rows:
