@@ -16,17 +16,9 @@ import msgspec
 
 from schemas import DeadLetter
 from schemas.buckets import BUCKETS
-from transforms.receipts.index import (
-    DELIVERED_FILE,
-    LETTERS_FILE,
-    HistoryIndex,
-    decode_dead_letter,
-    horizon_beginning,
-    parts_written,
-    write_index,
-    written_since,
-)
+from transforms.receipts.index import DELIVERED_FILE, LETTERS_FILE, HistoryIndex, decode_dead_letter, write_index
 from transforms.receipts.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
+from transforms.receipts.parts import horizon_beginning, parts_written, written_since
 from transforms.sinks.base import DEFERRED
 from transforms.storage import LocalStorage, read_frame, read_frames, storage_at
 

@@ -1,23 +1,24 @@
 """The index of what earlier runs settled: receipts and dead letters are read once, and sorted by bucket of users."""
 
-import io
-import logging
-import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-import fastavro
 import msgspec
 
-from schemas import KINDS, DeadLetter, Kind, avro_schema
+from schemas import KINDS, DeadLetter, Kind
 from schemas.buckets import BUCKETS, bucket_of
-from transforms.receipts.avro_container import Block, Reader, TornError, plain
-from transforms.receipts.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
+from transforms.receipts.journal import DEAD_LETTERS, PART, RECEIPTS
+from transforms.receipts.parts import (
+    RECEIPT_SCHEMA,
+    horizon_beginning,
+    open_part,
+    parts_written,
+    read_receipts,
+    rows_of,
+    written_since,
+)
 from transforms.storage import LocalStorage, Storage, frame, read_frame, read_frames, storage_at, write_frame
-
-logger = logging.getLogger(__name__)
 
 INDEX = ".history"
 """The directory under the output that holds the index of the present run, in a directory of the run's name."""
@@ -144,39 +145,6 @@ def remove_index(index: HistoryIndex) -> None:
     storage_at(index.output).remove_all(INDEX)
 
 
-def parts_written(storage: Storage, directory: str, *suffixes: str, prefix: str = "") -> dict[str, float]:
-    """When the files of a directory were last written to.
-
-    Args:
-        storage: where the directory is.
-        directory: RECEIPTS or DEAD_LETTERS.
-        suffixes: how the names of the files may end.
-        prefix: how they begin.
-
-    Returns:
-        Epoch seconds, infinity where nobody knows, by the name of the file with its directory.
-    """
-    return {
-        f"{directory}/{name}": modified or math.inf
-        for name, modified in storage.modified(directory).items()
-        if name.startswith(prefix) and name.endswith(suffixes)
-    }
-
-
-def horizon_beginning(receipts: Mapping[str, float], horizon: float | None) -> float:
-    """The moment `horizon` seconds before the latest of the files was written to, in epoch seconds.
-
-    It is minus infinity, before all files, if `horizon` is None or nobody knows when they were written to.
-    """
-    known = [modified for modified in receipts.values() if modified < math.inf]
-    return -math.inf if horizon is None or not known else max(known) - horizon
-
-
-def written_since(written: Mapping[str, float], beginning: float) -> list[str]:
-    """The names of the files that were written to since `beginning` (epoch seconds), sorted."""
-    return sorted(name for name, modified in written.items() if modified >= beginning)
-
-
 def _scratch_beside(storage: Storage) -> Path | None:
     """A directory beside the parts, where there is room for such amounts; None for a remote output: TMPDIR's then."""
     if not isinstance(storage, LocalStorage):
@@ -204,118 +172,6 @@ def _write_buckets(storage: Storage, name: str, pieces_of: Callable[[int], Itera
 
     storage.write(name, pieces())
     return tuple(offsets)
-
-
-_RECEIPT_SCHEMA = avro_schema("receipt")
-_PLAIN = {"receipt": plain(_RECEIPT_SCHEMA), "dead_letter": plain(avro_schema("dead_letter"))}
-
-
-def _read(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Iterator[Block]]]:
-    """The schema of a part and its blocks, as one pair; nothing if the file is cut short inside its header."""
-    try:
-        stream = storage.open(name)
-    except FileNotFoundError:
-        if not name.endswith(JOURNAL):
-            raise
-        stream = storage.open(name.removesuffix(JOURNAL) + PART)  # It became a part since it was listed.
-    with stream:
-        try:
-            reader = Reader(stream, f"{storage.root}/{name}")
-        except TornError as torn:
-            _warn(storage, name, torn)
-            return
-        yield reader.header.schema, _whole_blocks(storage, name, reader)
-
-
-def _whole_blocks(storage: Storage, name: str, reader: Reader) -> Iterator[Block]:
-    try:
-        yield from reader
-    except TornError as torn:
-        _warn(storage, name, torn)
-
-
-def _warn(storage: Storage, name: str, torn: TornError) -> None:
-    """Log that a file is cut short.
-
-    That is usual of a journal. Of a part it is not, except where a file is not written in one step, and a kill came.
-    """
-    level = logging.DEBUG if name.endswith(JOURNAL) else logging.WARNING
-    logger.log(level, "%s/%s is %s; what came before is used", storage.root, name, torn)
-
-
-def _rows(schema: dict[str, Any], blocks: Iterable[Block], shape: str) -> Iterator[dict[str, Any]]:
-    """The rows of blocks, with the fields that the schema `shape` has now.
-
-    Args:
-        schema: what the blocks were written with, by this version of the job or another.
-        blocks: of a part.
-        shape: `receipt` or `dead_letter`.
-    """
-    written, wanted = plain(schema), _PLAIN[shape]
-    if written == wanted:
-        wanted = None  # fastavro takes half the time if it need not match the two.
-    for block in blocks:
-        stream = io.BytesIO(block.data)
-        for _ in range(block.count):
-            row = fastavro.schemaless_reader(stream, written, wanted)
-            assert isinstance(row, dict)  # noqa: S101 - both schemas are records
-            yield row
-
-
-def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, bool, int], None]) -> None:
-    """Read the receipts of a block that was written with the present receipt.avsc, and no other version of it.
-
-    It is done by hand because a run reads all receipts of earlier runs before it starts: 3 us each, where fastavro
-    takes 9. The tests compare it with fastavro.
-
-    Args:
-        data: the rows of the block.
-        count: how many these are.
-        take: called for each with forwarder id, record id, user id, whether it was delivered, and `settled_at` in
-            epoch ms.
-    """
-
-    # Each of these reads a value at an offset, and gives the offset after it.
-
-    def long(offset: int) -> tuple[int, int]:
-        byte = data[offset]
-        number, shift, offset = byte & 0x7F, 7, offset + 1
-        while byte > 0x7F:
-            byte = data[offset]
-            number |= (byte & 0x7F) << shift
-            shift, offset = shift + 7, offset + 1
-        return (number >> 1) ^ -(number & 1), offset
-
-    def text(offset: int) -> tuple[bytes, int]:
-        size = data[offset]
-        if size > 0x7F:
-            size, offset = long(offset)
-        else:
-            size, offset = size >> 1, offset + 1
-        return data[offset : offset + size], offset + size
-
-    def after_long(offset: int) -> int:
-        while data[offset] > 0x7F:
-            offset += 1
-        return offset + 1
-
-    offset = 0
-    for _ in range(count):
-        forwarder_id, offset = text(offset)
-        record_id, offset = text(offset)
-        user_id, offset = text(offset)
-        _, offset = text(offset)  # kind
-        delivered = data[offset] == 0  # The first symbol of the enum.
-        offset = after_long(offset + 1)  # attempts
-        offset = after_long(offset + 1) if data[offset] else offset + 1  # status
-        offset = text(offset + 1)[1] if data[offset] else offset + 1  # shard
-        offset = text(offset + 1)[1] if data[offset] else offset + 1  # sequence_number
-        offset += 1  # ambiguous
-        offset = after_long(offset + 1) if data[offset] else offset + 1  # first_attempt
-        offset = after_long(offset + 1) if data[offset] else offset + 1  # last_attempt
-        settled_at, offset = long(offset)
-        _, offset = text(offset)  # run_id
-        take(forwarder_id, record_id, user_id, delivered, settled_at)
 
 
 def _bucket_file(scratch: Path, what: str, bucket: int) -> Path:
@@ -365,12 +221,12 @@ def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> tu
     """
     partition = _Partition(scratch)
     for name in parts:
-        for schema, blocks in _read(storage, name):
-            if schema == _RECEIPT_SCHEMA:
+        for schema, blocks in open_part(storage, name):
+            if schema == RECEIPT_SCHEMA:
                 for block in blocks:
                     read_receipts(block.data, block.count, partition.add)
                 continue
-            for row in _rows(schema, blocks, "receipt"):
+            for row in rows_of(schema, blocks, "receipt"):
                 ids = (row["forwarder_id"].encode(), row["id"].encode(), row["user_id"].encode())
                 partition.add(*ids, row["outcome"] == "delivered", row["settled_at"])
     partition.spill()
@@ -434,8 +290,8 @@ def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -
                 letters.clear()
 
     for name in parts:
-        for schema, blocks in _read(storage, name):
-            for row in _rows(schema, blocks, "dead_letter"):
+        for schema, blocks in open_part(storage, name):
+            for row in rows_of(schema, blocks, "dead_letter"):
                 letter = _encode(msgspec.convert(row, DeadLetter))
                 waiting[bucket_of(row["user_id"])].append(letter)
                 total += 1

@@ -21,8 +21,9 @@ from tests.support.avro_parts import read_parts
 from tests.support.settlements import delivered, documented_record, given_up
 from transforms.receipts import index as index_module
 from transforms.receipts.history import History
-from transforms.receipts.index import HistoryIndex, index_history, read_receipts, remove_index
+from transforms.receipts.index import HistoryIndex, index_history, remove_index
 from transforms.receipts.journal import Journal
+from transforms.receipts.parts import read_receipts
 from transforms.sinks.base import DEFERRED, Settlement
 from transforms.storage import LocalStorage
 
