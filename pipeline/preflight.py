@@ -1,4 +1,4 @@
-"""Everything about the forwarders that can be known before anything is read: documents, secrets, streams, addresses."""
+"""The checks of forwarders before anything is read: their documents, secrets, streams and addresses."""
 
 import difflib
 import logging
@@ -19,48 +19,61 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Chosen:
-    """The forwarders that take part in a run, as documents (references unresolved), and what was noticed.
-
-    `limits` are those of the data streams, by forwarder id. `source` is None in a run without forwarders.
-    """
+    """The forwarders that take part in a run, and what was noticed about them."""
 
     forwarders: tuple[Forwarder, ...] = ()
+    """Their secrets may still be references."""
+
     inactive: tuple[str, ...] = ()
+    """The ids of documents that are not active."""
+
     warnings: tuple[str, ...] = ()
+
     source: ForwarderSource | None = None
+    """Where workers read these forwarders; None in a run without forwarders."""
+
     limits: Mapping[str, StreamLimits] = field(default_factory=dict)
+    """What each data stream takes, by forwarder id."""
 
 
 @dataclass
 class _Findings:
-    """Faults by the forwarder they are about (None: of a document without an id), and warnings."""
+    """What the checks have come to so far."""
 
     faults: list[tuple[str | None, str]] = field(default_factory=list)
+    """For each fault the forwarder's id, None if its document has no usable one, and the text."""
+
     warnings: list[str] = field(default_factory=list)
 
 
 def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
-    """The forwarders `job` names, checked. on_this_machine: secrets are read and used where the job is launched.
+    """Read and check the forwarders that a job names. Every warning is logged.
 
-    Logs every warning. Raises UsageError with every fault at once; with `--skip_invalid_forwarders` faulty ones are
-    left out instead.
+    Args:
+        job: what to run.
+        on_this_machine: whether the workers run where the job is launched, so that secrets must be there.
+
+    Raises:
+        UsageError: with all faults at once. With `--skip_invalid_forwarders` the faulty ones are left out instead,
+            unless none would be left.
     """
     if job.forwarders is None:
         return Chosen()
     references = References(job.secret_env_prefix, job.secrets_dir)
     trusted = job.trust_references or not is_remote(job.forwarders)
     try:
-        found = read_forwarders(
+        documents = read_forwarders(
             job.forwarders, launch_rules(references, trusted=trusted, require_organisation=job.require_organisation)
         )
     except ForwardersUnreadableError as error:
         raise UsageError(str(error)) from None
     findings = _Findings(
-        [(fault.forwarder_id, str(fault)) for fault in found.faults], [str(warning) for warning in found.warnings]
+        [(fault.forwarder_id, str(fault)) for fault in documents.faults],
+        [str(warning) for warning in documents.warnings],
     )
     if warning := location_warning(job.forwarders):
         findings.warnings.append(warning)
-    forwarders = _restricted(job, found.forwarders, found.inactive, findings)
+    forwarders = _restricted(job, documents.forwarders, documents.inactive, findings)
     limits: Mapping[str, StreamLimits] = {}
     if job.delivers:
         limits = _look_ahead(job, forwarders, references, findings, on_this_machine=on_this_machine)
@@ -80,8 +93,8 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
     left_out = [f"left out: {text}" for _, text in findings.faults]
     for text in left_out:
         logger.warning("%s", text)
-    source = ForwarderSource(job.forwarders, references, found.digest, tuple(forwarder.id for forwarder in valid))
-    return Chosen(valid, found.inactive, (*left_out, *findings.warnings), source, limits)
+    source = ForwarderSource(job.forwarders, references, documents.digest, tuple(forwarder.id for forwarder in valid))
+    return Chosen(valid, documents.inactive, (*left_out, *findings.warnings), source, limits)
 
 
 def _restricted(
@@ -109,7 +122,7 @@ def _look_ahead(
     *,
     on_this_machine: bool,
 ) -> Mapping[str, StreamLimits]:
-    """Resolve secrets, describe streams, look up hosts (forwarders.md section 3)."""
+    """Resolve secrets and check the targets (docs/spec/forwarders.md section 3); returns the streams' limits."""
     resolution = resolve(forwarders, references)
     for fault in resolution.faults:
         if on_this_machine:

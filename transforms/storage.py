@@ -1,7 +1,7 @@
-"""Where a run keeps its books: a directory on a local disk, or one on any file system Beam knows.
+"""Where a run keeps its files: a directory on a local disk, or on any file system that Beam knows.
 
-The cores read and write through this module alone. It imports Beam late, and only for what is not on a local disk:
-importing Beam takes seconds.
+The cores read and write through this module alone. It imports Beam late, and only for what is not on a local disk,
+because importing Beam takes seconds.
 """
 
 import os
@@ -18,37 +18,38 @@ _FRAME_LENGTH = struct.Struct("<I")
 
 
 class Storage(Protocol):
-    """Files by name, relative to a root; `/` separates."""
+    """Files in a directory and its subdirectories. Names are relative to the root, with `/` between their parts."""
 
     root: str
+    """The directory, as a path or a url."""
 
     def list(self, directory: str) -> list[str]:
-        """Names (without the directory) of the files in `directory`, sorted; none if it does not exist."""
+        """The names of the files in `directory`, without the directory, sorted; none if it does not exist."""
         ...
 
     def modified(self, directory: str) -> dict[str, float]:
-        """When each of the files that `list` names was last written to, in epoch seconds; 0 where nobody knows."""
+        """When the files that `list` names were last written to, by name, in epoch seconds; 0 where nobody knows."""
         ...
 
     def open(self, name: str) -> BinaryIO:
-        """For reading. FileNotFoundError if it is not there."""
+        """Open a file for reading. Raises FileNotFoundError if it is not there."""
         ...
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
-        """The whole of a new file, from pieces that need not be in memory together. Not an empty one: S3 refuses it."""
+        """Write a whole file. Its pieces need not be in memory together. It must not be empty, which S3 refuses."""
         ...
 
     def remove(self, name: str) -> None:
-        """A file; nothing happens if it is not there."""
+        """Remove a file, if it is there."""
         ...
 
     def remove_all(self, directory: str) -> None:
-        """A directory and all in it; nothing happens if it is not there."""
+        """Remove a directory and all that is in it, if it is there."""
         ...
 
 
 def local_path(output: str) -> Path | None:
-    """`output` as a local path; None when it is a url that Beam must open (s3://, gs://, hdfs://, ...)."""
+    """`output` as a path of this machine; None if it is a url that Beam must open (s3://, gs://, hdfs://, ...)."""
     scheme = _SCHEME.match(output)
     if scheme is None:
         return Path(output)
@@ -58,9 +59,11 @@ def local_path(output: str) -> Path | None:
 
 
 def storage_at(output: str | Storage) -> Storage:
-    """The storage whose root is `output`: a path, a file:// url, or a url of a file system registered with Beam.
+    """The storage whose root is `output`.
 
-    A storage is taken as it is: a test's, or one that stores elsewhere.
+    Args:
+        output: a path, a file:// url, or a url of a file system that is registered with Beam. A storage is given back
+            as it is.
     """
     if not isinstance(output, str):
         return output
@@ -69,16 +72,24 @@ def storage_at(output: str | Storage) -> Storage:
 
 
 def read_files(location: str, suffixes: tuple[str, ...]) -> dict[str, bytes]:
-    """Path to content of the file at `location`, or of the files in that directory whose names end with `suffixes`.
+    """Read a file, or the files of a directory, on any file system that Beam knows. What is compressed stays so.
 
-    Any file system that Beam knows; what is compressed stays so. Raises FileNotFoundError when nothing is there, and
-    whatever the file system's client raises.
+    Args:
+        location: the path or url of the file or the directory.
+        suffixes: how the names of the files in a directory must end.
+
+    Returns:
+        The content of each file by its path.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        Exception: whatever the client of the file system raises.
     """
     from apache_beam.io.filesystem import CompressionTypes
 
     files, _ = _beam()
     inside = files.match([files.join(location, "*")])[0].metadata_list
-    paths = [found.path for found in inside if found.path.endswith(suffixes)]
+    paths = [metadata.path for metadata in inside if metadata.path.endswith(suffixes)]
     if not paths and not files.exists(location):
         raise FileNotFoundError(location)
     contents = {}
@@ -102,7 +113,7 @@ class LocalStorage:
         times: dict[str, float] = {}
         for entry in self._files(directory):
             times[entry.name] = 0.0
-            with suppress(FileNotFoundError):  # a journal that has become a part meanwhile
+            with suppress(FileNotFoundError):  # It was a journal, and has become a part meanwhile.
                 times[entry.name] = entry.stat().st_mtime
         return times
 
@@ -114,7 +125,7 @@ class LocalStorage:
         return (self.path / name).open("rb", buffering=1 << 20)
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
-        """In one step: a reader sees the old file or the new one, never half of it."""
+        """Write a whole file in one step: a reader sees the old file or the new one, and never a half of it."""
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_name(f"{target.name}.{os.getpid()}.tmp")
@@ -133,8 +144,8 @@ class LocalStorage:
 class BeamStorage:
     """A directory on a Beam file system, which must have been given its options (`FileSystems.set_options`).
 
-    Every call costs some 0.1 s on S3, since Beam makes a new client for each: so few files, and few calls. Object
-    stores show a file when it is complete; elsewhere a reader may meet one cut short, and must bear it.
+    Each call costs some 0.1 s on S3, because Beam makes a new client for it. So write few files, and make few calls.
+    Object stores show a file when it is complete. On other file systems a reader may meet one that is cut short.
     """
 
     def __init__(self, root: str) -> None:
@@ -155,7 +166,7 @@ class BeamStorage:
             if files.exists(prefix):
                 raise
             return {}
-        times = {found.path.removeprefix(prefix): found.last_updated_in_seconds or 0.0 for found in matched}
+        times = {file.path.removeprefix(prefix): file.last_updated_in_seconds or 0.0 for file in matched}
         return {name: time for name, time in times.items() if "/" not in name}
 
     def open(self, name: str) -> BinaryIO:
@@ -163,7 +174,7 @@ class BeamStorage:
         url = self._url(name)
         try:
             stream: BinaryIO = files.open(url, "application/octet-stream", compression_type="uncompressed")
-        except Exception as error:  # each file system has its own for what is not there
+        except Exception as error:  # Each file system raises its own for what is not there.
             if files.exists(url):
                 raise
             raise FileNotFoundError(url) from error
@@ -198,7 +209,7 @@ class BeamStorage:
 
 
 def _beam() -> tuple[Any, type[Exception]]:
-    """Beam's FileSystems (which is not typed) and what it raises; imported late, since that takes seconds."""
+    """Beam's FileSystems, which is not typed, and what it raises. Imported late, because that takes seconds."""
     from apache_beam.io.filesystem import BeamIOError
     from apache_beam.io.filesystems import FileSystems
 
@@ -215,12 +226,18 @@ def write_frame(stream: IO[bytes], data: bytes) -> None:
 
 
 def frame(data: bytes) -> bytes:
-    """What `write_frame` writes."""
+    """The bytes that `write_frame` writes."""
     return _FRAME_LENGTH.pack(len(data)) + data
 
 
 def read_frames(stream: IO[bytes], offset: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
-    """The offset and data of each frame, from where the stream is, at `offset`, to `end` or the end of the stream."""
+    """The offset and the data of each frame.
+
+    Args:
+        stream: where it is, a frame begins.
+        offset: that place in the file.
+        end: the offset where the last frame ends; None for the end of the file.
+    """
     while offset != end and (head := stream.read(_FRAME_LENGTH.size)):
         (size,) = _FRAME_LENGTH.unpack(head)
         yield offset, stream.read(size)
@@ -228,7 +245,7 @@ def read_frames(stream: IO[bytes], offset: int = 0, end: int | None = None) -> I
 
 
 def read_frame(stream: IO[bytes], offset: int) -> bytes:
-    """The data of the frame at `offset`, as `read_frames` gave it."""
+    """The data of one frame, at an offset that `read_frames` gave."""
     stream.seek(offset)
     (size,) = _FRAME_LENGTH.unpack(stream.read(_FRAME_LENGTH.size))
     return stream.read(size)
