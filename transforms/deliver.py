@@ -42,8 +42,8 @@ class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summa
 
     def expand(self, matches: PCollection[list[Match]]) -> PCollection[Summary]:
         send = beam.ParDo(_Send(self.forwarders, self.statements, self.options, self.progress))
-        books: PCollection[Summary] = matches | "Send" >> send.with_output_types(Summary)
-        return books
+        summaries: PCollection[Summary] = matches | "Send" >> send.with_output_types(Summary)
+        return summaries
 
 
 class _Send(beam.DoFn):

@@ -1,1 +1,1 @@
-"""The sending side: order per user, retries, sinks, receipts. Nothing here imports Beam."""
+"""Order, attempts and waits: from items that are due to items that are settled. Nothing here imports Beam."""

@@ -1,1 +1,1 @@
-"""What was settled, durably: receipts and dead letters, written and read back. Nothing here imports Beam."""
+"""What was settled: receipts and dead letters, written durably and read back. Nothing here imports Beam."""

@@ -53,7 +53,7 @@ class History:
         self._index = index
         self._storage = storage_at(index.output)
         self._loaded: dict[int, Delivered] = {}
-        self._same_run = None if run_id is None else _SameRun.found(index.output, run_id, horizon)
+        self._same_run = None if run_id is None else _SameRun.read(index.output, run_id, horizon)
 
     def bucket(self, bucket: int) -> Delivered:
         """The ids of the records that each forwarder has, for the users whose `bucket_of` is `bucket`.
@@ -140,7 +140,7 @@ class _SameRun:
                     self._deferred.setdefault(letter.user_id, []).append(offset)
 
     @classmethod
-    def found(cls, output: str, run_id: str, horizon: float | None) -> Self | None:
+    def read(cls, output: str, run_id: str, horizon: float | None) -> Self | None:
         """Read what there is of the run, also in journals that are being written, or that a kill left.
 
         Returns:

@@ -1,1 +1,1 @@
-"""One attempt: an item to its target, and what came of it. Nothing here imports Beam."""
+"""One attempt: an item is sent to its target, and what came of it is told. Nothing here imports Beam."""

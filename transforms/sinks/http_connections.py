@@ -134,7 +134,7 @@ class CheckedResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         look_up = functools.partial(self._getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM)
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._thread, look_up)
+            addresses = await asyncio.get_running_loop().run_in_executor(self._thread, look_up)
         except UnicodeError:
             # A label that is empty or too long has no form in which a name server could be asked for it.
             raise OSError(None, "the host name has no valid form") from None
@@ -147,7 +147,7 @@ class CheckedResolver(AbstractResolver):
                 proto=protocol,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for family, _, protocol, _, address in found
+            for family, _, protocol, _, address in addresses
         ]
 
     async def close(self) -> None:

@@ -73,8 +73,8 @@ def preflight(
     streams = [forwarder for forwarder in forwarders if isinstance(forwarder.target, KinesisTarget)]
     if streams:
         with ThreadPoolExecutor(DESCRIBES_AT_ONCE, thread_name_prefix="preflight") as pool:
-            for found in pool.map(_check_stream, streams):
-                result.add(found)
+            for checked in pool.map(_check_stream, streams):
+                result.add(checked)
     guard = AddressGuard(allow_networks)
     for forwarder in forwarders:
         if isinstance(forwarder.target, HttpTarget):
@@ -86,27 +86,27 @@ def preflight(
 
 
 def _check_host(forwarder_id: str, target: HttpTarget, guard: AddressGuard, getaddrinfo: GetAddrInfo) -> Preflight:
-    found = Preflight()
+    result = Preflight()
     fault = functools.partial(Fault, forwarder_id, "preflight")
     try:
         tls_context(target)
         url = request_url(target)
     except SinkError as error:
-        found.faults.append(fault("", str(error)))
-        return found
+        result.faults.append(fault("", str(error)))
+        return result
     try:
         resolved = getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        found.warnings.append(fault("configuration.url", f"names the host {target.host}, which does not resolve"))
-        return found
+        result.warnings.append(fault("configuration.url", f"names the host {target.host}, which does not resolve"))
+        return result
     addresses = sorted({str(address[0]) for _, _, _, _, address in resolved})
     refused = [f"{address} ({why})" for address in addresses if (why := guard.refusal(address))]
     if refused:
         message = f"names a host at {', '.join(refused)}: refused unless --allow_network names the network"
         # Addresses that are refused are left out when the host is dialled: one that is left is enough.
-        kind = found.faults if len(refused) == len(addresses) else found.warnings
+        kind = result.faults if len(refused) == len(addresses) else result.warnings
         kind.append(fault("configuration.url", message))
-    return found
+    return result
 
 
 # Kinesis and Firehose: the stream is described.
@@ -119,36 +119,36 @@ def _stream_fault(forwarder_id: str, field: str, message: str) -> Fault:
 
 def _check_stream(forwarder: Forwarder) -> Preflight:
     target = cast(KinesisTarget, forwarder.target)
-    found = Preflight()
+    result = Preflight()
     if not target.region:
-        found.faults.append(_stream_fault(forwarder.id, _REGION, "is required: the region the stream is in"))
-        return found
+        result.faults.append(_stream_fault(forwarder.id, _REGION, "is required: the region the stream is in"))
+        return result
     kind = _KINDS[target.service]
     try:
-        kind.describe(forwarder.id, target, found)
+        kind.describe(forwarder.id, target, result)
     except ClientError as error:
-        _explain(forwarder.id, target, error, kind, found)
+        _explain(forwarder.id, target, error, kind, result)
     except (InvalidRegionError, NoRegionError):
-        found.faults.append(_stream_fault(forwarder.id, _REGION, f"{target.region!r} is not a region"))
+        result.faults.append(_stream_fault(forwarder.id, _REGION, f"{target.region!r} is not a region"))
     except CREDENTIAL_ERRORS:
         message = "no credentials: neither awsClientKey and awsClientSecret nor AWS's default chain gives any"
-        found.faults.append(_stream_fault(forwarder.id, _KEY, message))
+        result.faults.append(_stream_fault(forwarder.id, _KEY, message))
     except EndpointConnectionError:
         message = f"the endpoint for {target.region!r} cannot be reached: is it a region, and is there a network?"
-        found.faults.append(_stream_fault(forwarder.id, _REGION, message))
+        result.faults.append(_stream_fault(forwarder.id, _REGION, message))
     except BotoCoreError as error:
         message = f"{kind.action} failed: {type(error).__name__}"
-        found.faults.append(_stream_fault(forwarder.id, _STREAM_NAME, message))
-    return found
+        result.faults.append(_stream_fault(forwarder.id, _STREAM_NAME, message))
+    return result
 
 
-def _explain(forwarder_id: str, target: KinesisTarget, error: ClientError, kind: "_Kind", found: Preflight) -> None:
-    """Add to `found` what it means that AWS answered the description with an error."""
+def _explain(forwarder_id: str, target: KinesisTarget, error: ClientError, kind: "_Kind", result: Preflight) -> None:
+    """Add to `result` what it means that AWS answered the description with an error."""
     code = error_code(error)
     meaning = FORWARDER_CODES.get(code)
     if meaning == "access_denied":
         message = f"not allowed to {kind.action}: not checked that it is there and active; default limits apply"
-        found.warnings.append(_stream_fault(forwarder_id, _STREAM_NAME, message))
+        result.warnings.append(_stream_fault(forwarder_id, _STREAM_NAME, message))
     elif meaning == "stream_not_found":
         other = _KINDS[kind.other]
         if _exists(target, other):
@@ -156,14 +156,14 @@ def _explain(forwarder_id: str, target: KinesisTarget, error: ClientError, kind:
                 f"{target.stream_name!r} is {other.article}, not {kind.article}: set service to {kind.other!r},"
                 f" or name {kind.article}"
             )
-            found.faults.append(_stream_fault(forwarder_id, _SERVICE, message))
+            result.faults.append(_stream_fault(forwarder_id, _SERVICE, message))
         else:
             message = f"there is no {kind.name} {target.stream_name!r} in {target.region}: is awsRegion the right one?"
-            found.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, message))
+            result.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, message))
     elif meaning in ("expired_token", "invalid_credentials", "clock_skew"):
-        found.faults.append(_stream_fault(forwarder_id, _KEY, f"AWS refuses the credentials: {code}"))
+        result.faults.append(_stream_fault(forwarder_id, _KEY, f"AWS refuses the credentials: {code}"))
     else:
-        found.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, f"{kind.action} failed: {code}"))
+        result.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, f"{kind.action} failed: {code}"))
 
 
 def _exists(target: KinesisTarget, kind: "_Kind") -> bool:
@@ -175,16 +175,16 @@ def _exists(target: KinesisTarget, kind: "_Kind") -> bool:
     return True
 
 
-def _check_region(forwarder_id: str, target: KinesisTarget, arn: str | None, found: Preflight) -> None:
+def _check_region(forwarder_id: str, target: KinesisTarget, arn: str | None, result: Preflight) -> None:
     # An ARN is like arn:aws:kinesis:us-east-1:111122223333:stream/name.
     parts = (arn or "").split(":")
     if len(parts) > 3 and parts[3] and parts[3] != target.region:
-        found.faults.append(
+        result.faults.append(
             _stream_fault(forwarder_id, _REGION, f"the stream is in {parts[3]}, not in {target.region}")
         )
 
 
-def _describe_stream(forwarder_id: str, target: KinesisTarget, found: Preflight) -> None:
+def _describe_stream(forwarder_id: str, target: KinesisTarget, result: Preflight) -> None:
     client = kinesis_client(target, describing_config())
     try:
         summary = client.describe_stream_summary(StreamName=target.stream_name)["StreamDescriptionSummary"]
@@ -195,19 +195,19 @@ def _describe_stream(forwarder_id: str, target: KinesisTarget, found: Preflight)
     status = described.get("StreamStatus")
     # A stream that is UPDATING, because it is being resharded, takes records as usual.
     if status not in ("ACTIVE", "UPDATING"):
-        found.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, f"the data stream is {status}, not ACTIVE"))
+        result.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, f"the data stream is {status}, not ACTIVE"))
     if described.get("RecordDistributionStrategy") == "AUTO":
         message = (
             "the data stream's RecordDistributionStrategy is AUTO: it ignores the partition key, so no order is kept;"
             " set it to USER_PARTITION_KEY"
         )
-        found.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, message))
-    _check_region(forwarder_id, target, cast("str | None", described.get("StreamARN")), found)
+        result.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, message))
+    _check_region(forwarder_id, target, cast("str | None", described.get("StreamARN")), result)
     kib = described.get("MaxRecordSizeInKiB")
-    found.limits[forwarder_id] = StreamLimits.for_record_size(kib if isinstance(kib, int) else None)
+    result.limits[forwarder_id] = StreamLimits.for_record_size(kib if isinstance(kib, int) else None)
 
 
-def _describe_delivery_stream(forwarder_id: str, target: KinesisTarget, found: Preflight) -> None:
+def _describe_delivery_stream(forwarder_id: str, target: KinesisTarget, result: Preflight) -> None:
     client = firehose_client(target, describing_config())
     try:
         answer = client.describe_delivery_stream(DeliveryStreamName=target.stream_name, Limit=1)
@@ -216,12 +216,12 @@ def _describe_delivery_stream(forwarder_id: str, target: KinesisTarget, found: P
     described = answer["DeliveryStreamDescription"]
     status = described.get("DeliveryStreamStatus")
     if status != "ACTIVE":
-        found.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, f"the delivery stream is {status}, not ACTIVE"))
+        result.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, f"the delivery stream is {status}, not ACTIVE"))
     source = described.get("DeliveryStreamType", "DirectPut")
     if source != "DirectPut":
         message = f"the delivery stream takes no records from clients: its source is {source}"
-        found.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, message))
-    _check_region(forwarder_id, target, described.get("DeliveryStreamARN"), found)
+        result.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, message))
+    _check_region(forwarder_id, target, described.get("DeliveryStreamARN"), result)
 
 
 @dataclass(frozen=True, slots=True)
