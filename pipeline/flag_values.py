@@ -4,12 +4,12 @@ Each function takes the text of the value, and raises ArgumentTypeError with wha
 """
 
 import argparse
-import ipaddress
 import re
 from datetime import UTC, datetime, timedelta
 
 from schemas.times import millis_of
 from transforms.matching.statement import is_absolute_iri
+from transforms.sinks.addresses import parse_network
 
 _RELATIVE = re.compile(r"-(\d+)([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -78,9 +78,9 @@ def variable_prefix(text: str) -> str:
 def network(text: str) -> str:
     """A network in CIDR notation, such as 10.0.0.0/8."""
     try:
-        return str(ipaddress.ip_network(text))
+        return str(parse_network(text))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a network such as 10.0.0.0/8: {error}") from None
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def home_page(text: str) -> str:

@@ -77,22 +77,12 @@ class AddressRefusedError(OSError):
         super().__init__(f"{address} is refused: {why}")
 
 
-def parse_networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
-    """The networks that `--allow_network` names.
-
-    Args:
-        texts: CIDRs or single addresses.
-
-    Raises:
-        ValueError: one of them is neither.
-    """
-    networks = []
-    for text in texts:
-        try:
-            networks.append(ip_network(text.strip()))
-        except ValueError as error:
-            raise ValueError(f"--allow_network {text!r} is not a network such as 10.1.0.0/16: {error}") from None
-    return tuple(networks)
+def parse_network(text: str) -> IPNetwork:
+    """The network that `--allow_network` names, as a CIDR or a single address. Raises ValueError if it is neither."""
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a network such as 10.0.0.0/8: {error}") from None
 
 
 class AddressGuard:
@@ -102,10 +92,13 @@ class AddressGuard:
 
     Args:
         allow_networks: CIDRs that may be dialled though they are in a refused range (`--allow_network`).
+
+    Raises:
+        ValueError: one of these is not a network.
     """
 
     def __init__(self, allow_networks: Iterable[str] = ()) -> None:
-        self._allowed = parse_networks(allow_networks)
+        self._allowed = tuple(parse_network(network) for network in allow_networks)
 
     def refusal(self, address: str) -> str | None:
         """Why an address may not be dialled, such as `private`; None if it may.

@@ -9,7 +9,7 @@ import uvloop
 
 from tests.support.http_sink import LOCAL, http_item, loaded_forwarder, opened
 from tests.support.laboratory.http_fault_server import Answer, FaultServer, scripted
-from transforms.sinks.addresses import AddressGuard, AddressRefusedError, parse_networks
+from transforms.sinks.addresses import AddressGuard, AddressRefusedError, parse_network
 from transforms.sinks.base import AttemptResult, Verdict
 
 REFUSED = {
@@ -98,8 +98,8 @@ class TestAllowed:
 
     @pytest.mark.parametrize("text", ["10.0.0.1/8", "10.0.0.0/33", "example.org", "", "10.0.0.0/8,127.0.0.0/8"])
     def test_what_is_no_network(self, text: str) -> None:
-        with pytest.raises(ValueError, match="--allow_network"):
-            parse_networks([text])
+        with pytest.raises(ValueError, match="is not a network such as"):
+            parse_network(text)
 
 
 class TestSocket:
