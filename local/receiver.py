@@ -19,6 +19,8 @@ from typing import Self
 from aiohttp import web
 
 HOST = "127.0.0.1"
+"""The address to listen on."""
+
 RETRY_AFTER = 1
 """Seconds that a 429 asks the sender to wait, in its Retry-After header."""
 

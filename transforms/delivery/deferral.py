@@ -89,7 +89,7 @@ class Deferral:
         """End the bundle: what is not settled of it becomes dead letters.
 
         Args:
-            settle: makes these durable. They are not counted, since how they end is.
+            settle: makes these durable. It must not count them, because how they end is counted.
 
         Returns:
             How many records were deferred, by forwarder.
@@ -164,9 +164,11 @@ class _Forwarder:
         return not others_wait and self._has_new_users()
 
     def _is_stuck(self, now: float) -> bool:
+        """Whether the forwarder has settled nothing for HOLD seconds."""
         return now - self.moved_at >= self._hold
 
     def _has_new_users(self) -> bool:
+        """Whether the bundle has records of users without a backlog, unless the forwarder counts as slow."""
         users = self.users
         return users is not None and any(item.record.user_id not in users for item in self.fresh.values())
 

@@ -169,6 +169,7 @@ class HttpSender(LaneSender):
             self._fail(error)
 
     def _settle_finished(self) -> None:
+        """Hand the requests that ended in this turn of the loop to the lane, and settle what ends with them."""
         try:
             finished, self._finished = self._finished, []
             if self._sealed:

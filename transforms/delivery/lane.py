@@ -290,6 +290,7 @@ class Lane:
         return [Settlement(item, self._given_up(reason)) for item in items]
 
     def _given_up(self, reason: str) -> AttemptResult:
+        """The outcome of an item without an attempt, with the forwarder's last failure if that is why."""
         last = self.last_failure
         if reason != "unavailable" or last is None:
             return AttemptResult(Verdict.GIVE_UP, reason)

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Literal
 
 OnFailure = Literal["continue", "block_user"]
+"""What becomes of a user's later records when one was given up, see `DeliverySettings.on_failure`."""
 
 Random = Callable[[], float]
 """Gives floats in [0, 1)."""
@@ -78,6 +79,8 @@ class Backoff:
 
 
 class BreakerState(Enum):
+    """Whether calls are made: as usual, not at all, or not until the probe ends."""
+
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"

@@ -96,6 +96,7 @@ class History:
             yield decode_dead_letter(data)
 
     def _letters(self, bucket: int) -> Iterator[tuple[int, bytes]]:
+        """The offset and the bytes of each dead letter of a bucket."""
         offsets = self._index.letters_at
         if not offsets or offsets[bucket] == offsets[bucket + 1]:
             return

@@ -12,3 +12,4 @@ def _version() -> str:
 
 
 USER_AGENT = f"session-forwarder/{_version()}"
+"""The value of the User-Agent header."""
