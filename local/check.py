@@ -86,7 +86,7 @@ class Finding:
 
 
 def read_lines(directory: Path) -> list[Line]:
-    """The derived records under `directory`, each user's in the order they are to leave (records.md section 2)."""
+    """The derived records under `directory`, each user's in leaving order (docs/spec/records.md section 2)."""
     files = sorted(directory.rglob("*.jsonl"))
     lines = [json.loads(line) for file in files for line in file.read_bytes().split(b"\n") if line]
     lines.sort(key=lambda line: (line["timestamp"], line["place"], line["session_id"], _KINDS.index(line["kind"])))
@@ -292,7 +292,7 @@ def _as_sorted_text(value: Json) -> str:
 
 
 def _header_faults(example: Example, attempts: Iterable[Attempt]) -> list[str]:
-    """What is wrong with the requests' headers (forwarders.md section 2)."""
+    """What is wrong with the requests' headers (docs/spec/forwarders.md section 2)."""
     expected = {"Content-Type": "application/json", **example.headers}
     if example.payload == "statement":
         expected["X-Experience-API-Version"] = "1.0.3"

@@ -1,4 +1,4 @@
-"""The whole job on a bad day (issue 4): faults, kills, stops, and what is left afterwards.
+"""The whole job on a bad day: faults, kills, stops, and what is left afterwards.
 
 The same scenarios run at full size in `python -m benchmarks.delivery --scenarios`.
 """

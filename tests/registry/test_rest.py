@@ -34,7 +34,7 @@ EXAMPLE: dict[str, Any] = {
     "active": True,
     "description": "Statement forwarder",
 }
-"""The example model of the contract (learning-locker-statement-forwarding.txt), as it stands there."""
+"""The example model of Learning Locker's documentation (docs/spec/forwarders.md), as it stands there."""
 
 
 def test_the_contracts_example_goes_in_and_comes_out_with_its_secrets_redacted(

@@ -52,7 +52,7 @@ def activities(users: int, sessions: int) -> list[Activity]:
 def due(workshop: Workshop) -> list[tuple[str, str]]:
     """(user, id) of every record that the input gives, in the order each user's records are to leave.
 
-    By a dry run, and sorted by the rule of records.md section 2: the order is not the sending side's own.
+    By a dry run, and sorted by the rule of docs/spec/records.md section 2: the order is not the sending side's own.
     """
     assert workshop.run("--dry_run", "--write_records=jsonl") == 0
     records = [record for kind in KINDS for record in workshop.records(kind)]

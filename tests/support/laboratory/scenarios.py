@@ -1,4 +1,4 @@
-"""The scenarios of issue 4, small in the tests and at full size in `python -m benchmarks.delivery --scenarios`.
+"""Scenarios of a bad day, small in the tests and at full size in `python -m benchmarks.delivery --scenarios`.
 
 Each takes a place to work in and the sizes, runs the whole job against receivers that misbehave, and gives the figures
 of each forwarder. What is wrong shows in the figures, or raises AssertionError where books do not agree.

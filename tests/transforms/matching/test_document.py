@@ -20,7 +20,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "object": dict,
     "array": list,
 }
-SPEC = Path(__file__).parents[3] / "docs" / "spec" / "records.md"
+SPEC = Path(__file__).parents[3] / "docs" / "spec" / "docs/spec/records.md"
 
 
 def documents() -> list[dict[str, Any]]:

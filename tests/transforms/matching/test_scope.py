@@ -1,4 +1,4 @@
-"""Scope: matching, explaining and `out_of_scope` judge alike (forwarders.md section 1)."""
+"""Scope: matching, explaining and `out_of_scope` judge alike (docs/spec/forwarders.md section 1)."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The xAPI statement of a record, the query document and the three payloads (records.md section 4)."""
+"""The xAPI statement of a record, the query document and the three payloads (docs/spec/records.md section 4)."""
 
 import json
 import re

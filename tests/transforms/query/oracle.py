@@ -1,4 +1,4 @@
-"""The language again, written line by line from spec/mongo-query.md: slow, obvious, and sharing no code with
+"""The language again, written line by line from docs/spec/mongo-query.md: slow, obvious, and sharing no code with
 the package.
 
 It reads parsed JSON queries without Extended JSON, and answers with Python's `re` for patterns that mean

@@ -8,7 +8,7 @@ import pytest
 from tests.support.paths import SHARED, needs_shared
 from transforms.query import MatchResult, QueryError, compile_query, from_extended_json
 
-# May be refused when compiled, but never answered wrongly (issue 3).
+# May be refused when compiled, but never answered wrongly.
 MAY_BE_REFUSED = ("optional_", "regex_pcre")
 
 

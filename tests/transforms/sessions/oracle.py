@@ -1,6 +1,6 @@
 """The derivation a second time, slowly: every fact computed anew from the activity before it.
 
-Written from records.md sections 2 and 3, sentence by sentence, not from the code; where the text leaves a
+Written from docs/spec/records.md sections 2 and 3, sentence by sentence, not from the code; where the text leaves a
 choice the comment says "chosen". Only for small inputs: it is cubic in the length of a session.
 """
 

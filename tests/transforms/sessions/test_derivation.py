@@ -1,4 +1,4 @@
-"""The fold of a session, sentence by sentence of records.md sections 2 and 3."""
+"""The fold of a session, sentence by sentence of docs/spec/records.md sections 2 and 3."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Which addresses are dialled: forwarders.md section 2."""
+"""Which addresses are dialled: docs/spec/forwarders.md section 2."""
 
 import socket
 from ipaddress import ip_address

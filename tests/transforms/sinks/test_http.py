@@ -1,4 +1,4 @@
-"""The HTTP sink against a receiver that misbehaves: forwarders.md section 2, row by row."""
+"""The HTTP sink against a receiver that misbehaves: docs/spec/forwarders.md section 2, row by row."""
 
 import asyncio
 import base64
