@@ -69,7 +69,7 @@ class Lane:
 
     Args:
         forwarder_id: whose lane this is.
-        max_retries: attempts at an item after its first that failed.
+        max_retries: attempts at an item beyond its first.
         settings: the window, the bounds of waits, and what becomes of a user's other records when one is given up.
         spool: where items wait that the window has no room for; empty.
         parking: where a user's items wait beyond the user's share of the window; empty.
@@ -112,13 +112,20 @@ class Lane:
         self._held_bytes = 0
         self._parked = 0
         self.last_failure: AttemptResult | None = None
+        """The last outcome that counted against the forwarder."""
         self.abandoned = False
+        """Whether the outage budget is over: items are given up, but for a probe now and then."""
 
         self.submitted = 0
+        """Items that were taken in."""
         self.delivered = 0
+        """Items that were released as delivered."""
         self.dead_lettered = 0
+        """Items that were released as given up."""
         self.attempts = 0
+        """Times that an item was sent, throttled ones too."""
         self.delivered_bytes = 0
+        """Payload bytes of the delivered items."""
 
     @property
     def pending(self) -> int:
