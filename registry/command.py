@@ -1,7 +1,6 @@
 """The command line of the service: `python -m registry serve | key | rotate | client`."""
 
 import argparse
-import ipaddress
 import logging
 import sys
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from transforms.forwarders.secrets import DEFAULT_ENV_PREFIX, References
 from transforms.matching.statement import DEFAULT_HOME_PAGE, StatementBuilder, is_absolute_iri
 from transforms.query import compile_query
 from transforms.sessions.derivation import SECONDS_PER_UNIT
+from transforms.sinks.addresses import parse_network
 
 DEFAULT_STORE = "sqlite:///forwarders.db"
 _EXAMPLES = f"""\
@@ -260,6 +260,6 @@ def _home_page(text: str) -> str:
 
 def _network(text: str) -> str:
     try:
-        return str(ipaddress.ip_network(text))
+        return str(parse_network(text))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a network such as 10.0.0.0/8: {error}") from None
+        raise argparse.ArgumentTypeError(str(error)) from None

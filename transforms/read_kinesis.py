@@ -20,6 +20,7 @@ from apache_beam.utils.subprocess_server import JavaHelper, SubprocessServer
 from schemas import Reject
 from schemas.reject import CONTENT_LIMIT
 from schemas.times import millis_of
+from transforms.forwarders.checks import stream_name
 from transforms.reading.activity import ActivityError
 from transforms.reading.avro_message import avro_activities, is_avro
 from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
@@ -33,7 +34,6 @@ _PRIMITIVE_READ = "--experiments=use_deprecated_read,beam_fn_api_use_deprecated_
 _IDLE_MS = 60_000
 """A shard that has been silent for so long no longer holds the watermark, and so the others, back."""
 
-_STREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _REGION = re.compile(r"[a-z0-9-]+")
 _POSITIONS = ("TRIM_HORIZON", "LATEST")
 _FORM = "kinesis://STREAM?region=REGION"
@@ -60,7 +60,7 @@ class KinesisInput:
     def parse(cls, url: str) -> Self:
         """Of `kinesis://STREAM?region=REGION`, with the other fields as further parameters. Raises KinesisUrlError."""
         parts = urlsplit(url)
-        if not url.startswith(SCHEME) or parts.path or parts.fragment or not _STREAM_NAME.fullmatch(parts.netloc):
+        if not url.startswith(SCHEME) or parts.path or parts.fragment or stream_name(parts.netloc) is not None:
             # Not repeated in the text: it may hold a key.
             raise KinesisUrlError(f"is not of the form {_FORM}; keys do not belong in it, workers use AWS's own chain")
         given = parse_qsl(parts.query, keep_blank_values=True)
