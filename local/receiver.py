@@ -43,8 +43,15 @@ _TAKEN_ALL_THE_SAME = (InjectedFault.ANSWER_LOST, InjectedFault.BODY_CUT)
 class Attempt:
     """One request as it came.
 
-    `key` is its Idempotency-Key. `status` is what was answered, None for a connection that was cut without an answer.
-    `taken` says whether the receiver has the record now. `at` is in seconds of the monotonic clock.
+    Attributes:
+        path: where it was sent to.
+        key: its Idempotency-Key.
+        body: the record.
+        headers: all of them.
+        status: what was answered; None if the connection was cut without an answer.
+        fault: what the receiver did instead of answering 200.
+        taken: whether the receiver has the record now.
+        at: when it came, in seconds of the monotonic clock.
     """
 
     path: str
@@ -59,10 +66,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """Which requests fail, and how. The same seed gives the same faults, in whatever order the requests come.
+    """Which requests fail, and how.
 
-    `share` is the part (0 to 1) of a path's records that fail at first. Such a record fails once or twice, then never
-    again.
+    Attributes:
+        seed: the same seed gives the same faults, in whatever order the requests come.
+        share: the part (0 to 1) of a path's records that fail at first. Such a record fails once or twice, then never
+            again.
     """
 
     seed: int

@@ -19,30 +19,33 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Chosen:
-    """The forwarders that take part in a run, and what was noticed about them."""
+    """The forwarders that take part in a run, and what was noticed about them.
+
+    Attributes:
+        forwarders: those that take part. Their secrets may still be references.
+        inactive: the ids of documents that are not active.
+        warnings: all that was logged, with the faults of forwarders that were left out.
+        source: where workers read these forwarders; None in a run without forwarders.
+        limits: what each data stream takes, by forwarder id.
+    """
 
     forwarders: tuple[Forwarder, ...] = ()
-    """Their secrets may still be references."""
-
     inactive: tuple[str, ...] = ()
-    """The ids of documents that are not active."""
-
     warnings: tuple[str, ...] = ()
-
     source: ForwarderSource | None = None
-    """Where workers read these forwarders; None in a run without forwarders."""
-
     limits: Mapping[str, StreamLimits] = field(default_factory=dict)
-    """What each data stream takes, by forwarder id."""
 
 
 @dataclass
 class _Findings:
-    """What the checks have come to so far."""
+    """What the checks have come to so far.
+
+    Attributes:
+        faults: for each fault the forwarder's id, None if its document has no usable one, and the text.
+        warnings: their texts.
+    """
 
     faults: list[tuple[str | None, str]] = field(default_factory=list)
-    """For each fault the forwarder's id, None if its document has no usable one, and the text."""
-
     warnings: list[str] = field(default_factory=list)
 
 

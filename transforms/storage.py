@@ -18,10 +18,13 @@ _FRAME_LENGTH = struct.Struct("<I")
 
 
 class Storage(Protocol):
-    """Files in a directory and its subdirectories. Names are relative to the root, with `/` between their parts."""
+    """Files in a directory and its subdirectories. Names are relative to the root, with `/` between their parts.
+
+    Attributes:
+        root: the directory, as a path or a url.
+    """
 
     root: str
-    """The directory, as a path or a url."""
 
     def list(self, directory: str) -> list[str]:
         """The names of the files in `directory`, without the directory, sorted; none if it does not exist."""

@@ -67,37 +67,33 @@ def _upper_end(bin_number: int) -> int:
 
 
 class Account(msgspec.Struct):
-    """What was counted for one forwarder. All are counts of records, unless something else is said."""
+    """What was counted for one forwarder. All are counts of records, unless something else is said.
+
+    Attributes:
+        matched: records that it was due.
+        delivered: records that it got in this run.
+        already_delivered: records that it had got in an earlier run, and was not sent again.
+        dead_lettered: records that were given up, by reason.
+        pending: records that were neither delivered nor given up when the run was stopped.
+        attempts: attempts that count against `maxRetries`: not one that was throttled, nor a resend on a connection
+            gone stale.
+        bytes: payload bytes of the delivered records.
+        ambiguous: settled records of which an attempt that was not acknowledged may have been stored.
+        hashed_keys: records whose partition key was too long, and was replaced by its hash
+            (docs/spec/forwarders.md section 3).
+        latencies: from the first attempt at a record to its settlement.
+    """
 
     matched: int = 0
-    """Records that it was due."""
-
     delivered: int = 0
-    """Records that it got in this run."""
-
     already_delivered: int = 0
-    """Records that it had got in an earlier run, and was not sent again."""
-
     dead_lettered: dict[str, int] = {}
-    """Records that were given up, by reason."""
-
     pending: int = 0
-    """Records that were neither delivered nor given up when the run was stopped."""
-
     attempts: int = 0
-    """Attempts that count against `maxRetries`: not one that was throttled, nor a resend on a connection gone stale."""
-
     bytes: int = 0
-    """Payload bytes of the delivered records."""
-
     ambiguous: int = 0
-    """Settled records of which an attempt that was not acknowledged may have been stored."""
-
     hashed_keys: int = 0
-    """Records whose partition key was too long, and replaced by its hash (docs/spec/forwarders.md section 3)."""
-
     latencies: Latencies = msgspec.field(default_factory=Latencies)
-    """From the first attempt at a record to its settlement."""
 
     @property
     def dead(self) -> int:
@@ -145,16 +141,16 @@ class Accounts(msgspec.Struct):
     """The accounts of all forwarders, and the organisations and stores that records were of.
 
     They add up to the same whatever was counted by which worker, and in which order.
+
+    Attributes:
+        accounts: by the forwarder's id.
+        seen: the organisations and stores that records were of: the first SEEN_LIMIT of them in order.
+        more_seen: whether there were more than that.
     """
 
     accounts: dict[str, Account] = {}
-    """By the forwarder's id."""
-
     seen: set[Seen] = set()
-    """The organisations and stores that records were of: the first SEEN_LIMIT of them in order."""
-
     more_seen: bool = False
-    """Whether there were more than that."""
 
     def account(self, forwarder_id: str) -> Account:
         """The forwarder's account. It is opened if need be, so that a forwarder which was due nothing has one, too."""

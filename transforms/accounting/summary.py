@@ -11,11 +11,15 @@ from transforms.sessions.derivation import Counts
 
 
 class Sample(msgspec.Struct, frozen=True, order=True):
-    """A payload that a forwarder would get. Of all its payloads a dry run shows the first by time, then by id."""
+    """A payload that a forwarder would get. Of all its payloads a dry run shows the first by time, then by id.
+
+    Attributes:
+        timestamp: the record's, in epoch ms.
+        id: the record's.
+        payload: what would be sent.
+    """
 
     timestamp: int
-    """The record's, in epoch ms."""
-
     id: str
     payload: bytes
 
@@ -24,37 +28,31 @@ class Summary(msgspec.Struct):
     """A part of a run in numbers. `add` and `total` add parts up.
 
     Every step counts in its own field: reading, deriving, delivering, and looking without sending.
+
+    Attributes:
+        read: what was counted of the input.
+        derivation: what was counted of the sessions and their activity.
+        records: derived records by kind; only those of the window and kinds that the run was asked for.
+        shared_sessions: session ids that more than one user of a store has.
+        books: what became of the records that each forwarder was due.
+        samples: a dry run's sample for each forwarder, by its id.
+        kept: by forwarder and reason the dead letters that a redrive left as they were, and the records that a dry run
+            could not decide.
+        explanation: the lines that `--explain` prints.
+        state_parts: the parts of the session state that were written, by bucket (`transforms.sessions.state.commit`).
+        stopped: whether work was left because the run was told to stop.
     """
 
     read: ReadCounts = msgspec.field(default_factory=ReadCounts)
-    """Of the input."""
-
     derivation: Counts = msgspec.field(default_factory=Counts)
-    """Of the sessions and their activity."""
-
     records: dict[str, int] = {}
-    """Derived records by kind; only those of the window and kinds that the run was asked for."""
-
     shared_sessions: int = 0
-    """Session ids that more than one user of a store has."""
-
     books: Accounts = msgspec.field(default_factory=Accounts)
-    """What became of the records that each forwarder was due."""
-
     samples: dict[str, Sample] = {}
-    """Of a dry run: a sample for each forwarder, by its id."""
-
     kept: dict[str, dict[str, int]] = {}
-    """By forwarder and reason: dead letters that a redrive left as they were, and records a dry run cannot decide."""
-
     explanation: list[str] = []
-    """The lines that `--explain` prints."""
-
     state_parts: dict[int, str] = {}
-    """The parts of the session state that were written, by bucket (`transforms.sessions.state.commit`)."""
-
     stopped: bool = False
-    """Whether work was left because the run was told to stop."""
 
     def add(self, other: "Summary") -> None:
         """Add the counts of `other`, which is left as it was."""

@@ -19,6 +19,10 @@ class BatchSender(LaneSender):
     Each call in flight has a thread, which is started when there is need of it.
 
     Args:
+        lane: what to send, and when.
+        sink: makes the calls.
+        settle: makes settlements durable.
+        state: of the engine.
         linger: seconds that a call which is not full may wait for more records while they are still coming in.
     """
 

@@ -126,20 +126,23 @@ def _deferred(item: Item) -> AttemptResult:
 
 
 class _Forwarder:
-    """The records of one forwarder that are not settled."""
+    """The records of one forwarder that are not settled.
+
+    Attributes:
+        fresh: those of the present bundle, by id.
+        deferred: how many there are of earlier bundles: the backlog.
+        users: how many records of the backlog each user has; None while the forwarder counts as slow.
+        moved_at: when the forwarder last settled a record, or was given one while it had none. Monotonic seconds.
+        was_late: whether the log says that bundles end without its records.
+    """
 
     def __init__(self, hold: float) -> None:
         self._hold = hold
         self.fresh: dict[str, Item] = {}
-        """Those of the present bundle, by id."""
         self.deferred = 0
-        """How many there are of earlier bundles: the backlog."""
         self.users: Counter[str] | None = Counter()
-        """How many records of the backlog each user has; None while the forwarder counts as slow."""
         self.moved_at = 0.0
-        """When the forwarder last settled a record, or was given one while it had none. Monotonic seconds."""
         self.was_late = False
-        """Whether the log says that bundles end without its records."""
 
     def settled(self, item: Item, now: float) -> None:
         """The item ended."""

@@ -40,7 +40,12 @@ class HttpSender(LaneSender):
     Each request in flight has a worker, a task on the loop, which is started when there is need of it.
 
     Args:
+        lane: what to send, and when.
+        sink: makes the requests.
         concurrency: requests that may be in flight at a time.
+        settle: makes settlements durable.
+        state: of the engine.
+        loop: where the requests are made.
     """
 
     def __init__(

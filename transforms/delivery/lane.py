@@ -75,6 +75,15 @@ class Lane:
         parking: where a user's items wait beyond the user's share of the window; empty.
         size: the bytes that an item takes in a call, which `take` adds up.
         random: floats in [0, 1), for the jitter of waits.
+
+    Attributes:
+        last_failure: the last outcome that counted against the forwarder.
+        abandoned: whether the outage budget is over: items are given up, but for a probe now and then.
+        submitted: items that were taken in.
+        delivered: items that were released as delivered.
+        dead_lettered: items that were released as given up.
+        attempts: times that an item was sent, throttled ones too.
+        delivered_bytes: payload bytes of the delivered items.
     """
 
     def __init__(
@@ -112,20 +121,12 @@ class Lane:
         self._held_bytes = 0
         self._parked = 0
         self.last_failure: AttemptResult | None = None
-        """The last outcome that counted against the forwarder."""
         self.abandoned = False
-        """Whether the outage budget is over: items are given up, but for a probe now and then."""
-
         self.submitted = 0
-        """Items that were taken in."""
         self.delivered = 0
-        """Items that were released as delivered."""
         self.dead_lettered = 0
-        """Items that were released as given up."""
         self.attempts = 0
-        """Times that an item was sent, throttled ones too."""
         self.delivered_bytes = 0
-        """Payload bytes of the delivered items."""
 
     @property
     def pending(self) -> int:

@@ -20,10 +20,16 @@ class DeliveryStoppedError(RuntimeError):
 class LaneCounts:
     """How one forwarder stands: what its lane was given, and what became of it. For whoever watches a running engine.
 
-    `matched` = `delivered` + `dead_lettered` + `pending`, in records. `attempts` counts every time that a record was
-    sent, throttled ones too. `bytes` are payload bytes of delivered records. `spooled` are those of `pending` outside
-    the window, mostly on disk. `unavailable`: the outage budget is over, and records are given up unsent. `remarks` are
-    the sink's, such as the number of hashed partition keys.
+    Attributes:
+        matched: records that the lane was given: `delivered` + `dead_lettered` + `pending`.
+        delivered: those that the forwarder got.
+        dead_lettered: those that were given up.
+        pending: those that have not ended yet.
+        attempts: times that a record was sent, throttled ones too.
+        bytes: payload bytes of the delivered records.
+        spooled: those of `pending` that are outside the window, mostly on disk.
+        unavailable: whether the outage budget is over, and records are given up unsent.
+        remarks: what the sink counted, such as hashed partition keys.
     """
 
     matched: int
@@ -40,8 +46,12 @@ class LaneCounts:
 class EngineState:
     """What all senders of an engine share: whether to go on, and news for the thread that waits for them.
 
-    `changed` is notified when a lane becomes idle, or has room again while somebody waits, and when deliveries end.
-    `waiting` counts the threads that wait for room; change it holding `changed`.
+    Attributes:
+        changed: notified when a lane becomes idle, when it has room again while somebody waits for that, and when
+            deliveries end.
+        stopping: whether the engine was told to stop.
+        waiting: how many threads wait for room. Change it holding `changed`.
+        error: what made the engine fail.
     """
 
     def __init__(self) -> None:
@@ -82,7 +92,13 @@ class EngineState:
 
 
 class LaneSender(ABC):
-    """Sends what is in one lane. Every public method may be called from any thread."""
+    """Sends what is in one lane. Every public method may be called from any thread.
+
+    Args:
+        lane: what to send, and when.
+        settle: makes settlements durable.
+        state: of the engine.
+    """
 
     def __init__(self, lane: Lane, settle: Settle, state: EngineState) -> None:
         self.lane = lane

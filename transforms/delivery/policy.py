@@ -28,34 +28,29 @@ class DeliverySettings:
     """How delivery behaves for every forwarder of a run. Pickles, and holds no secret.
 
     The defaults of `max_backoff`, `outage_budget` and `on_failure` are those of the job's flags of these names.
+
+    Attributes:
+        max_backoff: seconds that a wait may grow to, before a retry or a probe of the breaker.
+        outage_budget: seconds without progress after which what is left of a forwarder is given up.
+        on_failure: whether a user's later records are sent after one was given up (`continue`), or are given up, too,
+            as `blocked_by_earlier` (`block_user`).
+        window_items: items that a lane keeps in memory, more or less. What is beyond waits on disk.
+        window_bytes: bytes of memory that these items may take, more or less.
+        user_items: items of one user that a lane keeps in memory behind the one that is being sent.
+        linger: seconds that a call to Kinesis or Firehose which is not full may wait for more records to come in.
+        spool_dir: where items wait on disk, in a directory of their own; None for the system's temporary directory.
+        grace: seconds that what is in flight has to end when a run is stopped.
     """
 
     max_backoff: float = 60.0
-    """Seconds that a wait may grow to, that for a probe of a breaker too."""
-
     outage_budget: float = 300.0
-    """Seconds without progress after which what is left of a forwarder is given up."""
-
     on_failure: OnFailure = "continue"
-    """Whether a user's later records are sent after one was given up, or given up too, as `blocked_by_earlier`."""
-
     window_items: int = 20_000
-    """Items that a lane keeps in memory, more or less. What is beyond waits on disk."""
-
     window_bytes: int = 32 * 1024 * 1024
-    """Bytes of memory that these items may take, more or less."""
-
     user_items: int = 64
-    """Items of one user that a lane keeps in memory behind the one that is being sent."""
-
     linger: float = 0.05
-    """Seconds that a call to Kinesis or Firehose which is not full may wait for more records to come in."""
-
     spool_dir: str | None = None
-    """Where items wait on disk, in a directory of their own; None for the system's temporary directory."""
-
     grace: float = 10.0
-    """Seconds that what is in flight has to end when a run is stopped."""
 
 
 @dataclass(frozen=True, slots=True)

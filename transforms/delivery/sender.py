@@ -47,36 +47,31 @@ _NOTHING: frozenset[str] = frozenset()
 
 @dataclass(frozen=True)
 class DeliverOptions:
-    """What a worker needs to deliver. Pickles, and holds no secret."""
+    """What a worker needs to deliver. Pickles, and holds no secret.
+
+    Attributes:
+        output: where the journal writes receipts and dead letters.
+        run_id: the run's name, which is part of the names of its files.
+        history: what earlier runs delivered. It is counted, and not sent again.
+        limits: what each data stream takes, by forwarder id.
+        allow_networks: CIDRs that HTTP may reach though they are in a refused range.
+        settings: how delivery behaves for every forwarder.
+        streaming: whether the input has no end. A bundle then ends without the records that are not worth waiting for
+            (`Deferral`). For that a batch of matches must be of one user, and all batches of a user must come to one
+            worker, as they do on Flink. A bundle that is stopped in the middle raises, because else the next checkpoint
+            would count it as done.
+        horizon: seconds before this run's latest receipt in which a worker looks for what the run settled and deferred.
+            None for all of it. The runner must not read input again that is older than that.
+    """
 
     output: str
-    """Where the journal writes receipts and dead letters."""
-
     run_id: str
-
     history: HistoryIndex
-    """What earlier runs delivered. It is counted, and not sent again."""
-
     limits: Mapping[str, StreamLimits]
-    """What each data stream takes, by forwarder id."""
-
     allow_networks: tuple[str, ...]
-    """CIDRs that HTTP may reach though they are in a refused range."""
-
     settings: DeliverySettings
-
     streaming: bool = False
-    """Whether the input has no end. A bundle then ends without the records that are not worth waiting for (`Deferral`).
-
-    For that a batch of matches must be of one user, and all batches of a user must come to one worker, as they do on
-    Flink. A bundle that is stopped in the middle raises, because else the next checkpoint would count it as done.
-    """
-
     horizon: float | None = None
-    """Seconds before this run's latest receipt in which a worker looks for what the run settled and deferred.
-
-    None for all of it. The runner must not read input again that is older than that.
-    """
 
 
 class Sender:

@@ -51,7 +51,7 @@ class SpoolDirectory:
 
 
 class DiskSpool:
-    """A lane's `Spool`, in files of the directory that begin with `name`. Raises OSError when the disk is full."""
+    """A lane's `Spool`, in files of the directory that are named `name` and a number. OSError when the disk is full."""
 
     def __init__(self, directory: SpoolDirectory, name: str) -> None:
         self._directory = directory

@@ -40,10 +40,16 @@ decode_dead_letter = msgspec.msgpack.Decoder(DeadLetter).decode
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What is needed of a receipt to see which is the latest of (forwarder, id), and what that says."""
+    """What is needed of a receipt to see which is the latest of (forwarder, id), and what that says.
+
+    Attributes:
+        forwarder: the forwarder's number (`_Partition`).
+        id: the record's.
+        settled_at: epoch ms.
+        delivered: whether the forwarder got the record.
+    """
 
     forwarder: int
-    """The forwarder's number (`_Partition`)."""
     id: str
     settled_at: int
     delivered: bool
@@ -53,25 +59,25 @@ _decode_rows = msgspec.msgpack.Decoder(list[_Row]).decode
 
 
 class HistoryIndex(msgspec.Struct, frozen=True):
-    """Where an index is, and how much went into it. It is small and pickles: it is what workers are given."""
+    """Where an index is, and how much went into it. It is small and pickles: it is what workers are given.
+
+    Attributes:
+        output: the output whose index it is.
+        name: the directory of the index, relative to the output.
+        receipts: receipts that were read, all of each (forwarder, id).
+        dead_letters: dead letters that were read, all of each (forwarder, id).
+        delivered_at: the offset of each bucket in DELIVERED_FILE, and the end of the last one; empty if there is no
+            such file.
+        letters_at: the offset of each bucket in LETTERS_FILE, and the end of the last one; empty if there is no such
+            file.
+    """
 
     output: str
-    """The output whose index it is."""
-
     name: str
-    """The directory of the index, relative to the output."""
-
     receipts: int = 0
-    """Receipts that were read, all of each (forwarder, id)."""
-
     dead_letters: int = 0
-    """Dead letters that were read, all of each (forwarder, id)."""
-
     delivered_at: tuple[int, ...] = ()
-    """The offset of each bucket in DELIVERED_FILE, and the end of the last one; empty if there is no such file."""
-
     letters_at: tuple[int, ...] = ()
-    """The offset of each bucket in LETTERS_FILE, and the end of the last one; empty if there is no such file."""
 
 
 def index_history(

@@ -13,10 +13,16 @@ from transforms.forwarders import Forwarder, PayloadKind
 class Item(msgspec.Struct, gc=False):
     """One record that is due to one forwarder, and how far its delivery is.
 
-    `payload` is what goes over the wire, without what a sink puts around it. Items share it, so never change it. `hops`
-    is how many forwarders the record has been through. `attempts` counts those that spend one of the forwarder's
-    `max_retries` + 1; the times of the first and last attempt are epoch ms. `ambiguous`: an attempt that was not
-    acknowledged may have been stored.
+    Attributes:
+        forwarder_id: whom it is due to.
+        record: what is due.
+        payload: what goes over the wire, without what a sink puts around it. Items share it, so never change it.
+        payload_kind: what the payload is of the record.
+        hops: how many forwarders the record has been through.
+        attempts: those that spent one of the forwarder's `max_retries` + 1.
+        first_attempt: when the first attempt was made, in epoch ms.
+        last_attempt: when the last attempt was made, in epoch ms.
+        ambiguous: whether an attempt that was not acknowledged may have been stored.
     """
 
     forwarder_id: str
@@ -41,15 +47,20 @@ class Verdict(Enum):
 class AttemptResult(msgspec.Struct, frozen=True, gc=False):
     """What became of one attempt at one item (docs/spec/forwarders.md sections 2 and 3).
 
-    - `reason`: a word for dead letters, such as `http_400`, `timeout`, `address_refused`; empty if it was delivered.
-    - `status`: the HTTP status of the answer. `response`: what it said, bounded and without secrets.
-    - `retry_after`: seconds that the receiver asks to wait.
-    - `ambiguous`: the receiver may have the record though it did not acknowledge it.
-    - `spends_attempt`: whether it counts against `max_retries`. Throttling by AWS does not.
-    - `failure`: it counts towards opening the forwarder's breaker. `opens_breaker`: it opens it at once.
-    - `shard`, `sequence_number`: where a data stream put the record.
+    It is a Struct, as Settlement is, because one is made for each record: a frozen dataclass costs ten times as much.
 
-    A Struct, like Settlement, because one is made for each record: a frozen dataclass costs ten times as much.
+    Attributes:
+        verdict: what follows from it.
+        reason: a word for dead letters, such as `http_400`, `timeout` or `address_refused`; empty if it was delivered.
+        status: the HTTP status of the answer.
+        response: what the receiver said, bounded and without secrets.
+        retry_after: seconds that the receiver asks to wait.
+        ambiguous: whether the receiver may have the record though it did not acknowledge it.
+        spends_attempt: whether it counts against `max_retries`. Throttling by AWS does not.
+        failure: whether it counts towards opening the forwarder's breaker.
+        opens_breaker: whether it opens the breaker at once.
+        shard: the shard of a data stream that took the record.
+        sequence_number: the record's number in that shard.
     """
 
     verdict: Verdict
@@ -101,16 +112,16 @@ class BatchSink(Protocol):
     """Sends many items a call. It is called from the threads of its lane: open, send in several of them, close.
 
     The three limits are read before each call, so a sink may change them.
+
+    Attributes:
+        max_items: items that a call may hold.
+        max_bytes: bytes that the `size`s of a call's items may add up to. An item that is larger comes alone.
+        calls_in_flight: calls that may be made at a time.
     """
 
     max_items: int
-    """Items that a call may hold."""
-
     max_bytes: int
-    """Bytes that the `size`s of a call's items may add up to. An item that is larger comes alone."""
-
     calls_in_flight: int
-    """Calls that may be made at a time."""
 
     @property
     def remarks(self) -> Mapping[str, int]:

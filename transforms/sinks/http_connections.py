@@ -29,22 +29,21 @@ GetAddrInfo = Callable[..., list[tuple[Any, ...]]]
 
 @dataclass(slots=True)
 class Exchange:
-    """What is known about the connection of one attempt while it goes on."""
+    """What is known about the connection of one attempt while it goes on.
+
+    Attributes:
+        fresh: whether the attempt must have a connection that never served before.
+        connection: the connection that the attempt got, if it got one.
+        reused: whether that connection had served before.
+        dialled: whether an address of the host was allowed, and dialled.
+        refused: why an address of the host was refused.
+    """
 
     fresh: bool = False
-    """Whether the attempt must have a connection that never served before."""
-
     connection: "_Connection | None" = None
-    """The connection that the attempt got, if it got one."""
-
     reused: bool = False
-    """Whether that connection had served before."""
-
     dialled: bool = False
-    """Whether an address of the host was allowed, and dialled."""
-
     refused: AddressRefusedError | None = None
-    """Why an address of the host was refused."""
 
     @property
     def is_stale(self) -> bool:
@@ -57,13 +56,15 @@ current_exchange: ContextVar[Exchange] = ContextVar("current_exchange")
 
 
 class _Connection(ResponseHandler):
-    """aiohttp's protocol of one connection, which also keeps the beginning of the answer to the present request."""
+    """aiohttp's protocol of one connection, which also keeps the beginning of the answer to the present request.
+
+    Attributes:
+        served: whether the connection has had a request.
+        head: the beginning of the answer to the present request.
+    """
 
     served = False
-    """Whether the connection has had a request."""
-
     head = b""
-    """The beginning of the answer to the present request."""
 
     def data_received(self, data: bytes) -> None:
         if len(self.head) < _HEAD_KEPT:

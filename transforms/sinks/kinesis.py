@@ -98,13 +98,15 @@ class ShardWatch:
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """What a data stream takes. The defaults are those of a stream that was not configured otherwise."""
+    """What a data stream takes. The defaults are those of a stream that was not configured otherwise.
+
+    Attributes:
+        record_bytes: bytes of one record: its data and its partition key.
+        request_bytes: bytes of one PutRecords request.
+    """
 
     record_bytes: int = 1 * MIB
-    """Bytes of one record: its data and its partition key."""
-
     request_bytes: int = 5 * MIB
-    """Bytes of one PutRecords request."""
 
     @classmethod
     def for_record_size(cls, kib: int | None) -> "StreamLimits":

@@ -226,16 +226,21 @@ def _describe_delivery_stream(forwarder_id: str, target: KinesisTarget, result: 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """One of the two services: what a thing of it is called, and how it is described."""
+    """One of the two services: what a thing of it is called, and how it is described.
+
+    Attributes:
+        name: what it is called in short.
+        article: its full name, with an article.
+        action: the permission to describe it, as IAM names it.
+        other: the `service` of the other kind.
+        describe: adds what is known of a target to the findings. Raises what boto3 raises.
+    """
 
     name: str
     article: str
     action: str
-    """The permission to describe it, as IAM names it."""
     other: Literal["streams", "firehose"]
-    """The `service` of the other kind."""
     describe: Callable[[str, KinesisTarget, Preflight], None]
-    """Adds what is known of a target to the findings. Raises what boto3 raises."""
 
 
 _KINDS: dict[str, _Kind] = {
