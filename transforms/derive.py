@@ -1,4 +1,4 @@
-"""Derive: shards of activity in, blocks of records out (docs/spec/records.md sections 2 and 3)."""
+"""Derive: blobs of activity go in, batches of records come out (docs/spec/records.md sections 2 and 3)."""
 
 import gc
 import logging
@@ -16,7 +16,7 @@ from apache_beam.typehints.decorators import no_annotations
 from schemas import Activity, Record
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
-from transforms.bundles import at_end_of_bundle
+from transforms.bundles import BATCH_SIZE, at_end_of_bundle
 from transforms.reading.bucket_blobs import users_of
 from transforms.reading.input_formats import ACTIVITY, InputFormat
 from transforms.sessions.derivation import Derivation, DurationUnit, Session
@@ -24,15 +24,19 @@ from transforms.sessions.state import BucketFold, StateOptions
 from transforms.sessions.window import EVERYTHING, Window
 
 logger = logging.getLogger(__name__)
-_BLOCK = 512
 _SESSION_GROUPS = 64
 
 
 @dataclass(frozen=True)
 class DeriveSettings:
-    """window: the records that are emitted.
+    """How records are derived.
 
-    state: what earlier runs left of the sessions, which this run's activity is folded on to; None: nothing is kept.
+    Attributes:
+        window: the records that are given on.
+        duration_unit: the unit of a `session_duration` that the player did not report.
+        input_format: what was read.
+        max_reject_ratio: from 0 to 1. If more than this share of the input was rejected, nothing is derived.
+        state: what earlier runs left of the sessions. New activity is folded on to it. None: no state is kept.
     """
 
     window: Window = EVERYTHING
@@ -43,9 +47,11 @@ class DeriveSettings:
 
 
 class Derived(NamedTuple):
-    """records: blocks, each of one shard, a user's records in order and never apart by another block of that user's.
+    """What deriving gives.
 
-    summaries: what was counted.
+    Attributes:
+        records: batches, each of one bucket of users. All records of a user are in one batch, in their order.
+        summaries: what was counted.
     """
 
     records: PCollection[list[Record]]
@@ -54,10 +60,14 @@ class Derived(NamedTuple):
 
 @dataclass(eq=False)
 class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
-    """PCollection[tuple[int, bytes]] (bucket of users, shard) -> Derived.
+    """Derives records: PCollection[tuple[int, bytes]] of (bucket, blob) -> Derived.
 
-    read: one `Summary` of all that was read. Nothing is derived when it holds more rejects than
-    `settings.max_reject_ratio` allows: the GroupByKey before the fold is what everything read has to pass first.
+    The GroupByKey in it is a barrier: nothing is derived before everything is read.
+
+    Attributes:
+        settings: how records are derived.
+        read: one `Summary` of all that was read. It decides whether there are too many rejects.
+        progress: is told how many records were derived, and asked whether to stop.
     """
 
     settings: DeriveSettings
@@ -66,9 +76,9 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
 
     # Beam takes an output of several PCollections for one type, and warns.
     @no_annotations  # type: ignore[untyped-decorator]
-    def expand(self, shards: PCollection[tuple[int, bytes]]) -> Derived:
+    def expand(self, blobs: PCollection[tuple[int, bytes]]) -> Derived:
         folded = (
-            shards
+            blobs
             | "Group by bucket of users" >> beam.GroupByKey()
             | "Fold sessions"
             >> beam.ParDo(_FoldUsers(self.settings, self.progress), AsSingleton(self.read)).with_outputs(
@@ -101,19 +111,19 @@ class _FoldUsers(beam.DoFn):
         self._sessions: list[array[int]] = [array("Q") for _ in range(_SESSION_GROUPS)]
         self._derivation = self._new_derivation(on_session=self._saw_session, on_conflict=self._saw_conflict)
 
-    def process(self, shard: tuple[int, Iterable[bytes]], read: Summary) -> Iterator[list[Record]]:
+    def process(self, bucket_and_blobs: tuple[int, Iterable[bytes]], read: Summary) -> Iterator[list[Record]]:
         if read.too_many_rejects(self._settings.max_reject_ratio):
             return
-        block: list[Record] = []
-        for records in self._fold(*shard):
-            block.extend(self._settings.window.select(records))
-            if len(block) >= _BLOCK:
-                if self._told_to_stop():
+        batch: list[Record] = []
+        for records in self._fold(*bucket_and_blobs):
+            batch.extend(self._settings.window.select(records))
+            if len(batch) >= BATCH_SIZE:
+                if self._is_stopping():
                     return
-                yield self._counted(block)
-                block = []
-        if block and not self._told_to_stop():
-            yield self._counted(block)
+                yield self._counted(batch)
+                batch = []
+        if batch and not self._is_stopping():
+            yield self._counted(batch)
 
     def finish_bundle(self) -> Iterator[Any]:
         self._summary.derivation.add(self._derivation.counts)
@@ -123,7 +133,7 @@ class _FoldUsers(beam.DoFn):
                 yield TaggedOutput(_SESSIONS, at_end_of_bundle((group, sessions.tobytes())))
 
     def _fold(self, bucket: int, blobs: Iterable[bytes]) -> Iterator[list[Record]]:
-        """Each user's records, in their order."""
+        """For each user of a bucket a list of records, in their order."""
         if self._settings.state is None:
             for _, activities in users_of(blobs):
                 yield self._derivation.user(activities)
@@ -136,16 +146,16 @@ class _FoldUsers(beam.DoFn):
         settings = self._settings
         return Derivation(settings.duration_unit, settings.input_format.resolve_session, **observers)
 
-    def _told_to_stop(self) -> bool:
+    def _is_stopping(self) -> bool:
         if self._progress is not None and self._progress.stopping():
             self._summary.stopped = True
         return self._summary.stopped
 
-    def _counted(self, block: list[Record]) -> list[Record]:
-        self._summary.count_records(block)
+    def _counted(self, batch: list[Record]) -> list[Record]:
+        self._summary.count_records(batch)
         if self._progress is not None:
-            self._progress.advance(derived=len(block))
-        return block
+            self._progress.advance(derived=len(batch))
+        return batch
 
     def _saw_session(self, session: Session) -> None:
         name = f"{session.organisation}\0{session.lrs_id}\0{session.session_id}".encode()
@@ -165,13 +175,16 @@ class _FoldUsers(beam.DoFn):
 
 
 def _count_shared(group: tuple[int, Iterable[bytes]]) -> Summary:
-    """Session ids that more than one user of a store has: a known integration fault."""
+    """Count the session ids that more than one user of a store has: a known fault of integrations."""
     users = Counter(digest for packed in group[1] for digest in array("Q", packed))
     return Summary(shared_sessions=sum(count > 1 for count in users.values()))
 
 
 def keep_live_objects_out_of_the_garbage_collector() -> None:
-    """Freeze what setup made and collect rarely: thousands of live records are no cycles, and walking them costs more
-    than Beam does (benchmarks). Records and activities are `gc=False` structs; cycles are still collected."""
+    """Freeze what `setup` made, and collect rarely.
+
+    A worker holds thousands of records, which form no cycles. To walk over them costs more than Beam does
+    (docs/performance.md). Records and activities are `gc=False` structs. Cycles of other objects are still collected.
+    """
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)

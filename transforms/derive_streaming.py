@@ -1,4 +1,4 @@
-"""The fold of activity as it arrives: the same core as in batch, on Beam's state (docs/spec/records.md section 3)."""
+"""Derive, streaming: the fold of the batch job, on Beam's state (docs/spec/records.md section 3)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,15 +25,22 @@ _decode = msgspec.msgpack.Decoder(list[SessionLines]).decode
 
 
 class FoldStreaming(beam.DoFn):
-    """PCollection[tuple[str, bytes]] (user id, admitted line), keyed by user -> PCollection[list[Record]].
+    """PCollection[tuple[str, bytes]] of (user id, line), keyed by user -> PCollection[list[Record]].
 
-    Each element's timestamp is when it arrived: Kinesis' own, and so is its watermark. Records leave with the activity
-    that causes them; late activity refolds its session and sends what is new. What is kept of a session is its
-    activity, as in `transforms.sessions.state`, so a duplicate derives nothing for as long as the session is kept. A
-    session of which nothing has arrived for `ttl` seconds is forgotten, by a timer in event time, which is arrival: a
-    timer in processing time would lose state at the end of bounded input (docs/beam-notes.md section 1).
+    The timestamp of an element is the time at which it arrived. Records leave with the activity that causes them. Late
+    activity folds its session again, and what is new is sent.
 
-    The key is the user, not the session: a user's records of several sessions leave in one order.
+    What is kept of a session is its activity, as in `transforms.sessions.state`. So a duplicate derives nothing for as
+    long as its session is kept. A session of which nothing has arrived for `ttl` seconds is forgotten. A timer in event
+    time does that, and event time is arrival. A timer in processing time would lose state at the end of bounded input
+    (docs/beam-notes.md section 1).
+
+    The key is the user and not the session, so that the records of all sessions of a user leave in one order.
+
+    Args:
+        ttl: seconds for which a session is kept after its latest activity.
+        duration_unit: the unit of a `session_duration` that the player did not report.
+        input_format: what was read.
     """
 
     SESSIONS = ReadModifyWriteStateSpec("sessions", BytesCoder())
@@ -85,16 +92,22 @@ class FoldStreaming(beam.DoFn):
         return sessions
 
     def _next_expiry(self, sessions: list[SessionLines]) -> Timestamp:
-        """Just after the session that was quiet for longest is to be forgotten."""
+        """Just after the moment at which the first of the sessions is to be forgotten."""
         quiet = min(session.arrived for session in sessions)
         return Timestamp(micros=quiet * 1000) + Duration(micros=(self._ttl + 1) * 1000)
 
 
 @dataclass(eq=False)
 class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], PCollection[list[Record]]]):
-    """PCollection[tuple[str, bytes]] as `FoldStreaming` has it -> PCollection[list[Record]], within `window` alone.
+    """Derives records: PCollection[tuple[str, bytes]] of (user id, line) -> PCollection[list[Record]].
 
-    ttl: seconds for which a session is kept, see `FoldStreaming`.
+    A list holds the records that one activity caused, in their order.
+
+    Attributes:
+        ttl: seconds for which a session is kept, see `FoldStreaming`.
+        duration_unit: the unit of a `session_duration` that the player did not report.
+        input_format: what was read.
+        window: the records that are given on.
     """
 
     ttl: float
@@ -111,9 +124,9 @@ class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], PCollectio
 
 
 def count_settled(summary: Summary) -> None:
-    """A bundle's books as metrics, since a job that has no end has no report.
+    """Give the accounts of a bundle to Beam's metrics, since a streaming job ends with no report.
 
-    For each forwarder `<id>.delivered`, `<id>.already_delivered` and `<id>.dead_lettered`, in the namespace `delivery`.
+    In the namespace `delivery`: `<forwarder id>.delivered`, `.already_delivered` and `.dead_lettered`.
     """
     for forwarder_id, account in summary.books.accounts.items():
         counts = (("delivered", account.delivered), ("already_delivered", account.already_delivered))

@@ -1,4 +1,4 @@
-"""Match: every record against the query of every forwarder in whose scope it is (docs/spec/records.md section 4)."""
+"""Match: records go in, and those that are due to a forwarder come out (docs/spec/records.md section 4)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,21 +14,25 @@ from transforms.matching.statement import StatementBuilder
 
 @dataclass(eq=False)
 class MatchForwarders(beam.PTransform[PCollection[list[Record]], PCollection[list[Match]]]):
-    """PCollection[list[Record]] -> PCollection[list[Match]]: only records that are due to someone, in their order.
+    """Matches records with forwarders: PCollection[list[Record]] -> PCollection[list[Match]].
 
-    forwarders: where each worker loads the documents from; they do not travel in the graph.
+    A record that is due to nobody is left out. The others keep their order, and their batches.
+
+    Attributes:
+        forwarders: where each worker loads the documents from. They do not travel in the graph.
+        statements: builds the statements that queries see.
     """
 
     forwarders: ForwarderSource
     statements: StatementBuilder
 
     def expand(self, records: PCollection[list[Record]]) -> PCollection[list[Match]]:
-        matching = beam.ParDo(_MatchBlock(self.forwarders, self.statements)).with_output_types(list[Match])
+        matching = beam.ParDo(_MatchBatch(self.forwarders, self.statements)).with_output_types(list[Match])
         matches: PCollection[list[Match]] = records | "Match queries" >> matching
         return matches
 
 
-class _MatchBlock(beam.DoFn):
+class _MatchBatch(beam.DoFn):
     def __init__(self, forwarders: ForwarderSource, statements: StatementBuilder) -> None:
         self._forwarders = forwarders
         self._statements = statements
@@ -36,7 +40,7 @@ class _MatchBlock(beam.DoFn):
     def setup(self) -> None:
         self._matcher = Matcher(self._forwarders.load(), self._statements)
 
-    def process(self, block: list[Record]) -> Iterator[list[Match]]:
-        matches = [match for record in block if (match := self._matcher.match(record)) is not None]
+    def process(self, batch: list[Record]) -> Iterator[list[Match]]:
+        matches = [match for record in batch if (match := self._matcher.match(record)) is not None]
         if matches:
             yield matches

@@ -1,4 +1,4 @@
-"""Looking without sending: who would get what (`--dry_run`), and why (`--explain`)."""
+"""Look without sending: who would get what (`--dry_run`), and why (`--explain`)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,9 +20,14 @@ from transforms.matching.statement import StatementBuilder
 
 @dataclass(eq=False)
 class CountMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summary]]):
-    """PCollection[list[Match]] -> PCollection[Summary]: matched by forwarder, with one sample payload for each.
+    """Counts what would be sent: PCollection[list[Match]] -> PCollection[Summary].
 
-    Resolves no reference and opens no connection.
+    A summary has the number of matches of each forwarder, and one sample of what it would be sent. No reference to a
+    secret is resolved, and no connection is opened.
+
+    Attributes:
+        forwarders: where each worker loads the documents from.
+        statements: builds the statements that samples hold.
     """
 
     forwarders: ForwarderSource
@@ -57,15 +62,24 @@ class _CountMatches(beam.DoFn):
         yield at_end_of_bundle(self._summary)
 
     def _sample(self, forwarder: Forwarder, record: Record) -> None:
-        known = self._summary.samples.get(forwarder.id)
-        if known is None or (record.timestamp, record.id) < (known.timestamp, known.id):
+        sample = self._summary.samples.get(forwarder.id)
+        if sample is None or (record.timestamp, record.id) < (sample.timestamp, sample.id):
             payload = encode_payload(record, forwarder.payload, lambda: self._statements.statement(record))
             self._summary.samples[forwarder.id] = Sample(record.timestamp, record.id, payload)
 
 
 @dataclass(eq=False)
 class ExplainRecord(beam.PTransform[PCollection[list[Record]], PCollection[Summary]]):
-    """PCollection[list[Record]] -> PCollection[Summary]: for the record `id`, what decided for each forwarder."""
+    """Explains one record: PCollection[list[Record]] -> PCollection[Summary].
+
+    The summary holds the lines of `transforms.matching.explanation.explain`. It is not there if there is no such
+    record.
+
+    Attributes:
+        id: of the record.
+        forwarders: where each worker loads the documents from.
+        statements: builds the statement that queries see.
+    """
 
     id: str
     forwarders: ForwarderSource

@@ -1,4 +1,4 @@
-"""Reading: files in; activity by bucket of its user, rejects and counts out."""
+"""Read: files go in; activity by bucket of its user comes out, and rejects and counts beside it."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,12 +24,18 @@ RANGE_SIZE = 64 * 1024 * 1024
 
 
 class InputError(ValueError):
-    """Input that cannot be read as asked for: a mistake in how the job was started."""
+    """The input cannot be read as it was asked for. The text says what to change in how the job is started."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file to read, its size in bytes and when it was last changed (epoch s), as it was when the job started."""
+    """A file to read, as it was when the job was started.
+
+    Attributes:
+        path: of any file system that Beam knows.
+        size: bytes.
+        changed: epoch s of its last change; 0 if that is not known.
+    """
 
     path: str
     size: int
@@ -38,7 +44,13 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class FileRange:
-    """What one worker reads at a time: a whole file, or the lines that start in [start, end)."""
+    """What one worker reads at a time: a whole file, or a part of one.
+
+    Attributes:
+        size: bytes.
+        start: only lines that start at this byte or after it.
+        end: only lines that start before this byte; None for a whole file.
+    """
 
     path: str
     size: int
@@ -49,7 +61,13 @@ class FileRange:
 
 
 class ReadOutputs(NamedTuple):
-    """`blobs`: (bucket, blob), see `transforms.reading.bucket_blobs`; `rejects`; `counts`: to be added up."""
+    """What reading gives.
+
+    Attributes:
+        blobs: (bucket, blob), see `transforms.reading.bucket_blobs`.
+        rejects: what was refused.
+        counts: one for each range, to be added up.
+    """
 
     blobs: PCollection[tuple[int, bytes]]
     rejects: PCollection[Reject]
@@ -57,23 +75,30 @@ class ReadOutputs(NamedTuple):
 
 
 def match_files(patterns: Iterable[str]) -> list[InputFile]:
-    """The files that `patterns` match, each once, in the order of their paths. Raises InputError."""
-    asked = list(patterns)
-    found: dict[str, InputFile] = {}
+    """The files that match, each once, in the order of their paths.
+
+    Args:
+        patterns: paths or globs (`--input`).
+
+    Raises:
+        InputError: a pattern matches no file, or a directory, or its file system cannot be listed.
+    """
+    patterns = list(patterns)
+    files: dict[str, InputFile] = {}
     try:
-        results = FileSystems.match(asked)
+        results = FileSystems.match(patterns)
     except Exception as error:  # Beam's file systems raise whatever their clients do
-        raise InputError(f"cannot list {', '.join(asked)}: {error}") from error
-    for pattern, result in zip(asked, results, strict=True):
+        raise InputError(f"cannot list {', '.join(patterns)}: {error}") from error
+    for pattern, result in zip(patterns, results, strict=True):
         if not result.metadata_list:
             raise InputError(f"--input {pattern} matches no file")
         if Path(pattern).is_dir():
             raise InputError(f"--input {pattern} is a directory; give {pattern.rstrip('/')}/*")
         for metadata in result.metadata_list:
-            # Beam's local file system does not say when.
+            # Beam's local file system does not say when a file was changed.
             changed = metadata.last_updated_in_seconds or _changed(metadata.path)
-            found[metadata.path] = InputFile(metadata.path, metadata.size_in_bytes, changed)
-    return [found[path] for path in sorted(found)]
+            files[metadata.path] = InputFile(metadata.path, metadata.size_in_bytes, changed)
+    return [files[path] for path in sorted(files)]
 
 
 def _changed(path: str) -> float:
@@ -84,27 +109,46 @@ def _changed(path: str) -> float:
 
 
 def ranges_of(file: InputFile, input_format: InputFormat = ACTIVITY, file_format: str | None = None) -> list[FileRange]:
-    """How to read `file`: by the range if it is plain JSON Lines, else whole. Raises InputError."""
+    """How a file is read: in ranges if it is plain JSON Lines, else as a whole.
+
+    Args:
+        file: to be read.
+        input_format: what is in it.
+        file_format: the format, whatever the extension says (`--file_format`).
+
+    Raises:
+        InputError: its format is not known, or cannot hold such input.
+    """
     try:
-        known, compression = format_of(file.path, file_format)
+        format_, compression = format_of(file.path, file_format)
     except FormatError as error:
         raise InputError(str(error)) from None
-    if known not in input_format.file_formats:
-        raise InputError(f"{file.path}: {input_format.title} are read from JSON, not from {known}")
-    if known != "jsonl" or compression:
-        return [FileRange(file.path, file.size, known, compression)]
+    if format_ not in input_format.file_formats:
+        raise InputError(f"{file.path}: {input_format.title} are read from JSON, not from {format_}")
+    if format_ != "jsonl" or compression:
+        return [FileRange(file.path, file.size, format_, compression)]
     return [
-        FileRange(file.path, min(RANGE_SIZE, file.size - start), known, None, start, min(start + RANGE_SIZE, file.size))
+        FileRange(
+            file.path, min(RANGE_SIZE, file.size - start), format_, None, start, min(start + RANGE_SIZE, file.size)
+        )
         for start in range(0, file.size, RANGE_SIZE)
     ]
 
 
 class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
-    """Reads `files` as activity, or as xAPI statements; applied to the pipeline itself.
+    """Reads files as session activity or as xAPI statements: Pipeline -> ReadOutputs.
 
-    `file_format` overrides what the extensions say; `organisation` and `lrs_id` are given to activity that carries
-    none. Both hooks are asked or told once a block (a quarter of a megabyte); once `stop` says so, no more is read.
-    Raises InputError at once for files that cannot be read in this way.
+    Args:
+        files: to be read, as `match_files` returns them.
+        input_format: what is in them.
+        file_format: of all of them, whatever their extensions say.
+        organisation: of activity that carries none.
+        lrs_id: the store of activity that carries none.
+        progress: is told after each block (a quarter of a megabyte) how much was read. Before each block it is asked
+            whether to stop; then the rest of the range stays unread, and counts as unfinished.
+
+    Raises:
+        InputError: at once, for a file that cannot be read in this way.
     """
 
     def __init__(
@@ -121,7 +165,8 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
         self.read_range = ReadRange(input_format.decoder(organisation, lrs_id), progress)
 
     def default_type_hints(self) -> IOTypeHints:
-        return IOTypeHints.empty()  # Beam warns of annotations that name several outputs
+        # Beam takes an output of several PCollections for one type, and warns.
+        return IOTypeHints.empty()
 
     def expand(self, begin: beam.Pipeline) -> ReadOutputs:
         outputs = (
@@ -137,7 +182,10 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
 
 
 class ReadRange(beam.DoFn):
-    """A range of a file to its activity. What many small files hold is gathered into common blobs."""
+    """FileRange -> (bucket, blob), with the outputs `rejects` and `counts`.
+
+    The activity of small files is gathered, and leaves in common blobs.
+    """
 
     def __init__(self, decoder: Decoder, progress: Progress | None) -> None:
         self._decoder = decoder
@@ -172,7 +220,7 @@ class ReadRange(beam.DoFn):
 
 
 class _Counted:
-    """A file that counts what is read of it."""
+    """A file that counts the bytes that are read of it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -190,6 +238,6 @@ class _Counted:
         return content
 
     def taken(self) -> int:
-        """Bytes read since the last call."""
+        """Bytes that were read since the last call."""
         read, self._read = self._read, 0
         return read

@@ -1,4 +1,7 @@
-"""Reading Kinesis as it happens: Beam's own source, in Java, which Flink runs itself (local/flink/src/main/java)."""
+"""Read a Kinesis data stream: streaming activity comes out, and rejects beside it.
+
+The source is Beam's own, in Java. Flink runs it itself (`local/flink/src/main/java`).
+"""
 
 import re
 from collections.abc import Iterator
@@ -29,10 +32,11 @@ SCHEME = "kinesis://"
 
 _URN = "session_forwarder:transform:kinesis_read:v1"
 _EXPANSION_SERVICE = "org.apache.beam.sdk.expansion.service.ExpansionService"
-# Flink runs a primitive Read itself. What Beam makes of it without these, a splittable DoFn, needs a worker in Java.
+# With these, the source stays a primitive Read, which Flink runs itself. Without them Beam makes a splittable DoFn of
+# it, which needs a worker in Java.
 _PRIMITIVE_READ = "--experiments=use_deprecated_read,beam_fn_api_use_deprecated_read"
 _IDLE_MS = 60_000
-"""A shard that has been silent for so long no longer holds the watermark, and so the others, back."""
+"""After so long without a message, a shard holds the watermark back no longer."""
 
 _REGION = re.compile(r"[a-z0-9-]+")
 _POSITIONS = ("TRIM_HORIZON", "LATEST")
@@ -40,14 +44,21 @@ _FORM = "kinesis://STREAM?region=REGION"
 
 
 class KinesisUrlError(ValueError):
-    """A url that names no stream in a way that is known. The text says what is allowed."""
+    """A url names no stream in the known form. The text says what is allowed."""
 
 
 @dataclass(frozen=True)
 class KinesisInput:
-    """A data stream to read, under the names of Beam's ReadDataFromKinesis. Holds no key: workers have their own.
+    """A data stream to read. The fields have the names of Beam's ReadDataFromKinesis.
 
-    initial_timestamp_in_stream: epoch ms; takes the place of initial_position_in_stream.
+    It holds no key: workers find their own (the credential chain of AWS).
+
+    Attributes:
+        stream_name: of the stream.
+        region: of AWS.
+        service_endpoint: `http://host:port` of another Kinesis than that of AWS.
+        initial_position_in_stream: TRIM_HORIZON or LATEST.
+        initial_timestamp_in_stream: epoch ms to read from, instead of the initial position.
     """
 
     stream_name: str
@@ -58,17 +69,21 @@ class KinesisInput:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Of `kinesis://STREAM?region=REGION`, with the other fields as further parameters. Raises KinesisUrlError."""
+        """Read `kinesis://STREAM?region=REGION`. The other fields may be parameters, too.
+
+        Raises:
+            KinesisUrlError: it is no such url. The error does not repeat it, since it may hold a key.
+        """
         parts = urlsplit(url)
         if not url.startswith(SCHEME) or parts.path or parts.fragment or stream_name(parts.netloc) is not None:
-            # Not repeated in the text: it may hold a key.
+            # The url is not repeated: it may hold a key.
             raise KinesisUrlError(f"is not of the form {_FORM}; keys do not belong in it, workers use AWS's own chain")
-        given = parse_qsl(parts.query, keep_blank_values=True)
-        values = dict(given)
+        parameters = parse_qsl(parts.query, keep_blank_values=True)
+        values = dict(parameters)
         unknown = sorted(set(values) - set(_PARAMETERS))
-        if unknown or len(values) < len(given):
-            told = f"{unknown[0]} is not known" if unknown else "a parameter is given twice"
-            raise KinesisUrlError(f"{told}; parameters are {', '.join(_PARAMETERS)}")
+        if unknown or len(values) < len(parameters):
+            problem = f"{unknown[0]} is not known" if unknown else "a parameter is given twice"
+            raise KinesisUrlError(f"{problem}; parameters are {', '.join(_PARAMETERS)}")
         if not _REGION.fullmatch(values.get("region", "")):
             raise KinesisUrlError(f"needs its region: {_FORM}")
         position = values.get("initial_position_in_stream", "TRIM_HORIZON")
@@ -111,19 +126,26 @@ def _parse_position(text: str) -> int:
 
 @dataclass(eq=False)
 class ReadKinesis(beam.PTransform[beam.Pipeline, PCollection[tuple[str, bytes]]]):
-    """Applied to the pipeline -> PCollection[tuple[str, bytes]] (shard id:sequence number, data).
+    """Reads a data stream: Pipeline -> PCollection[tuple[str, bytes]] of (shard id:sequence number, data).
 
-    An element's timestamp, and so the watermark, is when Kinesis took it in. jar: of `local/flink/pom.xml`, on this
-    machine; a Java process expands the transform and ends. Applying it raises RuntimeError when that fails.
+    The timestamp of an element is the time at which Kinesis took it in. So is the watermark.
+
+    Attributes:
+        source: the stream.
+        jar: the path, on this machine, of what `local/flink/pom.xml` makes. A Java process expands the transform, and
+            ends.
+
+    Raises:
+        RuntimeError: when it is applied, and the expansion fails.
     """
 
     source: KinesisInput
     jar: str
 
     def expand(self, begin: beam.Pipeline) -> PCollection[tuple[str, bytes]]:
-        # What is None is left out, and null in Java.
+        # A value that is None is left out of the payload, and becomes null in Java.
         configuration = {**asdict(self.source), "watermark_idle_duration_threshold": _IDLE_MS}
-        # Nothing is staged: the jar is in Flink's class path, it is the job server's own.
+        # Nothing is staged, since the jar is that of the job server and is in Flink's class path already.
         command = [JavaHelper.get_java(), "-cp", self.jar, _EXPANSION_SERVICE]
         command += ["{{PORT}}", "--filesToStage=", _PRIMITIVE_READ]
         service = SubprocessServer(ExpansionAndArtifactRetrievalStub, command)
@@ -133,18 +155,27 @@ class ReadKinesis(beam.PTransform[beam.Pipeline, PCollection[tuple[str, bytes]]]
 
 
 class AdmitOutputs(NamedTuple):
-    """`lines`: (user id, admitted line), see `ActivityDecoder.admit`; `rejects`."""
+    """What admitting gives.
+
+    Attributes:
+        lines: (user id, line), as `Decoder.admit` returns them.
+        rejects: what was refused.
+    """
 
     lines: PCollection[tuple[str, bytes]]
     rejects: PCollection[Reject]
 
 
 class AdmitStreaming(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutputs]):
-    """PCollection[tuple[str, bytes]] of `ReadKinesis` -> AdmitOutputs.
+    """Checks what was read of a stream: PCollection[tuple[str, bytes]] of `ReadKinesis` -> AdmitOutputs.
 
-    Each is an activity in JSON or in Avro (see `transforms.reading.avro_message`), or an xAPI statement.
-    `stream_name` is for the rejects' `file`: kinesis://STREAM/SHARD:SEQUENCE. `organisation` and `lrs_id` are
-    given to activity that carries none.
+    A message is an activity in JSON or in Avro (see `transforms.reading.avro_message`), or an xAPI statement in JSON.
+
+    Args:
+        stream_name: for the `file` of rejects, which is kinesis://STREAM/SHARD:SEQUENCE.
+        input_format: what is in the stream.
+        organisation: of activity that carries none.
+        lrs_id: the store of activity that carries none.
     """
 
     def __init__(
@@ -158,7 +189,8 @@ class AdmitStreaming(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutput
         self.admit = _Admit(stream_name, input_format.decoder(organisation, lrs_id), input_format.has_avro_messages)
 
     def default_type_hints(self) -> IOTypeHints:
-        return IOTypeHints.empty()  # Beam warns of annotations that name several outputs
+        # Beam takes an output of several PCollections for one type, and warns.
+        return IOTypeHints.empty()
 
     def expand(self, data: PCollection[tuple[str, bytes]]) -> AdmitOutputs:
         outputs = data | "Admit each" >> beam.ParDo(self.admit).with_output_types(
@@ -174,14 +206,14 @@ class _Admit(beam.DoFn):
         self._avro = avro
 
     def process(self, element: tuple[str, bytes]) -> Iterator[Any]:
-        place, data = element
+        shard_and_number, data = element
         items = avro_activities(data) if self._avro and is_avro(data) else iter((data,))
-        for position, item in enumerate(items):
+        for index, item in enumerate(items):
             try:
                 yield self._admitted(item)
             except ActivityError as error:
-                file = f"{SCHEME}{self._stream_name}/{place}"
-                reject = Reject(file, position, str(error), data[:CONTENT_LIMIT], len(data))
+                file = f"{SCHEME}{self._stream_name}/{shard_and_number}"
+                reject = Reject(file, index, str(error), data[:CONTENT_LIMIT], len(data))
                 yield TaggedOutput("rejects", reject)
 
     def _admitted(self, item: bytes | dict[str, Any] | ActivityError) -> tuple[str, bytes]:

@@ -1,4 +1,4 @@
-"""Redrive: the dead letters of an output, matched against the present documents (docs/spec/forwarders.md section 4)."""
+"""Redrive: dead letters, matched against the present documents (docs/spec/forwarders.md section 4)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from schemas.buckets import BUCKETS
 from schemas.record import decode_record
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
-from transforms.bundles import at_end_of_bundle
+from transforms.bundles import BATCH_SIZE, at_end_of_bundle
 from transforms.forwarders.source import ForwarderSource
 from transforms.matching.document import query_document
 from transforms.matching.matcher import Match, stored_match
@@ -24,14 +24,16 @@ from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex
 from transforms.sessions.window import EVERYTHING, Window
 
-_BLOCK = 512
 _SUMMARY = "summary"
 
 
 class Redriven(NamedTuple):
-    """matches: blocks, a user's in order, each match with its one forwarder and its payload as stored.
+    """What a redrive gives.
 
-    summaries: how many dead letters stay where they are, by forwarder and reason.
+    Attributes:
+        matches: batches, a user's matches in their order. Each match has one forwarder, and the payload as it was
+            stored.
+        summaries: how many dead letters stay where they are, by forwarder and reason.
     """
 
     matches: PCollection[list[Match]]
@@ -40,10 +42,18 @@ class Redriven(NamedTuple):
 
 @dataclass(eq=False)
 class ReadDeadLetters(beam.PTransform[beam.Pipeline, Redriven]):
-    """Pipeline -> Redriven: what was given up and not delivered since.
+    """Reads what was given up and not delivered since: Pipeline -> Redriven.
 
-    restricted_to: ids of the forwarders whose dead letters are looked at; empty: all, also of documents that are gone.
-    block_user: what follows a record that is still undecided stays too, as `blocked_by_earlier` (`--on_failure`).
+    Attributes:
+        history: of the output, with its dead letters.
+        forwarders: where each worker loads the documents from.
+        statements: builds the statements that queries see.
+        progress: is asked whether to stop.
+        restricted_to: ids of the forwarders whose dead letters are looked at. Empty: all, with those whose document is
+            gone.
+        window: the records that are looked at.
+        block_user: after a record that is still undecided, the later ones of its user stay too, as `blocked_by_earlier`
+            (`--on_failure`).
     """
 
     history: HistoryIndex
@@ -85,7 +95,7 @@ class _MatchAgain(beam.DoFn):
         self._summary = Summary()
 
     def process(self, bucket: int) -> Iterator[list[Match]]:
-        block: list[Match] = []
+        batch: list[Match] = []
         blocked: set[tuple[str, str]] = set()
         for letter in self._history.dead_letters(bucket):
             if self._progress.stopping():
@@ -103,25 +113,25 @@ class _MatchAgain(beam.DoFn):
             if reason is not None:
                 self._summary.keep(letter.forwarder_id, reason)
                 continue
-            block.append(stored_match(letter, record))
-            if len(block) >= _BLOCK:
-                yield block
-                block = []
-        if block:
-            yield block
+            batch.append(stored_match(letter, record))
+            if len(batch) >= BATCH_SIZE:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
     def finish_bundle(self) -> Iterator[Any]:
         yield TaggedOutput(_SUMMARY, at_end_of_bundle(self._summary))
 
     def _why_not(self, letter: DeadLetter, record: Record) -> str | None:
-        """Why the record is no longer due to the forwarder; None when it is."""
+        """Why the record is no longer due to the forwarder of its letter; None when it is."""
         forwarder = self._forwarders.get(letter.forwarder_id)
         if forwarder is None:
             return "no_active_forwarder"
         if out_of_scope(record, forwarder):
             return "out_of_scope"
         document = query_document(record, self._statements.statement(record))
-        outcome = self._queries[forwarder.id].evaluate(document)
-        if outcome is MatchResult.MATCH:
+        result = self._queries[forwarder.id].evaluate(document)
+        if result is MatchResult.MATCH:
             return None
-        return "no_longer_matches" if outcome is MatchResult.NO_MATCH else "undecided"
+        return "no_longer_matches" if result is MatchResult.NO_MATCH else "undecided"

@@ -1,4 +1,4 @@
-"""Write derived records and rejects as files."""
+"""Write: derived records, rejects and what was counted, as files."""
 
 import re
 from collections.abc import Iterator
@@ -31,9 +31,15 @@ _RECORD_FILE = re.compile(rf"({'|'.join(KINDS)})-\d{{5}}-of-\d{{5}}\.(jsonl|avro
 
 @dataclass(eq=False)
 class WriteRecords(beam.PTransform[PCollection[list[Record]], None]):
-    """PCollection[list[Record]] -> files `<output>/records/<kind>-*.<format>`, one row or line a record.
+    """Writes records as files: PCollection[list[Record]] -> files `<output>/records/<kind>-*.<format>`.
 
-    The message's own fields come first, in the documented order, then the record's envelope (`schemas/*.avsc`).
+    A record is one line or row. The fields of its message come first, in the documented order, then its envelope
+    (`schemas/*.avsc`).
+
+    Attributes:
+        output: the directory of the run.
+        record_format: of the files.
+        kinds: of the records that are written.
     """
 
     output: str
@@ -55,8 +61,8 @@ class WriteRecords(beam.PTransform[PCollection[list[Record]], None]):
             _ = rows | f"Write {kind}" >> write
 
 
-def _of_kind(block: list[Record], kind: Kind, record_format: RecordFormat) -> Iterator[Any]:
-    records = [record for record in block if record.kind == kind]
+def _of_kind(batch: list[Record], kind: Kind, record_format: RecordFormat) -> Iterator[Any]:
+    records = [record for record in batch if record.kind == kind]
     if not records:
         return
     if record_format == "jsonl":
@@ -68,7 +74,10 @@ def _of_kind(block: list[Record], kind: Kind, record_format: RecordFormat) -> It
 
 
 def remove_records(output: str) -> None:
-    """Remove what an earlier run's `WriteRecords` left: of that, other shards than this run's would stay."""
+    """Remove the files that an earlier run's `WriteRecords` left in `output`.
+
+    A run overwrites only as many as it writes itself, so others of the earlier run would stay among its own.
+    """
     storage = storage_at(output)
     for name in storage.list(RECORDS):
         if _RECORD_FILE.fullmatch(name):
@@ -77,7 +86,11 @@ def remove_records(output: str) -> None:
 
 @dataclass(eq=False)
 class WriteRejects(beam.PTransform[PCollection[Reject], None]):
-    """PCollection[Reject] -> Avro files `<prefix>-*.avro` (schemas/reject.avsc)."""
+    """Writes rejects as files: PCollection[Reject] -> Avro files `<prefix>-*.avro` (`schemas/reject.avsc`).
+
+    Attributes:
+        prefix: what the paths of the files begin with.
+    """
 
     prefix: str
 
@@ -90,9 +103,10 @@ class WriteRejects(beam.PTransform[PCollection[Reject], None]):
 
 
 class WriteStreamingRejects(beam.DoFn):
-    """PCollection[Reject] without an end -> Avro files `<output>/rejects/<run_id>-*.avro`, one for each bundle's.
+    """PCollection[Reject] -> Avro files `<output>/rejects/<run_id>-*.avro`, one for each bundle that has rejects.
 
-    Beam's own writer of Avro needs windows there, and shards in each. A bundle that is tried again writes another file.
+    Beam's own writer of Avro needs windows in a streaming job, and shards in each of them. A bundle that is tried again
+    writes another file.
     """
 
     def __init__(self, output: str, run_id: str) -> None:
@@ -115,7 +129,13 @@ class WriteStreamingRejects(beam.DoFn):
 
 @dataclass(eq=False)
 class WriteSummary(beam.PTransform[PCollection[Summary], None]):
-    """PCollection[Summary] of one element -> `path`, as JSON: how the launcher learns what the workers counted."""
+    """Writes what was counted: PCollection[Summary] of one element -> one file of JSON.
+
+    So the launcher learns what the workers counted.
+
+    Attributes:
+        path: of the file. Workers and launcher both have to reach it.
+    """
 
     path: str
 
