@@ -1,4 +1,4 @@
-"""The graph on its runner: signals, progress, what a failure is told as."""
+"""The graph on its runner: signals, progress, and what a failure is reported as."""
 
 import logging
 import signal
@@ -30,7 +30,16 @@ _DIRECT_RUNNERS = ("directrunner", "direct", "fnapirunner", "fnapi")
 
 
 def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[State, Summary]:
-    """Run the graph of `plan` to its end, showing its progress (`total_bytes` of input) and heeding signals."""
+    """Run the graph to its end. Signals ask it to stop, and its progress is shown.
+
+    Args:
+        plan: of the job.
+        options: Beam's.
+        total_bytes: of the input, for the progress.
+
+    Returns:
+        How it ended, and what the workers counted (nothing if it failed).
+    """
     job = plan.job
     pipeline = beam.Pipeline(runner=_DirectRunner() if is_direct(job) else job.runner, options=options)
     build(pipeline, plan)
@@ -39,7 +48,7 @@ def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[Sta
             _wait(pipeline.run(), plan, options)
     except (Exception, KeyboardInterrupt) as error:
         causes = list(_causes(error))
-        # A step that is interrupted may be told of as one that has failed.
+        # Beam may report a step that was interrupted as one that failed.
         interrupted = any(isinstance(cause, KeyboardInterrupt) for cause in causes)
         logger.error(
             "%s; what was delivered is in the receipts, run the same command again to go on",
@@ -54,7 +63,11 @@ def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[Sta
 
 
 def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
-    """Run the streaming graph of `plan` until a signal or a lost lock cancels it (True), or it fails (False)."""
+    """Run a streaming graph until a signal or the loss of its lock cancels it.
+
+    Returns:
+        True if a signal cancelled it. False if it failed, or lost its lock.
+    """
     stopping = _Stop()
     pipeline = beam.Pipeline(runner=plan.job.runner, options=options)
     try:
@@ -62,13 +75,13 @@ def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
             build(pipeline, plan)
             result = pipeline.run()
         logger.info("the job is on Flink; Ctrl-C or SIGTERM cancels it")
-        # Beam's job server has put its own handler of Ctrl-C in our place.
+        # When Beam started its job server, it replaced our handler of Ctrl-C by its own.
         with _stopping_on_signals(stopping, "cancelling the job"):
             while not PipelineState.is_terminal(result.state):
-                if stopping.asked or plan.progress.stopping():
+                if stopping.is_asked or plan.progress.stopping():
                     _cancel(result, plan.job, options)
                     logger.info("the job is cancelled; what was delivered is in the receipts")
-                    return stopping.asked
+                    return stopping.is_asked
                 time.sleep(_POLL)
             result.wait_until_finish()
     except Exception as error:
@@ -80,12 +93,15 @@ def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
 
 
 class _Stop:
-    """Whether a signal has asked for the end. The steps are not told: what they leave undone must not be committed."""
+    """Whether a signal has asked for the end.
 
-    asked = False
+    The steps are not told to stop. What they left undone would then be committed by the next checkpoint.
+    """
+
+    is_asked = False
 
     def stop(self) -> None:
-        self.asked = True
+        self.is_asked = True
 
 
 def _cancel(result: PipelineResult, job: Job, options: PipelineOptions) -> None:
@@ -99,16 +115,19 @@ def _cancel(result: PipelineResult, job: Job, options: PipelineOptions) -> None:
 
 
 class _DirectRunner(FnApiRunner):
-    """Beam's runner on this machine, whose worker processes leave it to the launcher what a signal means.
+    """Beam's runner on this machine. It leaves to the launcher what a signal means for its worker processes.
 
-    Ctrl-C reaches every process of a terminal, and a supervisor's SIGTERM often does too: a worker that ended by it
-    would take its books with it, and fail the run. Workers are told to stop through the progress board.
+    Ctrl-C reaches every process of a terminal, and a supervisor's SIGTERM often does, too. A worker that it ended would
+    take its counts with it, and fail the run. Workers are told to stop through the board of `Progress`.
     """
 
     def run_via_runner_api(
         self, pipeline_proto: beam_runner_api_pb2.Pipeline, options: PipelineOptions
     ) -> RunnerResult:
-        """As Beam's; the command that starts a worker is run by a shell, and ignored signals stay ignored in it."""
+        """As Beam's, but a shell starts each worker, after it has set it to ignore both signals.
+
+        A process that is started inherits that a signal is ignored.
+        """
         for environment in pipeline_proto.components.environments.values():
             if environment.urn == SUBPROCESS_SDK:
                 environment.payload = b"trap '' INT TERM; exec " + environment.payload
@@ -116,8 +135,8 @@ class _DirectRunner(FnApiRunner):
 
 
 def _wait(result: PipelineResult, plan: Plan, options: PipelineOptions) -> None:
-    """Wait for the end of a job that is under way; one that is interrupted does not stay behind on a cluster."""
-    # Starting Beam's job server has put its own handler of Ctrl-C in our place: it would kill the server at once.
+    """Wait for the end of a job. If that is interrupted, the job is cancelled and does not stay behind on a cluster."""
+    # When Beam started its job server, it replaced our handler of Ctrl-C by one that kills the server at once.
     with _stopping_on_signals(plan.progress):
         try:
             result.wait_until_finish()
@@ -127,7 +146,7 @@ def _wait(result: PipelineResult, plan: Plan, options: PipelineOptions) -> None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and what it was wrapped around: Beam adds layers of its own. The last is what started it."""
+    """The error, and those that it was raised from: Beam adds layers of its own. The last one is what began it."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
@@ -141,12 +160,17 @@ def is_direct(job: Job) -> bool:
 
 @contextmanager
 def _stopping_on_signals(
-    progress: Progress | _Stop, told: str = "finishing what is in flight, then stopping"
+    progress: Progress | _Stop, effect: str = "finishing what is in flight, then stopping"
 ) -> Iterator[None]:
-    """SIGTERM and the first Ctrl-C ask the run to stop; a second Ctrl-C interrupts it."""
+    """Let SIGTERM and the first Ctrl-C ask the run to stop, and a second Ctrl-C interrupt it.
+
+    Args:
+        progress: is asked to stop.
+        effect: what that does, for the log.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        logger.warning("%s: %s", signal.Signals(number).name, told)
+        logger.warning("%s: %s", signal.Signals(number).name, effect)
         progress.stop()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,7 +1,7 @@
 """Flink's REST API, for what Beam's job server leaves undone.
 
-Beam's cancel ends the job server's own wait for the job. On an embedded cluster the job ends with it; on any other it
-runs on, though Beam calls it cancelled (seen with Beam 2.62's job server and Flink 1.19).
+When Beam cancels a job, the job server stops waiting for it. On an embedded cluster that ends the job. On any other
+cluster the job runs on, though Beam calls it cancelled (seen with the job server of Beam 2.62 and with Flink 1.19).
 """
 
 import json
@@ -18,9 +18,14 @@ _POLL = 0.2
 
 
 def cancel_job(master: str, name: str, within: float) -> None:
-    """Cancel the jobs of that name at `master` (--flink_master), and wait until they have ended, for `within` seconds.
+    """Cancel the jobs of a name, and wait until they have ended. Nothing happens on an embedded cluster.
 
-    Says in the log what to do by hand where it cannot. Nothing happens for an embedded cluster.
+    What cannot be done is logged, with what to do by hand.
+
+    Args:
+        master: of the cluster (`--flink_master`).
+        name: of the job.
+        within: seconds to wait.
     """
     if master in _EMBEDDED:
         return
@@ -28,7 +33,7 @@ def cancel_job(master: str, name: str, within: float) -> None:
     deadline = time.monotonic() + within
     try:
         for job in _under_way(address, name):
-            _ask(f"{address}/jobs/{job}?mode=cancel", "PATCH")
+            _request(f"{address}/jobs/{job}?mode=cancel", "PATCH")
         while _under_way(address, name):
             if time.monotonic() > deadline:
                 logger.error("Flink has not ended the job %s after %g s: see %s", name, within, address)
@@ -40,11 +45,11 @@ def cancel_job(master: str, name: str, within: float) -> None:
 
 def _under_way(address: str, name: str) -> list[str]:
     """The ids of the jobs of that name that have not ended."""
-    jobs = json.loads(_ask(f"{address}/jobs/overview", "GET"))["jobs"]
+    jobs = json.loads(_request(f"{address}/jobs/overview", "GET"))["jobs"]
     return [job["jid"] for job in jobs if job["name"] == name and job["state"] not in _ENDED]
 
 
-def _ask(url: str, method: str) -> bytes:
-    with urlopen(Request(url, method=method), timeout=_TIMEOUT) as answer:  # noqa: S310 - it is http
-        answered: bytes = answer.read()
-    return answered
+def _request(url: str, method: str) -> bytes:
+    with urlopen(Request(url, method=method), timeout=_TIMEOUT) as response:  # noqa: S310 - it is http
+        body: bytes = response.read()
+    return body

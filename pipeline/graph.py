@@ -28,11 +28,15 @@ from transforms.write import WriteRecords, WriteRejects, WriteStreamingRejects, 
 
 @dataclass(frozen=True)
 class Plan:
-    """A job with everything that was looked up before it starts. `summary` is where the graph leaves its `Summary`.
+    """A job, with everything that was looked up before it starts.
 
-    state: what earlier runs left of the sessions; None when none is kept.
-
-    source: the forwarders that take part; None when records are only written. deliver: None when nothing is sent.
+    Attributes:
+        files: to be read.
+        source: the forwarders that take part; None when records are only written.
+        deliver: how records are delivered; None when nothing is sent.
+        progress: what launcher and workers tell each other.
+        summary: the path at which the graph leaves its `Summary`.
+        state: what earlier runs left of the sessions; None when no state is kept.
     """
 
     job: Job
@@ -110,7 +114,7 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
 
 
 def _redrive(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> list[PCollection[Summary]]:
-    """What was given up in earlier runs, instead of what is in the input."""
+    """Reads what earlier runs gave up, instead of the input."""
     job = plan.job
     if plan.source is None or plan.deliver is None:
         raise ValueError("a redrive needs forwarders and the history of an output")
@@ -129,7 +133,7 @@ def _redrive(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) 
 def _end(
     matches: PCollection[list[Match]], plan: Plan, source: ForwarderSource, statements: StatementBuilder
 ) -> PCollection[Summary]:
-    """A dry run is the same graph with another end."""
+    """The last step. A dry run is the same graph with another one."""
     summaries: PCollection[Summary]
     if plan.deliver is None:
         summaries = matches | "Count" >> CountMatches(source, statements)

@@ -1,8 +1,8 @@
 """One run at a time on one output (docs/spec/forwarders.md section 4).
 
-On a local disk the lock is the kernel's (flock), so it is free the moment the process is gone, whatever ended it. On
-other file systems it is a lease: a small object that says until when it holds, renewed in the background, and free when
-that time has passed.
+On a local disk the lock is one of the kernel (flock). So it is free as soon as the process is gone, whatever ended it.
+On other file systems it is a lease: a small object that says until when it holds. It is renewed in the background, and
+free when that time is over.
 """
 
 import contextlib
@@ -29,10 +29,10 @@ LOCK = ".lock"
 """A file of the output on a local disk, a directory of leases elsewhere."""
 
 LEASE = 30.0
-"""Seconds that a lease holds: how long the output stays locked after a run on it was killed."""
+"""Seconds for which a lease holds. So long an output stays locked after a run on it was killed."""
 
 RENEWALS = 3
-"""Renewals within the time of a lease: two may fail before it is lost."""
+"""How often a lease is renewed within its time. Two renewals may fail before it is lost."""
 
 
 class OutputLockedError(RuntimeError):
@@ -44,7 +44,14 @@ class OutputLostError(RuntimeError):
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """Who holds a lock. `started` is RFC 3339."""
+    """Who holds a lock.
+
+    Attributes:
+        id: of the lock, random.
+        pid: of the process.
+        host: its machine.
+        started: RFC 3339.
+    """
 
     id: str
     pid: int
@@ -62,10 +69,14 @@ class _Lock(Protocol):
 
 
 class OutputLock:
-    """Holds `output` (a path or a url of a Beam file system) for as long as the `with` block runs.
+    """Holds an output for as long as the `with` block runs.
 
-    Entering raises OutputLockedError when another run has it, OSError when the directory cannot be written. `clock`
-    gives epoch seconds: leases compare it between machines, whose clocks must agree within a few seconds.
+    Entering raises OutputLockedError when another run holds it, and OSError when the directory cannot be written.
+
+    Args:
+        output: a path, or a url of a file system of Beam.
+        clock: gives epoch seconds. Leases compare it between machines, so their clocks must agree within a few seconds.
+        lease: seconds for which a lease holds.
     """
 
     def __init__(self, output: str | Storage, *, clock: Callable[[], float] = time.time, lease: float = LEASE) -> None:
@@ -86,7 +97,11 @@ class OutputLock:
         self._lock.release()
 
     def check(self) -> None:
-        """OutputLostError once the lease is lost: call it now and then, and stop the run. Never raises on a disk."""
+        """Call this now and then, and stop the run when it raises. On a local disk it never does.
+
+        Raises:
+            OutputLostError: the lease is lost.
+        """
         self._lock.check()
 
 
@@ -103,15 +118,15 @@ class _FileLock:
     def acquire(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / LOCK
-        # Python opens close-on-exec, so no program that is started inherits the lock; forks are seen to below.
+        # Python opens files close-on-exec, so no program that is started inherits the lock. For forks see below.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            told = os.read(descriptor, 4096)
+            content = os.read(descriptor, 4096)
             os.close(descriptor)
             raise OutputLockedError(
-                f"{self._directory} is in use by another run ({_named(told)}): wait for its end, or give another "
+                f"{self._directory} is in use by another run ({_named(content)}): wait for its end, or give another "
                 "directory"
             ) from None
         except OSError as error:
@@ -125,13 +140,13 @@ class _FileLock:
         _held.add(self)
 
     def release(self) -> None:
-        """The file stays: were it removed, a run that has just opened it would lock what nobody else can see."""
+        """The file stays. If it were removed, a run that has just opened it would lock what nobody else can see."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
             self.drop()
 
     def drop(self) -> None:
-        """Closes this process's hold on the lock without letting go of it elsewhere."""
+        """Close this process's hold on the lock. What others have of it stays."""
         _held.discard(self)
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -153,9 +168,9 @@ def _drop_in_child() -> None:
 os.register_at_fork(after_in_child=_drop_in_child)
 
 
-def _named(told: bytes) -> str:
+def _named(content: bytes) -> str:
     try:
-        return str(msgspec.json.decode(told, type=Holder))
+        return str(msgspec.json.decode(content, type=Holder))
     except msgspec.DecodeError:
         return "which has only just begun or ended"
 
@@ -214,7 +229,7 @@ class _Lease:
             before, until = self._name, self._expires
             try:
                 self._add()
-                # Too late when it was written, whoever looked meanwhile found the output free.
+                # If it came too late, a run that looked in the meantime found the output free.
                 if self._clock() >= until:
                     self._expires = until
                     self._storage.remove(self._name)
@@ -242,7 +257,7 @@ class _Lease:
 
 
 def _expiry(name: str) -> float:
-    """Epoch seconds, from a lease's name; 0 for a file that is none."""
+    """The epoch seconds in the name of a lease; 0 for a file that is no lease."""
     try:
         return float(name.rpartition("-")[2])
     except ValueError:

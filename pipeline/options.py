@@ -1,9 +1,9 @@
-"""The command line: flags in, one frozen and validated `Job` out. Everything else that Beam knows goes to Beam."""
+"""The command line: flags go in, a frozen and checked `Job` comes out. All flags but its own are Beam's."""
 
 import argparse
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, NoReturn, get_args
 
@@ -23,7 +23,7 @@ from transforms.write import RecordFormat
 
 Replay = Literal["new", "all"]
 
-# Options of Flink's job server: Beam's Python side passes them on without knowing them. The second are without a value.
+# The flags of Flink's job server. Beam for Python passes them on without knowing them. The switches have no value.
 _FLINK_JOB_SERVER_FLAGS = (
     "checkpoint_timeout_millis",
     "checkpointing_interval",
@@ -48,15 +48,16 @@ _FLINK_JOB_SERVER_SWITCHES = (
     "unaligned_checkpoint_enabled",
 )
 FLINK_RUNNERS = ("flinkrunner", "flink")
-# In ms. Without checkpoints nothing is known after a failure. Activity waits for the end of a bundle twice, on its way
-# to its user's worker and there: with Flink's own 1,000 ms half of the records took 1.7 s, with these 0.6 s.
+# In ms, unless they are given. Without checkpoints nothing is known after a failure. Activity waits for the end of a
+# bundle twice, before its user's worker and on it. With Flink's own 1,000 ms half of the records took 1.7 s, and with
+# 200 ms they took 0.6 s.
 _STREAMING_ARGS = {"checkpointing_interval": 30_000, "max_bundle_time_mills": 200}
 _DAY = 86_400
 _DEDUPE_HORIZON = 7 * _DAY
 
 
 class UsageError(Exception):
-    """Arguments or configuration the job cannot run with: exit status 2."""
+    """The job cannot run with these arguments or this configuration (exit status 2). The text says what to change."""
 
 
 _DELIVERY = DeliverySettings()
@@ -160,14 +161,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    """The flags of `Job`. A flag that is not given is not in what is parsed: its default is that of `Job`."""
+    """The flags of `Job`, with the defaults of its fields."""
     parser = _Parser(
         prog="python -m pipeline",
         description="Learning-session activity in; events, status and score messages out, in order, to every "
         "forwarder whose query they match.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -181,6 +181,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_forwarders(parser.add_argument_group("who gets it"))
     _add_delivery(parser.add_argument_group("how it is delivered"))
     _add_looking(parser.add_argument_group("looking without sending"))
+    flags = vars(parser.parse_args([]))
+    # A flag that may be given several times has no default here: argparse would append to it.
+    parser.set_defaults(**{field.name: field.default for field in fields(Job) if field.name in flags and field.default})
     return parser
 
 
@@ -341,23 +344,29 @@ def _add_looking(group: argparse._ArgumentGroup) -> None:
 
 
 def parse(argv: Sequence[str]) -> Job:
-    """The job that `argv` (without the program's name) asks for.
+    """The job that a command line asks for. `--help` prints and exits.
 
-    Raises UsageError with everything a user needs to mend the call; `--help` prints and exits.
+    Args:
+        argv: without the name of the program.
+
+    Raises:
+        UsageError: with all that a user needs to correct the call.
     """
     parser = _parser()
     arguments, rest = parser.parse_known_args(_join_relative_times(argv))
-    values = vars(arguments)
-    beam = _known_to_beam(parser, rest, values.get("runner", Job.runner))
+    beam = _known_to_beam(parser, rest, arguments.runner)
     for name, value in _STREAMING_ARGS.items() if beam.streaming else ():
         if getattr(beam, name, None) is None:
             rest.append(f"--{name}={value}")
             setattr(beam, name, value)
+    values = vars(arguments)
     for name in ("inputs", "only_forwarders", "allow_networks"):
-        values[name] = tuple(dict.fromkeys(values.get(name, ())))
-    kinds = values.pop("kinds", KINDS)
+        values[name] = tuple(dict.fromkeys(values[name] or ()))
+    kinds = values.pop("kinds") or KINDS
     window = Window(
-        values.pop("since", None), values.pop("until", None), tuple(kind for kind in KINDS if kind in kinds)
+        since=values.pop("since"),
+        until=values.pop("until"),
+        kinds=tuple(kind for kind in KINDS if kind in kinds),
     )
     job = Job(
         **values,
@@ -372,7 +381,7 @@ def parse(argv: Sequence[str]) -> Job:
 
 
 def _check_streaming(job: Job) -> None:
-    streams = [given for given in job.inputs if given.startswith(SCHEME)]
+    streams = [url for url in job.inputs if url.startswith(SCHEME)]
     if not job.streaming:
         if streams:
             raise UsageError(f"--input {SCHEME}... is a stream: add --streaming (docs/streaming.md)")
@@ -447,7 +456,7 @@ def _check_combination(job: Job) -> None:
 
 
 def _join_relative_times(argv: Sequence[str]) -> list[str]:
-    """`--since -24h` as `--since=-24h`: argparse would take the value for a flag."""
+    """`--since -24h` as `--since=-24h`, since argparse takes a value with a dash for a flag."""
     joined: list[str] = []
     for word in argv:
         if joined and joined[-1] in ("--since", "--until") and word.startswith("-") and not word.startswith("--"):
@@ -458,7 +467,7 @@ def _join_relative_times(argv: Sequence[str]) -> list[str]:
 
 
 def _known_to_beam(parser: argparse.ArgumentParser, rest: Sequence[str], runner: str) -> argparse.Namespace:
-    """What Beam makes of `rest`, when it knows the runner and every flag in it and can read every value."""
+    """What Beam makes of `rest`. Raises UsageError for a runner, a flag or a value that it does not know."""
     runners = StandardOptions.KNOWN_RUNNER_NAMES
     if "." not in runner and runner.lower().removesuffix("runner") not in {
         name.lower().removesuffix("runner") for name in runners
@@ -474,7 +483,7 @@ def _known_to_beam(parser: argparse.ArgumentParser, rest: Sequence[str], runner:
             beam.add_argument(f"--{name}", action="store_true")
     known, unknown = beam.parse_known_args(list(rest))
     if unknown:
-        flags = [option for one in (parser, beam) for action in one._actions for option in action.option_strings]
+        flags = [flag for source in (parser, beam) for action in source._actions for flag in action.option_strings]
         flag = unknown[0].split("=", 1)[0]
         nearest = difflib.get_close_matches(flag, flags, n=1)
         hint = f"; the nearest known flag is {nearest[0]}" if nearest else ""

@@ -1,7 +1,7 @@
-"""What a run tells its user: the table on the terminal and `report.json`."""
+"""What a run tells its user: the table on the terminal, and `report.json`."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,12 +19,24 @@ FAILED = 1
 USAGE = 2
 LEFT_OVER = 3
 
-_SEEN_SHOWN = 10
+_TENANTS_SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Report:
-    """The end of a run. `started` is epoch ms, `elapsed` seconds, `warnings` what was found before it started."""
+    """The end of a run.
+
+    Attributes:
+        state: how the run ended.
+        summary: what the workers counted.
+        forwarders: those that took part.
+        inactive: ids of the documents that are not active.
+        warnings: what was found before the run started.
+        files: how many files were read.
+        digest: of the forwarder documents; None in a run without forwarders.
+        started: epoch ms.
+        elapsed: seconds.
+    """
 
     job: Job
     run_id: str
@@ -40,8 +52,9 @@ class Report:
 
     @property
     def exit_status(self) -> int:
-        """0 all delivered; 1 failed, stopped or unbalanced; 3 dead letters, rejects
-        (docs/spec/forwarders.md section 4).
+        """0 all delivered; 1 failed, stopped or unbalanced; 3 dead letters or rejects.
+
+        The numbers are those of docs/spec/forwarders.md section 4.
         """
         if not self.complete:
             return FAILED
@@ -54,7 +67,7 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that was read was worked on to its end: there is nothing to go on with."""
+        """Whether everything that was read was worked on to its end, so that no other run has to go on with it."""
         return self.state == "done" and not self.summary.stopped and not (self.job.delivers and self.unbalanced)
 
     @property
@@ -62,25 +75,28 @@ class Report:
         return self.summary.books.unbalanced()
 
     def hints(self) -> list[str]:
-        """A line for each forwarder that got nothing: no record in its scope, or none that its query matched."""
+        """A line for each forwarder that got nothing.
+
+        Either no record was in its scope, or its query matched none of them.
+        """
         if self.job.redrive or self.state in ("failed", "too_many_rejects"):
             return []
         books = self.summary.books
         seen = sorted(books.seen, key=str)
-        shown = ", ".join(f"{organisation or '-'}/{lrs_id or '-'}" for organisation, lrs_id in seen[:_SEEN_SHOWN])
-        if len(seen) > _SEEN_SHOWN or books.more_seen:
+        shown = ", ".join(f"{organisation or '-'}/{lrs_id or '-'}" for organisation, lrs_id in seen[:_TENANTS_SHOWN])
+        if len(seen) > _TENANTS_SHOWN or books.more_seen:
             shown += ", ..."
         lines = []
         for forwarder in self.forwarders:
             if books.account(forwarder.id).matched or forwarder.id in self.summary.kept:
                 continue
             in_scope = any(out_of_scope(Tenant(*pair), forwarder) is None for pair in seen)
-            why = "its query matched no record" if in_scope else "no record is in its scope"
-            lines.append(f"forwarder {forwarder.id}: {why}; organisations/stores seen: {shown or 'none'}")
+            reason = "its query matched no record" if in_scope else "no record is in its scope"
+            lines.append(f"forwarder {forwarder.id}: {reason}; organisations/stores seen: {shown or 'none'}")
         return lines
 
     def as_json(self) -> dict[str, Any]:
-        """`report.json`. Counts are of records unless they say otherwise; times are RFC 3339."""
+        """The contents of `report.json`. Counts are of records unless their name says otherwise. Times are RFC 3339."""
         summary, window = self.summary, self.job.window
         return {
             "run_id": self.run_id,
@@ -146,7 +162,7 @@ class Report:
         return entry
 
     def as_text(self) -> str:
-        """What the terminal shows. A run that failed has no counts to show: its workers did not hand them in."""
+        """What the terminal shows. A run that failed has no counts, since its workers did not hand them over."""
         if self.state == "failed":
             return self._verdict()
         summary, read = self.summary, self.summary.read
@@ -161,8 +177,7 @@ class Report:
         if self.forwarders:
             lines += ["", *self._table()]
         for forwarder_id, reasons in sorted(summary.kept.items()):
-            told = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
-            lines.append(f"forwarder {forwarder_id}: left as they were: {told}")
+            lines.append(f"forwarder {forwarder_id}: left as they were: {_counts(reasons)}")
         lines += [*self.hints(), *self._dead_letter_lines(), "", self._verdict()]
         return "\n".join(lines)
 
@@ -199,27 +214,26 @@ class Report:
         for forwarder in self.forwarders:
             reasons = self.summary.books.account(forwarder.id).dead_lettered
             if reasons:
-                told = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
-                yield f"forwarder {forwarder.id}: dead letters: {told}"
+                yield f"forwarder {forwarder.id}: dead letters: {_counts(reasons)}"
 
     def _verdict(self) -> str:
-        where = f" (details in {self.job.output}/report.json)" if self.job.output else ""
+        details = f" (details in {self.job.output}/report.json)" if self.job.output else ""
         if self.state == "too_many_rejects":
             read = self.summary.read
             share = read.rejected / (read.accepted + read.rejected)
             return (
                 f"failed: {share:.1%} of the input was rejected, more than --max_reject_ratio "
-                f"{self.job.max_reject_ratio:.1%}; nothing was delivered{where}"
+                f"{self.job.max_reject_ratio:.1%}; nothing was delivered{details}"
             )
         if self.state == "failed":
-            return f"failed{where}"
+            return f"failed{details}"
         if self.state == "stopped" or self.summary.stopped:
-            return f"stopped before the end; run the same command again to go on{where}"
+            return f"stopped before the end; run the same command again to go on{details}"
         if self.job.delivers and self.unbalanced:
-            return f"failed: the books do not balance for {', '.join(self.unbalanced)}{where}"
+            return f"failed: the books do not balance for {', '.join(self.unbalanced)}{details}"
         if self.exit_status == LEFT_OVER:
-            return f"finished with dead letters or rejects after {self.elapsed:.1f} s{where}"
-        return f"finished after {self.elapsed:.1f} s{where}"
+            return f"finished with dead letters or rejects after {self.elapsed:.1f} s{details}"
+        return f"finished after {self.elapsed:.1f} s{details}"
 
 
 def target(forwarder: Forwarder) -> str:
@@ -228,6 +242,10 @@ def target(forwarder: Forwarder) -> str:
         return f"http {forwarder.target.host}"
     kind = "stream" if forwarder.target.service == "streams" else "firehose"
     return f"{kind} {forwarder.target.stream_name}"
+
+
+def _counts(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
 
 
 def _numbers(account: Account) -> tuple[str, ...]:

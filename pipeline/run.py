@@ -1,4 +1,4 @@
-"""One run: check everything a user supplied, run the graph, report."""
+"""One run: check everything that the user supplied, run the graph, report."""
 
 import json
 import logging
@@ -34,17 +34,24 @@ from transforms.storage import local_path, storage_at
 from transforms.write import remove_records
 
 logger = logging.getLogger(__name__)
+
 _LOCK_CHECK = 1.0
-# Seconds. Nobody waits for one record of a bounded run, and a full Kinesis call costs what a part-filled one does.
+"""Seconds from one look at the lock to the next."""
+
 _LINGER = 1.0
+"""Seconds that a call to Kinesis waits for more records (`DeliverySettings.linger`).
+
+Nobody waits for a single record of a bounded run, and a full call costs what a part-filled one does.
+"""
+
 _STREAMING_LINGER = 0.05
-_RETRY_HORIZON = 600.0
+_LEAST_RETRY_HORIZON = 600.0
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the job that `argv` asks for; returns the exit status (docs/spec/forwarders.md section 4)."""
-    for chatty in ("apache_beam", "botocore", "FlinkJarJobServer"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    """Run the job that a command line asks for. Returns the exit status (docs/spec/forwarders.md section 4)."""
+    for name in ("apache_beam", "botocore", "FlinkJarJobServer"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         return run(parse(argv))
     except UsageError as error:
@@ -57,18 +64,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(job: Job) -> int:
-    """Run `job` to its end, print the report and write `report.json`; returns the exit status.
+    """Run a job to its end, print the report, and write `report.json`.
 
-    Raises UsageError before anything is read or sent, when the job cannot run as it was asked to.
+    Returns:
+        The exit status.
+
+    Raises:
+        UsageError: before anything is read or sent, when the job cannot run as it was asked to.
     """
     started, clock = now_ms(), time.monotonic()
     run_id = new_run_id()
-    options = PipelineOptions(list(job.beam_args), runner=job.runner)
-    named = options.view_as(GoogleCloudOptions)
-    # By its name a job is found on a cluster. Dataflow's have no capitals.
-    named.job_name = named.job_name or f"session-forwarder-{run_id}".lower()
-    # Before the first path is opened: the clients of s3:// and gs:// take their settings from here.
-    FileSystems.set_options(options)
+    options = _beam_options(job, run_id)
     with ExitStack() as stack:
         matched = _input_files(job)
         chosen = choose_forwarders(job, on_this_machine=is_direct(job))
@@ -91,15 +97,9 @@ def run(job: Job) -> int:
             state=sessions.options(read_only=job.looks_only) if sessions else None,
         )
         if job.streaming:
-            stopped = execute_until_stopped(plan, options)
-            try:
-                _close_books(plan)
-            except JournalError as error:
-                # Where its jar is in Flink's own class path, Beam keeps workers for a while after their job.
-                logger.warning("%s; that closes its journal", error)
-            return 0 if stopped else FAILED
+            return _run_streaming(plan, options)
         state, summary = execute(plan, options, sum(file.size for file in files))
-        _close_books(plan)
+        _end_journals(plan)
         report = Report(
             job=job,
             run_id=run_id,
@@ -113,15 +113,35 @@ def run(job: Job) -> int:
             started=started,
             elapsed=time.monotonic() - clock,
         )
-        # A run that is to be gone on with leaves the state as it was: the next reads the same files again.
+        # An incomplete run leaves the state as it was, so that the next run reads the same files again.
         if sessions and report.complete and not job.looks_only:
             sessions.commit(summary, matched)
         _publish(report)
         return report.exit_status
 
 
-def _close_books(plan: Plan) -> None:
-    """Turn every journal into parts. Beam does not tear down the steps of a run that failed or was cancelled."""
+def _run_streaming(plan: Plan, options: PipelineOptions) -> int:
+    stopped = execute_until_stopped(plan, options)
+    try:
+        _end_journals(plan)
+    except JournalError as error:
+        # If its jar is in Flink's own class path, Beam keeps workers for a while after their job.
+        logger.warning("%s; that closes its journal", error)
+    return 0 if stopped else FAILED
+
+
+def _beam_options(job: Job, run_id: str) -> PipelineOptions:
+    options = PipelineOptions(list(job.beam_args), runner=job.runner)
+    named = options.view_as(GoogleCloudOptions)
+    # On a cluster a job is found by its name. Dataflow allows no capitals in it.
+    named.job_name = named.job_name or f"session-forwarder-{run_id}".lower()
+    # Before the first path is opened, since the clients of s3:// and gs:// take their settings from here.
+    FileSystems.set_options(options)
+    return options
+
+
+def _end_journals(plan: Plan) -> None:
+    """Close every journal, so that it becomes a part. Beam does not tear down the steps of a run that failed."""
     if plan.deliver is not None:
         close_journals()
         recover(plan.deliver.output)
@@ -147,7 +167,7 @@ def _session_state(job: Job, run_id: str, now: int, progress: Progress, stack: E
 
 
 def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> None:
-    """Hold the output or the state for the run, and stop the run should the lock be lost."""
+    """Hold the output or the state for the run. If the lock is lost, the run is asked to stop."""
     try:
         lock = stack.enter_context(OutputLock(directory))
     except OSError as error:
@@ -170,7 +190,7 @@ def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> No
 
 
 def _history(job: Job, output: str, run_id: str, stack: ExitStack) -> HistoryIndex:
-    """What earlier runs on the output settled, as far as this one is to know."""
+    """What earlier runs on the output settled, as far as this run has to know it."""
     recover(output)
     if job.replay == "all" and not job.redrive:
         return HistoryIndex(output, "")
@@ -203,13 +223,16 @@ def _deliver_options(
 
 
 def _retry_horizon(job: Job) -> float:
-    """Seconds before a job's latest receipt in which all is that it may read or try again: many checkpoints lie there,
-    and the whole of an outage."""
-    return max(_RETRY_HORIZON, 10 * job.checkpointing_interval / 1000, 2 * job.outage_budget)
+    """Seconds before the latest receipt of a job, within which lies all that the job may still read or try again.
+
+    After a failure it reads again from its last checkpoint, and it tries records for as long as an outage may last. The
+    horizon holds ten checkpoints and two outages.
+    """
+    return max(_LEAST_RETRY_HORIZON, 10 * job.checkpointing_interval / 1000, 2 * job.outage_budget)
 
 
 def _summary_path(job: Job, run_id: str, work: Path, stack: ExitStack) -> str:
-    """Where workers and launcher both reach it: this machine, unless the output is elsewhere."""
+    """Where the workers leave their summary. Both they and the launcher have to reach it."""
     if job.output is None or local_path(job.output) is not None:
         return str(work / "summary")
     name = f".summaries/{run_id}.json"

@@ -1,4 +1,4 @@
-"""The launcher's side of `--state`: which input is new, what the workers go on from, and the state that comes after."""
+"""The launcher's side of `--state`: which input is new, what the workers go on from, and what state comes after."""
 
 import logging
 from collections.abc import Iterable
@@ -13,7 +13,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SessionState:
-    """The state as a run found it, whose lock it holds. `now` and `ttl` in ms."""
+    """The state as a run found it. The run holds its lock.
+
+    Attributes:
+        directory: of the state.
+        run_id: of the run.
+        now: epoch ms at which this run's activity arrived.
+        ttl: ms for which a session is kept after its latest activity.
+        current: the state in force.
+    """
 
     directory: str
     run_id: str
@@ -23,22 +31,32 @@ class SessionState:
 
     @classmethod
     def opened(cls, directory: str, run_id: str, now: int, ttl_seconds: float) -> "SessionState":
-        """Raises StateError when what is there is not a state."""
+        """Read the state in `directory`.
+
+        Raises:
+            StateError: what is there is no state.
+        """
         return cls(directory, run_id, now, int(ttl_seconds * 1000), read_current(directory))
 
     def new_files(self, files: Iterable[InputFile]) -> tuple[InputFile, ...]:
-        """Those of `files` that the state has not, or that have changed since."""
+        """The files that are not in the state, or have changed since they were read."""
         files = tuple(files)
         new = tuple(file for file in files if self.current.files.get(file.path) != _as_seen(file))
         logger.info("%d of %d input files are new since the last run on %s", len(new), len(files), self.directory)
         return new
 
     def options(self, *, read_only: bool) -> StateOptions:
+        """What the workers need. read_only: they write no parts."""
         parts = tuple((bucket, part.name) for bucket, part in self.current.parts.items())
         return StateOptions(self.directory, self.run_id, self.now, self.ttl, parts, read_only)
 
     def commit(self, summary: Summary, files: Iterable[InputFile]) -> None:
-        """Put what the run has made in force. `files`: all that its --input matches, not only the new ones."""
+        """Put the state that the run has made in force.
+
+        Args:
+            summary: of the run.
+            files: all files that the run's --input matches, not only the new ones.
+        """
         seen = {file.path: _as_seen(file) for file in files}
         commit(self.directory, self.current, self.run_id, summary.state_parts, seen, self.now, self.ttl)
 

@@ -1,4 +1,4 @@
-"""What a user watches: one progress line on a terminal, log lines elsewhere."""
+"""What a user watches: one line of progress on a terminal, lines in the log elsewhere."""
 
 import logging
 import sys
@@ -14,9 +14,11 @@ _LOG_INTERVAL = 10.0
 
 
 class ProgressLine:
-    """Shows the progress of a run while it is entered.
+    """Shows the progress of a run for as long as it is entered.
 
-    total_bytes: of the input; None where it is not known.
+    Args:
+        progress: of the run.
+        total_bytes: of the input; None where that is not known.
     """
 
     def __init__(self, progress: Progress, total_bytes: int | None) -> None:

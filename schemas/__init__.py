@@ -1,4 +1,4 @@
-"""The shapes that cross a boundary: Avro schemas, and the types for them."""
+"""The shapes that cross a boundary: Avro schemas, and the types for them. Nothing of ours is imported here."""
 
 import json
 from functools import cache
@@ -29,6 +29,6 @@ __all__ = [
 
 @cache
 def avro_schema(name: str) -> dict[str, Any]:
-    """The Avro schema `schemas/<name>.avsc` as the dict that fastavro and Beam take."""
+    """The Avro schema `schemas/<name>.avsc`, as the dict that fastavro and Beam take."""
     schema: dict[str, Any] = json.loads(resources.files(__name__).joinpath(f"{name}.avsc").read_text())
     return schema

@@ -1,10 +1,10 @@
-"""Raw session activity: `session_activity.avsc` as types."""
+"""Session activity: `session_activity.avsc` as types."""
 
 from typing import Annotated, Literal
 
 import msgspec
 
-# As in Avro: an integer of 64 bits, or a double.
+# As in Avro: an integer of 64 bits; and that or a double.
 Long = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Number = Long | float
 Scalar = str | bool | Long | float | None
@@ -23,18 +23,21 @@ InputAction = Literal[
     "DISCARD",
     "SET_STATUS",
 ]
-# The last only from xAPI, never accepted as activity: START or RESUME, by what came before it in its session.
+# START_OR_RESUME comes from xAPI alone, and is refused in session activity. What came before it in its session decides
+# which of the two it is.
 Action = Literal[InputAction, "START_OR_RESUME"]
 State = Literal["initial", "resume", "review", "preview"]
 
 
 class Tag(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """A tag of an item."""
+
     type: str
     name: str
 
 
 class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
-    """The learner's answer to one question. None means 'says nothing about it'."""
+    """The learner's answer to one question. None in a field means that the activity says nothing about it."""
 
     response_id: str
     item_reference: str
@@ -46,7 +49,7 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid
 
 
 class SubscoreDefinition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
-    """A group of items, by reference (`items`) or by tag (`tags`)."""
+    """A group of items for which a subscore is computed. The items are named (`items`) or found by their `tags`."""
 
     id: str
     title: str
@@ -55,10 +58,19 @@ class SubscoreDefinition(msgspec.Struct, frozen=True, gc=False, omit_defaults=Tr
 
 
 class Activity(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One thing that happened in one learner's session (docs/spec/records.md section 1). `occurred_at` is epoch ms,
-    UTC.
+    """One thing that happened in one learner's session (docs/spec/records.md section 1).
 
-    Instances hold only values inside the specified ranges: `transforms.reading.activity` is what makes them from input.
+    The values are within the ranges that are specified: `transforms.reading.activity` makes activity of input.
+
+    Attributes:
+        record_id: the key that the producer gave the activity.
+        organisation: the tenant.
+        lrs_id: the store of the tenant.
+        occurred_at: epoch ms.
+        seq: the order among activities of one instant.
+        session_duration: as the player counts it.
+        pending_scoring: of a SUBMIT: scores are still to come.
+        item_tags: the tags of items, by the reference of the item.
     """
 
     record_id: str

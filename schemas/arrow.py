@@ -1,4 +1,4 @@
-"""The Avro schemas as Arrow schemas, for Parquet. Apart from the other shapes because pyarrow takes long to import."""
+"""The Avro schemas as Arrow schemas, for Parquet. They are in a file of their own since pyarrow is slow to import."""
 
 from functools import cache
 from typing import Any
@@ -21,8 +21,8 @@ _PRIMITIVES = {
 def arrow_schema(name: str) -> pa.Schema:
     """`schemas/<name>.avsc` for Parquet, which has fewer types.
 
-    A choice of integer and double is a double (exact up to 2**53), a map is its JSON text (Parquet's maps hold one
-    type, and few tools read them), timestamp-millis is a timestamp in UTC.
+    A union of long and double is a double, which is exact up to 2**53. A map is a text in JSON, since a map of Parquet
+    holds one type and few tools read it. A timestamp-millis is a timestamp in UTC.
     """
     return pa.schema([_field(field["name"], field["type"]) for field in avro_schema(name)["fields"]])
 

@@ -1,4 +1,4 @@
-"""Which part of the users a user belongs to: the one hash that shuffling and receipts share."""
+"""The bucket of a user: one of 64 parts of all users. The shuffle and the receipts are by bucket."""
 
 from zlib import crc32
 
@@ -6,5 +6,5 @@ BUCKETS = 64
 
 
 def bucket_of(user_id: str) -> int:
-    """In [0, BUCKETS), the same in every process and on every run."""
+    """The bucket of a user, from 0 to BUCKETS - 1. It is the same in every process and on every run."""
     return crc32(user_id.encode("utf-8", "surrogatepass")) % BUCKETS

@@ -1,4 +1,4 @@
-"""Derived records: the documented message and what travels with it."""
+"""Derived records: the documented message, and what travels with it."""
 
 import re
 from datetime import datetime
@@ -16,11 +16,16 @@ _INT64 = range(-(1 << 63), 1 << 63)
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One derived message (docs/spec/records.md section 3). Shared between steps: never change one.
+    """One derived message (docs/spec/records.md section 3). Steps share it, so it is never changed.
 
-    `message` is the documented message, its keys in the documented order; `body` the same as compact UTF-8
-    JSON; `timestamp` the `occurred_at` (epoch ms) of the activity that caused it, `record_id` that activity's
-    key and `place` its index in the session's order.
+    Attributes:
+        id: the same on every run.
+        timestamp: epoch ms; the `occurred_at` of the activity that caused the record.
+        record_id: of that activity.
+        place: the index of that activity in the order of its session.
+        message: the documented message. Its keys are in the documented order.
+        body: the message in compact JSON, as UTF-8.
+        metadata: what the session's activities brought along, up to that one.
     """
 
     id: str
@@ -37,7 +42,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Envelope(msgspec.Struct, frozen=True, gc=False):
-    """What follows the message's own fields on a record's line. No message has a field of one of these names."""
+    """What follows the fields of the message on a record's line. No message has a field of one of these names."""
 
     id: str
     kind: Kind
@@ -64,10 +69,10 @@ def _timestamp_of(text: str) -> int:
 
 
 def encode_record(record: Record) -> bytes:
-    """One line of `--write_records jsonl`, without its end: flat, compact JSON.
+    """A record as one line of `--write_records jsonl`, without the newline: compact JSON without nesting.
 
-    First the documented message, byte for byte, then `id, kind, organisation, lrs_id, timestamp` (RFC 3339 with ms
-    and Z), `record_id, place, metadata`.
+    First comes the message, byte for byte, then `id`, `kind`, `organisation`, `lrs_id`, `timestamp` (RFC 3339 with
+    milliseconds), `record_id`, `place` and `metadata`.
     """
     envelope = _encode(
         _Envelope(
@@ -85,12 +90,13 @@ def encode_record(record: Record) -> bytes:
 
 
 def decode_record(line: bytes) -> Record:
-    """The record that `encode_record` made the line of: an exact round trip, the message's bytes too.
+    """The record of a line that `encode_record` made. Nothing is lost, and the message has the same bytes.
 
-    Raises ValueError (msgspec's errors are ValueErrors too) when it is no such line.
+    Raises:
+        ValueError: it is no such line. (The errors of msgspec are ValueErrors, too.)
     """
     envelope = _decode_envelope(line)
-    # The message is cut out of the line, not encoded anew: 1.0 stays 1.0, and an escape stays as it was written.
+    # The message is cut out of the line and not encoded again, so that 1.0 stays 1.0, and an escape stays as it is.
     fields = [(name, raw) for name, raw in _decode_line(line).items() if name not in _ENVELOPE]
     body = b"{%b}" % b",".join(b'"%b":%b' % (name.encode(), bytes(raw)) for name, raw in fields)
     message = _decode_message(body)
@@ -113,9 +119,9 @@ def decode_record(line: bytes) -> Record:
 
 
 def record_row(record: Record) -> dict[str, Any]:
-    """The record as a row of its kind's schema (event.avsc, status.avsc, score.avsc), for fastavro.
+    """A record as a row of the schema of its kind (event.avsc, status.avsc, score.avsc), for fastavro.
 
-    `timestamp` in epoch ms. A sum of scores that Avro's 64 bits do not hold becomes a double.
+    `timestamp` is in epoch ms. A sum of scores that 64 bits do not hold becomes a double.
     """
     message = record.message
     return {
@@ -140,7 +146,7 @@ def _fitting(value: Any) -> Any:
 
 
 def parquet_row(record: Record) -> dict[str, Any]:
-    """The record as a row of `schemas.arrow.arrow_schema(record.kind)`: `record_row`, with `metadata` as JSON text."""
+    """A record as a row of `schemas.arrow.arrow_schema(record.kind)`: `record_row`, with `metadata` as text in JSON."""
     row = record_row(record)
     row["metadata"] = _encode(record.metadata).decode()
     return row

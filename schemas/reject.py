@@ -1,12 +1,21 @@
-"""Input that is not session activity: `reject.avsc` as a type."""
+"""Input that was refused: `reject.avsc` as a type."""
 
 import msgspec
 
 CONTENT_LIMIT = 64 * 1024
+"""Bytes of a refused piece of input that are kept."""
 
 
 class Reject(msgspec.Struct, frozen=True, gc=False):
-    """Why and where. `position`: byte offset of a line in the decompressed file; else an element's index."""
+    """A piece of input that was refused.
+
+    Attributes:
+        file: its path, or kinesis://STREAM/SHARD:SEQUENCE.
+        position: of a line, its byte offset in the decompressed file; else its index in the file or message.
+        reason: why, in words for the user.
+        content: the first CONTENT_LIMIT bytes of it.
+        length: all its bytes; 0 where that is not known.
+    """
 
     file: str
     position: int

@@ -41,7 +41,7 @@ def event_time(millis: int) -> str:
 
 
 def rfc3339(millis: int) -> str:
-    """`2020-02-17T15:03:23.000Z`: RFC 3339 with milliseconds, as every time outside a message is written."""
+    """`2020-02-17T15:03:23.000Z`: RFC 3339 with milliseconds, as records, statements and receipts give times."""
     date, clock = _date_and_clock(millis)
     return f"{date}T{clock}.{millis % 1000:03}Z"
 

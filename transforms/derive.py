@@ -24,6 +24,8 @@ from transforms.sessions.state import BucketFold, StateOptions
 from transforms.sessions.window import EVERYTHING, Window
 
 logger = logging.getLogger(__name__)
+_SUMMARY = "summary"
+_SESSIONS = "sessions"
 _SESSION_GROUPS = 64
 
 
@@ -92,10 +94,6 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
         )
         summaries = (folded[_SUMMARY], shared) | "Derivation summaries" >> beam.Flatten()
         return Derived(folded["records"], summaries)
-
-
-_SUMMARY = "summary"
-_SESSIONS = "sessions"
 
 
 class _FoldUsers(beam.DoFn):
