@@ -13,8 +13,9 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -212,11 +213,18 @@ class _Lease:
         return [name for name in self._storage.list(LOCK) if not name.startswith(self._me.id)]
 
     def _holder(self, name: str) -> str:
-        try:
-            with self._storage.open(f"{LOCK}/{name}") as stream:
-                return _named(stream.read())
-        except FileNotFoundError:
-            return _named(b"")
+        """Who holds the lease of that name. If it was renewed since it was listed, it is found under its new name."""
+        owner = name.rpartition("-")[0]
+        for lease in chain([name], self._leases_of(owner)):
+            try:
+                with self._storage.open(f"{LOCK}/{lease}") as stream:
+                    return _named(stream.read())
+            except FileNotFoundError:
+                continue
+        return _named(b"")
+
+    def _leases_of(self, owner: str) -> Iterator[str]:
+        yield from (name for name in self._storage.list(LOCK) if name.startswith(owner))
 
     def _add(self) -> None:
         expires = self._clock() + self._seconds

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -102,6 +103,20 @@ def test_a_lease_keeps_others_out_until_it_is_given_back() -> None:
     assert store.files == {}
     with OutputLock(store, clock=clock):
         pass
+
+
+def test_the_holder_of_a_lease_is_named_though_it_is_renewed_in_between() -> None:
+    class Renewed(MemoryStorage):
+        def open(self, name: str) -> BinaryIO:
+            if name == listed:  # it was there when the leases were listed
+                self.files[f"{name}0"] = self.files.pop(name)
+            return super().open(name)
+
+    store, clock = Renewed(), Clock()
+    with OutputLock(store, clock=clock):
+        (listed,) = store.files
+        with pytest.raises(OutputLockedError, match=rf"\(process {os.getpid()} on"), OutputLock(store, clock=clock):
+            pass
 
 
 def test_a_killed_run_s_lease_is_taken_over_when_it_has_expired() -> None:
