@@ -1,7 +1,7 @@
 """Seeded, realistic session activity of any size: `python -m pipeline.sample --sessions 1000 --output sample.jsonl`.
 
-The same seed gives the same activity in every format, in every process and on every machine. Memory stays the same at
-any size: sessions start one after the other on the sample's clock, and only what is yet to arrive is held.
+The same seed gives the same activity in every format, in every process and on every machine. Memory does not grow with
+the size: sessions start one after the other on the sample's clock, and only what has yet to arrive is held.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from schemas import avro_schema
 from transforms.reading.blocks import FILE_FORMATS
 
 FIRST_MS = 1_704_693_600_000
-"""The sample's clock starts here: 2024-01-08T06:00:00Z."""
+"""Epoch ms at which the sample's clock starts: 2024-01-08T06:00:00Z."""
 
 _SECOND = 1000
 _MINUTE = 60 * _SECOND
@@ -44,10 +44,16 @@ _T = TypeVar("_T")
 
 
 def sample_activities(sessions: int, seed: int = 0, *, hot_share: float = 0.01) -> Iterator[Fields]:
-    """The activity of `sessions` sessions in the order it arrives, as JSON objects; `occurred_at` in epoch ms.
+    """The activity of many sessions, in the order in which it arrives, as JSON objects.
 
-    `hot_share` is the part of all sessions that belongs to a single user. What arrives late does so by little more than
-    an hour of the sample's clock at most. Do not change what is yielded: a duplicate is the same object.
+    `occurred_at` is in epoch ms. Some activity is late, by little more than an hour of the sample's clock at most.
+
+    Args:
+        sessions: how many.
+        seed: of the sample.
+        hot_share: the share of the sessions, from 0 to 1, that belongs to a single user.
+
+    Yields objects that must not be changed: a duplicate is the same object.
     """
     pending: list[tuple[int, int, Fields]] = []
     clock = FIRST_MS
@@ -65,7 +71,7 @@ def sample_activities(sessions: int, seed: int = 0, *, hot_share: float = 0.01) 
 
 
 def refused_activities(seed: int = 0) -> Iterator[Fields]:
-    """Activity without end that any format can hold and that docs/spec/records.md section 1 refuses."""
+    """Activity, without an end, that any format can hold and that docs/spec/records.md section 1 refuses."""
     faults: tuple[Fields, ...] = (
         {"user_id": ""},
         {"user_id": "u" * 257},
@@ -88,7 +94,7 @@ def refused_activities(seed: int = 0) -> Iterator[Fields]:
 
 
 def broken_lines(seed: int = 0) -> Iterator[bytes]:
-    """Lines without end that are no activity: broken JSON, and refused activity."""
+    """Lines, without an end, that are no activity: broken JSON, and refused activity."""
     chance = Random(f"{seed}/broken")  # noqa: S311
     refused = refused_activities(seed)
     while True:
@@ -109,7 +115,7 @@ def broken_lines(seed: int = 0) -> Iterator[bytes]:
 
 
 def _arrivals(activities: Iterable[Fields], chance: Random) -> Iterator[tuple[int, Fields]]:
-    """When each activity comes in: nearly in order, some late, some twice, a few twice with different contents."""
+    """(arrival, activity): nearly all in order, some late, some twice, a few twice with different contents."""
     for activity in activities:
         luck = chance.random()
         arrival = activity["occurred_at"] + chance.randrange(2 * _SECOND)
@@ -123,7 +129,7 @@ def _arrivals(activities: Iterable[Fields], chance: Random) -> Iterator[tuple[in
 
 
 class _Session:
-    """One learner's session, played from start to end."""
+    """One session of a learner, played from its start to its end."""
 
     def __init__(self, seed: int, index: int, sessions: int, begins: int, hot_share: float, chance: Random) -> None:
         self._chance = chance
@@ -132,7 +138,7 @@ class _Session:
         self._spent = 0
         activity = chance.randrange(200)
         user = _user(seed, index, sessions, hot_share)
-        shared = chance.random() < 0.001  # two users on one session id: a known integration fault
+        shared = chance.random() < 0.001  # two users have one session id: a known fault of integrations
         self._common: Fields = {
             "user_id": _user_id(user),
             "session_id": _session_id(seed, index - 1 if shared else index),
@@ -169,19 +175,22 @@ class _Session:
             self._metadata |= {"extra_time": 1.25, "proctor": None}
 
     def play(self) -> Iterator[Fields]:
+        """Its activity, in the order in which it occurs."""
         chance = self._chance
         if chance.random() > 0.02:  # else the start was never seen
-            yield self._say("START", **self._definitions(), num_questions=len(self._items), metadata=self._metadata)
+            yield self._activity(
+                "START", **self._definitions(), num_questions=len(self._items), metadata=self._metadata
+            )
         yield from self._answer(self._responses)
         if chance.random() < 0.2:
-            yield self._say("SAVE")
+            yield self._activity("SAVE")
             yield from self._resume(chance.choice((5 * _MINUTE, _HOUR, 3 * _HOUR)))
             yield from self._answer(chance.sample(self._responses, 2))
         ending = chance.random()
         if ending < 0.12:
             return  # unfinished
         if ending < 0.15:
-            yield self._say("DISCARD")
+            yield self._activity("DISCARD")
             return
         yield self._submit()
         yield from self._afterwards()
@@ -205,11 +214,11 @@ class _Session:
         if chance.random() < 0.03:
             self._wait(_MINUTE, _HOUR)
             status = chance.choice(("Completed", "Completed", "Incomplete", "Pending Scoring", "Discarded"))
-            yield self._say("SET_STATUS", status=status)
+            yield self._activity("SET_STATUS", status=status)
         if chance.random() < 0.05:
             self._wait(_HOUR, 3 * _HOUR)
             self._state = "review"
-            yield self._say("START", metadata={"device": chance.choice(_DEVICES)})
+            yield self._activity("START", metadata={"device": chance.choice(_DEVICES)})
 
     def _answer(self, responses: Sequence[Fields]) -> Iterator[Fields]:
         chance = self._chance
@@ -221,35 +230,35 @@ class _Session:
             response["revision"] = response.get("revision", 0) + 1
             if response["automarkable"]:
                 response["score"] = chance.choice((0, response["max_score"], response["max_score"]))
-            yield self._say("RESPOND", responses=[response.copy()], metadata=self._client)
+            yield self._activity("RESPOND", responses=[response.copy()], metadata=self._client)
             aside = chance.random()
             if aside < 0.08:
-                yield self._say("AUTOSAVE")
+                yield self._activity("AUTOSAVE")
             elif aside < 0.11:
-                yield self._say("PAUSE")
+                yield self._activity("PAUSE")
                 self._wait(10 * _SECOND, 5 * _MINUTE)
-                yield self._say("UNPAUSE")
+                yield self._activity("UNPAUSE")
 
     def _resume(self, after: int) -> Iterator[Fields]:
         self._wait(after // 2, after)
         if self._state == "initial" and self._chance.random() < 0.3:
-            yield self._say("START", state="resume")
+            yield self._activity("START", state="resume")
         else:
-            yield self._say("RESUME")
+            yield self._activity("RESUME")
 
     def _submit(self) -> Fields:
-        told: Fields = {"responses": [response.copy() for response in self._responses]}
+        fields: Fields = {"responses": [response.copy() for response in self._responses]}
         if self._essays:
-            told["pending_scoring"] = True
+            fields["pending_scoring"] = True
         if self._chance.random() < 0.001:
-            told["activity_id"] = self._common["activity_id"] + "-moved"
-        return self._say("SUBMIT", **told)
+            fields["activity_id"] = self._common["activity_id"] + "-moved"
+        return self._activity("SUBMIT", **fields)
 
     def _score(self, action: str, responses: Sequence[Fields]) -> Fields:
         for response in responses:
             response["revision"] = response.get("revision", 0) + 1
             response["score"] = self._chance.randrange(3) * response["max_score"] / 2
-        return self._say(action, responses=[response.copy() for response in responses])
+        return self._activity(action, responses=[response.copy() for response in responses])
 
     def _definitions(self) -> Fields:
         chance = self._chance
@@ -276,26 +285,26 @@ class _Session:
         self._now += self._chance.randrange(least, most)
         self._spent += 30
 
-    def _say(self, action: str, **told: Any) -> Fields:
+    def _activity(self, action: str, **fields: Any) -> Fields:
         self._now += self._chance.randrange(300, 3000)
         self._seq += 1
-        said: Fields = {
+        activity: Fields = {
             "record_id": _uuid(self._chance),
             **self._common,
             "action": action,
             "state": self._state,
             "occurred_at": self._now,
-            **told,
+            **fields,
         }
         if self._numbered:
-            said["seq"] = self._seq
+            activity["seq"] = self._seq
         if self._timed:
-            said["session_duration"] = self._spent // 60
-        return said
+            activity["session_duration"] = self._spent // 60
+        return activity
 
 
 def _user(seed: int, index: int, sessions: int, hot_share: float) -> int:
-    """The number of the user whose session it is: some have several at once, and user 0 has very many."""
+    """The number of the user of a session. Some users have several sessions at once, and user 0 has very many."""
     chance = Random(f"{seed}/{index}/user")  # noqa: S311
     if chance.random() < hot_share:
         return 0
@@ -359,15 +368,17 @@ PARQUET_SCHEMA = pa.schema(
         ("metadata", pa.string()),
     ]
 )
-"""Activity as Parquet. `metadata` is JSON text: Parquet has no map of mixed values."""
+"""Activity in Parquet. `metadata` is a text in JSON, since Parquet has no map of mixed values."""
 
 
 def write_jsonl(file: IO[bytes], lines: Iterable[bytes]) -> None:
+    """Write one line for each activity."""
     for line in lines:
         file.write(line + b"\n")
 
 
 def write_json(file: IO[bytes], elements: Iterable[bytes]) -> None:
+    """Write one array."""
     before = b"["
     for element in elements:
         file.write(before + element)
@@ -376,14 +387,14 @@ def write_json(file: IO[bytes], elements: Iterable[bytes]) -> None:
 
 
 def write_avro(file: IO[bytes], activities: Iterable[Fields], seed: int = 0) -> None:
-    """As `schemas/session_activity.avsc`. `seed` makes the blocks' marker, which is random otherwise."""
+    """Write rows of `schemas/session_activity.avsc`. The marker between blocks, else random, is made from `seed`."""
     schema = fastavro.parse_schema(avro_schema("session_activity"))
     marker = uuid.uuid5(_NAMESPACE, f"{seed}/avro").bytes
     fastavro.writer(file, schema, activities, codec="deflate", sync_interval=256 * 1024, sync_marker=marker)
 
 
 def write_parquet(file: IO[bytes], activities: Iterable[Fields]) -> None:
-    """As `PARQUET_SCHEMA`."""
+    """Write rows of `PARQUET_SCHEMA`."""
     rest = iter(activities)
     with pq.ParquetWriter(file, PARQUET_SCHEMA, compression="zstd") as writer:
         while rows := list(islice(rest, 10_000)):
@@ -400,7 +411,7 @@ def _parquet_row(activity: Fields) -> Fields:
 
 
 def _mixed(good: Iterable[_T], bad: Iterator[_T], ratio: float, seed: int) -> Iterator[_T]:
-    """`good` with so many of `bad` put between that they make up `ratio` of the whole."""
+    """`good`, with so many of `bad` in between that these are the share `ratio` of the whole."""
     chance = Random(f"{seed}/mix")  # noqa: S311
     for item in good:
         while chance.random() < ratio:
@@ -411,7 +422,16 @@ def _mixed(good: Iterable[_T], bad: Iterator[_T], ratio: float, seed: int) -> It
 def write_sample(
     file: IO[bytes], file_format: str, sessions: int, seed: int = 0, *, invalid: float = 0.0, hot_share: float = 0.01
 ) -> None:
-    """Write a sample to `file`. `invalid` is the share of input that is to be refused, put between the good."""
+    """Write a sample to a file.
+
+    Args:
+        file: open for writing.
+        file_format: one of `FILE_FORMATS`.
+        sessions: how many.
+        seed: of the sample.
+        invalid: the share of the input, from 0 to 1, that is to be refused.
+        hot_share: see `sample_activities`.
+    """
     activities = sample_activities(sessions, seed, hot_share=hot_share)
     if file_format == "jsonl":
         write_jsonl(file, _mixed(map(orjson.dumps, activities), broken_lines(seed), invalid, seed))
@@ -426,6 +446,7 @@ def write_sample(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the sample that the command line asks for. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description=__doc__.split("\n")[0])
     parser.add_argument("--sessions", type=_count, default=1000, help="how many sessions (about 12 activities each)")
     parser.add_argument("--seed", type=int, default=0)
@@ -454,7 +475,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             file.flush()
     except BrokenPipeError:
-        # Whoever read has had enough; and what is left in the buffer must not be written at exit.
+        # The reader has had enough. What is left in the buffer must not be written at exit, either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
