@@ -28,7 +28,7 @@ SIZES = (100_000, 1_000_000, 5_000_000)
 def main() -> int:
     parser = _parser()
     options = parser.parse_args()
-    known = [*(one.name for one in COMPARISONS), *OTHERS]
+    known = [*(comparison.name for comparison in COMPARISONS), *OTHERS]
     names = options.names or known
     if unknown := set(names).difference(known):
         parser.error(f"no comparison is called {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
@@ -36,14 +36,14 @@ def main() -> int:
     if not options.from_json and not _measured(options, names, rows):
         return 1
     slopes = growth.slopes(rows)
-    told = report.promises(rows)
-    print(f"\n{report.table(rows)}\n\n{report.promises_text(told)}\n")
-    for name, found in slopes.items():
-        print(f"{name}: slope {found['all']:.2f}, between the last two {found['last']:.2f}")
-    for count, each in growth.hits(rows).items():
-        print(f"{count} forwarders: {each:.2f} matches a record")
+    promises = report.promises(rows)
+    print(f"\n{report.table(rows)}\n\n{report.promises_text(promises)}\n")
+    for name, slope in slopes.items():
+        print(f"{name}: slope {slope['all']:.2f}, between the last two {slope['last']:.2f}")
+    for count, matches in growth.hits(rows).items():
+        print(f"{count} forwarders: {matches:.2f} matches a record")
     if options.json:
-        report.write_json(options.json, rows, told, slopes)
+        report.write_json(options.json, rows, promises, slopes)
     if options.plot:
         growth.plot(rows, options.plot)
     return 0
@@ -73,7 +73,7 @@ def _measure(suite: Suite, names: list[str], sizes: tuple[int, ...], rows: list[
         if json:
             report.write_json(json, rows, report.promises(rows), growth.slopes(rows))
 
-    order = [*(one.name for one in COMPARISONS), *OTHERS]
+    order = [*(comparison.name for comparison in COMPARISONS), *OTHERS]
     if "match" in names:
         _log("match")
         add(suite.matching())
@@ -95,7 +95,7 @@ def _log(text: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     named = "".join(f"\n  {name:12} {title}" for name, title in OTHERS.items())
-    named = "".join(f"\n  {one.name:12} {one.title}" for one in COMPARISONS) + named
+    named = "".join(f"\n  {comparison.name:12} {comparison.title}" for comparison in COMPARISONS) + named
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__.split("\n")[0],

@@ -88,8 +88,8 @@ class _Receiver(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._data += data
         while (end := self._data.find(b"\r\n\r\n")) >= 0:
-            at = self._data.lower().index(b"content-length:") + 15
-            size = end + 4 + int(self._data[at : self._data.index(b"\r\n", at)])
+            value = self._data.lower().index(b"content-length:") + 15
+            size = end + 4 + int(self._data[value : self._data.index(b"\r\n", value)])
             if len(self._data) < size:
                 return
             self._data = self._data[size:]
@@ -171,7 +171,7 @@ class _Watch:
 def made(records: int, users: int, forwarder_id: str) -> list[Item]:
     """Records of `users` users in turn, of some 300 bytes, that were never sent before."""
     prefix, body = f"{next(_fresh)}-", b'{"status":"Completed","x":"%b"}' % (b"x" * 270)
-    return [item(f"{prefix}user-{at % users}", at, forwarder_id, body) for at in range(records)]
+    return [item(f"{prefix}user-{number % users}", number, forwarder_id, body) for number in range(records)]
 
 
 def through_the_engine(forwarder: Forwarder, sent: Sequence[Item]) -> Took:
@@ -209,16 +209,16 @@ def bare_aiohttp(port: str, sent: Sequence[Item]) -> Took:
     async def main() -> Took:
         url = URL(f"http://127.0.0.1:{port}/in")
         waiting: dict[str, deque[Item]] = {}
-        for each in sent:
-            waiting.setdefault(each.record.user_id, deque()).append(each)
+        for due in sent:
+            waiting.setdefault(due.record.user_id, deque()).append(due)
         ready = deque(waiting)
 
         async def worker() -> None:
             while ready:
                 user = ready.popleft()
-                each = waiting[user].popleft()
-                headers = {"Content-Type": "application/json", "Idempotency-Key": each.record.id}
-                async with session.post(url, data=each.payload, headers=headers) as answer:
+                due = waiting[user].popleft()
+                headers = {"Content-Type": "application/json", "Idempotency-Key": due.record.id}
+                async with session.post(url, data=due.payload, headers=headers) as answer:
                     await answer.read()
                     assert answer.status == 200
                 if waiting[user]:
@@ -265,10 +265,10 @@ def bare_boto3(service: str, sent: Sequence[Item]) -> Took:
 
     def put(batch: Sequence[Item]) -> None:
         if service == "kinesis":
-            records = [{"Data": each.payload, "PartitionKey": each.record.user_id} for each in batch]
+            records = [{"Data": item.payload, "PartitionKey": item.record.user_id} for item in batch]
             failed = client.put_records(StreamName="stream", Records=records)["FailedRecordCount"]
         else:
-            records = [{"Data": each.payload + b"\n"} for each in batch]
+            records = [{"Data": item.payload + b"\n"} for item in batch]
             failed = client.put_record_batch(DeliveryStreamName="stream", Records=records)["FailedPutCount"]
         assert failed == 0
 
@@ -322,11 +322,11 @@ def measure_rates(records: int, rounds: int) -> dict[str, Any]:
     costs: dict[str, dict[str, list[float]]] = {}
     with receiver("http") as http, receiver("aws") as aws, environment(AWS_ENDPOINT_URL=aws.address):
         chosen = candidates(http.address, records)
-        for at in range(rounds + 1):
+        for turn in range(rounds + 1):
             for protocol, named in chosen.items():
                 for name, (number, candidate) in named.items():
                     took = candidate()
-                    if at:  # The first round warms up.
+                    if turn:  # the first round warms up
                         rates.setdefault(protocol, {}).setdefault(name, []).append(number / took.clock)
                         costs.setdefault(protocol, {}).setdefault(name, []).append(took.cpu / number * 1e6)
     return {
@@ -358,16 +358,16 @@ def measure_neighbours(records: int, rounds: int) -> dict[str, Any]:
     From the first to the last request its receiver saw. {"at once" | "10 ms": figures} by how fast the fine one
     answers; the ratio is the median of each round's.
     """
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for name, delay in (("at once", 0.0), ("10 ms", 0.01)):
         pairs = [(_fine_rate(records, delay, False), _fine_rate(records, delay, True)) for _ in range(rounds)]
-        found[name] = {
+        figures[name] = {
             "alone": statistics.median(alone for alone, _ in pairs),
             "together": statistics.median(together for _, together in pairs),
             "ratio": statistics.median(together / alone for alone, together in pairs),
             "ratios": [together / alone for alone, together in pairs],
         }
-    return found
+    return figures
 
 
 def _fine_rate(records: int, delay: float, beside_others: bool) -> float:
@@ -409,9 +409,9 @@ def _to_port(name: str, port: str, **configuration: Any) -> dict[str, Any]:
 def neighbours_table(neighbours: dict[str, Any]) -> str:
     lines = [f"{'the fine one answers':22}{'alone, records/s':>18}{'beside others':>15}{'ratio':>7}  of each round"]
     lines += [
-        f"{name:22}{found['alone']:>18,.0f}{found['together']:>15,.0f}{found['ratio']:>7.2f}  "
-        + " ".join(f"{ratio:.2f}" for ratio in found["ratios"])
-        for name, found in neighbours.items()
+        f"{name:22}{figures['alone']:>18,.0f}{figures['together']:>15,.0f}{figures['ratio']:>7.2f}  "
+        + " ".join(f"{ratio:.2f}" for ratio in figures["ratios"])
+        for name, figures in neighbours.items()
     ]
     return "\n".join(lines)
 
@@ -423,21 +423,21 @@ def run_scenarios(kills: int, schedules: int, seed: int) -> dict[str, Any]:
     """Every scenario of `tests.support.laboratory.scenarios`: {"figures": the table's lines}."""
     lines: list[Figures] = []
 
-    def told(more: list[Figures]) -> None:
+    def show(more: list[Figures]) -> None:
         lines.extend(more)
         for line in more:
             print(_line(line), flush=True)
 
     print(_HEADER)
-    told(_quietly(scenarios.scripted_statuses))
-    told(_quietly(partial(scenarios.four_neighbours, sessions=20)))
-    told(_quietly(scenarios.beyond_capacity))
-    told(_quietly(partial(scenarios.resharded, sessions=20, seed=seed)))
-    told(_quietly(partial(scenarios.killed_again_and_again, kills=kills, seed=seed)))
+    show(_quietly(scenarios.scripted_statuses))
+    show(_quietly(partial(scenarios.four_neighbours, sessions=20)))
+    show(_quietly(scenarios.beyond_capacity))
+    show(_quietly(partial(scenarios.resharded, sessions=20, seed=seed)))
+    show(_quietly(partial(scenarios.killed_again_and_again, kills=kills, seed=seed)))
     several = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
     killed = _quietly(partial(scenarios.killed_again_and_again, kills=kills // 4, seed=seed, arguments=several))
-    told([replace(line, scenario=f"{line.scenario}, 2 workers") for line in killed])
-    told(_random_schedules(schedules, seed))
+    show([replace(line, scenario=f"{line.scenario}, 2 workers") for line in killed])
+    show(_random_schedules(schedules, seed))
     return {"figures": [asdict(line) for line in lines]}
 
 
@@ -460,9 +460,9 @@ def _random_schedules(schedules: int, seed: int) -> list[Figures]:
     return [replace(line, note=f"{schedules} schedules") for line in total.values()]
 
 
-def _added(one: Figures, other: Figures) -> Figures:
+def _added(figures: Figures, other: Figures) -> Figures:
     numbers = ("records", "faults", "lost", "inverted", "duplicated", "unexplained", "exempt", "dead")
-    return replace(one, **{name: getattr(one, name) + getattr(other, name) for name in numbers})
+    return replace(figures, **{name: getattr(figures, name) + getattr(other, name) for name in numbers})
 
 
 def _quietly(scenario: Callable[[Workshop], Result]) -> Result:
@@ -496,10 +496,10 @@ def rates_table(rates: dict[str, Any]) -> str:
         f"{'of unordered':>14}{'of the bare client':>20}"
     ]
     lines += [
-        f"{protocol:10}{name:26}{found['median']:>11,.0f}{found['least']:>11,.0f}{found['most']:>11,.0f}"
-        f"{found['cpu_us']:>9.0f}{found['ratio_to_unordered']:>14.2f}{found['ratio']:>20.2f}"
+        f"{protocol:10}{name:26}{figures['median']:>11,.0f}{figures['least']:>11,.0f}{figures['most']:>11,.0f}"
+        f"{figures['cpu_us']:>9.0f}{figures['ratio_to_unordered']:>14.2f}{figures['ratio']:>20.2f}"
         for protocol, named in rates.items()
-        for name, found in named.items()
+        for name, figures in named.items()
     ]
     return "\n".join(lines)
 

@@ -45,17 +45,17 @@ def main() -> int:
         "Flink, parallelism 1": lambda flink: flink_flags(flink, 1, arguments.job_server_jar),
         "Flink, parallelism 2": lambda flink: flink_flags(flink, 2, arguments.job_server_jar),
     }
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for _ in range(arguments.rounds):
         for name, flags in runs.items():
-            place = Path(tempfile.mkdtemp(dir=arguments.work))
-            with cluster(arguments.distribution, place / "flink", os.environ) as flink:
+            directory = Path(tempfile.mkdtemp(dir=arguments.work))
+            with cluster(arguments.distribution, directory / "flink", os.environ) as flink:
                 started, worked = (seconds(file, forwarders, flags(flink)) for file in (small, large))
-            found[name].append((started, worked))
+            measured[name].append((started, worked))
             print(f"  {name}: {started:.1f} s, {worked:.1f} s", flush=True)
     rates = {}
     print(f"\n{'':28}{'small, s':>10}{'large, s':>10}{'activities/s':>14}{'ratio':>8}")
-    for name, times in found.items():
+    for name, times in measured.items():
         started, worked = (statistics.median(column) for column in zip(*times, strict=True))
         rates[name] = activities / (worked - started)
         ratio = rates[name] / next(iter(rates.values()))

@@ -20,17 +20,17 @@ def slope(points: Points) -> float:
 def series(rows: Sequence[Row]) -> dict[str, Points]:
     """(activities, seconds or bytes) of the job and the floor, above what they take for a handful where that is known;
     and (forwarders, microseconds a record)."""
-    found: dict[str, Points] = {}
+    points_of: dict[str, Points] = {}
     for row in rows:
         if row.comparison in ("encode", "end_to_end") and row.label in ("job", "floor"):
             name = f"{row.label}, {row.title}"
-            found.setdefault(f"seconds: {name}", []).append((row.activities, row.cpu))
-            found.setdefault(f"bytes: {name}", []).append((row.activities, row.peak))
+            points_of.setdefault(f"seconds: {name}", []).append((row.activities, row.cpu))
+            points_of.setdefault(f"bytes: {name}", []).append((row.activities, row.peak))
         if row.comparison == "match":
             count = int(row.label.split()[0])
-            each = row.cpu / row.runs[0].delivered["count"] * 1e6
-            found.setdefault("microseconds: match a record", []).append((count, each))
-    return {name: sorted(points) for name, points in found.items() if len(points) > 1}
+            microseconds = row.cpu / row.runs[0].delivered["count"] * 1e6
+            points_of.setdefault("microseconds: match a record", []).append((count, microseconds))
+    return {name: sorted(points) for name, points in points_of.items() if len(points) > 1}
 
 
 def slopes(rows: Sequence[Row]) -> dict[str, Any]:
@@ -43,12 +43,12 @@ def slopes(rows: Sequence[Row]) -> dict[str, Any]:
 
 def hits(rows: Sequence[Row]) -> dict[int, float]:
     """Matches a record, by number of forwarders."""
-    found = {}
+    matches = {}
     for row in rows:
         if row.comparison == "match":
             delivered = row.runs[0].delivered
-            found[int(row.label.split()[0])] = delivered["hits"] / delivered["count"]
-    return found
+            matches[int(row.label.split()[0])] = delivered["hits"] / delivered["count"]
+    return matches
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
@@ -58,7 +58,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    found = series(rows)
+    points_of = series(rows)
     figure, panels = pyplot.subplots(1, 3, figsize=(13, 4))
     titles = {
         "seconds": ("processor time", "activities", "seconds"),
@@ -66,7 +66,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         "microseconds": ("match", "forwarders", "microseconds a record"),
     }
     for panel, (kind, (title, x_label, y_label)) in zip(panels, titles.items(), strict=True):
-        for name, points in found.items():
+        for name, points in points_of.items():
             if name.startswith(kind + ":"):
                 scale = 1e-6 if kind == "bytes" else 1.0
                 ys = [y * scale for _, y in points]

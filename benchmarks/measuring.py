@@ -102,9 +102,9 @@ class _PeakMemory:
 
     def _watch(self) -> None:
         while not self._ended.wait(0.05):
-            own = _kib(self._pid, "VmHWM")
+            peak = _kib(self._pid, "VmHWM")
             tree = sum(_kib(pid, "VmRSS") for pid in _descendants(self._pid))
-            self._peak = max(self._peak, 1024 * own, 1024 * (_kib(self._pid, "VmRSS") + tree))
+            self._peak = max(self._peak, 1024 * peak, 1024 * (_kib(self._pid, "VmRSS") + tree))
 
 
 def _kib(pid: int, name: str) -> int:
@@ -118,11 +118,11 @@ def _kib(pid: int, name: str) -> int:
 
 
 def _descendants(pid: int) -> list[int]:
-    found: list[int] = []
+    pids: list[int] = []
     try:
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
-                found += [int(child), *_descendants(int(child))]
+                pids += [int(child), *_descendants(int(child))]
     except (FileNotFoundError, ProcessLookupError):
         pass
-    return found
+    return pids

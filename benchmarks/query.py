@@ -137,7 +137,7 @@ def documents(seed: int, count: int, organisations: int) -> list[Document]:
 def _mongomock(query: Any) -> Match:
     from mongomock.filtering import filter_applies
 
-    return lambda found: bool(filter_applies(query, found))
+    return lambda document: bool(filter_applies(query, document))
 
 
 def _mongoquery(query: Any) -> Match:
@@ -194,12 +194,12 @@ process.stdout.write(JSON.stringify(result));
 """
 
 
-def node_peers(found: list[Document], rounds: int, node_modules: Path | None) -> dict[str, Any]:
+def node_peers(documents: list[Document], rounds: int, node_modules: Path | None) -> dict[str, Any]:
     node = shutil.which("node")
     if node is None:
         return {name: {"missing": "no node"} for name in ("sift", "mingo")}
     where = node_modules or Path.cwd() / "node_modules"
-    message = json.dumps({"queries": QUERIES, "documents": found, "rounds": rounds})
+    message = json.dumps({"queries": QUERIES, "documents": documents, "rounds": rounds})
     done = subprocess.run(  # noqa: S603 - a constant script
         [node, "-e", NODE_SCRIPT],
         input=message, capture_output=True, text=True, check=True,
@@ -213,17 +213,17 @@ def node_peers(found: list[Document], rounds: int, node_modules: Path | None) ->
 # ---------------------------------------------------------------------------------------------------------
 
 
-def timed(match: Callable[[Document], object], found: Iterable[Document]) -> float:
+def timed(match: Callable[[Document], object], documents: Iterable[Document]) -> float:
     start = time.thread_time()
-    for one in found:
-        match(one)
+    for document in documents:
+        match(document)
     return time.thread_time() - start
 
 
 def measure_matching(rounds: int, node_modules: Path | None) -> dict[str, Any]:
     """Mean microseconds a match, by library and query, and answers that differ from ours."""
     plain = documents(1, 200, 5)
-    found = [from_extended_json(one) for one in plain]
+    inputs = [from_extended_json(document) for document in plain]
     ours: list[Match] = [compile_query(json.dumps(query)).matches for query in QUERIES]
     candidates: dict[str, list[Match]] = {"ours": ours}
     missing: dict[str, str] = {}
@@ -239,10 +239,14 @@ def measure_matching(rounds: int, node_modules: Path | None) -> dict[str, Any]:
         for name, matches in candidates.items():
             for number, match in enumerate(matches):
                 # Twice: the first brings the documents back into the processor's cache.
-                seconds = min(timed(match, found), timed(match, found))
-                times[name][number] = min(times[name][number], seconds * 1e6 / len(found))
+                seconds = min(timed(match, inputs), timed(match, inputs))
+                times[name][number] = min(times[name][number], seconds * 1e6 / len(inputs))
     differing = {
-        name: sum(bool(match(one)) is not ours[number](one) for number, match in enumerate(matches) for one in found)
+        name: sum(
+            bool(match(document)) is not ours[number](document)
+            for number, match in enumerate(matches)
+            for document in inputs
+        )
         for name, matches in candidates.items()
     }
     for name, result in node_peers(plain, rounds, node_modules).items():
@@ -250,7 +254,7 @@ def measure_matching(rounds: int, node_modules: Path | None) -> dict[str, Any]:
             missing[name] = result["missing"]
             continue
         times[name] = result["times"]
-        hits = [sum(map(match, found)) for match in ours]
+        hits = [sum(map(match, inputs)) for match in ours]
         differing[name] = sum(abs(a - b) for a, b in zip(hits, result["hits"], strict=True))
     return {"times": times, "missing": missing, "differing": differing}
 
@@ -362,25 +366,25 @@ def measure_index(rounds: int) -> list[dict[str, Any]]:
         prepared = []
         for size in SIZES:
             forwarders = make(size, random.Random(size))  # noqa: S311
-            found = [from_extended_json(one) for one in documents(size, 1_000, max(1, size // to_a_tenant))]
+            inputs = [from_extended_json(document) for document in documents(size, 1_000, max(1, size // to_a_tenant))]
             start = time.thread_time()
             index = ForwarderIndex(forwarders)
             build = time.thread_time() - start
             queries = [
                 (forwarder.scope.get("organisation"), compile_query(forwarder.query)) for forwarder in forwarders
             ]
-            some = found[: max(5, 20_000 // size)]
+            some = inputs[: max(5, 20_000 // size)]
             row: dict[str, Any] = {"set": name, "forwarders": size, "build s": build, "index us": float("inf")}
             row |= {
                 "brute us": float("inf"),
-                "hits": sum(len(index.matching(one)) for one in found) / len(found),
+                "hits": sum(len(index.matching(document)) for document in inputs) / len(inputs),
             }
-            prepared.append((row, index, queries, found if name != "mixed" else found[:200], some))
+            prepared.append((row, index, queries, inputs if name != "mixed" else inputs[:200], some))
         gc.collect()
         gc.freeze()
         for turn in range(rounds):
-            for row, index, queries, found, some in prepared:
-                row["index us"] = min(row["index us"], timed(index.matching, found) * 1e6 / len(found))
+            for row, index, queries, inputs, some in prepared:
+                row["index us"] = min(row["index us"], timed(index.matching, inputs) * 1e6 / len(inputs))
                 if turn < 3:
                     row["brute us"] = min(row["brute us"], timed(_brute(queries), some) * 1e6 / len(some))
         gc.unfreeze()
@@ -389,9 +393,9 @@ def measure_index(rounds: int) -> list[dict[str, Any]]:
 
 
 def _brute(queries: list[tuple[str | None, Any]]) -> Match:
-    def match(one: Document) -> bool:
-        organisation = one["organisation"]
-        return bool([1 for scope, query in queries if scope in (None, organisation) and query.matches(one)])
+    def match(document: Document) -> bool:
+        organisation = document["organisation"]
+        return bool([1 for scope, query in queries if scope in (None, organisation) and query.matches(document)])
 
     return match
 

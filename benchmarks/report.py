@@ -26,9 +26,9 @@ def table(rows: Iterable[Row]) -> str:
         "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for _, group in groupby(rows, key=lambda row: (row.comparison, row.activities)):
-        found = list(group)
-        first = found[0]
-        for row in found:
+        members = list(group)
+        first = members[0]
+        for row in members:
             lines.append(
                 f"| {row.title} | {row.activities:,} | {row.label} | {len(row.runs)} | {row.wall:.2f} | {row.cpu:.2f} "
                 f"| {row.activities / row.wall:,.0f} | {row.activities / row.cpu:,.0f} | {row.peak / 1e6:,.0f} "
@@ -39,7 +39,7 @@ def table(rows: Iterable[Row]) -> str:
 
 def promises(rows: list[Row]) -> list[dict[str, Any]]:
     """Each target that these rows can tell of: what was asked, by wall clock and by processor time."""
-    told: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     by_key = {(row.comparison, row.activities, row.label): row for row in rows}
     for comparison in COMPARISONS:
         for target in comparison.targets:
@@ -47,10 +47,10 @@ def promises(rows: list[Row]) -> list[dict[str, Any]]:
                 slower = by_key.get((comparison.name, activities, target.slower))
                 faster = by_key.get((comparison.name, activities, target.faster))
                 if slower is not None and faster is not None:
-                    told.append(_ratio(comparison, target, activities, slower, faster))
+                    results.append(_ratio(comparison, target, activities, slower, faster))
     for row in rows:
         if row.comparison == "encode" and row.label == "job":
-            told.append(
+            results.append(
                 {
                     "what": row.title,
                     "target": f"{PROMISED_RATE:,} activities/s",
@@ -60,7 +60,7 @@ def promises(rows: list[Row]) -> list[dict[str, Any]]:
                     "met": row.activities / row.wall >= PROMISED_RATE,
                 }
             )
-    return told + list(_memory(rows))
+    return results + list(_memory(rows))
 
 
 def _ratio(comparison: Comparison, target: Target, activities: int, slower: Row, faster: Row) -> dict[str, Any]:
@@ -83,24 +83,26 @@ def _memory(rows: list[Row]) -> Iterator[dict[str, Any]]:
     for row in rows:
         is_job = row.comparison in ("end_to_end", "memory") and row.label not in ("floor", "floor-gc", "a handful")
         if is_job and row.activities > 100 * HANDFUL:
-            each = (row.peak - bare) / row.activities
+            size = (row.peak - bare) / row.activities
             yield {
                 "what": f"{row.title}, {row.label}",
                 "target": f"{PROMISED_MEMORY} bytes an activity above the bare job",
                 "activities": row.activities,
-                "bytes": each,
-                "met": each <= PROMISED_MEMORY,
+                "bytes": size,
+                "met": size <= PROMISED_MEMORY,
             }
 
 
-def promises_text(told: Iterable[dict[str, Any]]) -> str:
+def promises_text(results: Iterable[dict[str, Any]]) -> str:
     lines = ["| what | activities | target | wall | cpu | met |", "|---|---:|---|---:|---:|---|"]
-    for one in told:
-        wall, cpu = (_number(one.get(name)) for name in ("wall", "cpu"))
-        if "bytes" in one:
-            wall = f"{one['bytes']:,.0f} bytes"
-        met = "yes" if one["met"] else "no"
-        lines.append(f"| {one['what']} | {one['activities']:,} | {one['target']} | {wall} | {cpu} | {met} |")
+    for promise in results:
+        wall, cpu = (_number(promise.get(name)) for name in ("wall", "cpu"))
+        if "bytes" in promise:
+            wall = f"{promise['bytes']:,.0f} bytes"
+        met = "yes" if promise["met"] else "no"
+        lines.append(
+            f"| {promise['what']} | {promise['activities']:,} | {promise['target']} | {wall} | {cpu} | {met} |"
+        )
     return "\n".join(lines)
 
 
@@ -110,7 +112,7 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if value > 1000 else f"{value:.2f}"
 
 
-def write_json(path: Path, rows: Iterable[Row], told: Iterable[dict[str, Any]], slopes: dict[str, Any]) -> None:
+def write_json(path: Path, rows: Iterable[Row], results: Iterable[dict[str, Any]], slopes: dict[str, Any]) -> None:
     document = {
         "machine": machine(),
         "rows": [
@@ -121,11 +123,11 @@ def write_json(path: Path, rows: Iterable[Row], told: Iterable[dict[str, Any]], 
                 "wall": row.wall,
                 "cpu": row.cpu,
                 "peak": row.peak,
-                "runs": [one.as_json() for one in row.runs],
+                "runs": [run.as_json() for run in row.runs],
             }
             for row in rows
         ],
-        "promises": list(told),
+        "promises": list(results),
         "slopes": slopes,
     }
     path.write_text(json.dumps(document, indent=1) + "\n")
@@ -133,14 +135,14 @@ def write_json(path: Path, rows: Iterable[Row], told: Iterable[dict[str, Any]], 
 
 def read_json(path: Path) -> list[Row]:
     """The rows that `write_json` wrote."""
-    titles = {one.name: one.title for one in COMPARISONS}
+    titles = {comparison.name: comparison.title for comparison in COMPARISONS}
     return [
         Row(
             row["comparison"],
             titles.get(row["comparison"], row["comparison"]),
             row["activities"],
             row["label"],
-            [Run(**one) for one in row["runs"]],
+            [Run(**run) for run in row["runs"]],
         )
         for row in json.loads(path.read_text())["rows"]
     ]

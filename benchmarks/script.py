@@ -329,10 +329,10 @@ def document(made: Fields) -> Fields:
     }
 
 
-def payload(made: Fields, found: Fields, wish: Wish) -> bytes:
+def payload(made: Fields, query_document: Fields, wish: Wish) -> bytes:
     if wish.payload == "record":
         return dumps(made["message"]).encode()
-    return dumps(found["statement"] if wish.payload == "statement" else found).encode()
+    return dumps(query_document["statement"] if wish.payload == "statement" else query_document).encode()
 
 
 def one_by_one(path: Path, wishes: tuple[Wish, ...], url: str) -> None:
@@ -340,11 +340,11 @@ def one_by_one(path: Path, wishes: tuple[Wish, ...], url: str) -> None:
     kinesis: Any = boto3.client("kinesis", region_name=REGION)
     firehose: Any = boto3.client("firehose", region_name=REGION)
     for made in records_of(path):
-        found = document(made)
+        query_document = document(made)
         for wish in wishes:
-            if not wish.wants(found):
+            if not wish.wants(query_document):
                 continue
-            data = payload(made, found, wish)
+            data = payload(made, query_document, wish)
             if wish.service == "streams":
                 kinesis.put_record(StreamName=wish.id, Data=data, PartitionKey=made["message"]["user_id"])
             elif wish.service == "firehose":
@@ -369,11 +369,11 @@ def in_batches(path: Path, wishes: tuple[Wish, ...], url: str) -> None:
 
     with requests.Session() as session:
         for made in records_of(path):
-            found = document(made)
+            query_document = document(made)
             for wish in wishes:
-                if not wish.wants(found):
+                if not wish.wants(query_document):
                     continue
-                data = payload(made, found, wish)
+                data = payload(made, query_document, wish)
                 if wish.service == "streams":
                     collected[wish.id].append({"Data": data, "PartitionKey": made["message"]["user_id"]})
                 elif wish.service == "firehose":

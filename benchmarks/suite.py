@@ -144,15 +144,15 @@ class Row:
 
     @property
     def wall(self) -> float:
-        return median(one.wall for one in self.runs)
+        return median(run.wall for run in self.runs)
 
     @property
     def cpu(self) -> float:
-        return median(one.cpu for one in self.runs)
+        return median(run.cpu for run in self.runs)
 
     @property
     def peak(self) -> float:
-        return median(one.peak for one in self.runs)
+        return median(run.peak for run in self.runs)
 
 
 class DifferentError(Exception):
@@ -173,17 +173,17 @@ class Suite:
 
     def compare(self, comparison: Comparison, size: int) -> list[Row]:
         """Rows of `comparison` at about `size` activities; of peers that are not installed there are none."""
-        contestants = [one for one in comparison.contestants if self._is_there(one)]
+        contestants = [contestant for contestant in comparison.contestants if self._is_there(contestant)]
         sample = sample_file(self.directory, size)
         activities = count_lines(sample)
         task = Task(sample, write_forwarders(self.directory, self.sinks.port, comparison.ends), comparison.ends)
-        rows = [Row(comparison.name, comparison.title, activities, one.label) for one in contestants]
+        rows = [Row(comparison.name, comparison.title, activities, contestant.label) for contestant in contestants]
         with ExitStack() as stack:
-            if any(one.program == "quix" for one in contestants):
+            if any(contestant.program == "quix" for contestant in contestants):
                 task = self._fed(task, stack.enter_context(kafka_broker(self._kafka())))
             for _ in range(self.rounds if size < LARGE else self.rounds_of_large):
-                for one, row in zip(contestants, rows, strict=True):
-                    row.runs.append(self._run(one, comparison.stage, task))
+                for contestant, row in zip(contestants, rows, strict=True):
+                    row.runs.append(self._run(contestant, comparison.stage, task))
         check_same(rows)
         return rows
 
@@ -217,12 +217,12 @@ class Suite:
             rows.append(row)
         return rows
 
-    def _run(self, one: Contestant, stage: str, task: Task) -> Run:
-        python = (self.peers_python or sys.executable) if one.of_peer else sys.executable
-        task = Task(task.input, task.forwarders, task.ends, one.workers, task.broker, task.number)
-        done = run(one.program, stage, task, self.sinks, python)
+    def _run(self, contestant: Contestant, stage: str, task: Task) -> Run:
+        python = (self.peers_python or sys.executable) if contestant.of_peer else sys.executable
+        task = Task(task.input, task.forwarders, task.ends, contestant.workers, task.broker, task.number)
+        done = run(contestant.program, stage, task, self.sinks, python)
         self.log(
-            f"  {one.label:15} {stage:8} {done.wall:8.2f} s wall {done.cpu:8.2f} s cpu {done.peak / 1e6:7.0f} MB"
+            f"  {contestant.label:15} {stage:8} {done.wall:8.2f} s wall {done.cpu:8.2f} s cpu {done.peak / 1e6:7.0f} MB"
             f"  (sinks {done.sink_cpu:.2f} s cpu, load {done.load:.1f})"
         )
         return done
@@ -238,17 +238,17 @@ class Suite:
         assert self.kafka is not None
         return self.kafka
 
-    def _is_there(self, one: Contestant) -> bool:
-        if one.program == "quix" and self.kafka is None:
+    def _is_there(self, contestant: Contestant) -> bool:
+        if contestant.program == "quix" and self.kafka is None:
             return False
-        return not one.of_peer or self.peers_python is not None
+        return not contestant.of_peer or self.peers_python is not None
 
 
 def check_same(rows: list[Row]) -> None:
     """Every run of a comparison has the same count and, where there is one, digest."""
-    delivered = {(one.delivered["count"], one.delivered.get("digest") or "0") for row in rows for one in row.runs}
+    delivered = {(done.delivered["count"], done.delivered.get("digest") or "0") for row in rows for done in row.runs}
     if rows[0].comparison == "derive":
         delivered = {(count, "") for count, _ in delivered}
     if len(delivered) > 1:
-        found = {f"{row.label}": [one.delivered for one in row.runs] for row in rows}
-        raise DifferentError(f"{rows[0].comparison}: not the same was delivered: {found}")
+        by_label = {f"{row.label}": [done.delivered for done in row.runs] for row in rows}
+        raise DifferentError(f"{rows[0].comparison}: not the same was delivered: {by_label}")
