@@ -72,6 +72,7 @@ class Report:
 
     @property
     def unbalanced(self) -> list[str]:
+        """The ids of the forwarders whose counts do not add up: records were matched of which no end is known."""
         return self.summary.books.unbalanced()
 
     def hints(self) -> list[str]:

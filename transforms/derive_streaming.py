@@ -78,6 +78,7 @@ class FoldStreaming(beam.DoFn):
         kept: Any = beam.DoFn.StateParam(SESSIONS),  # noqa: B008
         expiry: Any = beam.DoFn.TimerParam(EXPIRY),  # noqa: B008
     ) -> None:
+        """Forget the sessions whose time is over, and set the timer for the next one."""
         sessions = self._alive(kept.read(), now.micros // 1000)
         if sessions:
             kept.write(_encode(sessions))

@@ -50,6 +50,7 @@ class ReadCounts:
 
     @property
     def read(self) -> int:
+        """Pieces of input that were read; blank lines do not count."""
         return self.accepted + self.rejected
 
     def __add__(self, other: "ReadCounts") -> "ReadCounts":

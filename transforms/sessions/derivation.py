@@ -69,6 +69,7 @@ class Counts(msgspec.Struct):
     negative_durations: int = 0
 
     def add(self, other: "Counts") -> None:
+        """Add `other`, which is left as it was."""
         for name in self.__struct_fields__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
