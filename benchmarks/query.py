@@ -67,33 +67,51 @@ def document(rng: random.Random, organisations: int) -> Document:
     activity, user = f"activity-{rng.randrange(500)}", f"user-{rng.randrange(1000)}"
     stamp = {"$date": f"2020-02-{rng.randrange(10, 25)}T{rng.randrange(10, 24)}:15:03.250Z"}
     base = {"user_id": user, "activity_id": activity, "session_id": f"{rng.getrandbits(64):016x}"}
+    verb, message = _message(rng, kind, base)
+    statement = _statement(rng, verb, user, activity, stamp)
+    if kind == "score":
+        raw = message["score"]
+        statement["result"] = {"score": {"raw": raw, "max": 10, "min": 0, "scaled": raw / 10}}
+    metadata = {"cohort": rng.randrange(50), "country": rng.choice(("DE", "FR", "US"))}
+    return {
+        "_id": f"{rng.getrandbits(128):032x}",
+        "kind": kind,
+        "organisation": f"org{rng.randrange(organisations)}",
+        "lrs_id": f"lrs{rng.randrange(3)}",
+        "timestamp": stamp,
+        "metadata": metadata if rng.random() < 0.7 else {},
+        **message,
+        "statement": statement,
+    }
+
+
+def _message(rng: random.Random, kind: str, base: Document) -> tuple[str, Document]:
+    """The verb of a record, and its message."""
     if kind == "event":
         name = rng.choice(("started", "resumed", "completed"))
-        verb = {"started": "initialized"}.get(name, name)
-        own: Document = {"event": f"session-{name}", **base, "time": "2020-02-17 15:03:23"}
-    elif kind == "status":
-        verb = "progressed"
-        own = {**base, "num_attempted": rng.randrange(11), "num_questions": 10, "session_duration": 8}
-        own |= {
+        message = {"event": f"session-{name}", **base, "time": "2020-02-17 15:03:23"}
+        return {"started": "initialized"}.get(name, name), message
+    if kind == "status":
+        return "progressed", {
+            **base,
+            "num_attempted": rng.randrange(11),
+            "num_questions": 10,
+            "session_duration": 8,
             "status": "Completed",
             "dt_started": "2020-02-17T15:03:23Z",
             "dt_completed": "2020-02-17T15:11:43Z",
         }
-    else:
-        verb = "scored"
-        subscores = [
-            {"id": f"subscore-{number}", "title": "Text", "num_questions": 5, "score": rng.randrange(6),
-             "max_score": 5, "items": ["293486384", "293481468", "293475858"]}
-            for number in range(3)
-        ]  # fmt: skip
-        own = {
-            **base,
-            "score": rng.randrange(11),
-            "max_score": 10,
-            "subscores": subscores,
-            "status": "Completed",
-        }
-    statement: Document = {
+    subscores = [
+        {"id": f"subscore-{number}", "title": "Text", "num_questions": 5, "score": rng.randrange(6),
+         "max_score": 5, "items": ["293486384", "293481468", "293475858"]}
+        for number in range(3)
+    ]  # fmt: skip
+    score = {"score": rng.randrange(11), "max_score": 10, "subscores": subscores, "status": "Completed"}
+    return "scored", {**base, **score}
+
+
+def _statement(rng: random.Random, verb: str, user: str, activity: str, stamp: Document) -> Document:
+    return {
         "id": f"{rng.getrandbits(128):032x}",
         "actor": {"objectType": "Agent", "account": {"name": user, "homePage": "https://learner.invalid"}},
         "verb": {"id": VERB + verb, "display": {"en": verb}},
@@ -108,20 +126,6 @@ def document(rng: random.Random, organisations: int) -> Document:
         "timestamp": stamp,
         "stored": stamp,
         "version": "1.0.3",
-    }
-    if kind == "score":
-        raw = own["score"]
-        statement["result"] = {"score": {"raw": raw, "max": 10, "min": 0, "scaled": raw / 10}}
-    metadata = {"cohort": rng.randrange(50), "country": rng.choice(("DE", "FR", "US"))}
-    return {
-        "_id": f"{rng.getrandbits(128):032x}",
-        "kind": kind,
-        "organisation": f"org{rng.randrange(organisations)}",
-        "lrs_id": f"lrs{rng.randrange(3)}",
-        "timestamp": stamp,
-        "metadata": metadata if rng.random() < 0.7 else {},
-        **own,
-        "statement": statement,
     }
 
 
