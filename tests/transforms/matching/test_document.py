@@ -1,13 +1,13 @@
 """The table of what a query document holds, beside the documents that are built."""
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.query_document import QUERY_FIELDS, QUERY_NAMES, QueryField
 from tests.support.activity import documented_session
+from tests.support.paths import ROOT
 from transforms.matching.document import query_document
 from transforms.matching.statement import StatementBuilder
 from transforms.sessions.derivation import Derivation
@@ -20,7 +20,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "object": dict,
     "array": list,
 }
-SPEC = Path(__file__).parents[3] / "docs" / "spec" / "docs/spec/records.md"
+SPEC = ROOT / "docs/spec/records.md"
 
 
 def documents() -> list[dict[str, Any]]:
