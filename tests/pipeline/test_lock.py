@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.lock import OutputLock, OutputLockedError, OutputLostError
 from tests.support.memory_storage import MemoryStorage
+from tests.support.waiting import until
 
 # --- on a disk
 
@@ -91,6 +92,14 @@ class Clock:
         return self.now
 
 
+def is_lost(held: OutputLock) -> bool:
+    try:
+        held.check()
+    except OutputLostError:
+        return True
+    return False
+
+
 def test_a_lease_keeps_others_out_until_it_is_given_back() -> None:
     store, clock = MemoryStorage(), Clock()
     with OutputLock(store, clock=clock) as held:
@@ -121,49 +130,51 @@ def test_the_holder_of_a_lease_is_named_though_it_is_renewed_in_between() -> Non
 
 def test_a_killed_run_s_lease_is_taken_over_when_it_has_expired() -> None:
     store, clock = MemoryStorage(), Clock()
-    killed = OutputLock(store, clock=clock, lease=30)
-    killed._lock._add()  # type: ignore[attr-defined] # taken, and nobody renews it
-    clock.now += 29
-    with pytest.raises(OutputLockedError, match="free in 1 s"), OutputLock(store, clock=clock):
-        pass
-    clock.now += 1
-    with OutputLock(store, clock=clock):
-        assert len(store.files) == 1
-        with pytest.raises(OutputLostError, match="ran out before it could be renewed"):
-            killed.check()
+    # Its first renewal is due when ten seconds have passed for its thread, whatever its clock says.
+    with OutputLock(store, clock=clock, lease=30) as killed:
+        clock.now += 29
+        with pytest.raises(OutputLockedError, match="free in 1 s"), OutputLock(store, clock=clock):
+            pass
+        clock.now += 1
+        with OutputLock(store, clock=clock):
+            assert len(store.files) == 1
+            with pytest.raises(OutputLostError, match="ran out before it could be renewed"):
+                killed.check()
 
 
 def test_a_lease_is_renewed_while_it_is_held() -> None:
     store = MemoryStorage()
-    with OutputLock(store, lease=0.3) as held:
-        until = time.monotonic() + 0.9
-        while time.monotonic() < until:
+    with OutputLock(store, lease=1.5) as held:
+        began = time.monotonic()
+
+        def is_older_than_a_lease() -> bool:
             held.check()
-            with pytest.raises(OutputLockedError), OutputLock(store, lease=0.3):
+            with pytest.raises(OutputLockedError), OutputLock(store, lease=1.5):
                 pass
-            time.sleep(0.02)
+            return time.monotonic() > began + 1.6
+
+        until(is_older_than_a_lease)
     assert store.files == {}
 
 
 def test_a_renewal_may_fail_and_a_lease_that_cannot_be_renewed_is_lost() -> None:
     store = MemoryStorage()
-    fails = 1
+    failures, attempts, renewals = 1, 0, 0
 
     def fail(name: str) -> None:
-        nonlocal fails
-        fails -= 1
-        if fails >= 0:
+        nonlocal failures, attempts, renewals
+        attempts += 1
+        if attempts <= failures:
             raise OSError("no route")
+        renewals += 1
 
-    with OutputLock(store, lease=0.6) as held:
+    with OutputLock(store, lease=0.9) as held:
         store.before_write = fail
-        time.sleep(0.7)
-        assert fails < 0
+        until(lambda: renewals)
         held.check()
-        fails = 100
-        time.sleep(0.7)
-        with pytest.raises(OutputLostError):
-            held.check()
+        failures = 1_000
+        until(lambda: is_lost(held))
+        assert attempts >= 3, "it was tried again"
 
 
 def test_a_renewal_that_came_too_late_does_not_count() -> None:
@@ -174,9 +185,7 @@ def test_a_renewal_that_came_too_late_does_not_count() -> None:
 
     with OutputLock(store, clock=clock, lease=0.3) as held:
         store.before_write = stall
-        time.sleep(0.3)
-        with pytest.raises(OutputLostError):
-            held.check()
+        until(lambda: is_lost(held))
 
 
 def test_of_many_that_begin_at_once_never_two_go_on() -> None:

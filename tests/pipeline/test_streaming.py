@@ -32,6 +32,7 @@ from tests.support.laboratory.http_fault_server import Answer
 from tests.support.npm_servers import kinesis_mock_server, why_npm_cannot_serve
 from tests.support.paths import ROOT, SHARED, needs_shared
 from tests.support.receiver import Receiver
+from tests.support.waiting import until
 from tests.support.workshop import Workshop
 from transforms.reading.activity import ActivityDecoder, encode
 from transforms.reading.xapi import StatementDecoder, resolve_session
@@ -99,15 +100,17 @@ def to(receiver: Receiver, path: str) -> list[tuple[str, str]]:
 def wait_for(
     receiver: Receiver, ids: Iterable[str], workshop: Workshop, job: "subprocess.Popen[str]", path: str = "http"
 ) -> None:
-    """Until each of the ids has arrived at the path; then a little more, for what should not."""
-    due, deadline = set(ids), time.monotonic() + SOON
-    while not due <= {key for _, key in to(receiver, path)}:
-        log = (workshop.path / "job.log").read_text()
-        assert job.poll() is None, log
-        missing = len(due - {key for _, key in to(receiver, path)})
-        assert time.monotonic() < deadline, f"{missing} of {len(due)} have not arrived\n{log[-4000:]}"
-        time.sleep(0.2)
-    time.sleep(2)
+    """Until each of the ids has arrived at the path. What should not arrive is looked for when the job has ended."""
+    due = set(ids)
+
+    def missing() -> set[str]:
+        assert job.poll() is None, (workshop.path / "job.log").read_text()
+        return due - {key for _, key in to(receiver, path)}
+
+    def trouble() -> str:
+        return f"{len(missing())} of {len(due)} have not arrived\n{(workshop.path / 'job.log').read_text()[-4000:]}"
+
+    until(lambda: not missing(), SOON, every=0.2, failing=trouble)
 
 
 def batch(activities: Iterable[Activity], fold: Derivation = ACTIVITY) -> dict[str, Record]:
@@ -306,7 +309,8 @@ def test_a_stream_that_is_split_and_merged_meanwhile_is_read_to_its_end_from_the
         kinesis.create_stream(StreamName=STREAM, ShardCount=3)
         active.wait(StreamName=STREAM, WaiterConfig=OFTEN)
         put(kinesis, lines[:early], keys[:early])
-        time.sleep(1.1)  # the url's time has no fraction of a second
+        put_at = time.time()
+        until(lambda: int(time.time()) > put_at, every=0.05)  # the url's time has no fraction of a second
         moment = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         put(kinesis, lines[early:half], keys[early:half])
         workshop.write_forwarders(http_document(receiver))

@@ -26,6 +26,7 @@ from tests.support.laboratory.checker import End, Findings, check_ends
 from tests.support.laboratory.http_fault_server import Arrival
 from tests.support.paths import ROOT
 from tests.support.receiver import Receiver
+from tests.support.waiting import until
 from tests.support.workshop import Workshop
 
 NO_ANSWER = frozenset({"reset", "close", "half_close", "cut_headers", "reset_headers", "garbage"})
@@ -180,15 +181,12 @@ class Server(Protocol):
 
 def await_silence(server: Server, seconds: float = 15.0) -> None:
     """Until the server has read, to their ends, all connections that were made to it."""
-    deadline = time.monotonic() + seconds
     # Connections are accepted in the order they are made: when this one has its end, all before it are accepted.
     with socket.create_connection(("127.0.0.1", server.port), seconds) as last:
         last.shutdown(socket.SHUT_WR)
         while last.recv(1024):
             pass
-    while server.open_connections:
-        assert time.monotonic() < deadline, f"{server.open_connections} connections are still open"
-        time.sleep(0.005)
+    until(lambda: not server.open_connections, seconds, failing=lambda: f"{server.open_connections} are still open")
 
 
 @dataclass
@@ -245,10 +243,11 @@ class Experiment:
     def wait_until_stopping(self, seconds: float = 30.0) -> None:
         """Until the job says that it takes no more records."""
         told = self.workshop.path / f"told-{len(self.starts)}"
-        deadline = time.monotonic() + seconds
-        while "taking no more records" not in told.read_text(errors="replace"):
-            assert time.monotonic() < deadline, told.read_text(errors="replace")
-            time.sleep(0.01)
+        until(
+            lambda: "taking no more records" in told.read_text(errors="replace"),
+            seconds,
+            failing=lambda: told.read_text(errors="replace"),
+        )
 
     def run(self, seconds: float = 120.0) -> int:
         """Start it and let it come to its end; gives the exit status."""

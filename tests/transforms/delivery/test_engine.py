@@ -12,6 +12,7 @@ import pytest
 from tests.support.forwarders import aws_forwarder, http_forwarder
 from tests.support.laboratory.checker import check
 from tests.support.records import item, items
+from tests.support.waiting import until
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import DeliveryStoppedError
 from transforms.delivery.policy import DeliverySettings
@@ -265,13 +266,11 @@ def test_a_quick_forwarder_is_waited_for_rather_than_spooled(tmp_path: Path) -> 
 
 
 def await_counts(engine: DeliveryEngine, delivered: dict[str, int], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
+    def are_there() -> bool:
         counts = engine.counts()
-        if all(id_ in counts and counts[id_].delivered >= number for id_, number in delivered.items()):
-            return
-        assert time.monotonic() < deadline, counts
-        time.sleep(0.002)
+        return all(id_ in counts and counts[id_].delivered >= number for id_, number in delivered.items())
+
+    until(are_there, seconds, failing=engine.counts)
 
 
 def test_a_dead_forwarder_ends_as_unavailable_within_its_budget() -> None:
@@ -355,8 +354,7 @@ def test_stop_finishes_what_is_in_flight_and_leaves_the_rest(kind: type[Scripted
     sink = kind(always(DELIVERED), gate)
     with deliveries({"f": sink}) as (engine, settled):
         engine.submit(items(10, 10))
-        while not (sink.in_flight if isinstance(sink, ScriptedHttp) else sink.calls):
-            time.sleep(0.001)
+        until(lambda: sink.in_flight if isinstance(sink, ScriptedHttp) else sink.calls)
         threading.Timer(0.05, gate.set).start()
         pending = engine.stop(10.0)
         assert pending == {"f": 100 - len(settled)}
@@ -382,15 +380,13 @@ def test_what_ends_after_the_grace_is_pending(kind: type[ScriptedHttp] | type[Sc
         batch_sink=lambda forwarder: sink,  # type: ignore[arg-type,return-value]
     )
     engine.submit(items(5, 2))
-    while (sink.in_flight if isinstance(sink, ScriptedHttp) else sum(sink.calls)) < 5:
-        time.sleep(0.001)
+    until(lambda: (sink.in_flight if isinstance(sink, ScriptedHttp) else sum(sink.calls)) == 5)
     assert engine.stop(0.02) == {"f": 10}
     gate.set()
     for thread in threading.enumerate():
         if thread.name.startswith("deliver-f"):
             thread.join(10.0)
-    while len(sink.attempts) < 5:
-        time.sleep(0.001)
+    until(lambda: len(sink.attempts) == 5)
     assert engine.stop(0.0) == {"f": 10}
     engine.close()
     engine.close()

@@ -368,11 +368,12 @@ class TestConnection:
 
     def test_an_error_nobody_foresaw_ends_no_run(self) -> None:
         async def talk(sink: AiohttpSink, server: FaultServer) -> None:
-            assert sink._session is not None
-            await sink._session.close()
             assert await sink.send(http_item()) == AttemptResult(RETRY, "internal_error", failure=True)
 
-        with_fault_server(talk)
+        def resolver(*_: object, **__: object) -> list[tuple[Any, ...]]:
+            raise ZeroDivisionError
+
+        with_fault_server(talk, configuration={"url": "receiver.example"}, getaddrinfo=resolver)
 
 
 @pytest.mark.parametrize("seed", range(5))
