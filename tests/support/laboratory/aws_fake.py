@@ -219,12 +219,16 @@ class Stream:
 
 
 class AwsFake:
-    """The server. `denied` holds actions that are refused (`firehose:PutRecordBatch`), `calls` counts all others."""
+    """The server. `denied` holds actions that are refused (`firehose:PutRecordBatch`), `calls` counts all others.
+
+    `invalid` holds data for which the service refuses a call, with all that is in it.
+    """
 
     def __init__(self, faults: Faults | None = None, clock: Clock = time.monotonic) -> None:
         self.faults = faults or Faults()
         self.clock = clock
         self.denied: set[str] = set()
+        self.invalid: set[bytes] = set()
         self.calls: Counter[str] = Counter()
         self.call_sizes: list[int] = []
         self.content_types: set[str] = set()
@@ -299,6 +303,8 @@ class AwsFake:
             else:
                 return _error(400, "UnknownOperationException", operation)
             refusal = _limits_broken(stream, entries)
+            if refusal is None and any(base64.b64decode(entry["Data"]) in self.invalid for entry in entries):
+                refusal = "InvalidArgumentException", "a record of the call is not valid"
             if refusal:
                 return _error(400, *refusal)
             self.before_put()
