@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.query_document import QUERY_FIELDS
-from tests.transforms.sessions.strategies import users_activity
+from tests.transforms.sessions.strategies import ACTIVITY_OF_ONE_USER
 from transforms.matching.document import query_document
 from transforms.matching.statement import StatementBuilder
 from transforms.query import QueryError, compile_query
@@ -85,7 +85,7 @@ def said(query: Any) -> list[str]:
     return never_matching(compile_query(json.dumps(query)))
 
 
-@given(users_activity, st.lists(QUERIES, min_size=1, max_size=20))
+@given(ACTIVITY_OF_ONE_USER, st.lists(QUERIES, min_size=1, max_size=20))
 def test_a_query_that_matches_a_record_is_not_said_to_match_none(activities: Any, queries: list[Any]) -> None:
     documents = [query_document(record, BUILD(record)) for record in Derivation().user(activities)]
     for given_query in queries:
