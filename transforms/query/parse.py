@@ -118,9 +118,9 @@ def read_source(query: Any) -> Any:
         raise QueryError(f"a query must be JSON: {error}") from None
 
 
-_QUOTED: Final = r"""\(\s*["']([^"']*)["']\s*\)"""
-_NUMBER: Final = r"""\(\s*["']?([-+.\deE]+)["']?\s*\)"""
-_SHELL: Final[tuple[tuple[re.Pattern[str], Callable[[str], str]], ...]] = (
+_QUOTED = r"""\(\s*["']([^"']*)["']\s*\)"""
+_NUMBER = r"""\(\s*["']?([-+.\deE]+)["']?\s*\)"""
+_SHELL: tuple[tuple[re.Pattern[str], Callable[[str], str]], ...] = (
     (re.compile(r"(?:ISODate|(?:new\s+)?Date)" + _QUOTED), lambda date: json.dumps({"$date": date})),
     (re.compile("ObjectId" + _QUOTED), lambda digits: json.dumps({"$oid": digits})),
     (re.compile("Number(?:Long|Int|Decimal)" + _NUMBER), lambda number: number),
@@ -131,7 +131,7 @@ _SHELL: Final[tuple[tuple[re.Pattern[str], Callable[[str], str]], ...]] = (
 """What the MongoDB shell takes and JSON does not: its form, and what JSON has instead of what the group holds."""
 
 
-_LAST_COMMA: Final = re.compile(r",\s*[}\]]")
+_LAST_COMMA = re.compile(r",\s*[}\]]")
 
 
 def _shell_hint(error: json.JSONDecodeError) -> str:

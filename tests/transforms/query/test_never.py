@@ -24,7 +24,7 @@ PATHS = [
     "statement.verb.display.fr",
     "kind.x",
 ]
-OPERANDS = st.sampled_from(
+OPERANDS: st.SearchStrategy[Any] = st.sampled_from(
     [
         None,
         True,
