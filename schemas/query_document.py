@@ -1,52 +1,165 @@
 """What a query document holds: the names that a forwarder's query may ask for (docs/spec/records.md section 4).
 
-`transforms.matching.document` builds the documents, the queries' parser reads ids and dates by this table, and a
-forwarder document is warned of when its query asks for a name that is not in it.
+`transforms.matching.document` builds the documents, the queries' parser reads ids and dates by this table,
+`transforms.query.never` finds by it what no document can match, and a forwarder document is warned of both.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-QueryType = Literal["id", "string", "date", "number", "object", "array"]
+QueryType = Literal["id", "string", "date", "number", "boolean", "object", "map", "array"]
 """What stands under a name.
 
-id: a string, for which a query may also give an ObjectId. date: a date in UTC, which a query may give as text.
+id: a string, for which a query may also give an ObjectId. date: a date in UTC, which a query may give as text. object:
+an object whose members are names of the table. map: an object with members of any name and value.
 """
+
+Shape = Literal["session-started", "session-resumed", "session-completed", "status", "score"]
+"""Which query document: that of an event, by its name, or that of a snapshot."""
+
+EVENTS: tuple[Shape, ...] = ("session-started", "session-resumed", "session-completed")
+SHAPES: tuple[Shape, ...] = (*EVENTS, "status", "score")
 
 
 class QueryField(NamedTuple):
-    """A name, dotted inside `statement`; the type under it, unless it is null; and what that is."""
+    """A name, dotted inside `statement` and `subscores`; the type under it; what that is; and where it stands.
+
+    shapes: the documents that have it. nullable: it may also be null. sometimes: some documents of these shapes lack
+    it. values: by shape, all values that it can have there; a shape that is not listed can have any.
+    """
 
     name: str
     type: QueryType
     meaning: str
+    shapes: tuple[Shape, ...] = SHAPES
+    nullable: bool = False
+    sometimes: bool = False
+    values: Mapping[Shape, tuple[str | bool | int, ...]] = MappingProxyType({})
 
+
+_VERBS: dict[Shape, str] = {
+    "session-started": "initialized",
+    "session-resumed": "resumed",
+    "session-completed": "completed",
+    "status": "progressed",
+    "score": "scored",
+}
+
+
+def _always(value: str | int) -> dict[Shape, tuple[str | bool | int, ...]]:
+    return dict.fromkeys(SHAPES, (value,))
+
+
+_WITH_RESULT: tuple[Shape, ...] = ("session-completed", "status", "score")
+_STATUS: tuple[Shape, ...] = ("status",)
+_SCORE: tuple[Shape, ...] = ("score",)
 
 QUERY_FIELDS = (
     QueryField("_id", "id", "the record's id"),
-    QueryField("kind", "string", "event, status or score"),
-    QueryField("organisation", "id", "of the activity"),
-    QueryField("lrs_id", "id", "the store of the activity"),
+    QueryField(
+        "kind",
+        "string",
+        "event, status or score",
+        values={**dict.fromkeys(EVENTS, ("event",)), "status": ("status",), "score": ("score",)},
+    ),
+    QueryField("organisation", "id", "of the activity", nullable=True),
+    QueryField("lrs_id", "id", "the store of the activity", nullable=True),
     QueryField("timestamp", "date", "when the activity occurred that caused the record"),
-    QueryField("metadata", "object", "what the session's activities brought along, up to that one"),
-    QueryField("statement", "object", "the record as an xAPI statement"),
-    QueryField("statement.timestamp", "date", "as timestamp"),
-    QueryField("statement.stored", "date", "as timestamp"),
+    QueryField("metadata", "map", "what the session's activities brought along, up to that one"),
     QueryField("user_id", "string", "the learner"),
     QueryField("session_id", "string", "the session"),
     QueryField("activity_id", "string", "the assessment"),
-    QueryField("event", "string", "of an event: session-started, session-resumed or session-completed"),
-    QueryField("time", "string", "of an event: as 2020-02-17 15:03:23"),
-    QueryField("status", "string", "of a snapshot: Completed or PendingScoring"),
-    QueryField("num_attempted", "number", "of a status: questions"),
-    QueryField("num_questions", "number", "of a status: questions"),
     QueryField(
-        "session_duration", "number", "of a status: as the player counts it, or as --session_duration_unit says"
+        "event",
+        "string",
+        "of an event: session-started, session-resumed or session-completed",
+        shapes=EVENTS,
+        values={shape: (shape,) for shape in EVENTS},
     ),
-    QueryField("dt_started", "string", "of a status: as 2020-02-17T15:03:23Z"),
-    QueryField("dt_completed", "string", "of a status: as 2020-02-17T15:03:23Z"),
-    QueryField("score", "number", "of a score"),
-    QueryField("max_score", "number", "of a score"),
-    QueryField("subscores", "array", "of a score: an object for each subscore"),
+    QueryField("time", "string", "of an event: as 2020-02-17 15:03:23", shapes=EVENTS),
+    QueryField(
+        "status",
+        "string",
+        "of a snapshot: Completed or PendingScoring",
+        shapes=("status", "score"),
+        values={"status": ("Completed", "PendingScoring"), "score": ("Completed",)},
+    ),
+    QueryField("num_attempted", "number", "of a status: questions", shapes=_STATUS),
+    QueryField("num_questions", "number", "of a status: questions", shapes=_STATUS),
+    QueryField(
+        "session_duration",
+        "number",
+        "of a status: as the player counts it, or as --session_duration_unit says",
+        shapes=_STATUS,
+    ),
+    QueryField("dt_started", "string", "of a status: as 2020-02-17T15:03:23Z", shapes=_STATUS),
+    QueryField("dt_completed", "string", "of a status: as 2020-02-17T15:03:23Z", shapes=_STATUS),
+    QueryField("score", "number", "of a score", shapes=_SCORE, nullable=True),
+    QueryField("max_score", "number", "of a score", shapes=_SCORE, nullable=True),
+    QueryField("subscores", "array", "of a score: an object for each subscore", shapes=_SCORE),
+    QueryField("subscores.id", "string", "of a subscore", shapes=_SCORE, sometimes=True),
+    QueryField("subscores.title", "string", "of a subscore", shapes=_SCORE, sometimes=True),
+    QueryField("subscores.num_questions", "number", "of a subscore", shapes=_SCORE, sometimes=True),
+    QueryField("subscores.num_attempted", "number", "of a subscore", shapes=_SCORE, sometimes=True),
+    QueryField("subscores.score", "number", "of a subscore", shapes=_SCORE, sometimes=True),
+    QueryField("subscores.max_score", "number", "of a subscore", shapes=_SCORE, sometimes=True),
+    QueryField(
+        "subscores.attempted_max_score",
+        "number",
+        "of a subscore: of its attempted items",
+        shapes=_SCORE,
+        sometimes=True,
+    ),
+    QueryField("subscores.items", "array", "of a subscore: item references", shapes=_SCORE, sometimes=True),
+    QueryField("statement", "object", "the record as an xAPI statement"),
+    QueryField("statement.id", "string", "the record's id"),
+    QueryField("statement.actor", "object", "an Agent with an account"),
+    QueryField("statement.actor.objectType", "string", "Agent", values=_always("Agent")),
+    QueryField("statement.actor.account", "object", "the learner"),
+    QueryField("statement.actor.account.name", "string", "the user_id"),
+    QueryField("statement.actor.account.homePage", "string", "as --actor_home_page says"),
+    QueryField("statement.verb", "object", "what was done"),
+    QueryField(
+        "statement.verb.id",
+        "string",
+        "one of ADL's verbs",
+        values={shape: (f"http://adlnet.gov/expapi/verbs/{verb}",) for shape, verb in _VERBS.items()},
+    ),
+    QueryField("statement.verb.display", "object", "the verb's name"),
+    QueryField(
+        "statement.verb.display.en", "string", "in English", values={shape: (verb,) for shape, verb in _VERBS.items()}
+    ),
+    QueryField("statement.object", "object", "the assessment, as an Activity"),
+    QueryField("statement.object.objectType", "string", "Activity", values=_always("Activity")),
+    QueryField("statement.object.id", "string", "the activity_id, as an IRI"),
+    QueryField("statement.object.definition", "object", "what the Activity is"),
+    QueryField(
+        "statement.object.definition.type",
+        "string",
+        "an assessment",
+        values=_always("http://adlnet.gov/expapi/activities/assessment"),
+    ),
+    QueryField("statement.context", "object", "the session"),
+    QueryField("statement.context.registration", "string", "the session_id, as a UUID"),
+    QueryField("statement.context.extensions", "map", "the session_id where it is no UUID", sometimes=True),
+    QueryField("statement.timestamp", "date", "as timestamp"),
+    QueryField("statement.stored", "date", "as timestamp"),
+    QueryField("statement.result", "object", "what came of it", shapes=_WITH_RESULT),
+    QueryField(
+        "statement.result.completion",
+        "boolean",
+        "whether the session is completed",
+        shapes=("session-completed", "status"),
+        values={"session-completed": (True,)},
+    ),
+    QueryField("statement.result.duration", "string", "as PT480S", shapes=_STATUS, sometimes=True),
+    QueryField("statement.result.extensions", "map", "counts, or subscores", shapes=("status", "score")),
+    QueryField("statement.result.score", "object", "as xAPI allows it", shapes=_SCORE, sometimes=True),
+    QueryField("statement.result.score.raw", "number", "the score", shapes=_SCORE, sometimes=True),
+    QueryField("statement.result.score.min", "number", "0", shapes=_SCORE, sometimes=True, values={"score": (0,)}),
+    QueryField("statement.result.score.max", "number", "the max_score", shapes=_SCORE, sometimes=True),
+    QueryField("statement.result.score.scaled", "number", "score by max_score", shapes=_SCORE, sometimes=True),
 )
 
 QUERY_NAMES = frozenset(field.name for field in QUERY_FIELDS if "." not in field.name)

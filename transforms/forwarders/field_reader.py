@@ -16,6 +16,8 @@ from transforms.forwarders.model import Rules
 from transforms.forwarders.queries import query_names
 from transforms.forwarders.secrets import Secret, is_redacted, is_reference
 from transforms.forwarders.urls import Url, parse_url, query_is_redacted
+from transforms.query import Query
+from transforms.query.never import never_matching
 
 REDACTION = (
     "is a redaction, not the secret: read the documents with a client that is shown secrets, or write the secret again"
@@ -126,6 +128,9 @@ class FieldReader:
         for name in sorted(query_names(text) - QUERY_NAMES):
             hint = nearest(name, QUERY_NAMES)
             self._findings.warn(field.path, f"asks for {shown(name)}, which no record has{hint}")
+        if isinstance(self.compiled_query, Query):
+            for sentence in never_matching(self.compiled_query):
+                self._findings.warn(field.path, f"holds what no record can match: {sentence}")
         return text
 
     def _text(self, field: Field, value: Any) -> str | None:

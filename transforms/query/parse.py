@@ -6,6 +6,7 @@ Everything that can be wrong with a query is found here. The errors have MongoDB
 import datetime as dt
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -111,8 +112,45 @@ def read_source(query: Any) -> Any:
         raise
     except RecursionError:
         raise QueryError(f"a query may be nested {MAX_DEPTH} levels deep, not deeper") from None
+    except json.JSONDecodeError as error:
+        raise QueryError(f"a query must be JSON: {error}{_shell_hint(error)}") from None
     except ValueError as error:
         raise QueryError(f"a query must be JSON: {error}") from None
+
+
+_QUOTED = r"""\(\s*["']([^"']*)["']\s*\)"""
+_NUMBER = r"""\(\s*["']?([-+.\deE]+)["']?\s*\)"""
+_SHELL: tuple[tuple[re.Pattern[str], Callable[[str], str]], ...] = (
+    (re.compile(r"(?:ISODate|(?:new\s+)?Date)" + _QUOTED), lambda date: json.dumps({"$date": date})),
+    (re.compile("ObjectId" + _QUOTED), lambda digits: json.dumps({"$oid": digits})),
+    (re.compile("Number(?:Long|Int|Decimal)" + _NUMBER), lambda number: number),
+    (re.compile(r"(/(?:[^/\\\n]|\\.)+/[A-Za-z]*)"), lambda literal: json.dumps(_regex_of(literal))),
+    (re.compile(r"'([^'\n]*)'"), json.dumps),
+    (re.compile(r"([A-Za-z_$][\w$.]*)(?=\s*:)"), json.dumps),
+)
+"""What the MongoDB shell takes and JSON does not: its form, and what JSON has instead of what the group holds."""
+
+
+_LAST_COMMA = re.compile(r",\s*[}\]]")
+
+
+def _shell_hint(error: json.JSONDecodeError) -> str:
+    """How JSON writes what stands where a query ceases to be JSON; "" if that is not the MongoDB shell's syntax."""
+    for form, json_way in _SHELL:
+        found = form.match(error.doc, error.pos)
+        if found is not None:
+            return f"; {found[0][:80]} is the MongoDB shell's way of writing it: JSON has {json_way(found[1])}"
+    if error.doc.startswith(("//", "/*"), error.pos):
+        return "; JSON has no comments"
+    # Python 3.13 finds fault with the comma, earlier versions with the bracket behind it.
+    if _LAST_COMMA.match(error.doc, max(error.doc.rfind(",", 0, error.pos + 1), 0)):
+        return "; JSON has no comma after the last member"
+    return ""
+
+
+def _regex_of(literal: str) -> dict[str, str]:
+    expression, _, options = literal[1:].rpartition("/")
+    return {"$regex": expression.replace("\\/", "/"), **({"$options": options} if options else {})}
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

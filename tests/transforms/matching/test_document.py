@@ -3,11 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-import pytest
+from hypothesis import example, given
 
-from schemas.query_document import QUERY_FIELDS, QUERY_NAMES, QueryField
+from schemas import Activity
+from schemas.query_document import QUERY_FIELDS, QUERY_NAMES, Shape
 from tests.support.activity import documented_session
 from tests.support.paths import ROOT
+from tests.transforms.sessions.strategies import ACTIVITY_OF_ONE_USER
 from transforms.matching.document import query_document
 from transforms.matching.statement import StatementBuilder
 from transforms.sessions.derivation import Derivation
@@ -18,6 +20,8 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "date": datetime,
     "number": (int, float),
     "object": dict,
+    "map": dict,
+    "boolean": bool,
     "array": list,
 }
 SPEC = ROOT / "docs/spec/records.md"
@@ -33,16 +37,52 @@ def test_the_documents_of_all_kinds_hold_the_names_of_the_table_and_no_other() -
     assert {name for document in documents() for name in document} == QUERY_NAMES
 
 
-@pytest.mark.parametrize("field", QUERY_FIELDS, ids=lambda field: field.name)
-def test_a_value_is_of_the_type_that_the_table_says(field: QueryField) -> None:
-    values = []
-    for document in documents():
-        value: Any = document
-        for name in field.name.split("."):
-            value = value.get(name)
-        values.append(value)
-    assert all(value is None or isinstance(value, TYPES[field.type]) for value in values)
-    assert any(value is not None for value in values) or field.name in ("organisation", "lrs_id")
+def shape_of(document: dict[str, Any]) -> Shape:
+    shape: Shape = document.get("event", document["kind"])
+    return shape
+
+
+def values_at(value: Any, names: list[str]) -> list[Any]:
+    """What stands at the end of a path, in each item of an array on the way; nothing where a name is not there."""
+    if not names:
+        return [value]
+    if isinstance(value, list):
+        return [found for item in value for found in values_at(item, names)]
+    return values_at(value[names[0]], names[1:]) if isinstance(value, dict) and names[0] in value else []
+
+
+def paths_in(value: Any, above: str = "") -> set[str]:
+    """The dotted paths of a document, down to what may hold any name."""
+    field = next((field for field in QUERY_FIELDS if field.name == above), None)
+    if field is not None and field.type == "map":
+        return {above}
+    inside: set[str] = set()
+    if isinstance(value, dict):
+        inside = {path for name in value for path in paths_in(value[name], f"{above}.{name}".lstrip("."))}
+    elif isinstance(value, list):
+        inside = {path for item in value if isinstance(item, dict) for path in paths_in(item, above)}
+    return inside | {above} if above else inside
+
+
+@given(ACTIVITY_OF_ONE_USER)
+@example(documented_session())
+def test_whatever_a_document_holds_is_in_the_table_as_it_is_there(activities: list[Activity]) -> None:
+    build = StatementBuilder().statement
+    for record in Derivation().user(activities):
+        document = query_document(record, build(record))
+        shape = shape_of(document)
+        assert paths_in(document) <= {field.name for field in QUERY_FIELDS if shape in field.shapes}
+        for field in QUERY_FIELDS:
+            found = values_at(document, field.name.split("."))
+            if shape not in field.shapes:
+                assert not found, field.name
+                continue
+            assert found or field.sometimes, field.name
+            allowed = field.values.get(shape)
+            for value in found:
+                assert value is not None or field.nullable, field.name
+                assert value is None or isinstance(value, TYPES[field.type]), field.name
+                assert allowed is None or value in allowed, field.name
 
 
 def test_the_specification_lists_every_name() -> None:
