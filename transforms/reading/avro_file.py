@@ -4,7 +4,7 @@ What is damaged costs as little as can be. A value costs its row. Bytes that the
 their block. A block that is not as long as it says costs what lies before the next sync marker.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from schemas.reject import CONTENT_LIMIT
@@ -27,6 +27,9 @@ def avro_rows(chunks: Iterator[bytes]) -> Iterator[Block | Broken]:
     `chunks` may also hold several such files, one after the other.
     """
     return _Container(_Tape(chunks)).read()
+
+
+_WRONG_LENGTH = "a block is not as long as it says"
 
 
 class _FrameError(Exception):
@@ -101,29 +104,27 @@ class _Container:
     def _blocks(self, header: _Header) -> Iterator[Block | Broken]:
         """The blocks up to the end, or to where another file begins."""
         tape = self._tape
+        confirmed = False
         while tape.has(1) and tape.peek(len(MAGIC)) != MAGIC:
             count: int | None = None
             try:
                 count, size = self._count_and_size()
-                body, mark = tape.take(size), tape.take(_SYNC)
-                parts: Iterable[Block | Broken] = self._rows(header, count, body)
-                damage = None
-                if mark != header.sync:
-                    # Maybe only the mark is damaged, here or in the header.
-                    parts = list(parts)
-                    if not count or any(isinstance(part, Broken) for part in parts):
-                        raise _FrameError("a block is not as long as it says")
-                    header.sync = mark
-                    damage = "the sync marker after a block is damaged; its rows could be read"
-                tape.forget()
-                yield from parts
-                self._index += count
-                if damage:
-                    yield self._broken(damage, mark, _SYNC, 0)
+                block, mark = tape.take(size), tape.take(_SYNC)
+                if sum(one == other for one, other in zip(mark, header.sync, strict=True)) < _SYNC // 2:
+                    raise _FrameError(_WRONG_LENGTH)
             except _FrameError as error:
                 content, length, found = tape.skip_past(header.sync)
-                reason = "a block is not as long as it says" if found else str(error)
-                yield self._broken(reason, content, length, count)
+                yield self._broken(_WRONG_LENGTH if found else str(error), content, length, count)
+                continue
+            tape.forget()
+            yield from self._rows(header, count, block)
+            self._index += count
+            if mark == header.sync:
+                confirmed = True
+            else:
+                yield self._broken("the sync marker of a block is damaged, its rows could be read", mark, _SYNC, 0)
+                if not confirmed:
+                    header.sync = mark  # maybe it is the header's that is damaged
 
     def _count_rows(self, sync: bytes) -> int:
         """The same for a file that is refused: how many rows it says it has."""
