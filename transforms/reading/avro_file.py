@@ -94,9 +94,9 @@ class _Container:
             return _Refusal(sync, f"the codec {codec[:40]!r} is not known; known are {', '.join(CODECS)}")
         try:
             schema = parse_schema(meta.get(b"avro.schema", b""))
-        except SchemaError as error:
+            rows = RowReader(schema)
+        except (SchemaError, RecursionError) as error:
             return _Refusal(sync, f"its schema cannot be used: {error}")
-        rows = RowReader(schema)
         if not rows.holds_rows:
             return _Refusal(sync, f"its rows are {schema.told()}; records with the fields of activity are needed")
         return _Header(sync, decompress, rows)
@@ -145,7 +145,7 @@ class _Container:
     def _count_and_size(self) -> tuple[int, int]:
         """Rows and bytes of a block."""
         count, size = self._tape.long(), self._tape.long()
-        if not 0 <= size <= _LONGEST or not 0 <= count <= size * _MOST_ROWS:
+        if not 0 <= size <= _LONGEST or not 0 <= count <= (size + 1) * _MOST_ROWS:
             raise _FrameError(f"a block of {count} rows in {size} bytes")
         return count, size
 
@@ -154,7 +154,8 @@ class _Container:
         try:
             body = header.decompress(block)
         except Exception as error:  # of any of the libraries
-            yield self._broken(f"a block cannot be decompressed: {error}", block, len(block), count)
+            reason = _not_readable(f"a block cannot be decompressed: {error}")
+            yield _broken(self._index, reason, block, len(block), count)
             return
         start, end, at = self._index, self._index + count, 0
         rows = []
@@ -180,7 +181,7 @@ class _Container:
             yield _broken(end, _not_readable(reason), body[at:], len(body) - at, None)
 
     def _broken(self, reason: str, content: bytes, length: int, rows: int | None = None) -> Broken:
-        """A part that holds so many of the next rows."""
+        """A part that holds the next rows, so many of them."""
         broken = _broken(self._index, _not_readable(self._tape.cut or reason), content, length, rows)
         self._index += rows or 0
         return broken

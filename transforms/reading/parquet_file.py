@@ -39,6 +39,7 @@ _BATCH = 2048
 """Rows converted at a time."""
 _PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 _DAY_MS = 86_400_000
+_COLUMN = re.compile(r"\n  (?=(?:required|optional|repeated) )")
 _VARIANT = re.compile(r" \(Variant(\(\d+\))?\) \{$", re.MULTILINE)
 
 _Convert = Callable[[Any], Any]
@@ -125,7 +126,7 @@ def _variants(parquet: Any) -> list[bool]:
     """Of each column, whether it is of the type VARIANT. pyarrow tells only in the text of the Parquet schema; to Arrow
     such a column is a struct of binaries."""
     described = str(parquet.schema)
-    columns = re.split(r"\n  (?=\S)", described)[1:]
+    columns = _COLUMN.split(described)[1:]
     if len(columns) == len(parquet.schema_arrow):
         return [bool(_VARIANT.search(column)) for column in columns]
     # A name with a line end in it: no telling which column is which.
