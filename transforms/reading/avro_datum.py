@@ -38,6 +38,8 @@ _double = struct.Struct("<d").unpack_from
 _months_days_millis = struct.Struct("<III").unpack
 _WALL_CLOCK = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?")
 _ENDS = "the rows end within it"
+_MOST_VALUES = 100_000
+"""In a block of an array, if they take no bytes, as nulls do. Of others there are no more than bytes."""
 _IN_BLOCKS = -1
 """In place of a number of values: the next block of an array or a map is to come."""
 
@@ -372,7 +374,7 @@ def _block(encoded: bytes, at: int) -> tuple[int, int | None, int]:
     if number < 0:
         number = -number
         size, at = _read_long(encoded, at)
-    if number > len(encoded) or (size is not None and not 0 <= size <= len(encoded) - at):
+    if number > max(len(encoded), _MOST_VALUES) or (size is not None and not 0 <= size <= len(encoded) - at):
         raise DamagedError(f"{number} values in a block of {len(encoded) - at if size is None else size} bytes")
     return number, size, at
 

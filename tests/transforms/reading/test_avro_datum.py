@@ -298,6 +298,11 @@ def test_rows_that_are_no_records(schema: Any) -> None:
     assert not RowReader(parsed(schema)).holds_rows
 
 
+def test_values_that_take_no_bytes() -> None:
+    schema = record([{"name": "x", "type": {"type": "array", "items": "null"}}])
+    assert row_of(schema, long(3) + long(0)) == {"x": [None] * 3}
+
+
 def test_union_branches_with_meanings_of_their_own() -> None:
     """What a value means is told by its branch, not by its type in Python."""
     day, at = meaning("int", "date"), meaning("long", "timestamp-micros")
