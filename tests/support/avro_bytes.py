@@ -9,7 +9,7 @@ import fastavro
 
 SYNC = b"0123456789abcdef"
 IDS = ("record_id", "user_id", "session_id", "activity_id", "action")
-ID_FIELDS = [{"name": name, "type": "string"} for name in IDS]
+ID_FIELDS: list[dict[str, Any]] = [{"name": name, "type": "string"} for name in IDS]
 NOON = 1_772_366_400_000  # 2026-03-01T12:00:00Z
 
 

@@ -145,7 +145,10 @@ def test_an_ignored_field_is_never_converted(case: Case) -> None:
     assert row == row_of(record(fields), ids(1) + long(NOON))
 
 
-ROW = [*ID_FIELDS, {"name": "occurred_at", "type": {"type": "long", "logicalType": "timestamp-millis"}}]
+ROW: list[dict[str, Any]] = [
+    *ID_FIELDS,
+    {"name": "occurred_at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+]
 NODE = {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}
 UUID = meaning("string", "uuid")
 

@@ -4,7 +4,7 @@ import io
 import json
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -25,7 +25,7 @@ def parts(content: bytes) -> Iterator[Block | Broken]:
     return blocks(io.BytesIO(content), "parquet")
 
 
-def columns(count: int = 9, **more: Any) -> dict[str, Any]:
+def columns(count: int = 9, /, **more: Any) -> dict[str, Any]:
     """Of activity: what it must have, and `more`."""
     least = {
         "record_id": [f"r{number}" for number in range(count)],
@@ -38,7 +38,7 @@ def columns(count: int = 9, **more: Any) -> dict[str, Any]:
     return {**least, **more}
 
 
-def file(count: int = 9, **more: Any) -> bytes:
+def file(count: int = 9, /, **more: Any) -> bytes:
     return written(pa.table(columns(count, **more)), row_group_size=100)
 
 
@@ -70,7 +70,7 @@ def in_dictionary(values: pa.Array) -> pa.Array:
     return values.dictionary_encode()
 
 
-NESTINGS = {
+NESTINGS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "plain": (lambda values: values, lambda value: value),
     "list": (in_list, lambda value: [value]),
     "large list": (in_large_list, lambda value: [value]),
@@ -301,7 +301,8 @@ def test_a_variant_costs_nothing_where_activity_lacks_the_field() -> None:
 
 def test_a_name_that_looks_like_a_variant_is_none() -> None:
     odd = pa.StructArray.from_arrays([pa.array(["x"] * 9)], ["y (Variant(1)) {"])
-    assert admitted(parts(file(metadata=odd, **{"z (Variant(1)) {": list(range(9))}))) == (9, [])
+    looks: dict[str, Any] = {"metadata": odd, "z (Variant(1)) {": odd}
+    assert admitted(parts(written(pa.table(columns(**looks))))) == (9, [])
 
 
 def test_a_column_that_is_there_twice_is_refused() -> None:

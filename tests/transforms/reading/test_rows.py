@@ -113,8 +113,9 @@ def test_text_is_utf_8() -> None:
 
 
 def test_keys_are_text() -> None:
-    assert [key_text(key) for key in ("a", 7, True, False)] == ["a", "7", "true", "false"]
-    for key in (1.5, None, [1], {}):
+    assert [key_text(each) for each in ("a", 7, True, False)] == ["a", "7", "true", "false"]
+    odd: list[object] = [1.5, None, [1], {}]
+    for key in odd:
         with pytest.raises(ConversionError, match="neither text nor integers"):
             key_text(key)
 
