@@ -117,7 +117,7 @@ class _RecordReader:
                 try:
                     content[name] = row[name] = read(encoded, at)[0]
                 except Exception as error:  # foreign bytes lead to any
-                    content[name] = encoded[at:end]
+                    content[name] = _unconverted(type_, encoded, at, end)
                     if name in ACTIVITY_FIELDS:
                         reason = reason or f"{name}: {why(error)}"
             at = end
@@ -160,6 +160,16 @@ def skip(type_: AvroType, encoded: bytes, at: int) -> int:
         if at > len(encoded):
             raise DamagedError(_ENDS)
     return at
+
+
+def _unconverted(type_: AvroType, encoded: bytes, at: int, end: int) -> bytes | int:
+    """What to show of a value that cannot be converted: a text or a number where it is one, else its bytes."""
+    while type_.name == "union":
+        branch, at = _branch(encoded, at, len(type_.branches))
+        type_ = type_.branches[branch]
+    if type_.name in ("string", "bytes"):
+        return _read_bytes(encoded, at)[0]
+    return _read_long(encoded, at)[0] if type_.name in ("int", "long", "enum") else encoded[at:end]
 
 
 def _passer(type_: AvroType) -> _Read:

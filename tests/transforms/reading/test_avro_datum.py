@@ -283,6 +283,23 @@ def test_any_bytes_are_a_row_or_odd_or_damaged(body: bytes, schema: Any) -> None
     assert 0 < end <= len(body)
 
 
+@pytest.mark.parametrize(
+    ("type_", "value", "expected"),
+    [
+        (UUID, text("demo"), "demo"),
+        (["null", UUID], long(1) + text("demo"), "demo"),
+        ("string", text(b"\xff\x00"), "0xff00"),
+        (meaning("int", "date"), long(2**31 - 1), 2**31 - 1),
+        ({"type": "array", "items": UUID}, long(1) + text("a") + long(0), "\x02\x02a\x00"),
+    ],
+)
+def test_a_reject_shows_the_odd_value(type_: Any, value: bytes, expected: Any) -> None:
+    reader = RowReader(parsed(record([*ROW, {"name": "lrs_id", "type": type_}])))
+    with pytest.raises(OddRowError) as caught:
+        reader.read(ids(1) + long(NOON) + value, 0)
+    assert json.loads(caught.value.content)["lrs_id"] == expected
+
+
 def test_rows_of_a_union() -> None:
     other = {"type": "record", "name": "Other", "fields": [{"name": "record_id", "type": "long"}]}
     reader = RowReader(parsed(["null", record(ROW), other, "string"]))
