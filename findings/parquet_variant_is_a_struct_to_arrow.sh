@@ -6,7 +6,8 @@
 #            only in the text of the Parquet schema, `(Variant(1))`. DuckDB shreds by itself, so that the values of one column
 #            lie partly in `typed_value` and partly, encoded, in `value`; code that takes the struct for the user's data gets
 #            those three names in place of the user's.
-# Source:    https://github.com/apache/parquet-format/blob/master/VariantEncoding.md and VariantShredding.md.
+# Source:    https://github.com/apache/parquet-format/blob/master/VariantEncoding.md ;
+#            https://github.com/apache/parquet-format/blob/master/VariantShredding.md
 set -euo pipefail
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
