@@ -3,9 +3,9 @@
 #
 # Versions:  duckdb 2.0.1 (writes), pyarrow 26.0.1 (reads).
 # Behaviour: The column comes as struct<metadata, value, typed_value>, no extension type, no field metadata. The annotation is
-#            only in the text of the Parquet schema, `(Variant(1))`. DuckDB shreds by itself, so that the values of one column
-#            lie partly in `typed_value` and partly, encoded, in `value`; code that takes the struct for the user's data gets
-#            those three names in place of the user's.
+#            only in the text of the Parquet schema, `(Variant(1))`. DuckDB shreds by itself, so the user's fields lie below
+#            `typed_value`, each a struct of `value` and `typed_value` again. Code that takes the struct for the user's data
+#            gets these names in place of the user's.
 # Source:    https://github.com/apache/parquet-format/blob/master/VariantEncoding.md ;
 #            https://github.com/apache/parquet-format/blob/master/VariantShredding.md
 set -euo pipefail

@@ -80,10 +80,10 @@ def parquet_rows(file: File) -> Iterator[Block | Broken]:
         rows = parquet.metadata.num_rows
         columns = _columns(parquet)
     except _RefusedError as error:
-        yield Broken(0, str(error), b"", file.seek(0, 2), rows)
+        yield Broken(0, str(error), b"", _length(file), rows)
         return
     except Exception as error:  # foreign bytes lead to any
-        yield Broken(0, _not_readable(error), b"", file.seek(0, 2), rows)
+        yield Broken(0, _not_readable(error), b"", _length(file), rows)
         return
     start = 0
     for group in range(parquet.metadata.num_row_groups):
@@ -92,6 +92,14 @@ def parquet_rows(file: File) -> Iterator[Block | Broken]:
     if start < rows:
         reason = f"the file says that it has {rows} rows, and its row groups have {start}"
         yield Broken(start, _not_readable(reason), b"", 0, rows - start)
+
+
+def _length(file: File) -> int:
+    """Bytes; 0 of what has no end to go to, such as a pipe."""
+    try:
+        return file.seek(0, 2)
+    except OSError:
+        return 0
 
 
 def _columns(parquet: Any) -> list[_Column]:

@@ -150,7 +150,7 @@ def test_a_codec_that_is_not_known_is_one_reject_that_knows_its_rows() -> None:
 def test_avro_cut_short(codec: str) -> None:
     content = avro(ROWS, codec)
     ends = block_ends(content)
-    for cut in range(0, len(content), 53):
+    for cut in range(0, len(content), 131):
         items, broken = read(avro_rows(chunked(content[:cut], 1000)))
         if cut in ends:
             assert not broken

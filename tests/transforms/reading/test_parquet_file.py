@@ -359,6 +359,22 @@ def test_a_row_group_that_is_damaged_costs_itself() -> None:
     assert part.reason.startswith("not readable as Parquet: ")
 
 
+def test_a_pipe_is_one_reject() -> None:
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def seek(self, offset: int, whence: int = 0, /) -> int:
+            raise io.UnsupportedOperation("underlying stream is not seekable")
+
+        def tell(self) -> int:
+            raise io.UnsupportedOperation("underlying stream is not seekable")
+
+    items, (part,) = read(blocks(Pipe(file()), "parquet"))
+    assert (items, part.length) == ([], 0)
+    assert "not seekable" in part.reason
+
+
 def test_parquet_damaged_raises_nothing() -> None:
     content = file(1000)
     for cut in (0, 3, len(content) // 2, len(content) - 1):
