@@ -43,7 +43,7 @@ setup(
         "msgspec>=0.19",
         "orjson>=3.10",
         "pcre2>=0.7,<0.8",
-        "pyarrow>=18",
+        "pyarrow>=22",  # the first that reads files with a VARIANT in a column
         "uvloop>=0.21",
         "zstandard>=0.23",
     ],

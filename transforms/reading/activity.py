@@ -11,8 +11,6 @@ The rules are those of docs/spec/records.md section 1. A line is decoded in at m
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
-from math import isfinite
 from typing import Annotated, Any, Literal, NoReturn, get_args
 
 import msgspec
@@ -43,10 +41,6 @@ _Id = Annotated[str, msgspec.Meta(min_length=1)]
 
 class ActivityError(ValueError):
     """What was read is not session activity. The text says which field is wrong, how, and what is allowed."""
-
-
-class _NotFiniteError(Exception):
-    """NaN or Infinity in a row."""
 
 
 _UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -166,27 +160,21 @@ class ActivityDecoder:
         """The activity in a row.
 
         Args:
-            row: the fields of an Avro record or a Parquet row. Beside JSON's types it may hold datetimes (UTC if they
-                have no zone), decimals, and bytes of UTF-8. A list or a map may be a text in JSON, since Parquet has no
-                column for maps of mixed values.
+            row: the fields of an Avro record or a Parquet row, in JSON's types, which `transforms.reading.rows` makes
+                of all others. A list or a map may be a text in JSON, since Parquet has no column for maps of mixed
+                values.
 
         Raises:
             ActivityError: it is not activity.
         """
-        if not isinstance(row, Mapping):
-            raise ActivityError(f"a record is needed, not {type(row).__name__}")
-        fields = {}
-        for name in _FIELDS:
-            if name in row:
+        fields = {name: row[name] for name in _FIELDS if name in row}
+        for name in _COMPOUND:
+            text = fields.get(name)
+            if isinstance(text, str):
                 try:
-                    value = _as_json(row[name])
-                    fields[name] = orjson.loads(value) if name in _COMPOUND and isinstance(value, str) else value
-                except UnicodeError:
-                    raise ActivityError(f"{name}: not valid UTF-8") from None
+                    fields[name] = orjson.loads(text)
                 except orjson.JSONDecodeError as error:
                     raise ActivityError(f"{name}: {_syntax_reason(error, b'')}") from None
-                except _NotFiniteError:
-                    raise ActivityError(f"{name}: NaN and Infinity are not numbers here") from None
         wire = _fitted(fields)
         _check_special(wire)
         return self._stamped(_activity(wire))
@@ -396,26 +384,6 @@ def _number(value: object) -> object:
     """An integer of more than 64 bits as a double, since Avro has no other number for it; anything else as it is."""
     if isinstance(value, int) and not -_LONG_LIMIT <= value < _LONG_LIMIT:
         return float(value)
-    return value
-
-
-def _as_json(value: Any) -> Any:
-    """A value of an Avro or Parquet row as JSON would have it. Raises UnicodeError or _NotFiniteError."""
-    if isinstance(value, str):
-        value.encode()  # lone surrogates do not encode
-        return value
-    if isinstance(value, float) and not isfinite(value):
-        raise _NotFiniteError
-    if isinstance(value, datetime):
-        return millis_of(value)
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, Mapping):
-        return {_as_json(name): _as_json(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_as_json(entry) for entry in value]
     return value
 
 

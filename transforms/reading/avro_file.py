@@ -1,95 +1,274 @@
-"""Avro object container files, cut into blocks of rows."""
+"""Avro object container files, cut into blocks of rows.
 
-from collections.abc import Iterable, Iterator
-from typing import IO, Any, cast
+What is damaged costs as little as can be. A value costs its row. Bytes that the schema does not fit cost the rest of
+their block. A block that is not as long as it says costs what lies before the next sync marker.
+"""
 
-import fastavro
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from schemas.reject import CONTENT_LIMIT
-from transforms.reading.blocks import CHUNK, Block, Broken, CutShortError
+from transforms.reading.avro_codecs import CODECS, decompressor
+from transforms.reading.avro_datum import DamagedError, OddRowError, RowReader
+from transforms.reading.avro_schema import SchemaError, parse_schema
+from transforms.reading.blocks import Block, Broken, CutShortError
+
+MAGIC = b"Obj\x01"
+_SYNC = 16
+_LONGEST = 256 * 1024 * 1024
+"""Bytes: far above what any writer puts into a block. A damaged length must not fill the memory."""
+_MOST_ROWS = 1000
+"""For a byte of a block, however well it is compressed. A number of rows above that is damaged."""
 
 
 def avro_rows(chunks: Iterator[bytes]) -> Iterator[Block | Broken]:
-    """A block of dicts for each block of an Avro file. A damaged block and all that follows it are one Broken."""
-    stream = _Stream(chunks)
-    index = 0
-    try:
-        # Invalid UTF-8 costs its record, not the block: it is escaped here, and ActivityDecoder refuses it.
-        reader = fastavro.block_reader(cast(IO[bytes], stream), handle_unicode_errors="surrogateescape")
-        stream.mark()
-        end = stream.tell()
-        for block in reader:
-            rows, damage = _avro_block(block)
-            if rows:
-                yield Block(index, rows, kind="rows")
-                index += len(rows)
-            if damage:
-                raise damage
-            stream.mark()
-            end = block.offset + block.size
-        if stream.tell() != end:
-            raise EOFError("the file is cut short")
-    except Exception as error:  # fastavro raises whatever the damage leads to
-        stream.drain()
-        reason = str(error) or "the file is cut short"
-        yield Broken(index, f"not readable as Avro: {reason[:200]}", bytes(stream.head), stream.marked)
+    """The rows of an Avro file as dicts, in the types of `transforms.reading.rows`, and what could not be read.
+
+    `chunks` may also hold several such files, one after the other.
+    """
+    return _Container(_Tape(chunks)).read()
 
 
-def _avro_block(block: Iterable[Any]) -> tuple[list[Any], Exception | None]:
-    """The records of a block as far as they can be read, and what stopped that."""
-    rows: list[Any] = []
-    try:
-        rows.extend(block)
-    except Exception as error:
-        return rows, error
-    return rows, None
+_WRONG_LENGTH = "a block is not as long as it says"
 
 
-class _Stream:
-    """Chunks as a file that can be read, but not sought in. It knows what was read of it since `mark`."""
+class _FrameError(Exception):
+    """Bytes that are not framed as a container file's are."""
 
-    # Far above what any writer makes, so that a damaged length does not fill the memory.
-    _LONGEST_READ = 256 * 1024 * 1024
+
+@dataclass(slots=True)
+class _Header:
+    sync: bytes
+    decompress: Callable[[bytes], bytes]
+    rows: RowReader
+
+
+@dataclass(slots=True)
+class _Refusal:
+    """Why no block of a file can be read."""
+
+    sync: bytes
+    reason: str
+
+
+class _Container:
+    def __init__(self, tape: "_Tape") -> None:
+        self._tape = tape
+        self._index = 0
+        """Of the next row."""
+
+    def read(self) -> Iterator[Block | Broken]:
+        while True:
+            head = self._tape.peek(CONTENT_LIMIT)
+            begin = self._tape.passed
+            try:
+                header = self._header()
+            except _FrameError as error:
+                content, length, _ = self._tape.skip_past(None)
+                yield self._broken(str(error), content, length)
+                return
+            if isinstance(header, _Header):
+                yield from self._blocks(header)
+            else:
+                rows = self._count_rows(header.sync)
+                yield self._broken(header.reason, head, self._tape.passed - begin, rows)
+            if not self._tape.has(1):
+                return
+
+    def _header(self) -> _Header | _Refusal:
+        tape = self._tape
+        if tape.take(len(MAGIC)) != MAGIC:
+            raise _FrameError("it does not begin as an Avro file does")
+        meta: dict[bytes, bytes] = {}
+        while count := tape.long():
+            if count < 0:
+                tape.long()
+            for _ in range(abs(count)):
+                key = tape.take(tape.long())
+                meta[key] = tape.take(tape.long())
+        sync = tape.take(_SYNC)
+        tape.forget()
+        codec = meta.get(b"avro.codec", b"null").decode(errors="replace")
+        decompress = decompressor(codec)
+        if decompress is None:
+            return _Refusal(sync, f"the codec {codec[:40]!r} is not known; known are {', '.join(CODECS)}")
+        try:
+            schema = parse_schema(meta.get(b"avro.schema", b""))
+            rows = RowReader(schema)
+        except (SchemaError, RecursionError) as error:
+            return _Refusal(sync, f"its schema cannot be used: {error}")
+        if not rows.holds_rows:
+            return _Refusal(sync, f"its rows are {schema.told()}; records with the fields of activity are needed")
+        return _Header(sync, decompress, rows)
+
+    def _blocks(self, header: _Header) -> Iterator[Block | Broken]:
+        """The blocks up to the end, or to where another file begins."""
+        tape = self._tape
+        confirmed = False
+        while tape.has(1) and tape.peek(len(MAGIC)) != MAGIC:
+            count: int | None = None
+            try:
+                count, size = self._count_and_size()
+                block, mark = tape.take(size), tape.take(_SYNC)
+                if sum(one == other for one, other in zip(mark, header.sync, strict=True)) < _SYNC // 2:
+                    raise _FrameError(_WRONG_LENGTH)
+            except _FrameError as error:
+                content, length, found = tape.skip_past(header.sync)
+                yield self._broken(_WRONG_LENGTH if found else str(error), content, length, count)
+                continue
+            tape.forget()
+            yield from self._rows(header, count, block)
+            self._index += count
+            if mark == header.sync:
+                confirmed = True
+            else:
+                yield self._broken("the sync marker of a block is damaged, its rows could be read", mark, _SYNC, 0)
+                if not confirmed:
+                    header.sync = mark  # maybe it is the header's that is damaged
+
+    def _count_rows(self, sync: bytes) -> int:
+        """The same for a file that is refused: how many rows it says it has."""
+        tape = self._tape
+        rows = 0
+        while tape.has(1) and tape.peek(len(MAGIC)) != MAGIC:
+            try:
+                count, size = self._count_and_size()
+                tape.take(size)
+                if tape.take(_SYNC) != sync:
+                    raise _FrameError
+                tape.forget()
+                rows += count
+            except _FrameError:
+                tape.skip_past(sync)
+        return rows
+
+    def _count_and_size(self) -> tuple[int, int]:
+        """Rows and bytes of a block."""
+        count, size = self._tape.long(), self._tape.long()
+        if not 0 <= size <= _LONGEST or not 0 <= count <= (size + 1) * _MOST_ROWS:
+            raise _FrameError(f"a block of {count} rows in {size} bytes")
+        return count, size
+
+    def _rows(self, header: _Header, count: int, block: bytes) -> Iterator[Block | Broken]:
+        """The rows of a block, as far as they can be read."""
+        try:
+            body = header.decompress(block)
+        except Exception as error:  # of any of the libraries
+            reason = _not_readable(f"a block cannot be decompressed: {error}")
+            yield _broken(self._index, reason, block, len(block), count)
+            return
+        start, end, at = self._index, self._index + count, 0
+        rows = []
+        for index in range(start, end):
+            try:
+                if at >= len(body):
+                    raise DamagedError(f"a block says that it has {count} rows, and has {index - self._index}")
+                row, at = header.rows.read(body, at)
+                rows.append(row)
+            except (OddRowError, DamagedError) as error:
+                if rows:
+                    yield Block(start, rows, kind="rows")
+                rows, start = [], index + 1
+                if isinstance(error, DamagedError):
+                    yield _broken(index, _not_readable(error), body[at:], len(body) - at, end - index)
+                    return
+                yield _broken(index, str(error), error.content, len(error.content), 1)
+                at = error.end
+        if rows:
+            yield Block(start, rows, kind="rows")
+        if at < len(body):
+            reason = f"a block has {len(body) - at} bytes more than the {count} rows that it says it has"
+            yield _broken(end, _not_readable(reason), body[at:], len(body) - at, None)
+
+    def _broken(self, reason: str, content: bytes, length: int, rows: int | None = None) -> Broken:
+        """A part that holds the next rows, so many of them."""
+        broken = _broken(self._index, _not_readable(self._tape.cut or reason), content, length, rows)
+        self._index += rows or 0
+        return broken
+
+
+def _broken(index: int, reason: str, content: bytes, length: int, rows: int | None) -> Broken:
+    return Broken(index, reason, content[:CONTENT_LIMIT], length, rows)
+
+
+def _not_readable(reason: object) -> str:
+    return f"not readable as Avro: {str(reason)[:200]}"
+
+
+class _Tape:
+    """Chunks as a file that can only be read on, and back to where `forget` was called last."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
-        self._chunk = b""
-        self._offset = 0
-        self._position = 0
-        self.mark()
+        self._held = bytearray()
+        self._at = 0
+        self.passed = 0
+        """Bytes forgotten."""
+        self.cut = ""
+        """Why there are no more chunks, if there should be."""
 
-    def mark(self) -> None:
-        """From here on, what is read counts for `head` and `marked`."""
-        self.head = bytearray()
-        """The first 64 KiB that were read since the mark."""
-        self.marked = 0
-        """Bytes that were read since the mark."""
+    def has(self, size: int) -> bool:
+        """Whether so many bytes are left."""
+        while len(self._held) < self._at + size:
+            try:
+                chunk = next(self._chunks, b"")
+            except CutShortError as error:
+                self.cut = str(error)
+                chunk = b""
+            if not chunk:
+                return False
+            self._held += chunk
+        return True
 
-    def tell(self) -> int:
-        return self._position
+    def peek(self, size: int) -> bytes:
+        """The next bytes, fewer at the end."""
+        self.has(size)
+        return bytes(self._held[self._at : self._at + size])
 
-    def read(self, size: int) -> bytes:
-        if size > self._LONGEST_READ:
-            raise ValueError(f"a block of {size} bytes")
-        content = self._chunk[self._offset : self._offset + size]
-        self._offset += len(content)
-        while len(content) < size:
-            self._chunk, self._offset = next(self._chunks, b""), 0
-            if not self._chunk:
+    def take(self, size: int) -> bytes:
+        """The next bytes. Raises _FrameError."""
+        if not 0 <= size <= _LONGEST:
+            raise _FrameError(f"a part of {size} bytes")
+        if not self.has(size):
+            raise _FrameError("the file is cut short")
+        self._at += size
+        return bytes(self._held[self._at - size : self._at])
+
+    def long(self) -> int:
+        """The next integer. Raises _FrameError."""
+        number = 0
+        for shift in range(0, 64, 7):
+            byte = self.take(1)[0]
+            number |= (byte & 127) << shift
+            if byte < 128:
+                return (number >> 1) ^ -(number & 1)
+        raise _FrameError("a number of more than 64 bits")
+
+    def forget(self) -> None:
+        """Let go of what was read."""
+        del self._held[: self._at]
+        self.passed += self._at
+        self._at = 0
+
+    def skip_past(self, mark: bytes | None) -> tuple[bytes, int, bool]:
+        """Go on from the last `forget` to where `mark` ends, or to the end.
+
+        Returns the first 64 KiB of what is passed, its length, and whether the mark was there.
+        """
+        self._at = 0
+        content = self.peek(CONTENT_LIMIT)
+        overlap = _SYNC - 1 if mark else 0  # the mark may begin in one chunk and end in the next
+        begin = self.passed
+        while True:
+            found = self._held.find(mark) if mark else -1
+            if found >= 0:
+                self._at = found + _SYNC
                 break
-            more = self._chunk[: size - len(content)]
-            self._offset = len(more)
-            content += more
-        self._position += len(content)
-        self.marked += len(content)
-        if len(self.head) < CONTENT_LIMIT:
-            self.head += content[: CONTENT_LIMIT - len(self.head)]
-        return content
-
-    def drain(self) -> None:
-        """Read on to the end, or as far as that is possible."""
-        try:
-            while self.read(CHUNK):
-                pass
-        except CutShortError:
-            return
+            self._at = max(len(self._held) - overlap, 0)
+            self.forget()
+            if not self.has(overlap + 1):
+                self._at = len(self._held)
+                break
+        self.forget()
+        length = self.passed - begin
+        return content[:length], length, found >= 0

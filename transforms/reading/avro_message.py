@@ -1,19 +1,19 @@
 """Activity in Avro, as a message of a stream may hold it."""
 
+import json
 from collections.abc import Iterator
 from functools import cache
-from io import BytesIO
-from typing import Any, cast
+from typing import Any
 
-import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from schemas import avro_schema
 from transforms.reading.activity import BOM, ActivityError
-from transforms.reading.avro_file import avro_rows
+from transforms.reading.avro_datum import DamagedError, OddRowError, RowReader
+from transforms.reading.avro_file import MAGIC, avro_rows
+from transforms.reading.avro_schema import parse_schema
 from transforms.reading.blocks import BLANK, Block
 
-_CONTAINER = b"Obj\x01"
 _SINGLE_OBJECT = b"\xc3\x01"
 _FINGERPRINT = 8
 _SCHEMA = "session_activity"
@@ -30,7 +30,7 @@ def is_avro(message: bytes) -> bool:
 
 
 def avro_activities(message: bytes) -> Iterator[dict[str, Any] | ActivityError]:
-    r"""The rows of a message, for `ActivityDecoder.admit_row`. If it cannot be read on, the last is the error.
+    r"""The rows of a message, for `ActivityDecoder.admit_row`, and an error for each part that cannot be read.
 
     How the message begins says what it is:
         `Obj\x01`: an object container file, of any schema and with any number of rows;
@@ -38,11 +38,12 @@ def avro_activities(message: bytes) -> Iterator[dict[str, Any] | ActivityError]:
         anything else: one row of that schema, and nothing else.
     """
     try:
-        if message.startswith(_CONTAINER):
+        if message.startswith(MAGIC):
             for block in avro_rows(iter([message])):
-                if not isinstance(block, Block):
-                    raise ActivityError(block.reason)
-                yield from block.items
+                if isinstance(block, Block):
+                    yield from block.items
+                else:
+                    yield ActivityError(block.reason)
         else:
             yield _datum(_without_marker(message) if message.startswith(_SINGLE_OBJECT) else message)
     except ActivityError as error:
@@ -67,20 +68,21 @@ def _our_fingerprint() -> bytes:
 
 
 @cache
-def _parsed_schema() -> Any:
-    return fastavro.parse_schema(avro_schema(_SCHEMA))
+def _reader() -> RowReader:
+    return RowReader(parse_schema(json.dumps(avro_schema(_SCHEMA))))
 
 
 def _datum(encoded: bytes) -> dict[str, Any]:
-    stream = BytesIO(encoded)
     try:
-        # Invalid UTF-8 is escaped here, and ActivityDecoder refuses it by its field.
-        row = fastavro.schemaless_reader(stream, _parsed_schema(), None, handle_unicode_errors="surrogateescape")
-    except Exception as error:  # fastavro raises whatever the damage leads to
-        raise ActivityError(_not_readable(str(error) or type(error).__name__)) from None
-    if stream.tell() < len(encoded):
-        raise ActivityError(_not_readable(f"{len(encoded) - stream.tell()} bytes are left over"))
-    return cast(dict[str, Any], row)
+        row, end = _reader().read(encoded, 0)
+    except OddRowError as error:
+        whole = error.end == len(encoded)
+        raise ActivityError(str(error) if whole else _not_readable(str(error))) from None
+    except DamagedError as error:
+        raise ActivityError(_not_readable(str(error))) from None
+    if end < len(encoded):
+        raise ActivityError(_not_readable(f"{len(encoded) - end} bytes are left over"))
+    return row
 
 
 def _not_readable(reason: str) -> str:

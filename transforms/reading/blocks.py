@@ -43,19 +43,21 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A part of a file that cannot be cut into items.
+    """A part of a file that cannot be cut into items, or a row with a value that cannot be converted.
 
     Attributes:
         position: where it begins, as `Block.start`.
         reason: why, in words for the user.
         content: its first 64 KiB.
         length: all its bytes; 0 where that is not known.
+        rows: how many rows it holds; None where that is not known.
     """
 
     position: int
     reason: str
     content: bytes
     length: int
+    rows: int | None = None
 
 
 class CutShortError(Exception):
@@ -67,4 +69,4 @@ class File(Protocol):
 
     def read(self, size: int, /) -> bytes: ...
 
-    def seek(self, offset: int, /) -> int: ...
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...

@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from schemas import Activity, avro_schema
 from tests.support.activity import activity, by_items, by_tags, response, tags
+from tests.support.avro_bytes import ID_FIELDS, NOON, ids, long, record, text
+from tests.support.avro_bytes import container as container_of
 from transforms.reading.activity import BOM, ActivityDecoder, ActivityError, encode
 from transforms.reading.avro_message import avro_activities, is_avro
 
@@ -96,3 +99,31 @@ def test_of_a_container_cut_short_what_came_before_counts() -> None:
     good, (reason,) = read(stream.getvalue()[:-20])
     assert good == [START]
     assert "not readable as Avro" in reason
+
+
+def test_an_odd_value_in_a_container_costs_its_row() -> None:
+    schema = record([*ID_FIELDS, {"name": "occurred_at", "type": "long"}, {"name": "seq", "type": "double"}])
+    rows = [ids(n) + long(NOON) + struct.pack("<d", float("nan") if n == 1 else n) for n in range(3)]
+    good, reasons = read(container_of(schema, rows))
+    assert [each.record_id for each in good] == ["r0", "r2"]
+    assert reasons == ["seq: NaN and Infinity are not numbers here"]
+
+
+@pytest.mark.parametrize("written", [bare, single_object])
+def test_an_odd_value_says_in_which_field(written: Callable[[Activity], bytes]) -> None:
+    message = written(activity("START", metadata={"x": 1.5})).replace(
+        struct.pack("<d", 1.5), struct.pack("<d", float("inf"))
+    )
+    assert read(message) == ([], ["metadata: NaN and Infinity are not numbers here"])
+    message = written(activity("START", session_id="???")).replace(b"???", b"\xff\xff\xff")
+    assert read(message) == ([], ["session_id: not valid UTF-8"])
+
+
+def test_times_and_uuids_of_a_container_are_read_as_from_a_file() -> None:
+    at = {"name": "occurred_at", "type": {"type": "long", "logicalType": "local-timestamp-nanos"}}
+    session = {"name": "session_id", "type": ["null", {"type": "string", "logicalType": "uuid"}]}
+    schema = record([*ID_FIELDS[:2], session, *ID_FIELDS[3:], at])
+    row = text("r") + text("u") + long(1) + text("A" * 8 + "-0000-4000-8000-" + "B" * 12)
+    good, reasons = read(container_of(schema, [row + text("a") + text("START") + long(NOON * 1_000_000)]))
+    assert not reasons
+    assert (good[0].occurred_at, good[0].session_id) == (NOON, "aaaaaaaa-0000-4000-8000-bbbbbbbbbbbb")

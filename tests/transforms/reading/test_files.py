@@ -1,48 +1,24 @@
 import bz2
 import gzip
-import io
 import json
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-import fastavro
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import avro_schema
 from schemas.reject import CONTENT_LIMIT
+from tests.support.parts import Items, chunked, read
 from transforms.reading import json_array, jsonl
 from transforms.reading.activity import TOO_LONG
-from transforms.reading.avro_file import avro_rows
-from transforms.reading.blocks import CHUNK, Block, Broken, Compression
+from transforms.reading.blocks import CHUNK, Compression
 from transforms.reading.compression import decompressed
-from transforms.reading.files import FormatError, blocks, format_of, lines_or_elements
+from transforms.reading.files import FormatError, format_of, lines_or_elements
 from transforms.reading.json_array import array_elements
 from transforms.reading.jsonl import json_lines
-
-Items = list[tuple[int, Any]]
-
-
-def chunked(content: bytes, size: int = 7) -> Iterator[bytes]:
-    return iter([content[at : at + size] for at in range(0, len(content), size)])
-
-
-def read(parts: Iterator[Block | Broken]) -> tuple[Items, list[Broken]]:
-    """Items with their positions, and what was broken."""
-    items: Items = []
-    broken = []
-    for part in parts:
-        if isinstance(part, Block):
-            items += zip(part.positions(), part.items, strict=False)
-        else:
-            broken.append(part)
-    return items, broken
 
 
 def lines_at(content: bytes) -> Items:
@@ -267,124 +243,6 @@ def test_an_array_cut_short_inside_gzip() -> None:
         assert [item for _, item in items] == NUMBERED.splitlines()[: len(items)]
         assert broken.reason == "the gz stream is cut short"
         assert broken.position == len(items)
-
-
-ROWS: list[dict[str, Any]] = [
-    {
-        "record_id": f"r{number}",
-        "user_id": "u",
-        "session_id": "s",
-        "activity_id": "a",
-        "action": "START",
-        "state": "initial",
-        "occurred_at": 1581951803000 + number,
-        "metadata": {"a": 1, "b": True, "c": None, "d": 1.5, "e": "é"},
-        "responses": [{"response_id": "q", "item_reference": "i", "score": 1}],
-    }
-    for number in range(300)
-]
-
-
-def avro(rows: list[dict[str, Any]], codec: str = "null") -> bytes:
-    file = io.BytesIO()
-    schema = fastavro.parse_schema(avro_schema("session_activity"))
-    fastavro.writer(file, schema, rows, codec=codec, sync_interval=2000)
-    return file.getvalue()
-
-
-@pytest.mark.parametrize("codec", ["null", "deflate", "bzip2", "xz"])
-@pytest.mark.parametrize("size", [1, 1000, 1_000_000])
-def test_avro(codec: str, size: int) -> None:
-    items, broken = read(avro_rows(chunked(avro(ROWS, codec), size)))
-    assert not broken
-    assert [position for position, _ in items] == list(range(300))
-    assert [row["record_id"] for _, row in items] == [row["record_id"] for row in ROWS]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("codec", ["null", "deflate"])
-def test_avro_cut_short(codec: str) -> None:
-    content = avro(ROWS, codec)
-    found = [(block.offset, block.offset + block.size) for block in fastavro.block_reader(io.BytesIO(content))]
-    header = found[0][0]
-    ends = [header, *(end for _, end in found)]
-    for cut in range(0, len(content), 53):
-        items, broken = read(avro_rows(chunked(content[:cut], 1000)))
-        if cut in ends:
-            assert not broken
-            continue
-        (part,) = broken
-        last = max((end for end in ends if end <= cut), default=0)
-        assert part.position == len(items)
-        assert part.content == content[last:cut]
-        assert part.length == cut - last
-        assert part.reason.startswith("not readable as Avro")
-
-
-def test_avro_that_is_none() -> None:
-    assert read(avro_rows(iter([b"hello"])))[1] == [
-        Broken(0, "not readable as Avro: cannot read header - is it an avro file?", b"hello", 5)
-    ]
-    assert len(read(avro_rows(iter(())))[1]) == 1
-
-
-@pytest.mark.slow
-def test_avro_damaged_anywhere_raises_nothing() -> None:
-    content = avro(ROWS)
-    chance = random.Random(7)  # noqa: S311
-    for _ in range(200):
-        damaged = bytearray(content)
-        damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
-        items, broken = read(avro_rows(chunked(bytes(damaged), 4096)))
-        assert len(items) <= 320
-        assert len(broken) <= 1
-
-
-def test_avro_with_invalid_utf8_spoils_one_row() -> None:
-    content = avro([*ROWS[:2], ROWS[2] | {"session_id": "???"}, *ROWS[3:5]]).replace(b"???", b"\xff\xed\xa0")
-    items, broken = read(avro_rows(chunked(content)))
-    assert not broken
-    assert [row["record_id"] for _, row in items] == ["r0", "r1", "r2", "r3", "r4"]
-
-
-def parquet(table: pa.Table) -> io.BytesIO:
-    file = io.BytesIO()
-    pq.write_table(table, file, row_group_size=100)
-    return io.BytesIO(file.getvalue())
-
-
-def test_parquet() -> None:
-    table = pa.table({"record_id": [f"r{n}" for n in range(5000)], "extra": list(range(5000))})
-    items, broken = read(blocks(parquet(table), "parquet"))
-    assert not broken
-    assert items == [(n, {"record_id": f"r{n}"}) for n in range(5000)]
-
-
-@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Paris"])
-def test_parquet_timestamps_of_any_unit(unit: str, zone: str | None) -> None:
-    count = {"s": 1, "ms": 1000, "us": 10**6, "ns": 10**9}[unit]
-    table = pa.table({"occurred_at": pa.array([1581951803 * count + count // 2], pa.timestamp(unit, zone))})
-    half = 0 if unit == "s" else 500
-    assert read(blocks(parquet(table), "parquet"))[0] == [(0, {"occurred_at": 1581951803000 + half})]
-
-
-def test_parquet_with_invalid_utf8_spoils_one_row() -> None:
-    strings = pa.array([b"a", b"\xff", b"c"], pa.binary()).view(pa.string())
-    items, (broken,) = read(blocks(parquet(pa.table({"record_id": strings})), "parquet"))
-    assert items == [(0, {"record_id": "a"}), (2, {"record_id": "c"})]
-    assert (broken.position, broken.reason) == (1, "not valid UTF-8")
-
-
-def test_parquet_damaged_raises_nothing() -> None:
-    content = parquet(pa.table({"record_id": [f"r{n}" for n in range(1000)]})).getvalue()
-    chance = random.Random(7)  # noqa: S311
-    for cut in (0, 3, len(content) // 2, len(content) - 1):
-        assert len(read(blocks(io.BytesIO(content[:cut]), "parquet"))[1]) == 1
-    for _ in range(100):
-        damaged = bytearray(content)
-        damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
-        assert len(read(blocks(io.BytesIO(bytes(damaged)), "parquet"))[1]) <= 1
 
 
 @pytest.mark.parametrize(
