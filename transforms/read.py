@@ -278,8 +278,8 @@ class ReadRange(beam.DoFn):
                     counts += ReadCounts(unfinished=1)
                     break
                 read, rejects = sort_in(block, part.path, self._decoder, self._blobs)
-                for refused in rejects:
-                    yield TaggedOutput("rejects", refused.reject)
+                for reject in rejects:
+                    yield TaggedOutput("rejects", reject)
                 size = counted.taken()
                 counts += read + ReadCounts(size=size)
                 if self._progress:

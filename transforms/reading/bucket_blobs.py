@@ -8,7 +8,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -88,13 +87,6 @@ def _merged(one: dict[str, dict[int, int]], other: dict[str, dict[int, int]]) ->
     return {file: one.get(file, {}) | other.get(file, {}) for file in one.keys() | other.keys()}
 
 
-class Refused(NamedTuple):
-    """A reject, and the number of its line in what was read of the file, from 1; None where there are no lines."""
-
-    reject: Reject
-    line: int | None
-
-
 class BucketBlobs:
     """Gathers lines of activity by user, and gives them back as one blob for each bucket.
 
@@ -117,7 +109,7 @@ class BucketBlobs:
         return [(bucket, compress(_encode(users))) for bucket, users in buckets.items()]
 
 
-def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlobs) -> tuple[ReadCounts, list[Refused]]:
+def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlobs) -> tuple[ReadCounts, list[Reject]]:
     """Check what is in a block, and put the activity in it into `blobs`.
 
     At the first line that holds no whole object, the block is asked to give the rest of it again.
@@ -135,7 +127,7 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlo
         reject = Reject(file, block.position, block.reason, block.content, block.length)
         unread = frozenset((file,)) if block.unread else frozenset[str]()
         lost = 1 if block.rows is None else block.rows
-        return ReadCounts(rejected=lost, rejected_bytes=block.length, unread=unread), [Refused(reject, block.line)]
+        return ReadCounts(rejected=lost, rejected_bytes=block.length, unread=unread), [reject]
     refused: list[tuple[int, ActivityError, bytes]] = []
     admit = decoder.admit_row if block.kind == "rows" else decoder.admit
     lines = blobs.lines
@@ -174,7 +166,7 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlo
         return ReadCounts(accepted=count, blank=blank, accepted_bytes=length or size), []
     positions = block.positions()
     rejects = [
-        Refused(Reject(file, positions[index], str(error), content[:CONTENT_LIMIT], len(content)), block.line_of(index))
+        Reject(file, positions[index], str(error), content[:CONTENT_LIMIT], len(content))
         for index, error, content in refused
     ]
     lost = sum(len(content) for _, _, content in refused)

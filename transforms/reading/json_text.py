@@ -52,7 +52,10 @@ class JsonText:
         """Where `_rest` lies in the text."""
         self._line = 1
         """The number of the line that `_rest` begins in."""
-        self._at_line_start = True
+        self._column = 0
+        """How many bytes of its line are before `_rest`."""
+        self._indent = 0
+        """How many of them, at the beginning of the line, are blanks."""
         self._index: int | None = None
         """The number of the next value, where they are counted."""
         self._open: list[int] = []
@@ -109,7 +112,12 @@ class JsonText:
     def _pass(self, length: int) -> None:
         """Go on after the next `length` bytes."""
         if length:
-            self._at_line_start = self._rest[length - 1] == 10
+            passed = self._rest[:length]
+            line_start = passed.rfind(b"\n") + 1
+            if line_start or self._indent == self._column:
+                blanks = passed[line_start:]
+                self._indent = (0 if line_start else self._indent) + len(blanks) - len(blanks.lstrip(b" \t"))
+            self._column = length - line_start if line_start else self._column + length
             self._line += self._rest.count(b"\n", 0, length)
             self._offset += length
             self._rest = self._rest[length:]
@@ -145,7 +153,7 @@ class JsonText:
 
     def _values(self) -> Iterator[Block | Broken]:
         """The values that are there as a whole, and what cannot be read if that comes after them."""
-        values = _Values(self._rest.decode("latin-1"), self._line, self._at_line_start)
+        values = _Values(self._rest.decode("latin-1"), self._line, self._column, self._indent)
         problem = self._find(values)
         if values.items or values.blank:
             yield self._block(values)
@@ -159,8 +167,8 @@ class JsonText:
         else:
             # A value that is not whole yet is looked at again when there is twice as much of it.
             self._fill(max(2 * len(self._rest), 1))
-            if values.plain and not self._open and self._index is None and self._at_line_start:
-                self._by_value = False
+            if values.items and values.plain and self._index is None and not self._column:
+                self._by_value = bool(self._open)
 
     def _block(self, values: "_Values") -> Block:
         if self._index is None:
@@ -222,7 +230,7 @@ class JsonText:
         found = resync_after(values.indent(), in_array=False).search(values.text, values.at)
         if found:
             return found.start()
-        return len(values.text) if self._ended and not self._cut else NoEnd.INCOMPLETE
+        return len(values.text.removesuffix("\n")) if self._ended and not self._cut else NoEnd.INCOMPLETE
 
     def _enter_answer(self, values: "_Values", end: int | NoEnd) -> bool:
         """Enter an LRS's answer that is too long to be one value."""
@@ -250,32 +258,37 @@ class JsonText:
         """Pass the value that `_rest` begins with, without keeping it: to its end if it is only too long, else to where
         to go on after it."""
         indent, line = values.indent(), self._line
-        broken = self._broken(reason, self._rest, 0)
+        broken = self._broken(reason, b"", 0)
         structured = bool(self._open) or self._rest.startswith(b"{")
         measure = Measure() if structured and reason == TOO_LONG else None
         resync = resync_after(indent, bool(self._open)) if structured else LINE_END
-        length, before = 0, ""
-        while self._rest:
+        content, length, before = "", 0, ""
+        end: int | None = None
+        while self._rest and end is None:
             text = self._rest.decode("latin-1")
             ends = [measure.feed(text)] if measure else []
             if found := resync.search(before + text):
                 ends.append(found.start() - len(before))
             end = min((end for end in ends if end is not None), default=None)
-            if end is not None:
-                self._pass(max(end, 0))
-                if self._open and self._open[-1] == line and self._rest.lstrip(BLANK).startswith(b"["):
-                    self._open.pop()  # arrays have a line each, and this one was not closed
-                return replace(broken, length=length + end)
-            length += len(text)
-            before = (before + text)[-indent - RESYNC_LENGTH :]
-            self._pass(len(text))
-            self._fill(CHUNK)
-        if self._cut:
+            content += text[: max(CONTENT_LIMIT - len(content), 0)]
+            if end is None:
+                before = (before + text)[-indent - RESYNC_LENGTH :]
+            passed = len(text) if end is None else end
+            length += passed
+            self._pass(max(passed, 0))
+            if not self._rest:
+                self._fill(CHUNK)
+        broken = replace(broken, content=content[:length].encode("latin-1")[:CONTENT_LIMIT])
+        if end is not None:
+            if self._open and self._open[-1] == line and self._rest.lstrip(BLANK).startswith(b"["):
+                self._open.pop()  # arrays have a line each, and this one was not closed
+        elif self._cut:
             broken = replace(broken, reason=str(self._cut), unread=True)
             length, self._cut = length + self._cut.length, None
         elif self._open:
             broken = replace(broken, reason=NOT_CLOSED if reason == TOO_LONG else reason, unread=True)
-        self._open = []
+        if end is None:
+            self._open = []
         return replace(broken, length=length)
 
     def _broken(self, reason: str, content: bytes, length: int, unread: bool = False) -> Broken:
@@ -289,8 +302,10 @@ class JsonText:
 class _Values:
     """The values that were found in a text, from its beginning up to `at`."""
 
-    def __init__(self, text: str, line: int, at_line_start: bool) -> None:
+    def __init__(self, text: str, line: int, column: int, indent: int) -> None:
         self.text = text
+        self._column = column
+        self._indent = indent
         self.at = 0
         self.line = line
         """The number of the line that `at` is in."""
@@ -301,7 +316,6 @@ class _Values:
         """Blank lines."""
         self.plain = True
         """Whether every line holds one value or none, and there is nothing else."""
-        self._at_line_start = at_line_start
 
     def skip(self, length: int) -> None:
         """Pass characters that belong to no value."""
@@ -330,15 +344,19 @@ class _Values:
         if "," in passed or "\x1e" in passed:
             self.plain = False
         if count_blank:
-            begins = text[at - 1] == "\n" if at else self._at_line_start
+            begins = text[at - 1] == "\n" if at else not self._column
             self.blank += _blank_lines(passed, begins, ended and after == len(text))
         self._go_to(after)
         return after < len(text)
 
     def indent(self) -> int:
         """How far the line of `at` is indented, in characters."""
-        line = self.text[self.text.rfind("\n", 0, self.at) + 1 : self.at]
-        return len(line) - len(line.lstrip(" \t"))
+        line_start = self.text.rfind("\n", 0, self.at) + 1
+        line = self.text[line_start : self.at]
+        blanks = len(line) - len(line.lstrip(" \t"))
+        if line_start:
+            return blanks
+        return self._indent + (blanks if self._indent == self._column else 0)
 
     def _go_to(self, at: int) -> None:
         self.line += self.text.count("\n", self.at, at)

@@ -55,7 +55,8 @@ def value_end(text: str, at: int, ended: bool) -> int | NoEnd:
         measured = Measure().feed(text, at)
         return NoEnd.INCOMPLETE if measured is None else measured
     except json.JSONDecodeError as error:
-        cut_off = error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip()) - _NEAR_THE_END
+        near = 0 if ended else _NEAR_THE_END
+        cut_off = error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip()) - near
         return NoEnd.INCOMPLETE if cut_off else NoEnd.SYNTAX
     if text[at] in '{["':
         return end
