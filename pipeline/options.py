@@ -193,8 +193,8 @@ def _add_reading(group: argparse._ArgumentGroup) -> None:
         action="append",
         dest="inputs",
         metavar="GLOB",
-        help="session activity: local, or any file system Beam knows (s3://, gs://); repeatable. With --streaming "
-        "one kinesis://STREAM?region=REGION",
+        help="session activity: local, or any file system Beam knows (s3://, gs://); - is standard input; repeatable. "
+        "Quote a pattern. With --streaming one kinesis://STREAM?region=REGION",
     )
     group.add_argument(
         "--input_format",
@@ -487,6 +487,8 @@ def _known_to_beam(parser: argparse.ArgumentParser, rest: Sequence[str], runner:
         flag = unknown[0].split("=", 1)[0]
         nearest = difflib.get_close_matches(flag, flags, n=1)
         hint = f"; the nearest known flag is {nearest[0]}" if nearest else ""
+        if not flag.startswith("-") and Path(flag).exists():
+            hint = "; if the shell made it of a pattern, quote the pattern: --input 'in/*.jsonl'"
         raise UsageError(f"unknown {'flag' if flag.startswith('-') else 'argument'} {flag}{hint}")
     if known.direct_running_mode == "multi_threading":
         raise UsageError(

@@ -82,6 +82,8 @@ class Report:
         """
         if self.job.redrive or self.state in ("failed", "too_many_rejects"):
             return []
+        if self.job.state is not None and not self.files:
+            return []  # nothing was new
         books = self.summary.books
         seen = sorted(books.seen, key=str)
         shown = ", ".join(f"{organisation or '-'}/{lrs_id or '-'}" for organisation, lrs_id in seen[:_TENANTS_SHOWN])

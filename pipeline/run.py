@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, PipelineOptions
 
 from pipeline.execute import execute, execute_until_stopped, is_direct
 from pipeline.graph import Plan
@@ -25,6 +25,7 @@ from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions
 from transforms.read import InputError, InputFile, match_files, ranges_of
 from transforms.reading.input_formats import INPUT_FORMATS
+from transforms.reading.pipes import STANDARD_INPUT, descriptor_of
 from transforms.receipts.avro_container import NotAContainerError
 from transforms.receipts.index import HistoryIndex, index_history, remove_index
 from transforms.receipts.journal import JournalError, close_journals, new_run_id, recover
@@ -76,7 +77,7 @@ def run(job: Job) -> int:
     run_id = new_run_id()
     options = _beam_options(job, run_id)
     with ExitStack() as stack:
-        matched = _input_files(job)
+        matched = _input_files(job, options)
         chosen = choose_forwarders(job, on_this_machine=is_direct(job))
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="session-forwarder-")))
         progress = Progress(str(work))
@@ -147,16 +148,33 @@ def _end_journals(plan: Plan) -> None:
         recover(plan.deliver.output)
 
 
-def _input_files(job: Job) -> tuple[InputFile, ...]:
+def _input_files(job: Job, options: PipelineOptions) -> tuple[InputFile, ...]:
     if job.streaming:
         return ()
     try:
-        files = match_files(job.inputs) if job.inputs else []
+        files = match_files(job.inputs, none_is_fine=job.state is not None) if job.inputs else []
         for file in files:
             ranges_of(file, INPUT_FORMATS[job.input_format], job.file_format)
     except InputError as error:
         raise UsageError(str(error)) from None
+    for file in files:
+        if file.pipe:
+            _check_pipe(file.path, job, options)
     return tuple(files)
+
+
+def _check_pipe(path: str, job: Job, options: PipelineOptions) -> None:
+    """Raises UsageError where what can be read only once, and on this machine only, is not to be read."""
+    name = "-" if path == STANDARD_INPUT and "-" in job.inputs else path
+    if job.state is not None:
+        raise UsageError(f"--input {name} is a pipe, which --state cannot know again: write it to a file first")
+    if not is_direct(job):
+        raise UsageError(f"--input {name} is a pipe on this machine: use --runner=DirectRunner, or write it to a file")
+    if descriptor_of(path) is not None and options.view_as(DirectOptions).direct_running_mode == "multi_processing":
+        raise UsageError(
+            f"--input {name} is open in this process only: leave --direct_running_mode=multi_processing out, or write "
+            "it to a file"
+        )
 
 
 def _session_state(job: Job, run_id: str, now: int, progress: Progress, stack: ExitStack) -> SessionState | None:

@@ -109,7 +109,7 @@ def broken_lines(seed: int = 0) -> Iterator[bytes]:
                 line[:-1] + b',"num_questions":NaN}',
                 line[:-1] + b',"num_questions":1e999}',
                 b"not json",
-                b"[]",
+                b'"no object"',
             )
         )
 

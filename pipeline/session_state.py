@@ -9,6 +9,7 @@ from transforms.read import InputFile
 from transforms.sessions.state import Current, SeenFile, StateOptions, commit, read_current
 
 logger = logging.getLogger(__name__)
+_UNREAD_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,21 @@ class SessionState:
     def commit(self, summary: Summary, files: Iterable[InputFile]) -> None:
         """Put the state that the run has made in force.
 
+        A file that was not read to its end is not put down as read: the next run reads it again.
+
         Args:
             summary: of the run.
             files: all files that the run's --input matches, not only the new ones.
         """
-        seen = {file.path: _as_seen(file) for file in files}
+        unread = summary.read.unread
+        if unread:
+            logger.warning(
+                "%d input files could not be read to their end, and are read again by the next run on %s: %s",
+                len(unread),
+                self.directory,
+                ", ".join(sorted(unread)[:_UNREAD_SHOWN]) + (", ..." if len(unread) > _UNREAD_SHOWN else ""),
+            )
+        seen = {file.path: _as_seen(file) for file in files if file.path not in unread}
         commit(self.directory, self.current, self.run_id, summary.state_parts, seen, self.now, self.ttl)
 
 

@@ -1,12 +1,15 @@
 """Read: files go in; activity by bucket of its user comes out, and rejects and counts beside it."""
 
+import logging
+import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes, FileSystem
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.typehints.decorators import IOTypeHints
@@ -14,10 +17,15 @@ from apache_beam.typehints.decorators import IOTypeHints
 from schemas import Reject
 from transforms.accounting.progress import Progress
 from transforms.bundles import at_end_of_bundle
-from transforms.reading.blocks import Compression, FileFormat
+from transforms.reading.blocks import FileFormat
 from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, sort_in
 from transforms.reading.files import FormatError, blocks, format_of
 from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
+from transforms.reading.json_text import JsonText
+from transforms.reading.local_names import is_pattern, matching, missing_folder
+from transforms.reading.pipes import STANDARD_INPUT, Pipe, descriptor_of
+
+logger = logging.getLogger(__name__)
 
 RANGE_SIZE = 64 * 1024 * 1024
 """A plain JSON Lines file is split into ranges of this many bytes, so that workers can share it."""
@@ -35,29 +43,32 @@ class InputFile:
         path: of any file system that Beam knows.
         size: bytes.
         changed: epoch s of its last change; 0 if that is not known.
+        pipe: whether it can be read only once and from its beginning: a pipe, or standard input. Its size is 0.
     """
 
     path: str
     size: int
     changed: float = field(default=0.0, compare=False)
+    pipe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FileRange:
-    """What one worker reads at a time: a whole file, or a part of one.
+    """What one worker reads at a time: a whole file, or a range of one.
 
     Attributes:
         size: bytes.
-        start: only lines that start at this byte or after it.
-        end: only lines that start before this byte; None for a whole file.
+        start: where the range begins, a byte offset; see `transforms.reading.files.blocks`.
+        end: where it ends; None for a whole file.
+        pipe: see `InputFile`.
     """
 
     path: str
     size: int
     file_format: FileFormat
-    compression: Compression | None
     start: int = 0
     end: int | None = None
+    pipe: bool = False
 
 
 class ReadOutputs(NamedTuple):
@@ -74,42 +85,96 @@ class ReadOutputs(NamedTuple):
     counts: PCollection[ReadCounts]
 
 
-def match_files(patterns: Iterable[str]) -> list[InputFile]:
+def match_files(patterns: Iterable[str], none_is_fine: bool = False) -> list[InputFile]:
     """The files that match, each once, in the order of their paths.
+
+    A name that is there is that file, also when it could be a pattern. `-` is standard input.
 
     Args:
         patterns: paths or globs (`--input`).
+        none_is_fine: whether a pattern may match no file, if the folder is there that it looks in.
 
     Raises:
         InputError: a pattern matches no file, or a directory, or its file system cannot be listed.
     """
-    patterns = list(patterns)
-    files: dict[str, InputFile] = {}
+    found: dict[str, InputFile] = {}
+    above: dict[str, list[InputFile]] = {}
+    for pattern in patterns:
+        files = _match(pattern)
+        above[pattern] = _match(_without_folders(pattern)) if "**/" in pattern else []
+        if not files:
+            _check_that_none_is_fine(pattern, none_is_fine, bool(above[pattern]))
+        for file in files:
+            found.setdefault(_identity(file.path), file)
+    for pattern, files in above.items():
+        left = [file for file in files if _identity(file.path) not in found]
+        if left:
+            logger.warning(
+                "--input %s: ** stands for one folder or more, so what lies in the top folder is not read (%d files); "
+                "add --input '%s' to read it",
+                pattern,
+                len(left),
+                _without_folders(pattern),
+            )
+    return sorted(found.values(), key=lambda file: file.path)
+
+
+def _match(pattern: str) -> list[InputFile]:
+    if pattern == "-":
+        return [InputFile(STANDARD_INPUT, 0, pipe=True)]
+    if "://" not in pattern:
+        try:
+            if Path(pattern).is_dir():
+                raise InputError(f"--input {pattern} is a directory; give {pattern.rstrip('/')}/*")
+            return [_local_file(path) for path in matching(pattern, FileSystem.translate_pattern)]
+        except OSError as error:
+            raise InputError(f"cannot list {pattern}: {error.strerror or error}") from error
     try:
-        results = FileSystems.match(patterns)
+        there = is_pattern(pattern) and FileSystems.exists(pattern)
+        (result,) = FileSystems.match([pattern.replace("[", "[[]") if there else pattern])
     except Exception as error:  # Beam's file systems raise whatever their clients do
-        raise InputError(f"cannot list {', '.join(patterns)}: {error}") from error
-    for pattern, result in zip(patterns, results, strict=True):
-        if not result.metadata_list:
-            raise InputError(f"--input {pattern} matches no file")
-        if Path(pattern).is_dir():
-            raise InputError(f"--input {pattern} is a directory; give {pattern.rstrip('/')}/*")
-        for metadata in result.metadata_list:
-            # Beam's local file system does not say when a file was changed.
-            changed = metadata.last_updated_in_seconds or _changed(metadata.path)
-            files[metadata.path] = InputFile(metadata.path, metadata.size_in_bytes, changed)
-    return [files[path] for path in sorted(files)]
+        raise InputError(f"cannot list {pattern}: {error}") from error
+    return [
+        InputFile(metadata.path, metadata.size_in_bytes, metadata.last_updated_in_seconds or 0.0)
+        for metadata in result.metadata_list
+    ]
 
 
-def _changed(path: str) -> float:
-    try:
-        return Path(path).stat().st_mtime
-    except OSError:
-        return 0.0
+def _local_file(path: str) -> InputFile:
+    state = Path(path).stat()
+    if descriptor_of(path) is not None or not stat.S_ISREG(state.st_mode):
+        return InputFile(path, 0, pipe=True)
+    return InputFile(path, state.st_size, state.st_mtime)
+
+
+def _identity(path: str) -> str:
+    """The same for two spellings of one file."""
+    return path if "://" in path else os.path.realpath(path)
+
+
+def _without_folders(pattern: str) -> str:
+    return pattern.replace("**/", "", 1)
+
+
+def _check_that_none_is_fine(pattern: str, none_is_fine: bool, above: bool) -> None:
+    """Raises InputError, unless a pattern that matches no file is to be expected to match some later."""
+    if above and not none_is_fine:
+        raise InputError(
+            f"--input {pattern} matches no file: ** stands for one folder or more; "
+            f"give '{_without_folders(pattern)}' for the top folder"
+        )
+    folder = None if "://" in pattern else missing_folder(pattern)
+    if folder is not None:
+        raise InputError(f"--input {pattern} matches no file: there is no folder {folder}")
+    if not (none_is_fine and is_pattern(pattern)):
+        raise InputError(f"--input {pattern} matches no file")
 
 
 def ranges_of(file: InputFile, input_format: InputFormat = ACTIVITY, file_format: str | None = None) -> list[FileRange]:
-    """How a file is read: in ranges if it is plain JSON Lines, else as a whole.
+    """How a file is read: in ranges if it is large and JSON Lines by its name, else as a whole.
+
+    Whether it is text in which ranges can be told apart is for the worker to find out when it opens it: the launcher
+    opens no file, and what a file holds may change until it is read.
 
     Args:
         file: to be read.
@@ -117,22 +182,31 @@ def ranges_of(file: InputFile, input_format: InputFormat = ACTIVITY, file_format
         file_format: the format, whatever the extension says (`--file_format`).
 
     Raises:
-        InputError: its format is not known, or cannot hold such input.
+        InputError: its format is not known, or cannot hold such input, or cannot be read from a pipe.
     """
     try:
-        format_, compression = format_of(file.path, file_format)
+        format_, compressed = format_of(file.path, file_format or (_pipe_format(file.path) if file.pipe else None))
     except FormatError as error:
         raise InputError(str(error)) from None
     if format_ not in input_format.file_formats:
         raise InputError(f"{file.path}: {input_format.title} are read from JSON, not from {format_}")
-    if format_ != "jsonl" or compression:
-        return [FileRange(file.path, file.size, format_, compression)]
+    if file.pipe and format_ == "parquet":
+        raise InputError(f"{file.path}: Parquet is read from its end, which a pipe does not allow; give a file")
+    if format_ != "jsonl" or compressed or file.size <= RANGE_SIZE:
+        return [FileRange(file.path, file.size, format_, pipe=file.pipe)]
     return [
-        FileRange(
-            file.path, min(RANGE_SIZE, file.size - start), format_, None, start, min(start + RANGE_SIZE, file.size)
-        )
+        FileRange(file.path, min(RANGE_SIZE, file.size - start), format_, start, min(start + RANGE_SIZE, file.size))
         for start in range(0, file.size, RANGE_SIZE)
     ]
+
+
+def _pipe_format(path: str) -> str | None:
+    """The format of a pipe whose name does not tell one."""
+    try:
+        format_of(path)
+    except FormatError:
+        return "jsonl"
+    return None
 
 
 class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
@@ -196,9 +270,10 @@ class ReadRange(beam.DoFn):
 
     def process(self, part: FileRange) -> Iterator[Any]:
         counts = ReadCounts()
-        with FileSystems.open(part.path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with self._open(part) as file:
             counted = _Counted(file)
-            for block in blocks(counted, part.file_format, part.compression, part.start, part.end):
+            parts = blocks(counted, part.file_format, part.start, part.end)
+            for block in parts:
                 if self._progress and self._progress.stopping():
                     counts += ReadCounts(unfinished=1)
                     break
@@ -211,8 +286,16 @@ class ReadRange(beam.DoFn):
                     self._progress.advance(size=size, records=read.accepted + read.rejected)
                 if self._blobs.size >= BLOB_SIZE:
                     yield from self._blobs.take()
-            counts += ReadCounts(size=counted.taken())
+            counts += ReadCounts(size=counted.taken(), unfinished=int(isinstance(file, Pipe) and file.stopped))
+            if part.end is not None and isinstance(parts, JsonText):
+                counts += ReadCounts(line_ends={part.path: {part.start: parts.line_ends}})
         yield TaggedOutput("counts", counts)
+
+    def _open(self, part: FileRange) -> IO[bytes] | Pipe:
+        if part.pipe:
+            return Pipe(part.path, self._progress.stopping if self._progress else lambda: False)
+        opened: IO[bytes] = FileSystems.open(part.path, compression_type=CompressionTypes.UNCOMPRESSED)
+        return opened
 
     def finish_bundle(self) -> Iterator[Any]:
         for blob in self._blobs.take():
@@ -222,7 +305,7 @@ class ReadRange(beam.DoFn):
 class _Counted:
     """A file that counts the bytes that are read of it."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes] | Pipe) -> None:
         self._file = file
         self._read = 0
 
@@ -230,7 +313,8 @@ class _Counted:
         return getattr(self._file, name)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
+        position: int = self.__getattr__("seek")(offset, whence)
+        return position
 
     def read(self, size: int = -1) -> bytes:
         content = self._file.read(size)

@@ -25,6 +25,7 @@ from schemas.reject import CONTENT_LIMIT
 from schemas.times import millis_of
 from transforms.forwarders.checks import stream_name
 from transforms.reading.activity import ActivityError
+from transforms.reading.admission import Outcome, admit_message
 from transforms.reading.avro_message import avro_activities, is_avro
 from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
 
@@ -169,7 +170,8 @@ class AdmitOutputs(NamedTuple):
 class AdmitStreaming(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutputs]):
     """Checks what was read of a stream: PCollection[tuple[str, bytes]] of `ReadKinesis` -> AdmitOutputs.
 
-    A message is an activity in JSON or in Avro (see `transforms.reading.avro_message`), or an xAPI statement in JSON.
+    A message holds activity, one or several, in JSON or in Avro (see `transforms.reading.avro_message`), or xAPI
+    statements in JSON.
 
     Args:
         stream_name: for the `file` of rejects, which is kinesis://STREAM/SHARD:SEQUENCE.
@@ -207,16 +209,20 @@ class _Admit(beam.DoFn):
 
     def process(self, element: tuple[str, bytes]) -> Iterator[Any]:
         shard_and_number, data = element
-        items = avro_activities(data) if self._avro and is_avro(data) else iter((data,))
-        for index, item in enumerate(items):
-            try:
-                yield self._admitted(item)
-            except ActivityError as error:
+        for index, outcome in enumerate(self._outcomes(data)):
+            if isinstance(outcome, ActivityError):
                 file = f"{SCHEME}{self._stream_name}/{shard_and_number}"
-                reject = Reject(file, index, str(error), data[:CONTENT_LIMIT], len(data))
+                reject = Reject(file, index, str(outcome), data[:CONTENT_LIMIT], len(data))
                 yield TaggedOutput("rejects", reject)
+            else:
+                yield outcome
 
-    def _admitted(self, item: bytes | dict[str, Any] | ActivityError) -> tuple[str, bytes]:
-        if isinstance(item, ActivityError):
-            raise item
-        return self._decoder.admit(item) if isinstance(item, bytes) else self._decoder.admit_row(item)
+    def _outcomes(self, data: bytes) -> Iterator[Outcome]:
+        if not (self._avro and is_avro(data)):
+            yield from admit_message(data, self._decoder)
+            return
+        for row in avro_activities(data):
+            try:
+                yield row if isinstance(row, ActivityError) else self._decoder.admit_row(row)
+            except ActivityError as error:
+                yield error

@@ -436,6 +436,11 @@ def test_statements_without_a_home_page_of_one_s_own_are_warned_about_once(
         (["--direct_running_mode=multi_threading"], "loses data"),
         (["--forwarder=htpp"], "the nearest id is http"),
         (["--runner=NoSuchRunner"], "NoSuchRunner"),
+        ([__file__], "quote the pattern: --input 'in/*.jsonl'"),
+        (["--input=-", "--state=state"], "--input - is a pipe, which --state cannot know again"),
+        (["--input=-", "--runner=FlinkRunner"], "--input - is a pipe on this machine: use --runner=DirectRunner"),
+        (["--input=-", "--direct_running_mode=multi_processing"], "--input - is open in this process only"),
+        (["--input=-", "--file_format=parquet"], "Parquet is read from its end, which a pipe does not allow"),
     ],
 )
 def test_bad_arguments_are_refused_with_a_hint(
@@ -538,6 +543,17 @@ def test_worker_processes_give_the_same_as_one(workshop: Workshop, receiver: Rec
     receiver.log.clear()
     assert workshop.run("--replay=all") == 0
     assert by_user(receiver.stored()) == several
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin", "/dev/fd/0"])
+def test_standard_input_is_read(workshop: Workshop, receiver: Receiver, name: str) -> None:
+    workshop.write_forwarders(http_document(receiver))
+    activity = gzip.compress(b"".join(encode(each) for each in sessions(12)))
+    command = [sys.executable, "-m", "pipeline", *workshop.arguments("--input", name)]
+    ended = subprocess.run(command, cwd=ROOT, input=activity, capture_output=True, check=False)  # noqa: S603
+    assert ended.returncode == 0, ended.stderr
+    assert workshop.report()["input"]["files"] == 1
+    assert workshop.account("http")["delivered"] == 48
 
 
 def start(workshop: Workshop, *more: str) -> subprocess.Popen[str]:

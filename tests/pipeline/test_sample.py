@@ -163,7 +163,7 @@ def test_compressed_through_the_command(compress: str, tmp_path: Any) -> None:
     plain = io.BytesIO()
     write_sample(plain, "jsonl", 20)
     with path.open("rb") as file:
-        lines = [line for block in blocks(file, "jsonl", compress) for line in block.items]  # type: ignore[arg-type, union-attr]
+        lines = [line for block in blocks(file, "jsonl") for line in block.items]  # type: ignore[union-attr]
     assert b"\n".join(lines) + b"\n" == plain.getvalue()
 
 

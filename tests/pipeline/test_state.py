@@ -1,5 +1,6 @@
 """Scheduled runs: `--state` between them."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -58,6 +59,39 @@ def test_a_run_without_new_files_sends_nothing_and_one_after_a_missed_day_catche
     assert workshop.run(*scheduled) == 0
     assert workshop.report()["input"]["files"] == 2
     assert len(receiver.stored()) == len({key for _, key in receiver.stored()}) == 4
+
+
+def test_an_empty_folder_is_a_quiet_run(
+    workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    workshop.write_forwarders(http_document(receiver))
+    workshop.write_activity([], "gone.jsonl")
+    (gone,) = workshop.path.glob("**/gone.jsonl")
+    gone.unlink()
+    assert workshop.run(*scheduled) == 0
+    assert "no record is in its scope" not in capsys.readouterr().out
+    assert workshop.report()["hints"] == []
+
+
+def test_a_file_that_was_not_read_to_its_end_is_read_again(
+    workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that is still being uploaded may keep its size and its time: as long as its end is missing, it is new."""
+    workshop.write_forwarders(http_document(receiver))
+    workshop.write_activity([of_user(0, "START", 0), of_user(0, "SUBMIT", 120)], "1.jsonl")
+    (path,) = workshop.path.glob("**/1.jsonl")
+    whole = gzip.compress(path.read_bytes())
+    path.write_bytes(whole[:-9])
+    for _ in range(2):
+        assert workshop.run(*scheduled, "--max_reject_ratio=1") == 3
+        assert workshop.report()["input"]["files"] == 1
+        assert "1 input files could not be read to their end" in caplog.text
+        caplog.clear()
+    path.write_bytes(whole)
+    assert workshop.run(*scheduled) == 0
+    assert workshop.run(*scheduled) == 0
+    assert workshop.report()["input"]["files"] == 0
+    assert len(receiver.stored()) == len({key for _, key in receiver.stored()}) == 3
 
 
 def test_a_file_that_has_grown_is_read_again_and_sends_only_what_is_new(

@@ -1,5 +1,8 @@
 import gzip
 import json
+import logging
+import os
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -188,6 +191,109 @@ def test_matching(tmp_path: Path) -> None:
         match_files(["nowhere://x"])
 
 
+def test_a_name_that_is_there_is_that_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "day[1]").mkdir()
+    for name in ("a[1].jsonl", "a1.jsonl", "day[1]/b.jsonl", "c*.jsonl"):
+        (tmp_path / name).write_text("{}\n")
+    for pattern, expected in {
+        "a[1].jsonl": ["a[1].jsonl"],
+        "a[2].jsonl": [],
+        "a[12].jsonl": ["a1.jsonl"],
+        "day[1]/*.jsonl": ["day[1]/b.jsonl"],
+        "c*.jsonl": ["c*.jsonl"],
+        "*.jsonl": ["a1.jsonl", "a[1].jsonl", "c*.jsonl"],
+        "./a*": ["./a1.jsonl", "./a[1].jsonl"],
+        "d*/*": ["day[1]/b.jsonl"],
+        f"{tmp_path}/*1.jsonl": [f"{tmp_path}/a1.jsonl"],
+    }.items():
+        assert [file.path for file in match_files([pattern], none_is_fine=True)] == expected, pattern
+
+
+def test_a_file_is_read_once_however_it_is_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text("{}\n")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "in" / "a.jsonl")
+    patterns = ["in/*", "./in/a.jsonl", f"{tmp_path}/in/a.jsonl", "in/../in/a.jsonl", "link.jsonl"]
+    assert len(match_files(patterns)) == 1
+    assert [file.path for file in match_files(["in/*", *patterns])] == ["in/a.jsonl"]
+
+
+def test_two_stars_do_not_stand_for_the_top_folder_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "below" / "deep").mkdir(parents=True)
+    for name in ("a.jsonl", "below/b.jsonl", "below/deep/c.jsonl"):
+        (tmp_path / name).write_text("")
+    with caplog.at_level(logging.WARNING):
+        found = match_files([f"{tmp_path}/**/*.jsonl"])
+        assert [file.path for file in found] == [f"{tmp_path}/below/{name}.jsonl" for name in ("b", "deep/c")]
+        (message,) = caplog.messages
+        assert "what lies in the top folder is not read (1 files)" in message
+        assert f"add --input '{tmp_path}/*.jsonl'" in message
+        caplog.clear()
+        assert len(match_files([f"{tmp_path}/**/*.jsonl", f"{tmp_path}/*.jsonl"])) == 3
+        assert not caplog.messages
+    with pytest.raises(InputError, match=r"matches no file: .* stands for one folder or more; give '.*/a\.jsonl'"):
+        match_files([f"{tmp_path}/**/a.jsonl"])
+
+
+def test_no_file_may_be_fine_but_not_a_missing_folder(tmp_path: Path) -> None:
+    assert match_files([f"{tmp_path}/*.jsonl"], none_is_fine=True) == []
+    for wrong, why in {
+        f"{tmp_path}/nowhere/*.jsonl": f"there is no folder {tmp_path}/nowhere",
+        f"{tmp_path}/a.jsonl": "matches no file",
+    }.items():
+        with pytest.raises(InputError, match=why):
+            match_files([wrong], none_is_fine=True)
+
+
+@pytest.mark.parametrize("size", [3, 10_000])
+def test_a_pipe_is_read_to_its_end(tmp_path: Path, size: int) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    content = b"".join(orjson.dumps(activity) + b"\n" for activity in sample_activities(20))
+
+    def write_slowly() -> None:
+        with pipe.open("wb", buffering=0) as file:
+            for at in range(0, len(content), size * 100):
+                file.write(content[at : at + size * 100])
+
+    (file,) = match_files([str(pipe)])
+    assert (file.pipe, file.size) == (True, 0)
+    writer = threading.Thread(target=write_slowly)
+    writer.start()
+    (part,) = ranges_of(file)
+    do = ReadActivity([file]).read_range
+    do.start_bundle()
+    counts = list(do.process(part))[-1].value
+    writer.join()
+    assert (counts.accepted, counts.size) == (expected(20).total(), len(content))
+
+
+def test_a_run_that_is_to_stop_does_not_wait_for_a_pipe_s_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "board").mkdir()
+    progress = Progress(str(tmp_path / "board"))
+    progress.stop()
+    files = match_files([str(tmp_path / "pipe")])
+    do = ReadActivity(files, progress=progress).read_range
+    do.start_bundle()
+    (counts,) = do.process(*ranges_of(files[0]))
+    assert counts.value.unfinished == 1
+
+
+def test_standard_input_and_what_it_cannot_be(tmp_path: Path) -> None:
+    (file,) = match_files(["-", "/dev/stdin"])
+    assert (file.path, file.pipe) == ("/dev/stdin", True)
+    (part,) = ranges_of(file)
+    assert part.file_format == "jsonl"
+    assert ranges_of(file, file_format="avro")[0].file_format == "avro"
+    with pytest.raises(InputError, match="Parquet is read from its end, which a pipe does not allow"):
+        ranges_of(file, file_format="parquet")
+
+
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "a.jsonl").write_text("")
@@ -228,7 +334,12 @@ def test_damaged_files_do_not_end_the_run(tmp_path: Path, out: Path) -> None:
     packed = gzip.compress(b"\n".join(map(orjson.dumps, sample_activities(20))))
     (tmp_path / "cut.jsonl.gz").write_bytes(packed[: len(packed) - 20])
     activities, rejects, counts = run(out, files=match_files([str(tmp_path / "*.*")]))
-    assert counts.rejected == len(rejects) == 9
+    assert len(rejects) == 9
+    assert counts.rejected > 9, "a damaged container says how many rows it has lost"
+    assert {Path(path).name for path in counts.unread} == {
+        *("cut.avro", "cut.json", "cut.jsonl.gz", "cut.parquet"),
+        *("noise.avro", "noise.parquet"),
+    }
     assert len({reject.file for reject in rejects}) == 9
     assert activities.total() > 3 * 200
     assert set(activities) <= set(expected(20))

@@ -53,7 +53,7 @@ def test_what_is_no_activity_is_a_reject_that_says_where_it_was() -> None:
     with test_pipeline.TestPipeline() as pipeline:
         outputs = (
             pipeline
-            | beam.Create([("shardId-000000000000:49", encode(start)), ("shardId-000000000001:50", b"[]")])
+            | beam.Create([("shardId-000000000000:49", encode(start)), ("shardId-000000000001:50", b"[1]")])
             | AdmitStreaming("a", organisation="school-1")
         )
         util.assert_that(outputs.lines | beam.Map(_user_and_stamp), util.equal_to([(start.user_id, True)]), "lines")
@@ -86,7 +86,7 @@ def test_statements_are_json_only() -> None:
         )
 
 
-_PLACE = ("kinesis://a/shardId-000000000001:50", b"[]", 2)
+_PLACE = ("kinesis://a/shardId-000000000001:50", b"[1]", 3)
 
 
 def _user_and_stamp(line: tuple[str, bytes]) -> tuple[str, bool]:

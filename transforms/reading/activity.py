@@ -184,6 +184,10 @@ class ActivityDecoder:
         activity = self.decode_row(row)
         return activity.user_id, encode(activity)
 
+    def expand(self, line: bytes) -> list[bytes] | None:
+        """Activity comes without a wrapping."""
+        return None
+
     def _lacking(self, activity: Activity) -> bool:
         return (self.organisation is not None and activity.organisation is None) or (
             self.lrs_id is not None and activity.lrs_id is None

@@ -56,6 +56,8 @@ class _Container:
         self._tape = tape
         self._index = 0
         """Of the next row."""
+        self._told_cut = False
+        """Whether some part was refused because the compressed stream around the file is cut short."""
 
     def read(self) -> Iterator[Block | Broken]:
         while True:
@@ -65,15 +67,17 @@ class _Container:
                 header = self._header()
             except _FrameError as error:
                 content, length, _ = self._tape.skip_past(None)
-                yield self._broken(str(error), content, length)
+                yield self._broken(str(error), content, length, unread=True)
                 return
             if isinstance(header, _Header):
                 yield from self._blocks(header)
             else:
                 rows = self._count_rows(header.sync)
-                yield self._broken(header.reason, head, self._tape.passed - begin, rows)
+                yield self._broken(header.reason, head, self._tape.passed - begin, rows, unread=True)
             if not self._tape.has(1):
-                return
+                break
+        if self._tape.cut and not self._told_cut:
+            yield self._broken(self._tape.cut, b"", 0, unread=True)
 
     def _header(self) -> _Header | _Refusal:
         tape = self._tape
@@ -114,7 +118,7 @@ class _Container:
                     raise _FrameError(_WRONG_LENGTH)
             except _FrameError as error:
                 content, length, found = tape.skip_past(header.sync)
-                yield self._broken(_WRONG_LENGTH if found else str(error), content, length, count)
+                yield self._broken(_WRONG_LENGTH if found else str(error), content, length, count, unread=not found)
                 continue
             tape.forget()
             yield from self._rows(header, count, block)
@@ -180,15 +184,19 @@ class _Container:
             reason = f"a block has {len(body) - at} bytes more than the {count} rows that it says it has"
             yield _broken(end, _not_readable(reason), body[at:], len(body) - at, None)
 
-    def _broken(self, reason: str, content: bytes, length: int, rows: int | None = None) -> Broken:
-        """A part that holds the next rows, so many of them."""
-        broken = _broken(self._index, _not_readable(self._tape.cut or reason), content, length, rows)
+    def _broken(
+        self, reason: str, content: bytes, length: int, rows: int | None = None, unread: bool = False
+    ) -> Broken:
+        """A part that holds so many of the next rows. unread: what comes after it is not looked for."""
+        if self._tape.cut:
+            self._told_cut = unread = True
+        broken = _broken(self._index, _not_readable(self._tape.cut or reason), content, length, rows, unread)
         self._index += rows or 0
         return broken
 
 
-def _broken(index: int, reason: str, content: bytes, length: int, rows: int | None) -> Broken:
-    return Broken(index, reason, content[:CONTENT_LIMIT], length, rows)
+def _broken(index: int, reason: str, content: bytes, length: int, rows: int | None, unread: bool = False) -> Broken:
+    return Broken(index, reason, content[:CONTENT_LIMIT], length, rows, unread)
 
 
 def _not_readable(reason: object) -> str:

@@ -7,7 +7,7 @@ blobs, because a runner's cost is for each element and not for each byte (docs/b
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zlib import crc32
 
 import msgspec
@@ -17,6 +17,7 @@ from schemas import Activity, Reject
 from schemas.buckets import BUCKETS, bucket_of
 from schemas.reject import CONTENT_LIMIT
 from transforms.reading.activity import BOM, ActivityError, decode_admitted
+from transforms.reading.admission import admit_again, is_object
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.input_formats import Decoder
 
@@ -36,10 +37,14 @@ class ReadCounts:
 
     Attributes:
         accepted: activities.
-        rejected: pieces of input that were refused.
+        rejected: pieces of input that were refused; rows, of a part that says how many it holds.
         blank: blank lines.
         size: bytes that were read of the files.
         unfinished: file ranges of which something was left, because the run was asked to stop.
+        accepted_bytes: what was accepted, decompressed; rows in the spelling in which they travel.
+        rejected_bytes: what was refused, decompressed as far as it could be; rows as JSON.
+        unread: the files that were not read to their end, because of something in them.
+        line_ends: of files that were read in several ranges: the line ends in each, by file and start of the range.
     """
 
     accepted: int = 0
@@ -47,6 +52,10 @@ class ReadCounts:
     blank: int = 0
     size: int = 0
     unfinished: int = 0
+    accepted_bytes: int = 0
+    rejected_bytes: int = 0
+    unread: frozenset[str] = frozenset()
+    line_ends: dict[str, dict[int, int]] = field(default_factory=dict)
 
     @property
     def read(self) -> int:
@@ -60,7 +69,22 @@ class ReadCounts:
             self.blank + other.blank,
             self.size + other.size,
             self.unfinished + other.unfinished,
+            self.accepted_bytes + other.accepted_bytes,
+            self.rejected_bytes + other.rejected_bytes,
+            self.unread | other.unread,
+            _merged(self.line_ends, other.line_ends),
         )
+
+    def line_in_file(self, file: str, start: int, line: int) -> int:
+        """The number, in its file, of the line that has the number `line` in the range that starts at `start`."""
+        ranges = self.line_ends.get(file, {})
+        return line + sum(line_ends for each, line_ends in ranges.items() if each < start)
+
+
+def _merged(one: dict[str, dict[int, int]], other: dict[str, dict[int, int]]) -> dict[str, dict[int, int]]:
+    if not one or not other:
+        return one or other
+    return {file: one.get(file, {}) | other.get(file, {}) for file in one.keys() | other.keys()}
 
 
 class BucketBlobs:
@@ -88,6 +112,8 @@ class BucketBlobs:
 def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlobs) -> tuple[ReadCounts, list[Reject]]:
     """Check what is in a block, and put the activity in it into `blobs`.
 
+    At the first line that holds no whole object, the block is asked to give the rest of it again.
+
     Args:
         block: of the file.
         file: its path, for the rejects.
@@ -98,33 +124,60 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlo
         How much there was (without `size`), and what was refused.
     """
     if isinstance(block, Broken):
-        return ReadCounts(rejected=1), [Reject(file, block.position, block.reason, block.content, block.length)]
-    refused: list[tuple[int, str]] = []
-    blank = 0
+        reject = Reject(file, block.position, block.reason, block.content, block.length)
+        unread = frozenset((file,)) if block.unread else frozenset[str]()
+        lost = 1 if block.rows is None else block.rows
+        return ReadCounts(rejected=lost, rejected_bytes=block.length, unread=unread), [reject]
+    refused: list[tuple[int, ActivityError, bytes]] = []
     admit = decoder.admit_row if block.kind == "rows" else decoder.admit
     lines = blobs.lines
-    size = 0
+    count, blank = len(block.items), 0
+    size, length = 0, block.size
     for index, item in enumerate(block.items):
         try:
             user_id, line = admit(item)
         except ActivityError as error:
             if block.kind == "lines" and not item.removeprefix(BOM).strip():
                 blank += 1
+                count -= 1
+            elif block.recut and not is_object(item):
+                block.recut(index)
+                count -= len(block.items) - index
+                length -= sum(len(left) + 1 for left in block.items[index:])
+                break
+            elif block.kind == "rows":
+                refused.append((index, error, _content(item)))
             else:
-                refused.append((index, str(error)))
+                count -= 1
+                for piece, outcome in admit_again(item, decoder, error):
+                    count += 1
+                    if isinstance(outcome, ActivityError):
+                        refused.append((index, outcome, piece))
+                    else:
+                        user_id, line = outcome
+                        lines[user_id].append(line)
+                        size += len(line)
         else:
             lines[user_id].append(line)
             size += len(line)
     blobs.size += size
-    accepted = len(block.items) - len(refused) - blank
+    blank += block.blank
     if not refused:
-        return ReadCounts(accepted=accepted, blank=blank), []
+        return ReadCounts(accepted=count, blank=blank, accepted_bytes=length or size), []
     positions = block.positions()
-    rejects = []
-    for index, reason in refused:
-        content = _content(block.items[index])
-        rejects.append(Reject(file, positions[index], reason, content[:CONTENT_LIMIT], len(content)))
-    return ReadCounts(accepted=accepted, rejected=len(refused), blank=blank), rejects
+    rejects = [
+        Reject(file, positions[index], str(error), content[:CONTENT_LIMIT], len(content))
+        for index, error, content in refused
+    ]
+    lost = sum(len(content) for _, _, content in refused)
+    counts = ReadCounts(
+        accepted=count - len(refused),
+        rejected=len(refused),
+        blank=blank,
+        accepted_bytes=max(length - lost, 0) if length else size,
+        rejected_bytes=lost,
+    )
+    return counts, rejects
 
 
 def _content(item: object) -> bytes:

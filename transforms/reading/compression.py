@@ -1,71 +1,159 @@
-"""Compressed files, decompressed piece by piece."""
+"""Compressed content, decompressed piece by piece. What it is compressed with is told by its first bytes."""
 
 import bz2
+import lzma
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any, Literal
 
 import zstandard
 
-from transforms.reading.blocks import CHUNK, Compression, CutShortError
+from schemas.reject import CONTENT_LIMIT
+from transforms.reading.blocks import CHUNK, CutShortError
 
+Compression = Literal["gz", "bz2", "zst", "xz"]
 
-def decompressed(chunks: Iterable[bytes], compression: Compression | None) -> Iterator[bytes]:
-    """What `chunks` hold, decompressed, in pieces of about CHUNK bytes and never empty.
+_PIECE = 8192
+"""Bytes decompressed at a time. What these can blow up to bounds the memory, whatever the file claims."""
+_LAYERS = 2
+"""Files that were compressed already are compressed once more by some tools."""
 
-    Raises:
-        CutShortError: after the last byte that could be decompressed, when the stream is damaged or incomplete.
-    """
-    if compression is None:
-        return iter(chunks)
-    return _inflated(chunks, compression)
-
-
-def _inflated(chunks: Iterable[bytes], compression: Compression) -> Iterator[bytes]:
-    """All three formats allow several streams, one after the other, and zero bytes after the last."""
-    stream: Any = None
-    began = False
-    gathered: list[bytes] = []
-    size = 0
-    problem = ""
-    for piece in _pieces(chunks):
-        left = piece
-        while left and not problem:
-            if stream is None:
-                left = left.lstrip(b"\0") if began else left
-                if not left:
-                    break
-                stream, began = _STREAMS[compression](), True
-            try:
-                content = stream.decompress(left)
-            except (zlib.error, zstandard.ZstdError, OSError, EOFError, ValueError) as error:
-                problem = f"the {compression} stream is damaged: {error}"
-                break
-            gathered.append(content)
-            size += len(content)
-            left = b""
-            if stream.eof:
-                left, stream = stream.unused_data, None
-        if size >= CHUNK:
-            yield b"".join(gathered)
-            gathered, size = [], 0
-        if problem:
-            break
-    if size:
-        yield b"".join(gathered)
-    if stream is not None:
-        raise CutShortError(problem or f"the {compression} stream is cut short")
-
-
-def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    # Small, so that memory is bounded by what 8 KiB can decompress to.
-    for chunk in chunks:
-        for offset in range(0, len(chunk), 8192):
-            yield chunk[offset : offset + 8192]
-
+_ZSTD_SKIPPABLE = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
+_MAGIC: dict[Compression, tuple[bytes, ...]] = {
+    "gz": (b"\x1f\x8b",),
+    "bz2": tuple(b"BZh%d" % level for level in range(1, 10)),
+    "zst": (b"\x28\xb5\x2f\xfd", *_ZSTD_SKIPPABLE),
+    "xz": (b"\xfd7zXZ\0",),
+}
+MAGIC_LENGTH = 6
 
 _STREAMS: dict[Compression, Callable[[], Any]] = {
     "gz": lambda: zlib.decompressobj(wbits=31),
     "bz2": bz2.BZ2Decompressor,
     "zst": lambda: zstandard.ZstdDecompressor().decompressobj(),
+    "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ),
 }
+
+
+def compression_of(head: bytes) -> Compression | None:
+    """What content is compressed with that begins with `head`, MAGIC_LENGTH bytes of it or more; None if it is not.
+
+    Fewer bytes are all that there is: then the beginning of what tells a compression is enough.
+    """
+    for compression, magics in _MAGIC.items():
+        for magic in magics:
+            if head.startswith(magic) or (head and len(head) < MAGIC_LENGTH and magic.startswith(head)):
+                return compression
+    return None
+
+
+def decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The content of `chunks`, never b"": as it is, or decompressed, also twice if it was compressed twice.
+
+    Raises CutShortError after the last readable byte of a damaged or incomplete stream.
+    """
+    for _ in range(_LAYERS):
+        head, chunks = peeked(chunks, MAGIC_LENGTH)
+        compression = compression_of(head)
+        if compression is None:
+            break
+        chunks = _inflated(chunks, compression)
+    return chunks
+
+
+def peeked(chunks: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
+    """The first bytes of `chunks`, `size` of them or more if there are as many, and all of `chunks` again."""
+    head: list[bytes] = []
+    rest: Iterator[bytes] = chunks
+    try:
+        while sum(map(len, head)) < size:
+            chunk = next(chunks, b"")
+            if not chunk:
+                break
+            head.append(chunk)
+    except CutShortError as cut:
+        rest = _raising(cut)
+    return b"".join(head), chain(head, rest)
+
+
+def _raising(cut: CutShortError) -> Iterator[bytes]:
+    raise cut
+    yield  # a generator: it raises when it is asked for more
+
+
+def _inflated(chunks: Iterator[bytes], compression: Compression) -> Iterator[bytes]:
+    """Any number of compressed streams one after the other, as the formats allow; zero bytes may follow them."""
+    stream: Any = None
+    began = False
+    gathered: list[bytes] = []
+    size = 0
+    waiting = 0  # bytes taken since the last that something came of
+    problem: CutShortError | None = None
+    pieces = _pieces(chunks)
+    while problem is None:
+        try:
+            left = next(pieces, b"")
+        except CutShortError as cut:
+            problem = cut
+            break
+        if not left:
+            break
+        while left:
+            if stream is None:
+                left = left.lstrip(b"\0") if began else left
+                if not left:
+                    break
+                stream, began = _STREAMS[compression](), True
+            waiting += len(left)
+            try:
+                for content in _decompress(stream, left, compression):
+                    gathered.append(content)
+                    size += len(content)
+                    waiting = 0
+                    if size >= CHUNK:
+                        yield b"".join(gathered)
+                        gathered, size = [], 0
+            except (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError, ValueError) as error:
+                problem = _damaged(f"the {compression} stream is damaged: {error}", left, pieces)
+                break
+            left = b""
+            if stream.eof:
+                left, stream, waiting = stream.unused_data, None, 0
+    if size:
+        yield b"".join(gathered)
+    if problem is not None:
+        raise problem
+    if stream is not None:
+        raise CutShortError(f"the {compression} stream is cut short", length=waiting)
+
+
+def _decompress(stream: Any, data: bytes, compression: Compression) -> Iterator[bytes]:
+    """What comes of `data`, in parts that are not too large, none of them b""."""
+    bounded = compression in ("bz2", "xz")
+    while True:
+        content = stream.decompress(data, CHUNK) if bounded else stream.decompress(data)
+        if content:
+            yield content
+        if not bounded or stream.eof or stream.needs_input:
+            return
+        data = b""
+
+
+def _damaged(reason: str, content: bytes, pieces: Iterator[bytes]) -> CutShortError:
+    """The error for content that cannot be decompressed, from `content` on to the end of `pieces`, which are read."""
+    length = len(content)
+    try:
+        for piece in pieces:
+            length += len(piece)
+            if len(content) < CONTENT_LIMIT:
+                content += piece
+    except CutShortError as cut:
+        length += cut.length
+    return CutShortError(reason, content[:CONTENT_LIMIT], length)
+
+
+def _pieces(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        for at in range(0, len(chunk), _PIECE):
+            yield chunk[at : at + _PIECE]

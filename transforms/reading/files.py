@@ -4,8 +4,7 @@ Memory is bounded, whatever a file holds. A part that cannot be read becomes a `
 Positions are those of `schemas/reject.avsc`.
 """
 
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator
 
 from schemas.reject import CONTENT_LIMIT
 from transforms.reading.activity import BOM
@@ -16,15 +15,15 @@ from transforms.reading.blocks import (
     FILE_FORMATS,
     Block,
     Broken,
-    Compression,
     CutShortError,
     File,
     FileFormat,
 )
-from transforms.reading.compression import decompressed
-from transforms.reading.json_array import array_elements
-from transforms.reading.jsonl import json_lines
+from transforms.reading.compression import compression_of, decompressed, peeked
+from transforms.reading.json_ranges import begin_of, owned_part
+from transforms.reading.json_text import JsonText
 from transforms.reading.parquet_file import parquet_rows
+from transforms.reading.signatures import HEAD, problem
 
 _EXTENSIONS: dict[str, FileFormat] = {
     "jsonl": "jsonl",
@@ -33,15 +32,17 @@ _EXTENSIONS: dict[str, FileFormat] = {
     "avro": "avro",
     "parquet": "parquet",
 }
-_COMPRESSIONS: dict[str, Compression] = {"gz": "gz", "gzip": "gz", "bz2": "bz2", "zst": "zst", "zstd": "zst"}
+_COMPRESSIONS = frozenset({"gz", "gzip", "bz2", "zst", "zstd", "xz"})
 
 
 class FormatError(ValueError):
     """The format of a file is not known, or is not read with its compression. The text says what to do."""
 
 
-def format_of(path: str, file_format: str | None = None) -> tuple[FileFormat, Compression | None]:
-    """The format and the compression of a file, by its extensions.
+def format_of(path: str, file_format: str | None = None) -> tuple[FileFormat, bool]:
+    """The format of a file by its extensions, and whether they say that it is compressed.
+
+    What a file is really compressed with is told by its first bytes, when it is read.
 
     Args:
         path: of the file. Its letters may be of either case.
@@ -52,8 +53,8 @@ def format_of(path: str, file_format: str | None = None) -> tuple[FileFormat, Co
     """
     name = path.rsplit("/", 1)[-1].lower()
     stem, _, last = name.rpartition(".")
-    compression = _COMPRESSIONS.get(last)
-    if compression:
+    compressed = last in _COMPRESSIONS
+    if compressed:
         last = stem.rpartition(".")[2]
     format_ = _EXTENSIONS.get(last)
     if file_format is not None:
@@ -65,62 +66,67 @@ def format_of(path: str, file_format: str | None = None) -> tuple[FileFormat, Co
             f"{path}: its extension does not tell the format; rename it to one of "
             f"{', '.join('.' + extension for extension in _EXTENSIONS)}, or give --file_format"
         )
-    if format_ == "parquet" and compression:
-        raise FormatError(f"{path}: Parquet is compressed inside, and cannot be read through .{compression}")
-    return format_, compression
+    if format_ == "parquet" and compressed:
+        raise FormatError(
+            f"{path}: Parquet is compressed inside, and cannot be read through .{name.rpartition('.')[2]}"
+        )
+    return format_, compressed
 
 
 def blocks(
-    file: File,
-    file_format: FileFormat,
-    compression: Compression | None = None,
-    start: int = 0,
-    end: int | None = None,
-) -> Iterator[Block | Broken]:
-    """The blocks of an open file, each of about a quarter of a megabyte, and what cannot be read.
+    file: File, file_format: FileFormat, start: int = 0, end: int | None = None
+) -> JsonText | Iterable[Block | Broken]:
+    """The blocks of an open file, each of about a quarter of a megabyte, and what could not be read.
+
+    Only JSON that is not compressed, and begins with a line, is read by the range (see `owned_part`). Of any other file
+    the first range is all of it, and the others are empty.
 
     Args:
         file: open at its beginning, and not decompressed. It has to be seekable if `start` is not 0, and for Parquet.
         file_format: of what is in it.
-        compression: around that; None for none.
-        start: only lines that start at this byte or after it; only for JSON Lines that are not compressed.
-        end: only lines that start before this byte; None for all to the end of the file.
+        start: where the range begins, a byte offset.
+        end: where it ends; None for all of the file.
     """
     if file_format == "parquet":
-        return parquet_rows(file)
-    chunks = decompressed(file_chunks(file, max(start - 1, 0)), compression)
-    if file_format == "avro":
-        return avro_rows(chunks)
-    if file_format == "json":
-        return lines_or_elements(chunks)
-    return json_lines(chunks, start, end)
-
-
-def file_chunks(file: File, start: int = 0) -> Iterator[bytes]:
-    """The bytes of `file` from `start` on, CHUNK at a time."""
+        why = problem(file.read(HEAD), file_format)
+        file.seek(0)
+        return [_refused(why, file_chunks(file))] if why else parquet_rows(file)
     if start:
-        file.seek(start)
+        if not _has_ranges(file.read(HEAD)) or end is None:
+            return []
+        file.seek(begin_of(start))
+        start, chunks = owned_part(file_chunks(file), begin_of(start), start, end)
+        return JsonText(chunks, start)
+    head, raw = peeked(file_chunks(file), HEAD)
+    if end is not None and _has_ranges(head):
+        return JsonText(owned_part(raw, 0, 0, end)[1])
+    head, chunks = peeked(decompressed(raw), HEAD)
+    why = problem(head, file_format)
+    if why:
+        return [_refused(why, chunks)]
+    return avro_rows(chunks) if file_format == "avro" else JsonText(chunks)
+
+
+def file_chunks(file: File) -> Iterator[bytes]:
+    """The bytes of `file` from where it is, CHUNK at a time."""
     while chunk := file.read(CHUNK):
         yield chunk
 
 
-def lines_or_elements(chunks: Iterator[bytes]) -> Iterator[Block | Broken]:
-    """The blocks of a `.json` file. It is an array if its first byte that is not blank is `[`, else lines."""
-    head = b""
+def _has_ranges(head: bytes) -> bool:
+    """Whether a file that begins with `head` is JSON text in which ranges can be told apart, and placed by bytes."""
+    mark = head.removeprefix(BOM).lstrip(BLANK)[:1]
+    return mark not in (b"", b"[") and compression_of(head) is None and problem(head, "jsonl") is None
+
+
+def _refused(reason: str, chunks: Iterator[bytes]) -> Broken:
+    """A whole file of which nothing is read."""
+    content, length = b"", 0
     try:
         for chunk in chunks:
-            head += chunk
-            if BOM.startswith(head):
-                continue
-            first = head.removeprefix(BOM).lstrip(BLANK)[:1]
-            if first == b"[":
-                yield from array_elements(chain([head.removeprefix(BOM)], chunks))
-                return
-            if first or len(head) > CHUNK:
-                yield from json_lines(chain([head], chunks))
-                return
+            length += len(chunk)
+            if len(content) < CONTENT_LIMIT:
+                content += chunk
     except CutShortError as cut:
-        yield Broken(0, str(cut), head[:CONTENT_LIMIT], len(head))
-        return
-    if head.removeprefix(BOM).strip(BLANK):
-        yield from json_lines(iter([head]))  # a part of a BOM
+        length += cut.length
+    return Broken(0, reason, content[:CONTENT_LIMIT], length, unread=True)

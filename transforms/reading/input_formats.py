@@ -15,8 +15,8 @@ InputFormatName = Literal["activity", "xapi"]
 class Decoder(Protocol):
     """Checks a piece of input, and gives on the activity in it.
 
-    Both methods return the id of the activity's user, and the activity as a line that `decode_admitted` reads. Both
-    raise ActivityError when the input is refused.
+    `admit` and `admit_row` return the id of the activity's user, and the activity as a line that `decode_admitted`
+    reads. They raise ActivityError when the input is refused.
     """
 
     def admit(self, line: bytes, /) -> tuple[str, bytes]:
@@ -25,6 +25,10 @@ class Decoder(Protocol):
 
     def admit_row(self, row: Mapping[str, Any], /) -> tuple[str, bytes]:
         """Of an Avro record or a Parquet row."""
+        ...
+
+    def expand(self, line: bytes, /) -> list[bytes] | None:
+        """What to admit instead of a line that was refused, if it is known as a wrapping of input; else None."""
         ...
 
 

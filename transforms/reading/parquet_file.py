@@ -80,10 +80,10 @@ def parquet_rows(file: File) -> Iterator[Block | Broken]:
         rows = parquet.metadata.num_rows
         columns = _columns(parquet)
     except _RefusedError as error:
-        yield Broken(0, str(error), b"", _length(file), rows)
+        yield Broken(0, str(error), b"", _length(file), rows, unread=True)
         return
     except Exception as error:  # foreign bytes lead to any
-        yield Broken(0, _not_readable(error), b"", _length(file), rows)
+        yield Broken(0, _not_readable(error), b"", _length(file), rows, unread=True)
         return
     start = 0
     for group in range(parquet.metadata.num_row_groups):

@@ -85,6 +85,10 @@ class StatementDecoder:
         """Always raises ActivityError: statements are read from JSON alone."""
         raise ActivityError("xAPI statements are read from JSON")
 
+    def expand(self, line: bytes) -> list[bytes] | None:
+        """The statements in a line that was refused."""
+        return None
+
 
 def resolve_session(activities: Iterable[Activity]) -> list[Activity]:
     """Decide what single statements leave open: START or RESUME, and the activity_id of the session.

@@ -1,5 +1,6 @@
 import random
 from collections import Counter, defaultdict
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -35,7 +36,7 @@ def sorted_in(*blocks: Block | Broken) -> tuple[dict[int, list[bytes]], ReadCoun
     blobs: defaultdict[int, list[bytes]] = defaultdict(list)
     for block in blocks:
         more, refused = sort_in(block, "file", ActivityDecoder(), shards)
-        counts += more
+        counts += replace(more, accepted_bytes=0, rejected_bytes=0)
         rejects += refused
         for bucket, blob in shards.take():
             blobs[bucket].append(blob)
@@ -139,6 +140,24 @@ def test_every_bucket_of_many_users_is_used() -> None:
     assert sorted(blobs) == list(range(BUCKETS))
 
 
+def test_bytes_are_counted_as_they_are_in_the_file() -> None:
+    lines = [line("u"), b"", b"nonsense", line("v", x=1.5)]
+    size = sum(len(text) + 1 for text in lines)
+    counts, _ = sort_in(Block(0, lines, kind="lines", size=size), "file", ActivityDecoder(), BucketBlobs())
+    assert (counts.accepted_bytes, counts.rejected_bytes) == (size - 8, 8)
+    row = orjson.loads(line("u"))
+    counts, _ = sort_in(Block(0, [row, row | {"seq": "x"}], kind="rows"), "file", ActivityDecoder(), BucketBlobs())
+    assert counts.accepted_bytes == len(line("u"))
+    assert counts.rejected_bytes > len(line("u"))
+    counts, _ = sort_in(Broken(5, "damaged", b"xy", 2000, 30, unread=True), "file", ActivityDecoder(), BucketBlobs())
+    assert (counts.rejected, counts.rejected_bytes, counts.unread) == (30, 2000, frozenset({"file"}))
+
+
 def test_counts_add_up() -> None:
-    assert ReadCounts(1, 2, 3, 4, 5) + ReadCounts(10, 20, 30, 40, 50) == ReadCounts(11, 22, 33, 44, 55)
+    one = ReadCounts(1, 2, 3, 4, 5, 6, 7, frozenset({"a"}), {"f": {0: 10}})
+    other = ReadCounts(10, 20, 30, 40, 50, 60, 70, frozenset({"b"}), {"f": {64: 20}, "g": {0: 1}})
+    lines = {"f": {0: 10, 64: 20}, "g": {0: 1}}
+    assert one + other == ReadCounts(11, 22, 33, 44, 55, 66, 77, frozenset({"a", "b"}), lines)
+    assert (one + other).line_in_file("f", 64, 3) == 13
+    assert (one + other).line_in_file("h", 0, 3) == 3
     assert ReadCounts(accepted=3, rejected=2).read == 5

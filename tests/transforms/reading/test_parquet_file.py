@@ -4,7 +4,7 @@ import io
 import json
 import random
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -21,7 +21,7 @@ NOON = 1_772_366_400_000  # 2026-03-01T12:00:00Z
 UUIDS = [uuid.UUID(int=number << 100 | 0xABCDEF) for number in range(1, 10)]
 
 
-def parts(content: bytes) -> Iterator[Block | Broken]:
+def parts(content: bytes) -> Iterable[Block | Broken]:
     return blocks(io.BytesIO(content), "parquet")
 
 
@@ -289,6 +289,7 @@ def test_a_variant_is_refused_by_its_type() -> None:
                 b"",
                 len(content),
                 9,
+                unread=True,
             )
         ],
     )
