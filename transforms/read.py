@@ -18,6 +18,7 @@ from transforms.reading.blocks import Compression, FileFormat
 from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, sort_in
 from transforms.reading.files import FormatError, blocks, format_of
 from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
+from transforms.reading.leniency import STRICT
 
 RANGE_SIZE = 64 * 1024 * 1024
 """A plain JSON Lines file is split into ranges of this many bytes, so that workers can share it."""
@@ -162,7 +163,7 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
     ) -> None:
         super().__init__()
         self.ranges = [part for file in files for part in ranges_of(file, input_format, file_format)]
-        self.read_range = ReadRange(input_format.decoder(organisation, lrs_id), progress)
+        self.read_range = ReadRange(input_format.decoder(organisation, lrs_id, STRICT), progress)
 
     def default_type_hints(self) -> IOTypeHints:
         # Beam takes an output of several PCollections for one type, and warns.

@@ -5,9 +5,9 @@ blobs, because a runner's cost is for each element and not for each byte (docs/b
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zlib import crc32
 
 import msgspec
@@ -19,6 +19,8 @@ from schemas.reject import CONTENT_LIMIT
 from transforms.reading.activity import BOM, ActivityError, decode_admitted
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.input_formats import Decoder
+from transforms.reading.voids import NOTHING, Void
+from transforms.reading.xapi import PassedOverError
 
 BLOB_SIZE = 16 * 1024 * 1024
 """Bytes of activity that a worker gathers before it compresses them and gives them on."""
@@ -40,6 +42,9 @@ class ReadCounts:
         blank: blank lines.
         size: bytes that were read of the files.
         unfinished: file ranges of which something was left, because the run was asked to stop.
+        passed_over: by name, what is no activity and not wrong either.
+        left_out: by name, results that were left out of activity that was read.
+        voids: the activity that is to count as never read, in this part of the input or in another.
     """
 
     accepted: int = 0
@@ -47,11 +52,14 @@ class ReadCounts:
     blank: int = 0
     size: int = 0
     unfinished: int = 0
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    voids: frozenset[Void] = NOTHING
 
     @property
     def read(self) -> int:
         """Pieces of input that were read; blank lines do not count."""
-        return self.accepted + self.rejected
+        return self.accepted + self.rejected + sum(self.passed_over.values())
 
     def __add__(self, other: "ReadCounts") -> "ReadCounts":
         return ReadCounts(
@@ -60,7 +68,16 @@ class ReadCounts:
             self.blank + other.blank,
             self.size + other.size,
             self.unfinished + other.unfinished,
+            _added(self.passed_over, other.passed_over),
+            _added(self.left_out, other.left_out),
+            self.voids | other.voids if other.voids else self.voids,
         )
+
+
+def _added(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
+    if not one or not other:
+        return one or other
+    return {name: one.get(name, 0) + other.get(name, 0) for name in sorted({*one, *other})}
 
 
 class BucketBlobs:
@@ -99,7 +116,7 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlo
     """
     if isinstance(block, Broken):
         return ReadCounts(rejected=1), [Reject(file, block.position, block.reason, block.content, block.length)]
-    refused: list[tuple[int, str]] = []
+    odd: list[tuple[int, ActivityError]] = []
     blank = 0
     admit = decoder.admit_row if block.kind == "rows" else decoder.admit
     lines = blobs.lines
@@ -111,20 +128,72 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlo
             if block.kind == "lines" and not item.removeprefix(BOM).strip():
                 blank += 1
             else:
-                refused.append((index, str(error)))
+                odd.append((index, error))
         else:
             lines[user_id].append(line)
             size += len(line)
     blobs.size += size
-    accepted = len(block.items) - len(refused) - blank
-    if not refused:
-        return ReadCounts(accepted=accepted, blank=blank), []
+    accepted = len(block.items) - len(odd) - blank
+    if not odd:
+        return ReadCounts(accepted=accepted, blank=blank, left_out=decoder.take_left_out()), []
     positions = block.positions()
-    rejects = []
-    for index, reason in refused:
-        content = _content(block.items[index])
-        rejects.append(Reject(file, positions[index], reason, content[:CONTENT_LIMIT], len(content)))
-    return ReadCounts(accepted=accepted, rejected=len(refused), blank=blank), rejects
+    rejects: list[Reject] = []
+    passed_over: Counter[str] = Counter()
+    voids: set[Void] = set()
+    for index, refusal in odd:
+        for outcome in outcomes(block.items[index], refusal, decoder):
+            if isinstance(outcome, tuple):
+                user_id, line = outcome
+                lines[user_id].append(line)
+                blobs.size += len(line)
+                accepted += 1
+            elif isinstance(outcome, PassedOverError):
+                passed_over[outcome.name] += 1
+                if outcome.voids is not None:
+                    voids.add(outcome.voids)
+            else:
+                content = outcome.content[:CONTENT_LIMIT]
+                rejects.append(Reject(file, positions[index], outcome.reason, content, len(outcome.content)))
+    counts = ReadCounts(
+        accepted=accepted,
+        rejected=len(rejects),
+        blank=blank,
+        passed_over=dict(passed_over),
+        left_out=decoder.take_left_out(),
+        voids=frozenset(voids),
+    )
+    return counts, rejects
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a piece of input is refused, and what it is, as a reject shows it."""
+
+    reason: str
+    content: bytes
+
+
+def outcomes(
+    item: object, error: ActivityError, decoder: Decoder
+) -> Iterator[tuple[str, bytes] | PassedOverError | Refused]:
+    """What becomes of an item that `decoder` refused with `error`: of all that is in it, where it holds several.
+
+    A pair is what `Decoder.admit` returns.
+    """
+    if isinstance(error, PassedOverError):
+        yield error
+        return
+    parts = decoder.expand(item) if isinstance(item, bytes) else None
+    if parts is None:
+        yield Refused(str(error), _content(item))
+        return
+    for part in parts:
+        try:
+            yield decoder.admit(part)
+        except PassedOverError as passed_over:
+            yield passed_over
+        except ActivityError as refused:
+            yield Refused(str(refused), part)
 
 
 def _content(item: object) -> bytes:
