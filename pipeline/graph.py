@@ -1,6 +1,7 @@
 """The job as a graph: read, derive, match, deliver, report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
@@ -11,7 +12,7 @@ from transforms.accounting.summary import Summary, total
 from transforms.deliver import DeliverMatches
 from transforms.delivery.sender import DeliverOptions
 from transforms.derive import DeriveRecords, DeriveSettings
-from transforms.derive_streaming import DeriveStreaming, count_settled
+from transforms.derive_streaming import AddVoids, DeriveStreaming, count_settled
 from transforms.forwarders.source import ForwarderSource
 from transforms.match import MatchForwarders
 from transforms.matching.matcher import Match
@@ -20,7 +21,8 @@ from transforms.preview import CountMatches, ExplainRecord
 from transforms.read import InputFile, ReadActivity
 from transforms.read_kinesis import AdmitStreaming, KinesisInput, ReadKinesis
 from transforms.reading.bucket_blobs import ReadCounts
-from transforms.reading.input_formats import INPUT_FORMATS
+from transforms.reading.input_formats import INPUT_FORMATS, XAPI, InputFormat
+from transforms.reading.xapi import StatementDecoder
 from transforms.redrive import ReadDeadLetters
 from transforms.sessions.state import StateOptions
 from transforms.write import WriteRecords, WriteRejects, WriteStreamingRejects, WriteSummary
@@ -69,7 +71,7 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
     job = plan.job
     read = pipeline | "Read" >> ReadActivity(
         plan.files,
-        INPUT_FORMATS[job.input_format],
+        _input_format(job),
         job.file_format,
         job.organisation,
         job.lrs_id,
@@ -100,7 +102,7 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
     job = plan.job
     if plan.source is None or plan.deliver is None or job.job_server_jar is None:
         raise ValueError("a streaming job needs forwarders, an output and the jar that holds its source")
-    source, input_format = KinesisInput.parse(job.inputs[0]), INPUT_FORMATS[job.input_format]
+    source, input_format = KinesisInput.parse(job.inputs[0]), _input_format(job)
     admitted = (
         pipeline
         | "Read" >> ReadKinesis(source, job.job_server_jar)
@@ -108,7 +110,10 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
     )
     _ = admitted.rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id))
     derive = DeriveStreaming(job.session_ttl, job.session_duration_unit, input_format, job.window)
-    matches = admitted.lines | "Derive" >> derive | "Match" >> MatchForwarders(plan.source, statements)
+    lines = admitted.lines
+    if input_format.has_voids:
+        lines = lines | "Add voids" >> AddVoids(admitted.voids, job.session_ttl)
+    matches = lines | "Derive" >> derive | "Match" >> MatchForwarders(plan.source, statements)
     settled = matches | "Deliver" >> DeliverMatches(plan.source, statements, plan.deliver, plan.progress)
     _ = settled | "Count" >> beam.Map(count_settled)
 
@@ -146,11 +151,21 @@ def _derive_settings(job: Job, state: StateOptions | None) -> DeriveSettings:
     return DeriveSettings(
         window=job.window,
         duration_unit=job.session_duration_unit,
-        input_format=INPUT_FORMATS[job.input_format],
+        input_format=_input_format(job),
         max_reject_ratio=job.max_reject_ratio,
         state=state,
     )
 
 
+def _input_format(job: Job) -> InputFormat:
+    if job.qualify_users:
+        return replace(XAPI, decoder=partial(StatementDecoder, qualify_users=True))
+    return INPUT_FORMATS[job.input_format]
+
+
 def _summary_of_reading(counts: ReadCounts) -> Summary:
-    return Summary(read=counts, stopped=counts.unfinished > 0)
+    summary = Summary(read=counts, stopped=counts.unfinished > 0)
+    for counted in (counts.passed_over, counts.left_out):
+        for name, count in counted.items():
+            summary.pass_over(name, count)
+    return summary

@@ -90,6 +90,7 @@ class Job:
     inputs: tuple[str, ...] = ()
     input_format: InputFormatName = "activity"
     file_format: str | None = None
+    qualify_users: bool = False
     organisation: str | None = None
     lrs_id: str | None = None
     max_reject_ratio: float = 0.05
@@ -200,6 +201,12 @@ def _add_reading(group: argparse._ArgumentGroup) -> None:
         "--input_format",
         choices=tuple(INPUT_FORMATS),
         help="the project's own session activity (default), or xAPI statements read as such",
+    )
+    group.add_argument(
+        "--qualify_users",
+        action="store_true",
+        help="with --input_format xapi: a learner with an account is HOMEPAGE|NAME, not NAME alone, so that the same "
+        "name on two home pages is two learners",
     )
     group.add_argument("--file_format", choices=FILE_FORMATS, help="instead of going by the files' extensions")
     group.add_argument("--organisation", metavar="ID", help="stamped on activity that carries none")
@@ -426,6 +433,8 @@ def _check_combination(job: Job) -> None:
     _check_streaming(job)
     if job.forwarders is not None and (problem := location_problem(job.forwarders)):
         raise UsageError(f"--forwarders {problem}")
+    if job.qualify_users and job.input_format != "xapi":
+        raise UsageError("--qualify_users goes with --input_format xapi: activity has no home pages")
     since, until = job.window.since, job.window.until
     if since is not None and until is not None and since >= until:
         raise UsageError("--since must be before --until: the window they name is empty")

@@ -75,6 +75,16 @@ class Report:
         """The ids of the forwarders whose counts do not add up: records were matched of which no end is known."""
         return self.summary.books.unbalanced()
 
+    def found(self) -> list[str]:
+        """What the input made worth a warning."""
+        users = self.summary.derivation.users_of_several_home_pages
+        if not users:
+            return []
+        return [
+            f"{users:,} user ids stand for accounts of several home pages: their sessions are kept apart, but not the "
+            "ids; --qualify_users tells them apart"
+        ]
+
     def hints(self) -> list[str]:
         """A line for each forwarder that got nothing.
 
@@ -116,9 +126,10 @@ class Report:
             "input": {
                 "files": self.files,
                 "bytes": summary.read.size,
-                "read": summary.read.accepted + summary.read.rejected,
+                "read": summary.read.read,
                 "rejected": summary.read.rejected,
                 "blank_lines": summary.read.blank,
+                "passed_over": dict(sorted(summary.passed_over.items())),
             },
             "sessions": summary.derivation.sessions,
             "duplicates": summary.derivation.duplicates,
@@ -128,13 +139,14 @@ class Report:
             "activity_id_disagreements": summary.derivation.activity_id_disagreements,
             "negative_durations": summary.derivation.negative_durations,
             "sessions_of_several_users": summary.shared_sessions,
+            "users_of_several_home_pages": summary.derivation.users_of_several_home_pages,
             "records": {kind: summary.records.get(kind, 0) for kind in self.job.window.kinds},
             "forwarder_documents": self.digest,
             "inactive_forwarders": list(self.inactive),
             "forwarders": [self._forwarder(forwarder) for forwarder in self.forwarders],
             "balanced": not self.unbalanced if self.job.delivers else None,
             "hints": self.hints(),
-            "warnings": list(self.warnings),
+            "warnings": [*self.warnings, *self.found()],
         }
 
     def _forwarder(self, forwarder: Forwarder) -> dict[str, Any]:
@@ -172,17 +184,24 @@ class Report:
         lines = []
         if not self.job.redrive:
             lines += [
-                f"read      {read.accepted + read.rejected:,} activities in {self.files:,} files, "
+                f"read      {read.read:,} activities in {self.files:,} files, "
                 f"{read.rejected:,} rejected, {summary.derivation.duplicates:,} duplicates",
                 f"derived   {summary.derivation.sessions:,} sessions: "
                 + ", ".join(f"{summary.records.get(kind, 0):,} {kind}" for kind in self.job.window.kinds),
+                *self._passed_over_lines(),
             ]
+        lines += [f"warning: {warning}" for warning in self.found()]
         if self.forwarders:
             lines += ["", *self._table()]
         for forwarder_id, reasons in sorted(summary.kept.items()):
             lines.append(f"forwarder {forwarder_id}: left as they were: {_counts(reasons)}")
         lines += [*self.hints(), *self._dead_letter_lines(), "", self._verdict()]
         return "\n".join(lines)
+
+    def _passed_over_lines(self) -> Iterable[str]:
+        if self.summary.passed_over:
+            told = ", ".join(f"{count:,} {name}" for name, count in sorted(self.summary.passed_over.items()))
+            yield f"passed over: {told}"
 
     def _table(self) -> list[str]:
         accounts = [(forwarder, self.summary.books.account(forwarder.id)) for forwarder in self.forwarders]
@@ -223,7 +242,7 @@ class Report:
         details = f" (details in {self.job.output}/report.json)" if self.job.output else ""
         if self.state == "too_many_rejects":
             read = self.summary.read
-            share = read.rejected / (read.accepted + read.rejected)
+            share = read.rejected / read.read
             return (
                 f"failed: {share:.1%} of the input was rejected, more than --max_reject_ratio "
                 f"{self.job.max_reject_ratio:.1%}; nothing was delivered{details}"

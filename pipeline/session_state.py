@@ -49,7 +49,8 @@ class SessionState:
     def options(self, *, read_only: bool) -> StateOptions:
         """What the workers need. read_only: they write no parts."""
         parts = tuple((bucket, part.name) for bucket, part in self.current.parts.items())
-        return StateOptions(self.directory, self.run_id, self.now, self.ttl, parts, read_only)
+        voids = frozenset(each.void for each in self.current.voids if each.arrived >= self.now - self.ttl)
+        return StateOptions(self.directory, self.run_id, self.now, self.ttl, parts, voids, read_only)
 
     def commit(self, summary: Summary, files: Iterable[InputFile]) -> None:
         """Put the state that the run has made in force.
@@ -69,7 +70,8 @@ class SessionState:
                 ", ".join(sorted(unread)[:_UNREAD_SHOWN]) + (", ..." if len(unread) > _UNREAD_SHOWN else ""),
             )
         seen = {file.path: _as_seen(file) for file in files if file.path not in unread}
-        commit(self.directory, self.current, self.run_id, summary.state_parts, seen, self.now, self.ttl)
+        voids = summary.read.voids
+        commit(self.directory, self.current, self.run_id, summary.state_parts, seen, self.now, self.ttl, voids)
 
 
 def _as_seen(file: InputFile) -> SeenFile:

@@ -23,9 +23,11 @@ InputAction = Literal[
     "DISCARD",
     "SET_STATUS",
 ]
-# START_OR_RESUME comes from xAPI alone, and is refused in session activity. What came before it in its session decides
-# which of the two it is.
-Action = Literal[InputAction, "START_OR_RESUME"]
+# These come from xAPI alone, and are refused in session activity. What came before in their session decides what they
+# are: START_OR_RESUME is one of the two, LAUNCH too, or the same as an `initialized` after it, COMPLETE a SUBMIT or
+# a RESPOND.
+StatementAction = Literal["START_OR_RESUME", "LAUNCH", "COMPLETE"]
+Action = Literal[InputAction, StatementAction]
 State = Literal["initial", "resume", "review", "preview"]
 
 
@@ -57,6 +59,20 @@ class SubscoreDefinition(msgspec.Struct, frozen=True, gc=False, omit_defaults=Tr
     tags: list[Tag] | None = None
 
 
+class StatementParts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+    """What an xAPI statement says beyond session activity.
+
+    Attributes:
+        home_page: of the actor's account.
+        score: of the object, if that is no question. It is the session's own if the object is the session's activity.
+        max_score: of `score`.
+    """
+
+    home_page: str | None = None
+    score: Number | None = None
+    max_score: Number | None = None
+
+
 class Activity(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One thing that happened in one learner's session (docs/spec/records.md section 1).
 
@@ -71,6 +87,7 @@ class Activity(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         session_duration: as the player counts it.
         pending_scoring: of a SUBMIT: scores are still to come.
         item_tags: the tags of items, by the reference of the item.
+        statement: set where the input is xAPI. It is no part of what comes in as activity.
     """
 
     record_id: str
@@ -91,3 +108,4 @@ class Activity(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     subscores: list[SubscoreDefinition] = []
     item_tags: dict[str, list[Tag]] = {}
     metadata: dict[str, Scalar] = {}
+    statement: StatementParts | None = None

@@ -19,6 +19,7 @@ from transforms.accounting.summary import Summary
 from transforms.bundles import BATCH_SIZE, at_end_of_bundle
 from transforms.reading.bucket_blobs import users_of
 from transforms.reading.input_formats import ACTIVITY, InputFormat
+from transforms.reading.voids import Void, without_voided
 from transforms.sessions.derivation import Derivation, DurationUnit, Session
 from transforms.sessions.state import BucketFold, StateOptions
 from transforms.sessions.window import EVERYTHING, Window
@@ -79,6 +80,11 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
     # Beam takes an output of several PCollections for one type, and warns.
     @no_annotations  # type: ignore[untyped-decorator]
     def expand(self, blobs: PCollection[tuple[int, bytes]]) -> Derived:
+        state = self.settings.state
+        if state is not None and state.parts and self.settings.input_format.has_voids:
+            # A void may be of activity that is only in the state: its bucket is looked at too.
+            buckets = beam.Create([(bucket, b"") for bucket, _ in state.parts]).with_output_types(tuple[int, bytes])
+            blobs = (blobs, blobs.pipeline | "Buckets in the state" >> buckets) | "All buckets" >> beam.Flatten()
         folded = (
             blobs
             | "Group by bucket of users" >> beam.GroupByKey()
@@ -113,7 +119,7 @@ class _FoldUsers(beam.DoFn):
         if read.too_many_rejects(self._settings.max_reject_ratio):
             return
         batch: list[Record] = []
-        for records in self._fold(*bucket_and_blobs):
+        for records in self._fold(*bucket_and_blobs, read.read.voids):
             batch.extend(self._settings.window.select(records))
             if len(batch) >= BATCH_SIZE:
                 if self._is_stopping():
@@ -124,20 +130,29 @@ class _FoldUsers(beam.DoFn):
             yield self._counted(batch)
 
     def finish_bundle(self) -> Iterator[Any]:
-        self._summary.derivation.add(self._derivation.counts)
+        counts = self._derivation.counts
+        self._summary.derivation.add(counts)
+        for name, count in (("voided_statements", counts.voided), ("scores_of_parts", counts.part_scores)):
+            if count:
+                self._summary.pass_over(name, count)
         yield TaggedOutput(_SUMMARY, at_end_of_bundle(self._summary))
         for group, sessions in enumerate(self._sessions):
             if sessions:
                 yield TaggedOutput(_SESSIONS, at_end_of_bundle((group, sessions.tobytes())))
 
-    def _fold(self, bucket: int, blobs: Iterable[bytes]) -> Iterator[list[Record]]:
+    def _fold(self, bucket: int, blobs: Iterable[bytes], voids: frozenset[Void]) -> Iterator[list[Record]]:
         """For each user of a bucket a list of records, in their order."""
         if self._settings.state is None:
             for _, activities in users_of(blobs):
+                if voids:
+                    activities, used = without_voided(activities, voids)
+                    self._derivation.counts.voided += len(used)
                 yield self._derivation.user(activities)
-        else:
-            fold = BucketFold(self._settings.state, bucket, self._derivation, self._new_derivation())
-            yield from fold.records(blobs)
+            return
+        shards = [blob for blob in blobs if blob]
+        if shards or voids - self._settings.state.voids:
+            fold = BucketFold(self._settings.state, bucket, self._derivation, self._new_derivation(), voids)
+            yield from fold.records(shards)
             self._summary.state_parts[bucket] = fold.close()
 
     def _new_derivation(self, **observers: Any) -> Derivation:

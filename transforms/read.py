@@ -22,6 +22,7 @@ from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, 
 from transforms.reading.files import FormatError, blocks, format_of
 from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
 from transforms.reading.json_text import JsonText
+from transforms.reading.leniency import STRICT
 from transforms.reading.local_names import is_pattern, matching, missing_folder
 from transforms.reading.pipes import STANDARD_INPUT, Pipe, descriptor_of
 
@@ -236,7 +237,7 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
     ) -> None:
         super().__init__()
         self.ranges = [part for file in files for part in ranges_of(file, input_format, file_format)]
-        self.read_range = ReadRange(input_format.decoder(organisation, lrs_id), progress)
+        self.read_range = ReadRange(input_format.decoder(organisation, lrs_id, STRICT), progress)
 
     def default_type_hints(self) -> IOTypeHints:
         # Beam takes an output of several PCollections for one type, and warns.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import apache_beam as beam
+from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.external import (
     ExpansionAndArtifactRetrievalStub,
@@ -28,6 +29,9 @@ from transforms.reading.activity import ActivityError
 from transforms.reading.admission import Outcome, admit_message
 from transforms.reading.avro_message import avro_activities, is_avro
 from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
+from transforms.reading.leniency import STRICT
+from transforms.reading.voids import Void
+from transforms.reading.xapi import PassedOverError
 
 SCHEME = "kinesis://"
 
@@ -160,10 +164,12 @@ class AdmitOutputs(NamedTuple):
 
     Attributes:
         lines: (user id, line), as `Decoder.admit` returns them.
+        voids: the activity in `lines`, now or ever, that is to count as never read.
         rejects: what was refused.
     """
 
     lines: PCollection[tuple[str, bytes]]
+    voids: PCollection[Void]
     rejects: PCollection[Reject]
 
 
@@ -188,7 +194,8 @@ class AdmitStreaming(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutput
         lrs_id: str | None = None,
     ) -> None:
         super().__init__()
-        self.admit = _Admit(stream_name, input_format.decoder(organisation, lrs_id), input_format.has_avro_messages)
+        decoder = input_format.decoder(organisation, lrs_id, STRICT)
+        self.admit = _Admit(stream_name, decoder, input_format.has_avro_messages)
 
     def default_type_hints(self) -> IOTypeHints:
         # Beam takes an output of several PCollections for one type, and warns.
@@ -196,9 +203,9 @@ class AdmitStreaming(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutput
 
     def expand(self, data: PCollection[tuple[str, bytes]]) -> AdmitOutputs:
         outputs = data | "Admit each" >> beam.ParDo(self.admit).with_output_types(
-            tuple[str, bytes], rejects=Reject
-        ).with_outputs("rejects", main="lines")
-        return AdmitOutputs(outputs.lines, outputs.rejects)
+            tuple[str, bytes], rejects=Reject, voids=Void
+        ).with_outputs("rejects", "voids", main="lines")
+        return AdmitOutputs(outputs.lines, outputs.voids, outputs.rejects)
 
 
 class _Admit(beam.DoFn):
@@ -210,12 +217,18 @@ class _Admit(beam.DoFn):
     def process(self, element: tuple[str, bytes]) -> Iterator[Any]:
         shard_and_number, data = element
         for index, outcome in enumerate(self._outcomes(data)):
-            if isinstance(outcome, ActivityError):
+            if isinstance(outcome, PassedOverError):
+                Metrics.counter("streaming", outcome.name).inc()
+                if outcome.voids is not None:
+                    yield TaggedOutput("voids", outcome.voids)
+            elif isinstance(outcome, ActivityError):
                 file = f"{SCHEME}{self._stream_name}/{shard_and_number}"
                 reject = Reject(file, index, str(outcome), data[:CONTENT_LIMIT], len(data))
                 yield TaggedOutput("rejects", reject)
             else:
                 yield outcome
+        for name, count in self._decoder.take_left_out().items():
+            Metrics.counter("streaming", name).inc(count)
 
     def _outcomes(self, data: bytes) -> Iterator[Outcome]:
         if not (self._avro and is_avro(data)):

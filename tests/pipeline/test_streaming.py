@@ -35,7 +35,8 @@ from tests.support.receiver import Receiver
 from tests.support.waiting import until
 from tests.support.workshop import Workshop
 from transforms.reading.activity import ActivityDecoder, encode
-from transforms.reading.xapi import StatementDecoder, resolve_session
+from transforms.reading.xapi import StatementDecoder
+from transforms.reading.xapi_session import resolve_session
 from transforms.sessions.derivation import Derivation
 
 pytestmark = needs_flink

@@ -150,7 +150,7 @@ def test_stamps_and_xapi(tmp_path: Path, out: Path) -> None:
     how = {"input_format": XAPI, "organisation": "org", "lrs_id": "store"}
     activities, (reject,), _ = run(out, files=match_files([str(tmp_path / "in.json")]), **how)
     (found,) = map(orjson.loads, activities)
-    assert (found["action"], found["organisation"], found["lrs_id"]) == ("SUBMIT", "org", "store")
+    assert (found["action"], found["organisation"], found["lrs_id"]) == ("COMPLETE", "org", "store")
     assert (reject.position, reject.content) == (1, b"{}")
 
 

@@ -40,6 +40,8 @@ class Summary(msgspec.Struct):
             could not decide.
         explanation: the lines that `--explain` prints.
         state_parts: the parts of the session state that were written, by bucket (`transforms.sessions.state.commit`).
+        passed_over: what was read and neither used nor refused, such as a score that is no number, by a name of the
+            kind.
         stopped: whether work was left because the run was told to stop.
     """
 
@@ -52,6 +54,7 @@ class Summary(msgspec.Struct):
     kept: dict[str, dict[str, int]] = {}
     explanation: list[str] = []
     state_parts: dict[int, str] = {}
+    passed_over: dict[str, int] = {}
     stopped: bool = False
 
     def add(self, other: "Summary") -> None:
@@ -69,6 +72,8 @@ class Summary(msgspec.Struct):
                 self.keep(forwarder_id, reason, count)
         self.explanation.extend(other.explanation)
         self.state_parts.update(other.state_parts)
+        for name, count in other.passed_over.items():
+            self.pass_over(name, count)
         self.stopped |= other.stopped
 
     def count_records(self, records: Iterable[Record]) -> None:
@@ -87,10 +92,13 @@ class Summary(msgspec.Struct):
         reasons = self.kept.setdefault(forwarder_id, {})
         reasons[reason] = reasons.get(reason, 0) + count
 
+    def pass_over(self, name: str, count: int) -> None:
+        """Count what was read and neither used nor refused."""
+        self.passed_over[name] = self.passed_over.get(name, 0) + count
+
     def too_many_rejects(self, max_ratio: float) -> bool:
         """Whether more than `max_ratio` (0 to 1) of what was read was rejected (docs/spec/forwarders.md section 4)."""
-        read = self.read.accepted + self.read.rejected
-        return self.read.rejected > max_ratio * read
+        return self.read.rejected > max_ratio * self.read.read
 
 
 def total(parts: Sequence[Summary] | Iterable[Summary]) -> Summary:

@@ -17,8 +17,9 @@ import msgspec
 import orjson
 
 from schemas import Activity, Response, SubscoreDefinition, Tag
-from schemas.activity import Action, InputAction, Long, Number, Scalar, State
+from schemas.activity import Action, InputAction, Long, Number, Scalar, State, StatementAction
 from schemas.times import millis_of
+from transforms.reading.leniency import STRICT, Leniency
 
 MAX_LINE = 16 * 1024 * 1024
 """Bytes of the longest line or element that is accepted, without the newline."""
@@ -57,6 +58,7 @@ class _Plain(Activity, frozen=True, gc=False, forbid_unknown_fields=True):
     action: Action
     occurred_at: _Millis
     status: Literal["Incomplete", "Completed", "Discarded", "PendingScoring"] | None = None
+    statement: None = None
 
 
 class _Wire(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -106,7 +108,8 @@ _ALLOWED = {
     "seq": "an integer of 64 bits or null",
     "metadata": "a map of string to string, number, boolean or null",
 }
-_SPECIAL = frozenset({"START_OR_RESUME", "SET_STATUS"})
+_STATEMENTS_ONLY = frozenset(get_args(StatementAction))
+_SPECIAL = _STATEMENTS_ONLY | {"SET_STATUS"}
 _FIELDS = _Wire.__struct_fields__
 _COMPOUND = frozenset({"responses", "subscores", "item_tags", "metadata"})
 _NESTED = {
@@ -123,9 +126,10 @@ class ActivityDecoder:
         lrs_id: the store of activity that carries none (`--lrs_id`).
     """
 
-    def __init__(self, organisation: str | None = None, lrs_id: str | None = None) -> None:
+    def __init__(self, organisation: str | None = None, lrs_id: str | None = None, leniency: Leniency = STRICT) -> None:
         self.organisation = organisation
         self.lrs_id = lrs_id
+        self.leniency = leniency
 
     def decode(self, line: bytes) -> Activity:
         """The activity on a line: a JSON object, which a byte order mark may precede.
@@ -188,6 +192,10 @@ class ActivityDecoder:
         """Activity comes without a wrapping."""
         return None
 
+    def take_left_out(self) -> Mapping[str, int]:
+        """Nothing is left out of activity."""
+        return {}
+
     def _lacking(self, activity: Activity) -> bool:
         return (self.organisation is not None and activity.organisation is None) or (
             self.lrs_id is not None and activity.lrs_id is None
@@ -209,7 +217,7 @@ def encode(activity: Activity) -> bytes:
 
 
 def decode_admitted(line: bytes) -> Activity:
-    """The activity on a line that came from `admit` or `encode`. Only such a line may hold START_OR_RESUME."""
+    """The activity on a line that came from `admit` or `encode`. Only such a line may hold what only statements say."""
     return _decode_admitted(line)
 
 
@@ -304,11 +312,9 @@ def _read_closely(line: bytes) -> _Wire:
 
 
 def _check_special(wire: _Plain | _Wire) -> None:
-    """Raise ActivityError for the action that only the job may use, and for a SET_STATUS without a status."""
-    if wire.action == "START_OR_RESUME":
-        raise ActivityError(
-            f"action: not allowed (Invalid enum value 'START_OR_RESUME'); allowed: {_ALLOWED['action']}"
-        )
+    """Raise ActivityError for what only statements say, and for a SET_STATUS without a status."""
+    if wire.action in _STATEMENTS_ONLY:
+        raise ActivityError(f"action: not allowed (Invalid enum value {wire.action!r}); allowed: {_ALLOWED['action']}")
     if wire.action == "SET_STATUS" and wire.status is None:
         raise ActivityError(f"status: SET_STATUS needs one; allowed: {_ALLOWED['status']}")
 

@@ -5,7 +5,7 @@ blobs, because a runner's cost is for each element and not for each byte (docs/b
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from zlib import crc32
@@ -20,6 +20,8 @@ from transforms.reading.activity import BOM, ActivityError, decode_admitted
 from transforms.reading.admission import admit_again, is_object
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.input_formats import Decoder
+from transforms.reading.voids import NOTHING, Void
+from transforms.reading.xapi import PassedOverError
 
 BLOB_SIZE = 16 * 1024 * 1024
 """Bytes of activity that a worker gathers before it compresses them and gives them on."""
@@ -45,6 +47,9 @@ class ReadCounts:
         rejected_bytes: what was refused, decompressed as far as it could be; rows as JSON.
         unread: the files that were not read to their end, because of something in them.
         line_ends: of files that were read in several ranges: the line ends in each, by file and start of the range.
+        passed_over: by name, what is no activity and not wrong either.
+        left_out: by name, results that were left out of activity that was read.
+        voids: the activity that is to count as never read, in this part of the input or in another.
     """
 
     accepted: int = 0
@@ -56,11 +61,14 @@ class ReadCounts:
     rejected_bytes: int = 0
     unread: frozenset[str] = frozenset()
     line_ends: dict[str, dict[int, int]] = field(default_factory=dict)
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    voids: frozenset[Void] = NOTHING
 
     @property
     def read(self) -> int:
         """Pieces of input that were read; blank lines do not count."""
-        return self.accepted + self.rejected
+        return self.accepted + self.rejected + sum(self.passed_over.values())
 
     def __add__(self, other: "ReadCounts") -> "ReadCounts":
         return ReadCounts(
@@ -73,6 +81,9 @@ class ReadCounts:
             self.rejected_bytes + other.rejected_bytes,
             self.unread | other.unread,
             _merged(self.line_ends, other.line_ends),
+            _added(self.passed_over, other.passed_over),
+            _added(self.left_out, other.left_out),
+            self.voids | other.voids if other.voids else self.voids,
         )
 
     def line_in_file(self, file: str, start: int, line: int) -> int:
@@ -85,6 +96,12 @@ def _merged(one: dict[str, dict[int, int]], other: dict[str, dict[int, int]]) ->
     if not one or not other:
         return one or other
     return {file: one.get(file, {}) | other.get(file, {}) for file in one.keys() | other.keys()}
+
+
+def _added(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
+    if not one or not other:
+        return one or other
+    return {name: one.get(name, 0) + other.get(name, 0) for name in sorted({*one, *other})}
 
 
 class BucketBlobs:
@@ -129,6 +146,8 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlo
         lost = 1 if block.rows is None else block.rows
         return ReadCounts(rejected=lost, rejected_bytes=block.length, unread=unread), [reject]
     refused: list[tuple[int, ActivityError, bytes]] = []
+    passed_over: Counter[str] = Counter()
+    voids: set[Void] = set()
     admit = decoder.admit_row if block.kind == "rows" else decoder.admit
     lines = blobs.lines
     count, blank = len(block.items), 0
@@ -150,6 +169,11 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlo
             else:
                 count -= 1
                 for piece, outcome in admit_again(item, decoder, error):
+                    if isinstance(outcome, PassedOverError):
+                        passed_over[outcome.name] += 1
+                        if outcome.voids is not None:
+                            voids.add(outcome.voids)
+                        continue
                     count += 1
                     if isinstance(outcome, ActivityError):
                         refused.append((index, outcome, piece))
@@ -162,13 +186,6 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlo
             size += len(line)
     blobs.size += size
     blank += block.blank
-    if not refused:
-        return ReadCounts(accepted=count, blank=blank, accepted_bytes=length or size), []
-    positions = block.positions()
-    rejects = [
-        Reject(file, positions[index], str(error), content[:CONTENT_LIMIT], len(content))
-        for index, error, content in refused
-    ]
     lost = sum(len(content) for _, _, content in refused)
     counts = ReadCounts(
         accepted=count - len(refused),
@@ -176,7 +193,17 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlo
         blank=blank,
         accepted_bytes=max(length - lost, 0) if length else size,
         rejected_bytes=lost,
+        passed_over=passed_over,
+        left_out=decoder.take_left_out(),
+        voids=frozenset(voids),
     )
+    if not refused:
+        return counts, []
+    positions = block.positions()
+    rejects = [
+        Reject(file, positions[index], str(error), content[:CONTENT_LIMIT], len(content))
+        for index, error, content in refused
+    ]
     return counts, rejects
 
 

@@ -1,73 +1,123 @@
-"""xAPI statements, read as session activity (docs/spec/records.md section 1, the table of statements)."""
+"""xAPI statements, read as session activity (docs/spec/records.md section 1, the tables of statements)."""
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-import msgspec
 import orjson
 
 from schemas import Activity, Response
-from schemas.activity import Action, Number
-from transforms.reading.activity import ActivityError, encode, numbers_alike, parse_object, parse_time
+from schemas.activity import Action, Number, StatementParts
+from transforms.reading import extended_json
+from transforms.reading.activity import BOM, ActivityError, encode, numbers_alike, parse_object, parse_time
+from transforms.reading.leniency import STRICT, Leniency
+from transforms.reading.statement_exports import opened, parts_of
+from transforms.reading.voids import Void
 
 # Never to be changed: the record ids of statements without an id depend on it.
 _STATEMENTS = uuid.UUID("6f1f0f3c-6c1e-5b0a-9d0e-7c1f5b1f7a55")
 
 _INTERACTION = "http://adlnet.gov/expapi/activities/cmi.interaction"
+_QUESTION = "http://adlnet.gov/expapi/activities/question"
 _LIFECYCLE: dict[str, Action] = {
     "initialized": "START_OR_RESUME",
-    "launched": "START_OR_RESUME",
+    "launched": "LAUNCH",
     "start": "START_OR_RESUME",
     "resumed": "RESUME",
     "suspended": "SAVE",
     "terminated": "SAVE",
-    "completed": "SUBMIT",
+    "completed": "COMPLETE",
 }
 _SESSION_NAMES = frozenset({"session-id", "session_id", "sessionid"})
+_ATTEMPT_NAMES = frozenset({"attempt-id", "attempt_id", "attemptid"})
 _JUDGED = frozenset({"scored", "passed", "failed"})
+_NO_ACTIVITY = frozenset({"Agent", "Group", "StatementRef", "SubStatement"})
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
+
+NOT_A_NUMBER = "scores_not_a_number"
+"""Counts results whose score has a part that would be used and is no number."""
+
+SUCCESS_ONLY = "successes_without_score"
+"""Counts results that say whether the learner succeeded, and give no score."""
+
+VOIDING = "voiding_statements"
+"""Counts statements that void another."""
+
+VOIDED_DOCUMENTS = "voided_documents"
+"""Counts statements whose document says that they were voided."""
+
+
+class PassedOverError(ActivityError):
+    """A statement is no activity, and nothing is wrong with it.
+
+    Args:
+        name: what to count it under.
+        voids: the activity that counts as never read because of it, if there is any.
+    """
+
+    def __init__(self, name: str, voids: Void | None = None) -> None:
+        super().__init__(f"passed over: {name}")
+        self.name = name
+        self.voids = voids
 
 
 class StatementDecoder:
     """Reads xAPI statements.
 
     Args:
-        organisation: of every activity, since statements carry none (`--organisation`).
-        lrs_id: the store of every activity (`--lrs_id`).
+        organisation: of statements that are in no document with one of its own (`--organisation`).
+        lrs_id: the store of such statements (`--lrs_id`).
+        leniency: what is read beyond the rules.
+        qualify_users: the user id of an account is `homePage|name`, and not `name` (`--qualify_users`).
+
+    Attributes:
+        left_out: by name, how many results were left out of activity that was read since `take_left_out`.
     """
 
-    def __init__(self, organisation: str | None = None, lrs_id: str | None = None) -> None:
+    def __init__(
+        self,
+        organisation: str | None = None,
+        lrs_id: str | None = None,
+        leniency: Leniency = STRICT,
+        *,
+        qualify_users: bool = False,
+    ) -> None:
         self.organisation = organisation
         self.lrs_id = lrs_id
+        self.leniency = leniency
+        self.qualify_users = qualify_users
+        self.left_out: Counter[str] = Counter()
 
     def decode(self, line: bytes) -> Activity:
         """The activity that the statement on a line describes.
 
-        Two things cannot be known yet, and `resolve_session` decides them when the whole session is there. The action
-        may be START_OR_RESUME. The activity_id is that of the statement's own object.
+        Three things cannot be known yet, and `resolve_session` decides them when the whole session is there. The action
+        may be one that only statements have. The activity_id is that of the statement's own object; it is empty if the
+        object is no activity. The score may be that of a part of the session.
 
         Raises:
+            PassedOverError: it is a statement that is no activity.
             ActivityError: it is no statement, or none that is of a learner's session.
         """
         statement = parse_object(line)
-        verb = _verb(statement)
-        object_ = _part(statement, "object")
-        interaction = _is_interaction(object_)
-        result = _part(statement, "result")
-        activity_id = _text(object_.get("id"), "object.id")
-        return Activity(
-            record_id=_record_id(statement),
-            user_id=_user_id(statement),
-            session_id=_session_id(statement),
-            activity_id=activity_id,
-            action=_action(verb, interaction, "score" in result),
-            occurred_at=_occurred_at(statement),
-            organisation=self.organisation,
-            lrs_id=self.lrs_id,
-            responses=[_response(activity_id, verb, result)] if interaction else [],
-        )
+        organisation, lrs_id, voided = self.organisation, self.lrs_id, False
+        try:
+            if b"$" in line and b'"$' in line:  # to look for one byte takes no time
+                statement = extended_json.plain(statement)
+            if "verb" not in statement:
+                document = opened(statement)
+                statement, voided = document.statement, document.voided
+                organisation, lrs_id = document.organisation or organisation, document.lrs_id or lrs_id
+            if voided:
+                raise PassedOverError(VOIDED_DOCUMENTS, (organisation, lrs_id, self._record_id(statement)))
+            return self._activity(statement, organisation, lrs_id)
+        except extended_json.ExtendedJsonError as error:
+            raise ActivityError(str(error)) from None
+        except RecursionError:
+            raise ActivityError("nested too deep") from None
 
     def admit(self, line: bytes) -> tuple[str, bytes]:
         """As `decode`, but the activity stays a line.
@@ -86,43 +136,182 @@ class StatementDecoder:
         raise ActivityError("xAPI statements are read from JSON")
 
     def expand(self, line: bytes) -> list[bytes] | None:
-        """The statements in a line that was refused."""
+        """The statements on a line that was refused, as in an LRS's answer; None if it does not hold several."""
+        return parts_of(line.removeprefix(BOM))
+
+    def take_left_out(self) -> dict[str, int]:
+        """What was left out of activity that was read since the last call, by name."""
+        left_out, self.left_out = self.left_out, Counter()
+        return dict(left_out)
+
+    def _activity(self, statement: dict[str, Any], organisation: str | None, lrs_id: str | None) -> Activity:
+        verb = _verb(statement)
+        thing = _part(statement, "object")
+        result = _part(statement, "result")
+        kind = thing.get("objectType")
+        is_activity = not isinstance(kind, str) or kind not in _NO_ACTIVITY
+        if verb == "voided" and kind == "StatementRef":
+            voids = (organisation, lrs_id, _text(thing.get("id"), "object.id").lower())
+            raise PassedOverError(VOIDING, voids)
+        session_id = self._session_id(statement)
+        if session_id is None:
+            if not is_activity:
+                raise PassedOverError(f"{str(kind).lower()}_objects_without_session")
+            raise ActivityError("no session; allowed: context.registration or a session-id extension of the context")
+        user_id, home_page = self._user(statement)
+        action: Action = "RESPOND"
+        activity_id = ""
+        responses: list[Response] = []
+        score: Number | None = None
+        max_score: Number | None = None
+        if is_activity:
+            activity_id = _text(thing.get("id"), "object.id")
+            definition = _part(thing, "definition", "object.definition")
+            question = _is_question(definition, result)
+            action = _action(verb, question, "score" in result)
+            if result:
+                score, max_score = self._score(result)
+            if question:
+                # To open or leave a question says nothing about whether it was answered.
+                attempted = None if verb in _LIFECYCLE and verb != "completed" else verb != "skipped"
+                responses = [Response(activity_id, activity_id, attempted, None, score, max_score)]
+                score = None
+        parts = None
+        if score is not None:
+            parts = StatementParts(home_page, score, max_score)
+        elif home_page is not None:
+            parts = _of_home_page(home_page)
+        return Activity(
+            record_id=self._record_id(statement),
+            user_id=user_id,
+            session_id=session_id,
+            activity_id=activity_id,
+            action=action,
+            occurred_at=_occurred_at(statement),
+            organisation=organisation,
+            lrs_id=lrs_id,
+            responses=responses,
+            statement=parts,
+        )
+
+    def _score(self, result: dict[str, Any]) -> tuple[Number | None, Number | None]:
+        """`raw` and `max`, else `scaled` of 1."""
+        score = result.get("score")
+        if score is None:
+            if isinstance(result.get("success"), bool):
+                self.left_out[SUCCESS_ONLY] += 1
+            return None, None
+        try:
+            if not isinstance(score, dict):
+                raise ValueError
+            raw, highest = self._number(score.get("raw")), self._number(score.get("max"))
+            if raw is None and (scaled := self._number(score.get("scaled"))) is not None:
+                return scaled, 1
+        except ValueError:
+            self.left_out[NOT_A_NUMBER] += 1
+            return None, None
+        if raw is None and isinstance(result.get("success"), bool):
+            self.left_out[SUCCESS_ONLY] += 1
+        return raw, highest
+
+    def _number(self, value: object) -> Number | None:
+        """Raises ValueError for anything but a number or null."""
+        if value is None:
+            return None
+        if self.leniency.lenient_numbers and isinstance(value, str) and _NUMBER.fullmatch(value):
+            value = orjson.loads(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError
+        return value if -(2**63) <= value < 2**63 else float(value)
+
+    def _record_id(self, statement: dict[str, Any]) -> str:
+        given = statement.get("id")
+        if given is not None:
+            return (given if isinstance(given, str) and given else self._id(given, "id")).lower()
+        try:
+            canonical = orjson.dumps(numbers_alike(statement), option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError as error:
+            raise ActivityError(f"id: missing, and none can be made of the content ({error})") from None
+        return str(uuid.uuid5(_STATEMENTS, canonical.decode()))
+
+    def _user(self, statement: dict[str, Any]) -> tuple[str, str | None]:
+        """The user id, and the home page of the account where there is one."""
+        actor = statement.get("actor")
+        if not isinstance(actor, dict):
+            raise ActivityError("actor: missing or not an object; allowed: an identified Agent")
+        if actor.get("objectType") == "Group" or "member" in actor:
+            raise ActivityError("actor: a Group is not one learner; allowed: an identified Agent")
+        account = actor.get("account")
+        if account is not None:
+            user_id, home_page = self._account(account)
+        else:
+            home_page = None
+            name = next((name for name in ("mbox", "mbox_sha1sum", "openid") if actor.get(name) is not None), "")
+            if not name:
+                raise ActivityError("actor: not identified; allowed: account, mbox, mbox_sha1sum or openid")
+            user_id = _text(actor[name], f"actor.{name}")
+        if len(user_id) > 256:
+            field = next(name for name in ("account", "mbox", "mbox_sha1sum", "openid") if actor.get(name) is not None)
+            raise ActivityError(f"actor.{field}: the user id is longer than 256 characters")
+        return user_id, home_page
+
+    def _account(self, account: object) -> tuple[str, str | None]:
+        if not isinstance(account, dict):
+            told = f"actor.account: not an object ({_type(account)})"
+            raise ActivityError(f"{told}; allowed: an object with homePage and name")
+        name, home_page = account.get("name"), account.get("homePage")
+        if not isinstance(name, str) or not name:
+            name = self._id(name, "actor.account.name")
+        if home_page is None:
+            return name, None
+        if not isinstance(home_page, str) or not home_page:
+            home_page = _text(home_page, "actor.account.homePage")
+        return (f"{home_page}|{name}" if self.qualify_users else name), home_page
+
+    def _id(self, value: object, path: str) -> str:
+        if self.leniency.lenient_numbers and (spelled := _spelled(value)):
+            return spelled
+        return _text(value, path)
+
+    def _session_id(self, statement: dict[str, Any]) -> str | None:
+        """The registration, with the session of cmi5 in it; else a session-id extension; None without any."""
+        context = _part(statement, "context")
+        registration = context.get("registration")
+        if registration is not None:
+            if not isinstance(registration, str) or not registration:
+                registration = _spelled(registration) or _text(registration, "context.registration")
+            extensions = context.get("extensions")
+            if extensions and isinstance(extensions, dict):
+                for name in extensions:
+                    if "cmi5" in name and _is_cmi5_session(name) and (session := _spelled(extensions[name])):
+                        return f"{registration.lower()}|{session}"
+            return str(registration.lower())
+        extensions = _part(context, "extensions", "context.extensions")
+        named = [name for name in extensions if _session_rank(name) is not None]
+        if len(named) > 1:
+            named.sort(key=lambda name: (_session_rank(name), name))
+        for name in named:
+            if session := _spelled(extensions[name]):
+                return session
+        for name in named:
+            if extensions[name] is not None:
+                raise ActivityError(
+                    f"context.extensions[{name}]: empty or not a string ({_type(extensions[name])}); "
+                    "allowed: a string that is not empty, or a number"
+                )
         return None
 
 
-def resolve_session(activities: Iterable[Activity]) -> list[Activity]:
-    """Decide what single statements leave open: START or RESUME, and the activity_id of the session.
-
-    START_OR_RESUME becomes START the first time and RESUME after that. Every activity gets the activity_id of the first
-    START or RESUME, or of the first activity if there is neither.
-
-    Args:
-        activities: of one session from `StatementDecoder`, in the order of docs/spec/records.md section 2. In that
-            order START_OR_RESUME stands where START does.
-    """
-    decided: list[Activity] = []
-    started = False
-    for activity in activities:
-        if activity.action == "START_OR_RESUME":
-            action: Action = "RESUME" if started else "START"
-            activity = msgspec.structs.replace(activity, action=action)
-            started = True
-        decided.append(activity)
-    opening = next((activity for activity in decided if activity.action in ("START", "RESUME")), None)
-    if opening is None and not decided:
-        return []
-    activity_id = (opening or decided[0]).activity_id
-    return [
-        activity if activity.activity_id == activity_id else msgspec.structs.replace(activity, activity_id=activity_id)
-        for activity in decided
-    ]
+@lru_cache(maxsize=64)
+def _of_home_page(home_page: str) -> StatementParts:
+    return StatementParts(home_page)
 
 
-def _action(verb: str, interaction: bool, scored: bool) -> Action:
+def _action(verb: str, question: bool, scored: bool) -> Action:
     lifecycle = _LIFECYCLE.get(verb)
     if lifecycle:
         return lifecycle
-    if interaction:
+    if question:
         return "RESPOND"
     if verb == "submit":
         return "SUBMIT"
@@ -131,58 +320,12 @@ def _action(verb: str, interaction: bool, scored: bool) -> Action:
     return "RESPOND"
 
 
-def _response(interaction_id: str, verb: str, result: dict[str, Any]) -> Response:
-    score = _part(result, "score", "result.score")
-    return Response(
-        response_id=interaction_id,
-        item_reference=interaction_id,
-        # That a question was opened or left does not say whether it was answered.
-        attempted=None if verb in _LIFECYCLE and verb != "completed" else verb != "skipped",
-        score=_number(score.get("raw"), "result.score.raw"),
-        max_score=_number(score.get("max"), "result.score.max"),
-    )
-
-
-def _record_id(statement: dict[str, Any]) -> str:
-    own_id = statement.get("id")
-    if own_id is None:
-        canonical = orjson.dumps(numbers_alike(statement), option=orjson.OPT_SORT_KEYS)
-        return str(uuid.uuid5(_STATEMENTS, canonical.decode()))
-    return _text(own_id, "id")
-
-
-def _user_id(statement: dict[str, Any]) -> str:
-    actor = statement.get("actor")
-    if not isinstance(actor, dict):
-        raise ActivityError("actor: missing or not an object; allowed: an identified Agent")
-    if actor.get("objectType") == "Group" or "member" in actor:
-        raise ActivityError("actor: a Group is not one learner; allowed: an identified Agent")
-    account = actor.get("account")
-    if account is not None:
-        if not isinstance(account, dict):
-            raise ActivityError("actor.account: not an object")
-        field, user_id = "actor.account.name", account.get("name")
-    else:
-        field = next((name for name in ("mbox", "mbox_sha1sum", "openid") if actor.get(name) is not None), "")
-        if not field:
-            raise ActivityError("actor: not identified; allowed: account, mbox, mbox_sha1sum or openid")
-        field, user_id = f"actor.{field}", actor[field]
-    user_id = _text(user_id, field)
-    if len(user_id) > 256:
-        raise ActivityError(f"{field}: longer than 256 characters")
-    return user_id
-
-
-def _session_id(statement: dict[str, Any]) -> str:
-    context = _part(statement, "context")
-    registration = context.get("registration")
-    if registration is not None:
-        return _text(registration, "context.registration")
-    extensions = _part(context, "extensions", "context.extensions")
-    for name in sorted(extensions):
-        if _last_segment(name) in _SESSION_NAMES and extensions[name] is not None:
-            return _text(extensions[name], f"context.extensions[{name}]")
-    raise ActivityError("no session; allowed: context.registration or a session-id extension of the context")
+def _is_question(definition: dict[str, Any], result: dict[str, Any]) -> bool:
+    """Whether the statement carries a response: about an interaction always, about a `question` with its score."""
+    kind = definition.get("type")
+    if kind == _INTERACTION or "interactionType" in definition:
+        return True
+    return kind == _QUESTION and result.get("score") is not None
 
 
 def _occurred_at(statement: dict[str, Any]) -> int:
@@ -199,14 +342,34 @@ def _verb(statement: dict[str, Any]) -> str:
     return _last_segment(_text(_part(statement, "verb").get("id"), "verb.id"))
 
 
-def _is_interaction(object_: dict[str, Any]) -> bool:
-    definition = _part(object_, "definition", "object.definition")
-    return definition.get("type") == _INTERACTION or "interactionType" in definition
-
-
 @lru_cache(maxsize=1024)  # a log has a few dozen verbs and extensions
 def _last_segment(iri: str) -> str:
     return re.split(r"[/#]", iri.rstrip("/"))[-1].lower()
+
+
+@lru_cache(maxsize=1024)
+def _session_rank(name: str) -> int | None:
+    """Where an extension of this name stands among those that name the session; None if it is none of them."""
+    last = _last_segment(name)
+    if last in _SESSION_NAMES:
+        return 0
+    if re.search(r"/extensions?/session/*$", name, re.IGNORECASE):
+        return 1
+    return 2 if last in _ATTEMPT_NAMES else None
+
+
+@lru_cache(maxsize=1024)
+def _is_cmi5_session(name: str) -> bool:
+    return "/cmi5/" in name and _session_rank(name) in (0, 1)
+
+
+def _spelled(value: object) -> str | None:
+    """An id that is text, or a number as its text; None if it is neither, or empty."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _part(of: dict[str, Any], name: str, path: str = "") -> dict[str, Any]:
@@ -221,13 +384,13 @@ def _part(of: dict[str, Any], name: str, path: str = "") -> dict[str, Any]:
 
 def _text(value: object, path: str) -> str:
     if not isinstance(value, str) or not value:
-        raise ActivityError(f"{path}: missing or not a string; allowed: a string that is not empty")
+        told = "" if value is None or value == "" else f" ({_type(value)})"
+        raise ActivityError(f"{path}: missing or not a string{told}; allowed: a string that is not empty")
     return value
 
 
-def _number(value: object, path: str) -> Number | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ActivityError(f"{path}: not a number")
-    return value if -(2**63) <= value < 2**63 else float(value)
+def _type(value: object) -> str:
+    if isinstance(value, bool):
+        return "a boolean"
+    names = {dict: "an object", list: "an array", str: "text", int: "a number", float: "a number"}
+    return names.get(type(value), "null")

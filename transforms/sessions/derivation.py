@@ -26,14 +26,16 @@ DurationUnit = Literal["minutes", "seconds"]
 SECONDS_PER_UNIT: dict[DurationUnit, int] = {"minutes": 60, "seconds": 1}
 """What one unit of a `session_duration` is (`--session_duration_unit`)."""
 
-StateKey = tuple[str | None, str | None, str]
-"""What identifies a session among those of one user: (organisation, lrs_id, session_id)."""
+StateKey = tuple[str | None, str | None, str, str | None]
+"""What identifies a session among those of one user: (organisation, lrs_id, session_id, home page of the account)."""
 
 _RANK = {
+    "LAUNCH": -1,
     "START": 0,
     "START_OR_RESUME": 0,
     "RESUME": 1,
     "SUBMIT": 3,
+    "COMPLETE": 3,
     "SCORE": 4,
     "RESCORE": 4,
     "SET_STATUS": 5,
@@ -57,6 +59,9 @@ class Counts(msgspec.Struct):
         submits_after_discard: SUBMITs of a session that was discarded before.
         activity_id_disagreements: activities with another `activity_id` than the first of their session.
         negative_durations: durations that came out below 0, and were sent as 0.
+        voided: activities that count as never read.
+        part_scores: scores of parts of a session that are no questions. They are part of no score of the session.
+        users_of_several_home_pages: user ids that stand for accounts of several home pages.
     """
 
     activities: int = 0
@@ -67,6 +72,9 @@ class Counts(msgspec.Struct):
     submits_after_discard: int = 0
     activity_id_disagreements: int = 0
     negative_durations: int = 0
+    voided: int = 0
+    part_scores: int = 0
+    users_of_several_home_pages: int = 0
 
     def add(self, other: "Counts") -> None:
         """Add `other`, which is left as it was."""
@@ -114,13 +122,15 @@ class Session(msgspec.Struct):
     subscores: list[SubscoreDefinition] = []
     item_tags: dict[str, list[Tag]] = {}
     metadata: dict[str, Scalar] = {}
+    own_score: tuple[Number, Number | None] | None = None
+    """The session's own score and its maximum, in place of the sums of the responses."""
     sent_score: bytes | None = None
     scores_touched: bool = False
 
     @property
     def scores_known(self) -> bool:
-        """Whether some answer has a score."""
-        return any(answer.score is not None for answer in self.answers.values())
+        """Whether the session has a score of its own, or some answer has one."""
+        return self.own_score is not None or any(answer.score is not None for answer in self.answers.values())
 
     @property
     def all_scored(self) -> bool:
@@ -153,23 +163,30 @@ class Derivation:
         self._on_session = on_session
         self._on_conflict = on_conflict
 
-    def user(self, activities: Iterable[Activity]) -> list[Record]:
+    def user(self, activities: Iterable[Activity], home_pages: Iterable[str | None] = ()) -> list[Record]:
         """All records of one user, in the order in which they have to leave: by time, then place, then session.
 
         Args:
             activities: all of the user, in any order and with duplicates.
+            home_pages: of the accounts in other sessions of the user that are known.
         """
         sessions: dict[StateKey, list[Activity]] = {}
         for activity in activities:
-            key = (activity.organisation, activity.lrs_id, activity.session_id)
+            statement = activity.statement
+            home_page = None if statement is None else statement.home_page
+            key = (activity.organisation, activity.lrs_id, activity.session_id, home_page)
             session = sessions.get(key)
             if session is None:
                 sessions[key] = [activity]
             else:
                 session.append(activity)
+        if len({key[3] for key in sessions}.union(home_pages) - {None}) > 1:
+            self.counts.users_of_several_home_pages += 1
         if len(sessions) == 1:
             return self.session(next(iter(sessions.values())))
-        records = [record for session in sessions.values() for record in self.session(session)]
+        # Two sessions may differ in the home page alone, which no record has.
+        in_order = sorted(sessions.items(), key=lambda keyed: keyed[0][3] or "")
+        records = [record for _, session in in_order for record in self.session(session)]
         records.sort(key=_leaving_order)
         return records
 
@@ -181,7 +198,9 @@ class Derivation:
         """
         ordered = in_session_order(self._without_duplicates(activities))
         if self._resolve_session is not None:
+            scores = _scores(ordered)
             ordered = self._resolve_session(ordered)
+            self.counts.part_scores += scores - _scores(ordered)
         first = ordered[0]
         session = Session(first.organisation, first.lrs_id, first.session_id, first.user_id)
         self.counts.sessions += 1
@@ -318,6 +337,9 @@ class Derivation:
             session.metadata = dict(sorted({**session.metadata, **activity.metadata}.items()))
         for response in activity.responses:
             _merge_response(session, response)
+        if activity.statement is not None and activity.statement.score is not None:
+            session.own_score = activity.statement.score, activity.statement.max_score
+            session.scores_touched = True
         if activity.subscores:
             session.subscores = activity.subscores
             session.scores_touched = True
@@ -325,6 +347,16 @@ class Derivation:
             session.item_tags = {**session.item_tags, **activity.item_tags}
             session.items.update(dict.fromkeys(sorted(activity.item_tags)))
             session.scores_touched = True
+
+
+def state_key(activity: Activity) -> StateKey:
+    """The session that the activity belongs to, among those of its user."""
+    home_page = None if activity.statement is None else activity.statement.home_page
+    return activity.organisation, activity.lrs_id, activity.session_id, home_page
+
+
+def _scores(activities: Iterable[Activity]) -> int:
+    return sum(activity.statement is not None and activity.statement.score is not None for activity in activities)
 
 
 def in_session_order(activities: Iterable[Activity]) -> list[Activity]:
@@ -451,6 +483,12 @@ class _Cause:
 
 def _score_message(session: Session) -> dict[str, Any]:
     answers = session.answers.values()
+    score: Number | None
+    if session.own_score is not None:
+        score, max_score = session.own_score
+    else:
+        score = exact_sum([answer.score for answer in answers])
+        max_score = exact_sum([answer.max_score for answer in answers])
     by_item: dict[str, list[Answer]] = {}
     if session.subscores:
         for answer in answers:
@@ -459,8 +497,8 @@ def _score_message(session: Session) -> dict[str, Any]:
         "user_id": session.user_id,
         "activity_id": session.activity_id,
         "session_id": session.session_id,
-        "score": exact_sum([answer.score for answer in answers]),
-        "max_score": exact_sum([answer.max_score for answer in answers]),
+        "score": score,
+        "max_score": max_score,
         "subscores": [_subscore(session, definition, by_item) for definition in session.subscores],
         "status": session.status,
     }

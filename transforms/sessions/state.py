@@ -12,7 +12,7 @@ the previous state in force, with the list of the input files that it counts as 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from uuid import uuid4
@@ -25,7 +25,8 @@ from schemas import Activity, Record
 from schemas.buckets import BUCKETS
 from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.bucket_blobs import PASS_SIZE, lines_by_user
-from transforms.sessions.derivation import Derivation, StateKey
+from transforms.reading.voids import NOTHING, Void, without_voided
+from transforms.sessions.derivation import Derivation, StateKey, state_key
 from transforms.storage import Storage, read_frames, storage_at, write_frame
 
 CURRENT = "current.json"
@@ -46,6 +47,8 @@ class SessionLines(msgspec.Struct, array_like=True, gc=False):
         organisation: with lrs_id and session_id the key of the session.
         arrived: epoch ms at which its latest activity arrived.
         lines: its activity, as `transforms.reading.activity.encode` spells it.
+        home_page: of the user's account; part of the key, too.
+        voided: the record ids of those of its lines that count as never read. The lines stay, so that copies are known.
     """
 
     organisation: str | None
@@ -53,6 +56,17 @@ class SessionLines(msgspec.Struct, array_like=True, gc=False):
     session_id: str
     arrived: int
     lines: list[bytes]
+    home_page: str | None = None
+    voided: list[str] = []
+
+    @property
+    def key(self) -> StateKey:
+        return self.organisation, self.lrs_id, self.session_id, self.home_page
+
+    def activities(self) -> list[Activity]:
+        """All that does not count as never read."""
+        activities = [decode_admitted(line) for line in self.lines]
+        return [each for each in activities if each.record_id not in self.voided] if self.voided else activities
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -78,6 +92,13 @@ class SeenFile(msgspec.Struct, frozen=True):
     changed: float
 
 
+class KeptVoid(msgspec.Struct, frozen=True, array_like=True):
+    """Activity that counts as never read whenever it comes, and when that was read (epoch ms)."""
+
+    void: Void
+    arrived: int
+
+
 class Current(msgspec.Struct):
     """The contents of `current.json`: the state in force.
 
@@ -86,12 +107,14 @@ class Current(msgspec.Struct):
         parts: by bucket.
         files: the input files whose activity is in the state, by path.
         version: of this format.
+        voids: those that the runs so far have read.
     """
 
     run_id: str = ""
     parts: dict[int, Part] = {}
     files: dict[str, SeenFile] = {}
     version: int = 1
+    voids: list[KeptVoid] = []
 
 
 @dataclass(frozen=True)
@@ -104,6 +127,7 @@ class StateOptions:
         now: epoch ms, when this run's activity arrived.
         ttl: ms after which a session of which nothing arrived is forgotten.
         parts: (bucket, name) of those in force.
+        voids: those that earlier runs have read.
         read_only: write no parts, since the run only looks.
     """
 
@@ -112,6 +136,7 @@ class StateOptions:
     now: int
     ttl: int
     parts: tuple[tuple[int, str], ...] = ()
+    voids: frozenset[Void] = NOTHING
     read_only: bool = False
 
 
@@ -143,6 +168,7 @@ def commit(
     files: dict[str, SeenFile],
     now: int,
     ttl: int,
+    voids: frozenset[Void] = NOTHING,
 ) -> None:
     """Put the state that a run leaves in force, then remove the parts that are no longer in force.
 
@@ -157,6 +183,7 @@ def commit(
         files: the input files whose activity is in the state now, by path.
         now: epoch ms, when this run's activity arrived.
         ttl: ms; a part that is older holds no session that is still kept.
+        voids: those that the run has read.
     """
     parts = {bucket: part for bucket, part in before.parts.items() if part.written >= now - ttl}
     for bucket, name in written.items():
@@ -164,8 +191,10 @@ def commit(
             parts[bucket] = Part(name, now)
         else:
             parts.pop(bucket, None)
+    kept = [each for each in before.voids if each.arrived >= now - ttl and each.void not in voids]
+    kept += [KeptVoid(void, now) for void in sorted(voids, key=str)]
     storage = storage_at(directory)
-    storage.write(CURRENT, [msgspec.json.encode(Current(run_id, parts, files))])
+    storage.write(CURRENT, [msgspec.json.encode(Current(run_id, parts, files, voids=kept))])
     remove_parts(storage, parts.values())
 
 
@@ -183,7 +212,13 @@ def alive(sessions: list[SessionLines], now: int, ttl: int) -> list[SessionLines
 
 
 def fold_on(
-    sessions: list[SessionLines], lines: Iterable[bytes], now: int, derivation: Derivation, before: Derivation
+    sessions: list[SessionLines],
+    lines: Iterable[bytes],
+    now: int,
+    derivation: Derivation,
+    before: Derivation,
+    voids: Collection[Void] = NOTHING,
+    new_voids: Collection[Void] = NOTHING,
 ) -> list[Record]:
     """Fold new activity of a user on to what is kept of them.
 
@@ -193,38 +228,48 @@ def fold_on(
         now: epoch ms at which it arrived.
         derivation: folds the sessions that have new activity, whole, and counts them.
         before: folds what was kept of them, to know the records that were given on before. Its counts mean nothing.
+        voids: of activity that may be in `lines`.
+        new_voids: those of them that have not been applied to `sessions`.
 
     Returns:
-        The records that the new activity causes, in their order.
+        The records that the new activity and the new voids cause, in their order.
     """
-    kept = {(session.organisation, session.lrs_id, session.session_id): session for session in sessions}
+    kept = {session.key: session for session in sessions}
     arrived: defaultdict[StateKey, list[Activity]] = defaultdict(list)
     for line in lines:
         activity = decode_admitted(line)
-        arrived[activity.organisation, activity.lrs_id, activity.session_id].append(activity)
+        arrived[state_key(activity)].append(activity)
+    for key in arrived:
+        if key not in kept:
+            organisation, lrs_id, session_id, home_page = key
+            kept[key] = SessionLines(organisation, lrs_id, session_id, now, [], home_page)
+            sessions.append(kept[key])
     earlier: list[Activity] = []
     whole: list[Activity] = []
-    for key, activities in arrived.items():
-        session = kept.get(key)
-        if session is None:
-            session = SessionLines(*key, now, [])
-            kept[key] = session
-            sessions.append(session)
-        session.arrived = now
+    for session in sessions if new_voids else [kept[key] for key in arrived]:
+        if session.key in arrived:
+            session.arrived = now
         known = frozenset(session.lines)
         # Encoded, an activity has one line, however it was spelled. So a copy of a known one is found without a fold.
-        encoded = [(encode(activity), activity) for activity in activities]
+        encoded = [(encode(activity), activity) for activity in arrived.get(session.key, ())]
         new = [(line, activity) for line, activity in encoded if line not in known]
         derivation.counts.duplicates += len(encoded) - len(new)
-        if new:
-            known_activities = [decode_admitted(line) for line in session.lines]
-            earlier += known_activities
-            whole += known_activities
-            whole += [activity for _, activity in new]
-            session.lines += dict.fromkeys(line for line, _ in new)
+        if not new and not new_voids:
+            continue
+        known_activities = session.activities()
+        session.lines += dict.fromkeys(line for line, _ in new)
+        stay = known_activities + [activity for _, activity in new if activity.record_id not in session.voided]
+        if voids:
+            stay, used = without_voided(stay, voids)
+            session.voided += sorted(record_id for _, _, record_id in used)
+            derivation.counts.voided += len(used)
+            if not new and not used:
+                continue
+        earlier += known_activities
+        whole += stay
     if not whole:
         return []
-    records = derivation.user(whole)
+    records = derivation.user(whole, [session.home_page for session in sessions])
     if not earlier:
         return records
     sent = {record.id for record in before.user(earlier)}
@@ -239,18 +284,28 @@ class BucketFold:
         bucket: of the users.
         derivation: see `fold_on`.
         before: see `fold_on`.
+        voids: those that this run has read.
     """
 
-    def __init__(self, options: StateOptions, bucket: int, derivation: Derivation, before: Derivation) -> None:
+    def __init__(
+        self,
+        options: StateOptions,
+        bucket: int,
+        derivation: Derivation,
+        before: Derivation,
+        voids: frozenset[Void] = NOTHING,
+    ) -> None:
         self._options = options
         self._bucket = bucket
         self._derivation = derivation
         self._before = before
+        self._voids = voids | options.voids
+        self._new_voids = voids - options.voids
         self._storage = storage_at(options.directory)
         self._writer = _PartWriter()
 
     def records(self, blobs: Iterable[bytes], pass_size: int = PASS_SIZE) -> Iterator[list[Record]]:
-        """The records that the new activity causes: for each user with new activity a list, in its order.
+        """The records that new activity and new voids cause: for each user that may have some a list, in its order.
 
         Args:
             blobs: the new activity of the bucket, see `transforms.reading.bucket_blobs`.
@@ -270,12 +325,19 @@ class BucketFold:
                     if passes == 1 or crc32(user_id.encode()) // BUCKETS % passes == turn:
                         users[user_id] = sessions
             for user_id, lines in lines_by_user(new, passes, turn):
-                sessions = alive(users.pop(user_id, []), options.now, options.ttl)
-                records = fold_on(sessions, lines, options.now, self._derivation, self._before)
-                self._writer.add(user_id, sessions)
-                yield records
+                yield self._folded(user_id, alive(users.pop(user_id, []), options.now, options.ttl), lines)
             for user_id, sessions in users.items():
-                self._writer.add(user_id, alive(sessions, options.now, options.ttl))
+                left = alive(sessions, options.now, options.ttl)
+                if self._new_voids:
+                    yield self._folded(user_id, left, [])
+                else:
+                    self._writer.add(user_id, left)
+
+    def _folded(self, user_id: str, sessions: list[SessionLines], lines: Iterable[bytes]) -> list[Record]:
+        now = self._options.now
+        records = fold_on(sessions, lines, now, self._derivation, self._before, self._voids, self._new_voids)
+        self._writer.add(user_id, sessions)
+        return records
 
     def close(self) -> str:
         """Write the part. Returns its name; empty if nothing is left of the bucket, or nothing is to be written."""

@@ -147,6 +147,8 @@ def test_length_at_the_limit() -> None:
         ({"user_id": None}, "user_id: not allowed"),
         ({"action": "STOP"}, "action: not allowed (Invalid enum value 'STOP'); allowed: one of START RESUME"),
         ({"action": "START_OR_RESUME"}, "action: not allowed (Invalid enum value 'START_OR_RESUME'); allowed: one of"),
+        ({"action": "LAUNCH"}, "action: not allowed (Invalid enum value 'LAUNCH'); allowed: one of"),
+        ({"action": "COMPLETE"}, "action: not allowed (Invalid enum value 'COMPLETE'); allowed: one of"),
         ({"state": "paused"}, "state: not allowed"),
         ({"status": "Done"}, "status: not allowed (Invalid enum value 'Done'); allowed: one of Incomplete Completed"),
         ({"action": "SET_STATUS"}, "status: SET_STATUS needs one"),
@@ -441,3 +443,9 @@ def test_the_quick_way_accepts_nothing_that_the_close_look_refuses() -> None:
         accepted += 1
         assert quick == _fitted(parse_object(bytes(damaged)))
     assert accepted > 200
+
+
+@pytest.mark.parametrize("statement", [{"home_page": "https://a"}, {"score": 5}, None, 7])
+def test_what_only_statements_have_is_ignored_in_activity(statement: object) -> None:
+    spelled = encode(LEAST_ACTIVITY)[:-1] + b',"statement":' + orjson.dumps(statement) + b"}"
+    assert decode_admitted(ActivityDecoder().admit(spelled)[1]) == LEAST_ACTIVITY

@@ -1,0 +1,106 @@
+"""Statements of one name, against the rules written down a second time; and in any order, twice, cut up, one by one."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import Activity, Record
+from tests.transforms.sessions import statement_oracle as oracle
+from transforms.reading.activity import encode
+from transforms.reading.voids import Void, without_voided
+from transforms.reading.xapi import PassedOverError, StatementDecoder
+from transforms.reading.xapi_session import resolve_session
+from transforms.sessions.derivation import Derivation
+from transforms.sessions.state import SessionLines, fold_on
+
+STATEMENTS = oracle.statements_of_one_name()
+
+
+def read(statements: Iterable[dict[str, Any]]) -> tuple[list[Activity], set[Void]]:
+    activities: list[Activity] = []
+    voids: set[Void | None] = set()
+    for each in statements:
+        try:
+            activities.append(StatementDecoder().decode(orjson.dumps(each)))
+        except PassedOverError as passed_over:
+            voids.add(passed_over.voids)
+    return activities, {void for void in voids if void is not None}
+
+
+def batch(statements: Iterable[dict[str, Any]]) -> tuple[list[Record], dict[str, int]]:
+    derivation = Derivation(resolve_session=resolve_session)
+    activities, used = without_voided(*read(statements))
+    derivation.counts.voided = len(used)
+    records = derivation.user(activities)
+    return records, msgspec.to_builtins(derivation.counts)
+
+
+def line(record: Record) -> oracle.Line:
+    message = record.message
+    if record.kind == "score":
+        return record.record_id, "score", (message["score"], message["max_score"])
+    if record.kind == "status":
+        return record.record_id, "status", message["num_attempted"]
+    return record.record_id, message["event"], None
+
+
+def test_records_are_those_of_the_rules() -> None:
+    reached: set[str] = set()
+
+    # The same examples every time: what they reach is asserted, and must not hang on luck.
+    @settings(max_examples=400, derandomize=True)
+    @given(STATEMENTS)
+    def agrees(statements: list[dict[str, Any]]) -> None:
+        records, counts = batch(statements)
+        expected, counted = oracle.derive(statements)
+        home_page = {each["id"]: each["actor"]["account"]["homePage"] for each in statements}
+        derived: dict[tuple[str, str], list[oracle.Line]] = {key: [] for key in expected}
+        for record in records:
+            derived[record.message["session_id"], home_page[record.record_id]].append(line(record))
+        assert derived == expected
+        assert {name: counts[name] for name in oracle.COUNTS} == {name: counted[name] for name in oracle.COUNTS}
+        assert all(record.user_id == "5" for record in records)
+        reached.update(name for name, count in counted.items() if count)
+        reached.update(name for lines in expected.values() for _, name, _ in lines)
+
+    agrees()
+    events = {"session-started", "session-resumed", "session-completed"}
+    assert reached == {*events, "status", "score", *oracle.COUNTS}, "too tame an input"
+
+
+@given(STATEMENTS, st.randoms(use_true_random=False))
+def test_order_and_copies_of_the_input_change_nothing(statements: list[dict[str, Any]], chance: Any) -> None:
+    other = statements + [each | {"id": each["id"].upper()} for each in statements if chance.random() < 0.3]
+    chance.shuffle(other)
+    records = batch(statements)[0]
+    assert [msgspec.to_builtins(each) for each in batch(other)[0]] == [msgspec.to_builtins(each) for each in records]
+
+
+@pytest.mark.parametrize("every", [1, 4])
+@settings(max_examples=100)
+@given(statements=STATEMENTS, chance=st.randoms(use_true_random=False))
+def test_runs_and_single_statements_in_any_order_leave_what_one_run_derives(
+    every: int, statements: list[dict[str, Any]], chance: Any
+) -> None:
+    """A run of `every` statements after the other on what was kept; with one statement each, as it arrives."""
+    arriving = statements + [each for each in statements if chance.random() < 0.2]
+    chance.shuffle(arriving)
+    sessions: list[SessionLines] = []
+    known_voids: set[Void] = set()
+    before: set[str] = set()
+    for start in range(0, len(arriving), every):
+        activities, voids = read(arriving[start : start + every])
+        new = voids - known_voids
+        known_voids |= voids
+        derivation, earlier = (Derivation(resolve_session=resolve_session) for _ in range(2))
+        lines = [encode(each) for each in activities]
+        sent = [each.id for each in fold_on(sessions, lines, 0, derivation, earlier, known_voids, new)]
+        now = {each.id for each in batch(arriving[: start + every])[0]}
+        assert len(sent) == len(set(sent))
+        assert set(sent) == now - before, "what is new by the void, and nothing that was sent before"
+        before = now
