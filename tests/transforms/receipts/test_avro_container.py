@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.receipts.avro_container import Block, NotAContainerError, Reader, TornError, block, header, long_bytes
+from transforms.receipts.avro_container import EncodedBlock, NotAContainerError, Reader, TornError, block, header, long_bytes
 
 SCHEMA = {"type": "record", "name": "R", "fields": [{"name": "n", "type": "long"}]}
 SYNC = b"0123456789abcdef"
@@ -52,7 +52,7 @@ def test_a_file_cut_at_any_byte_gives_its_whole_blocks_and_says_where_they_end()
         ends.append(ends[-1] + len(each))
 
     for cut in range(len(data) + 1):
-        found: list[Block] = []
+        found: list[EncodedBlock] = []
         torn: int | None = None
         try:
             for each_found in Reader(io.BytesIO(data[:cut]), "it"):
