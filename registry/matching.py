@@ -38,7 +38,7 @@ class _Compiled:
     problem: str
 
 
-class Matcher:
+class MatchPreview:
     """Says which forwarders a record would reach. Safe to use from several threads.
 
     The answers are those of a job that is given the same `--actor_home_page` and `--session_duration_unit`: both build

@@ -95,10 +95,16 @@ def cluster(
     environment: Mapping[str, str],
     source: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Cluster]:
-    """A cluster of the jars in `distribution`/lib, with its files under `place`; ended with the block.
+    """A cluster that ends with the block.
 
-    environment: of the workers, who alone need the secrets. source: variables for a source that Flink itself runs.
-    Raises ClusterError.
+    Args:
+        distribution: the directory in whose `lib/` Flink's jars are.
+        place: the directory for its files, which is made.
+        environment: the environment of the workers, who alone need the secrets.
+        source: environment variables for a source that Flink itself runs.
+
+    Raises:
+        ClusterError: it does not start.
     """
     place.mkdir(parents=True)
     rpc, rest, pool = free_ports(3)
