@@ -110,9 +110,7 @@ def cluster(
     rpc, rest, pool = free_ports(3)
     java = [shutil.which("java") or "java", "-Xmx768m", "-cp", f"{distribution}/lib/*"]
     java += [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
-    # Flink's processes get no environment but what Java needs: secrets are for the workers.
-    bare = {name: os.environ[name] for name in ("PATH", "HOME", "JAVA_HOME", "TMPDIR") if name in os.environ}
-    bare |= source
+    bare = {**_environment_of_java(), **source}
     with ExitStack() as stack:
 
         def start(name: str, command: Sequence[str], given: Mapping[str, str]) -> "subprocess.Popen[bytes]":
@@ -150,12 +148,21 @@ def cluster(
         start("jobmanager", [*java, _JOB_MANAGER, "--configDir", configured("jobmanager")], bare)
         pools = tuple(map(worker_pool, range(TASK_MANAGERS)))
         started = Cluster(rest, pool, tuple(map(task_manager, range(TASK_MANAGERS))), pools)
-        deadline = monotonic() + _READY_WITHIN
-        while started.registered() < TASK_MANAGERS:
-            if monotonic() > deadline:
-                raise ClusterError(f"the Flink cluster is not up after {_READY_WITHIN:.0f} s: see the logs in {place}")
-            sleep(_POLL)
+        _await_task_managers(started, place)
         yield started
+
+
+def _environment_of_java() -> dict[str, str]:
+    """What Java needs of this process's environment, and no more: secrets are for the workers, not for Flink."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "JAVA_HOME", "TMPDIR") if name in os.environ}
+
+
+def _await_task_managers(started: Cluster, place: Path) -> None:
+    deadline = monotonic() + _READY_WITHIN
+    while started.registered() < TASK_MANAGERS:
+        if monotonic() > deadline:
+            raise ClusterError(f"the Flink cluster is not up after {_READY_WITHIN:.0f} s: see the logs in {place}")
+        sleep(_POLL)
 
 
 def _configuration(directory: Path, rpc: int, rest: int, checkpoints: Path) -> str:
