@@ -108,8 +108,7 @@ def cluster(
     """
     place.mkdir(parents=True)
     rpc, rest, pool = free_ports(3)
-    java = [shutil.which("java") or "java", "-Xmx768m", "-cp", f"{distribution}/lib/*"]
-    java += [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
+    java = _java(distribution)
     bare = {**_environment_of_java(), **source}
     with ExitStack() as stack:
 
@@ -150,6 +149,12 @@ def cluster(
         started = Cluster(rest, pool, tuple(map(task_manager, range(TASK_MANAGERS))), pools)
         _await_task_managers(started, place)
         yield started
+
+
+def _java(distribution: Path) -> list[str]:
+    """The command that starts Java with Flink's jars, but for the class to run."""
+    opened = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
+    return [shutil.which("java") or "java", "-Xmx768m", "-cp", f"{distribution}/lib/*", *opened]
 
 
 def _environment_of_java() -> dict[str, str]:
