@@ -19,7 +19,7 @@ from transforms.matching.statement import StatementBuilder
 from transforms.query import Query
 
 COMPILED_QUERIES = 20_000
-"""Queries that a matcher keeps compiled, those used last. Most take about 2 kB of memory."""
+"""Queries that are kept compiled, those used last. Most take about 2 kB of memory."""
 
 _DECIDING = ("organisation", "lrs_id", "query")
 """The fields of a document that decide who gets a record, apart from `active`."""
