@@ -371,7 +371,7 @@ class Lane:
         self.abandoned = False
 
     def _made_no_progress(self, failure: AttemptResult | None, last: AttemptResult, now: float) -> None:
-        """Take note of a call without progress: its last outcome that counts against the forwarder, and its last at all."""
+        """Take note of a call without progress. `failure`: its last outcome that counts against the forwarder."""
         self._outage.failed(now)
         self.last_failure = failure or last
         if failure is not None or self.abandoned:
