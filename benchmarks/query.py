@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from transforms.query import ForwarderIndex, compile_query, from_extended_json
-from transforms.query.codegen import _maker, _shape
+from transforms.query.codegen import compiled_maker, compiled_shape
 from transforms.query.regex import compile_search
 
 Match = Callable[[Any], bool]
@@ -276,8 +276,8 @@ def measure_compiling(rounds: int) -> dict[str, float]:
         start = time.thread_time()
         compiled = [compile_query(text) for text in texts]
         best["compile"] = min(best["compile"], time.thread_time() - start)
-        _shape.cache_clear()
-        _maker.cache_clear()
+        compiled_shape.cache_clear()
+        compiled_maker.cache_clear()
         for name in ("first match, new shape", "first match, known shape"):
             start = time.thread_time()
             for query in compiled:

@@ -16,7 +16,6 @@ from pipeline.sample import write_sample
 
 Document = Mapping[str, Any]
 Ends = Literal["all", "kinesis", "http", "documents"]
-ENDS: tuple[Ends, ...] = ("all", "kinesis", "http", "documents")
 
 REGION = "us-east-1"
 ACTIVITIES_PER_SESSION = 13.55

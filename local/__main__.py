@@ -70,9 +70,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(place: Path, sessions: int, seed: int, job: RunJob | None = None, *, may_repeat: bool = False) -> int:
-    """One run inside the empty directory `place`. Returns 0 when the job succeeded and all that arrived was as due.
+    """One run inside the empty directory `place`.
 
-    job: runs the job, `run_job` by default. may_repeat: a message may come again, since workers are killed.
+    Args:
+        place: the directory.
+        sessions: the size of the sample.
+        seed: of the sample, and of the receiver's failures.
+        job: runs the job; `run_job` unless given.
+        may_repeat: a message may arrive again without a fault, because workers are killed.
+
+    Returns:
+        The exit status: 0 when the job succeeded, and what arrived is what was due.
+
+    Raises:
+        RunError: the job failed.
+        EndpointError: there is no AWS endpoint to run against.
     """
     name = f"session-forwarder-local-{uuid4().hex[:8]}"
     credentials = Credentials.random()

@@ -50,9 +50,12 @@ class Arrival:
 
 @dataclass
 class Finding:
-    """What became of what one forwarder, `id`, was due.
+    """What became of what one forwarder was due.
 
-    resent: came again for a good reason; not a fault. receipts: how many deliveries the job has written receipts for.
+    Attributes:
+        id: the forwarder's.
+        resent: messages that came again for a good reason, which is no fault.
+        receipts: deliveries that the job has written receipts for.
     """
 
     id: str
@@ -109,17 +112,21 @@ def due_to(example: Example, lines: Iterable[Line]) -> list[Due]:
 
 
 def compare(example: Example, due: Sequence[Due], arrivals: Sequence[Arrival], *, ordered: bool) -> Finding:
-    """Holds arrivals, in the order they came, against what was due.
+    """Compares what arrived with what was due.
 
-    ordered: also whether the first arrivals of each user's messages are in order. Messages of different records may say
-    the same: one that comes before the second of them has its turn is the first of them again.
+    Args:
+        example: the forwarder.
+        due: what it was due, each user's in order.
+        arrivals: what it got, in the order in which it came.
+        ordered: also check that the first arrivals of each user's messages are in order. Messages of different records
+            may be equal: then an arrival before the second one's turn counts as a repetition of the first.
     """
     finding = Finding(example.id, example.payload, due=len(due), arrived=len(arrivals))
     waiting: defaultdict[str, deque[int]] = defaultdict(deque)
     turns: defaultdict[str, deque[int]] = defaultdict(deque)
-    for place, one in enumerate(due):
-        waiting[one.content].append(place)
-        turns[one.user].append(place)
+    for place, message in enumerate(due):
+        waiting[message.content].append(place)
+        turns[message.user].append(place)
     came: set[str] = set()
     taken: set[int] = set()
     resends: Counter[str] = Counter()

@@ -33,7 +33,9 @@ class EndpointError(Exception):
     """There is no AWS endpoint to run against. The text says what to do."""
 
 
-class _Answer(Enum):
+class Answer(Enum):
+    """Who answers at a url."""
+
     NOTHING = "nothing answers"
     NOT_AWS = "something answers that is no AWS endpoint"
     AWS = "an AWS endpoint"
@@ -103,17 +105,17 @@ def aws_endpoint(environment: Mapping[str, str] = os.environ, default_port: int 
     """
     named = _named(environment)
     url = named or f"http://{HOST}:{default_port}"
-    answer = _probe(url)
-    if answer is _Answer.AWS or (named and answer is _Answer.OF_ANOTHER_RUN):
+    answer = probe(url)
+    if answer is Answer.AWS or (named and answer is Answer.OF_ANOTHER_RUN):
         print(f"AWS: {url}, which was already listening")
         yield _endpoint(url)
         return
-    if named and answer is _Answer.NOT_AWS:
+    if named and answer is Answer.NOT_AWS:
         raise EndpointError(
             f"{url} (AWS_ENDPOINT_URL or LOCALSTACK_HOST) does not answer Kinesis calls as AWS does: "
             "correct the variable, or unset it to have moto's server started"
         )
-    if named or answer is not _Answer.NOTHING:
+    if named or answer is not Answer.NOTHING:
         print(f"AWS: {answer.value} at {url}; starting moto's server instead")
     with _moto(default_port) as started:
         print(f"AWS: moto's server at {started}")
@@ -141,24 +143,24 @@ def _endpoint(url: str) -> Endpoint:
     return Endpoint(url, frozen.access_key or "", frozen.secret_key or "", frozen.token)
 
 
-def _probe(url: str) -> _Answer:
+def probe(url: str) -> Answer:
     """Who answers at `url`, going by a Kinesis call."""
     client = _endpoint(url).client("kinesis", timeout=3, attempts=1)
     try:
         answer = client.list_streams(Limit=1)
     except (EndpointConnectionError, ConnectTimeoutError):
-        return _Answer.NOTHING
+        return Answer.NOTHING
     except ClientError as error:
         # Refused by AWS: the code is a name such as AccessDeniedException. By any other server: an HTTP status.
-        return _Answer.AWS if error.response["Error"]["Code"].isalpha() else _Answer.NOT_AWS
+        return Answer.AWS if error.response["Error"]["Code"].isalpha() else Answer.NOT_AWS
     except (BotoCoreError, ValueError):
-        return _Answer.NOT_AWS
+        return Answer.NOT_AWS
     finally:
         client.close()
     if "StreamNames" not in answer:
-        return _Answer.NOT_AWS
+        return Answer.NOT_AWS
     server = answer["ResponseMetadata"]["HTTPHeaders"].get("server", "")
-    return _Answer.OF_ANOTHER_RUN if server.startswith(SERVER) else _Answer.AWS
+    return Answer.OF_ANOTHER_RUN if server.startswith(SERVER) else Answer.AWS
 
 
 def _is_loopback(url: str) -> bool:

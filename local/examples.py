@@ -23,9 +23,10 @@ CONTRACT_ORGANISATION = "59c209c4ad95fd50960c0362"
 class Example:
     """One forwarder document, `forwarders/<id>.json`.
 
-    due: whether a record is due to it: the document's query and scope said again, apart from the job's own reading.
-    http_path: what the receiver sees of the url; None: it goes to Kinesis.
-    headers: what every request must carry beside what all requests carry.
+    Attributes:
+        due: whether a record is due to it: the document's query and scope once more, in Python.
+        http_path: the part of the url that the receiver sees; None for one that goes to Kinesis.
+        headers: what every request must carry besides what all requests carry.
     """
 
     id: str

@@ -117,8 +117,9 @@ def _cancel(result: PipelineResult, job: Job, options: PipelineOptions) -> None:
 class _DirectRunner(FnApiRunner):
     """Beam's runner on this machine. It leaves to the launcher what a signal means for its worker processes.
 
-    Ctrl-C reaches every process of a terminal, and a supervisor's SIGTERM often does, too. A worker that it ended would
-    take its counts with it, and fail the run. Workers are told to stop through the board of `Progress`.
+    Ctrl-C reaches every process of a terminal, and a supervisor's SIGTERM often does, too. A worker that is ended by a
+    signal takes its counts with it, and fails the run. So workers ignore both signals, and are told to stop through the
+    files of `Progress`.
     """
 
     def run_via_runner_api(

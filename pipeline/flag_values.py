@@ -54,7 +54,7 @@ def ratio(text: str) -> float:
 
 
 def positive_seconds(text: str) -> float:
-    """Seconds, more than none and not without end."""
+    """Seconds: a number above 0, and not infinite."""
     value = _number(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")

@@ -47,7 +47,7 @@ class SessionState:
         return new
 
     def options(self, *, read_only: bool) -> StateOptions:
-        """What the workers need. read_only: they write no parts."""
+        """What the workers need. With `read_only` they write no parts."""
         parts = tuple((bucket, part.name) for bucket, part in self.current.parts.items())
         voids = frozenset(each.void for each in self.current.voids if each.arrived >= self.now - self.ttl)
         return StateOptions(self.directory, self.run_id, self.now, self.ttl, parts, voids, read_only)

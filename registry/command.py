@@ -12,7 +12,7 @@ from registry.app import build
 from registry.credentials import StoredClient, hash_secret, new_client_key, new_secret
 from registry.deliveries import RecentDeliveries
 from registry.keyring import KEY_FILE, KEYS, KeyringError, new_key, read_keyring
-from registry.matching import Matcher
+from registry.matching import MatchPreview
 from registry.sample_delivery import SampleDelivery
 from registry.service import Service
 from registry.stores.base import StoreError, reseal
@@ -183,7 +183,7 @@ def _registry(arguments: argparse.Namespace, service: Service) -> Registry:
     statements = StatementBuilder(arguments.actor_home_page, arguments.session_duration_unit)
     samples = SampleDelivery(service.rules, statements, tuple(arguments.allow_networks))
     deliveries = RecentDeliveries(arguments.deliveries) if arguments.deliveries else None
-    return Registry(service, samples, Matcher(service.rules, statements), deliveries)
+    return Registry(service, samples, MatchPreview(service.rules, statements), deliveries)
 
 
 def _run(arguments: argparse.Namespace, registry: Registry) -> None:

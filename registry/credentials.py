@@ -99,10 +99,10 @@ class LoginLimit:
     """
 
     BY_KEY = 10
-    """Failures of one key from one address that close the door."""
+    """Failures of one key from one address after which its logins are refused."""
 
     BY_ADDRESS = 100
-    """Failures from one address that close the door."""
+    """Failures from one address after which all of its logins are refused."""
 
     WINDOW = 60.0
     """Seconds in which failures are counted together."""

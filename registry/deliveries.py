@@ -14,7 +14,7 @@ import fastavro
 from schemas import avro_schema
 from schemas.json_values import JsonObject
 from schemas.times import rfc3339
-from transforms.receipts.avro_container import Block, NotAContainerError, Reader, TornError, plain
+from transforms.receipts.avro_container import EncodedBlock, NotAContainerError, Reader, TornError, plain
 from transforms.receipts.journal import DEAD_LETTERS, PART, RECEIPTS
 from transforms.storage import Storage, storage_at
 
@@ -110,7 +110,7 @@ def _rows(storage: Storage, name: str) -> Iterator[JsonObject]:
         return  # The part was cut short by a kill, or is not the job's. What could be read was.
 
 
-def _bounded(reader: Reader) -> Iterator[Block]:
+def _bounded(reader: Reader) -> Iterator[EncodedBlock]:
     for block in reader:
         yield block
         if block.end > _MOST_BYTES:

@@ -19,7 +19,7 @@ from transforms.matching.statement import StatementBuilder
 from transforms.query import Query
 
 COMPILED_QUERIES = 20_000
-"""Queries that a matcher keeps compiled, those used last. Most take about 2 kB of memory."""
+"""Queries that are kept compiled, those used last. Most take about 2 kB of memory."""
 
 _DECIDING = ("organisation", "lrs_id", "query")
 """The fields of a document that decide who gets a record, apart from `active`."""
@@ -38,7 +38,7 @@ class _Compiled:
     problem: str
 
 
-class Matcher:
+class MatchPreview:
     """Says which forwarders a record would reach. Safe to use from several threads.
 
     The answers are those of a job that is given the same `--actor_home_page` and `--session_duration_unit`: both build

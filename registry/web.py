@@ -11,7 +11,7 @@ from fastapi import Depends, HTTPException, Query, Request, Response
 from registry.access import Client
 from registry.credentials import LoginLimit, authenticate
 from registry.deliveries import RecentDeliveries
-from registry.matching import Matcher
+from registry.matching import MatchPreview
 from registry.sample_delivery import SampleDelivery
 from registry.service import ForbiddenError, Service
 from registry.stores.base import StoredDocument
@@ -41,7 +41,7 @@ class Registry:
 
     service: Service
     sample_delivery: SampleDelivery
-    matcher: Matcher
+    matcher: MatchPreview
     deliveries: RecentDeliveries | None = None
     logins: LoginLimit = field(default_factory=LoginLimit)
 

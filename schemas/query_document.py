@@ -11,8 +11,10 @@ from typing import Literal, NamedTuple
 QueryType = Literal["id", "string", "date", "number", "boolean", "object", "map", "array"]
 """What stands under a name.
 
-id: a string, for which a query may also give an ObjectId. date: a date in UTC, which a query may give as text. object:
-an object whose members are names of the table. map: an object with members of any name and value.
+- `id`: a string, for which a query may also give an ObjectId.
+- `date`: a date in UTC, which a query may give as text.
+- `object`: an object whose members are names of the table.
+- `map`: an object with members of any name and value.
 """
 
 Shape = Literal["session-started", "session-resumed", "session-completed", "status", "score"]
@@ -23,10 +25,16 @@ SHAPES: tuple[Shape, ...] = (*EVENTS, "status", "score")
 
 
 class QueryField(NamedTuple):
-    """A name, dotted inside `statement` and `subscores`; the type under it; what that is; and where it stands.
+    """A name that a query document may hold.
 
-    shapes: the documents that have it. nullable: it may also be null. sometimes: some documents of these shapes lack
-    it. values: by shape, all values that it can have there; a shape that is not listed can have any.
+    Attributes:
+        name: dotted inside `statement` and `subscores`.
+        type: what stands under the name.
+        meaning: what that is, in words for whoever writes queries.
+        shapes: the documents that have the name.
+        nullable: whether null may stand under it.
+        sometimes: whether some documents of these shapes lack it.
+        values: by shape, all values that it can have there. A shape that is not listed can have any value.
     """
 
     name: str

@@ -25,8 +25,8 @@ class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summa
     """PCollection[list[Match]] -> PCollection[Summary]: for each bundle the accounts of what was delivered.
 
     A user's matches must come in their order, and those of a bounded job in one bundle. A bundle emits its summary, and
-    ends, when all of it is settled on disk. In streaming it may also be deferred: then it is a dead letter that is
-    still tried, and counted by the metric `delivery/<forwarder id>.deferred`.
+    ends, when each of its records is settled on disk. In streaming a record may be deferred instead: it is then a dead
+    letter, is still tried, and is counted by the metric `delivery/<forwarder id>.deferred`.
 
     Args:
         forwarders: where each worker reads the documents and resolves their secrets.

@@ -95,18 +95,21 @@ def cluster(
     environment: Mapping[str, str],
     source: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Cluster]:
-    """A cluster of the jars in `distribution`/lib, with its files under `place`; ended with the block.
+    """A cluster that ends with the block.
 
-    environment: of the workers, who alone need the secrets. source: variables for a source that Flink itself runs.
-    Raises ClusterError.
+    Args:
+        distribution: the directory in whose `lib/` Flink's jars are.
+        place: the directory for its files, which is made.
+        environment: the environment of the workers, who alone need the secrets.
+        source: environment variables for a source that Flink itself runs.
+
+    Raises:
+        ClusterError: it does not start.
     """
     place.mkdir(parents=True)
     rpc, rest, pool = free_ports(3)
-    java = [shutil.which("java") or "java", "-Xmx768m", "-cp", f"{distribution}/lib/*"]
-    java += [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
-    # Flink's processes get no environment but what Java needs: secrets are for the workers.
-    bare = {name: os.environ[name] for name in ("PATH", "HOME", "JAVA_HOME", "TMPDIR") if name in os.environ}
-    bare |= source
+    java = _java(distribution)
+    bare = {**_environment_of_java(), **source}
     with ExitStack() as stack:
 
         def start(name: str, command: Sequence[str], given: Mapping[str, str]) -> "subprocess.Popen[bytes]":
@@ -144,12 +147,27 @@ def cluster(
         start("jobmanager", [*java, _JOB_MANAGER, "--configDir", configured("jobmanager")], bare)
         pools = tuple(map(worker_pool, range(TASK_MANAGERS)))
         started = Cluster(rest, pool, tuple(map(task_manager, range(TASK_MANAGERS))), pools)
-        deadline = monotonic() + _READY_WITHIN
-        while started.registered() < TASK_MANAGERS:
-            if monotonic() > deadline:
-                raise ClusterError(f"the Flink cluster is not up after {_READY_WITHIN:.0f} s: see the logs in {place}")
-            sleep(_POLL)
+        _await_task_managers(started, place)
         yield started
+
+
+def _java(distribution: Path) -> list[str]:
+    """The command that starts Java with Flink's jars, but for the class to run."""
+    opened = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
+    return [shutil.which("java") or "java", "-Xmx768m", "-cp", f"{distribution}/lib/*", *opened]
+
+
+def _environment_of_java() -> dict[str, str]:
+    """What Java needs of this process's environment, and no more: secrets are for the workers, not for Flink."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "JAVA_HOME", "TMPDIR") if name in os.environ}
+
+
+def _await_task_managers(started: Cluster, place: Path) -> None:
+    deadline = monotonic() + _READY_WITHIN
+    while started.registered() < TASK_MANAGERS:
+        if monotonic() > deadline:
+            raise ClusterError(f"the Flink cluster is not up after {_READY_WITHIN:.0f} s: see the logs in {place}")
+        sleep(_POLL)
 
 
 def _configuration(directory: Path, rpc: int, rest: int, checkpoints: Path) -> str:

@@ -98,7 +98,7 @@ def run(place: Path, arguments: argparse.Namespace) -> int:
         # Local servers do not answer Java's client in CBOR. The source is used by the job server, which lists the
         # shards, and by the TaskManagers, which read them: both need it, and credentials.
         environment = endpoint.environment(os.environ) | {"CBOR_ENABLED": "false"}
-        source = {each: environment[each] for each in environment if each.startswith(("AWS_", "CBOR_"))}
+        source = {name: value for name, value in environment.items() if name.startswith(("AWS_", "CBOR_"))}
         second = Second(free_ports(1)[0])
         write_forwarders(place / "forwarders.json", receiver.http, second.host if arguments.down else None)
         load = Load(endpoint.client("kinesis"), name)
@@ -446,8 +446,8 @@ def report(
     latencies.sort()
     if latencies:
         shares = ((0.5, "p50"), (0.99, "p99"), (1.0, "most"))
-        told = (f"{name} {latencies[math.ceil(share * len(latencies)) - 1]:.2f} s" for share, name in shares)
-        print(f"From the put to the receiver: {', '.join(told)} ({len(latencies):,} records)")
+        quantiles = (f"{name} {latencies[math.ceil(share * len(latencies)) - 1]:.2f} s" for share, name in shares)
+        print(f"From the put to the receiver: {', '.join(quantiles)} ({len(latencies):,} records)")
     times = sorted(attempt.at for attempt in attempts if attempt.key not in unmeasured)
     gaps = [later - earlier for earlier, later in pairwise(times) if broken_off is None or later > broken_off]
     print(f"Longest silence: {max(gaps, default=0):.1f} s")

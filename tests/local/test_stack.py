@@ -12,7 +12,7 @@ from threading import Thread
 
 import pytest
 
-from local.endpoint import Endpoint, EndpointError, _Answer, aws_endpoint
+from local.endpoint import Answer, Endpoint, EndpointError, aws_endpoint
 from local.process import ROOT
 from local.stack import SHARDS, stack
 from tests.support.ports import free_port, listens, port_of
@@ -127,7 +127,7 @@ def test_a_child_gets_this_endpoint_and_no_credentials_of_the_user() -> None:
 def test_the_users_credentials_are_kept_for_an_endpoint_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "my secret")
-    monkeypatch.setattr("local.endpoint._probe", lambda url: _Answer.AWS)
+    monkeypatch.setattr("local.endpoint.probe", lambda url: Answer.AWS)
     with aws_endpoint({"AWS_ENDPOINT_URL": "http://192.0.2.1:4566"}) as elsewhere:
         assert (elsewhere.access_key_id, elsewhere.secret_access_key) == ("mine", "my secret")
     with aws_endpoint({"AWS_ENDPOINT_URL": "http://127.0.0.1:4566"}) as here:

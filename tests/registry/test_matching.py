@@ -14,7 +14,7 @@ from registry.access import EDIT_ALL, Client
 from registry.command import main
 from registry.credentials import StoredClient, hash_secret
 from registry.keyring import KEYS, new_key
-from registry.matching import Matcher
+from registry.matching import MatchPreview
 from registry.rest import PATH
 from registry.stores.open import open_store
 from schemas import Kind, Record
@@ -24,7 +24,7 @@ from tests.support.receiver import Receiver
 from tests.support.workshop import Workshop
 from transforms.forwarders import Rules, documents_from, load_forwarders
 from transforms.matching.explanation import explain
-from transforms.matching.matcher import Matcher as JobsMatcher
+from transforms.matching.matcher import Matcher
 from transforms.matching.statement import StatementBuilder
 from transforms.query import compile_query
 from transforms.sessions.derivation import DurationUnit
@@ -104,10 +104,10 @@ def test_the_service_answers_what_the_job_does_and_why(
     rules = Rules(compile_query, trusted=False, require_organisation=True)
     statements = StatementBuilder(home_page, unit)
     forwarders = load_forwarders(documents_from(stored, "the service"), rules).forwarders
-    match = JobsMatcher(forwarders, statements).match(record)
+    match = Matcher(forwarders, statements).match(record)
     _, *lines = explain(record, forwarders, statements)
 
-    service = Matcher(rules, statements)
+    service = MatchPreview(rules, statements)
     content = json.loads(encode_record(record))
     answers = service.matching(service.read_record(content, ORGANISATION), stored)
 

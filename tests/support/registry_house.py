@@ -16,7 +16,7 @@ from registry.app import build
 from registry.credentials import StoredClient, hash_secret, new_secret
 from registry.deliveries import RecentDeliveries
 from registry.keyring import Keyring
-from registry.matching import Matcher
+from registry.matching import MatchPreview
 from registry.rest import PATH
 from registry.sample_delivery import SampleDelivery
 from registry.service import Service
@@ -75,14 +75,17 @@ class House:
 def house_on(store: Store, deliveries: Path | None = None, *, trusted: bool = False) -> House:
     """A house on that store.
 
-    deliveries: the output of a job, whose receipts it shows. trusted: documents may name files and variables.
+    Args:
+        store: empty, or with documents of its own.
+        deliveries: the output of a job, whose receipts the service shows.
+        trusted: documents may name files and variables of the worker.
     """
     rules = Rules(compile_query, trusted=trusted, require_organisation=True)
     service = Service(store, Keyring([KEY]), rules, Clock())
     statements = StatementBuilder()
     samples = SampleDelivery(rules, statements, ("127.0.0.0/8",))
     recent = RecentDeliveries(str(deliveries)) if deliveries else None
-    return House(store, service, Registry(service, samples, Matcher(rules, statements), recent))
+    return House(store, service, Registry(service, samples, MatchPreview(rules, statements), recent))
 
 
 def forwarder_body(**given: Any) -> dict[str, Any]:

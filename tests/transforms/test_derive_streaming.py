@@ -73,9 +73,9 @@ def ever_right(arriving: Sequence[Activity]) -> set[str]:
     """The ids of every record that the batch fold of some first part of the activity has."""
     known: dict[str, list[Activity]] = {}
     ids: set[str] = set()
-    for each in arriving:
-        known.setdefault(each.user_id, []).append(each)
-        ids |= {record.id for record in Derivation().user(known[each.user_id])}
+    for arrived in arriving:
+        known.setdefault(arrived.user_id, []).append(arrived)
+        ids |= {record.id for record in Derivation().user(known[arrived.user_id])}
     return ids
 
 

@@ -355,13 +355,7 @@ class Lane:
         elif not contact and failure is None:
             self.breaker.unused(now)
         else:
-            self._outage.failed(now)
-            self.last_failure = failure or outcomes[-1]
-            if failure is not None or self.abandoned:
-                at_once = self.abandoned or (failure is not None and failure.opens_breaker)
-                self.breaker.failed(now, self.last_failure.retry_after, at_once)
-            else:
-                self.breaker.answered()
+            self._made_no_progress(failure, outcomes[-1], now)
         if throttled or progress:
             self._pace.saw(now, len(items) - len(retries), throttled)
 
@@ -375,6 +369,16 @@ class Lane:
         self._outage.progressed()
         self.breaker.succeeded()
         self.abandoned = False
+
+    def _made_no_progress(self, failure: AttemptResult | None, last: AttemptResult, now: float) -> None:
+        """Take note of a call without progress. `failure`: its last outcome that counts against the forwarder."""
+        self._outage.failed(now)
+        self.last_failure = failure or last
+        if failure is not None or self.abandoned:
+            at_once = self.abandoned or (failure is not None and failure.opens_breaker)
+            self.breaker.failed(now, self.last_failure.retry_after, at_once)
+        else:
+            self.breaker.answered()
 
     def _retry_or_end(self, item: Item, outcome: AttemptResult, now: float) -> Settlement | None:
         """How the item ends after an attempt that may be repeated; None if it is put among the retries."""

@@ -13,7 +13,7 @@ Check = Callable[[str], str | None]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_STREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_STREAM_NAME_FORM = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 _RESERVED_HEADERS = frozenset(
     (
@@ -90,4 +90,4 @@ def signing_secret(value: str) -> str | None:
 
 def stream_name(value: str) -> str | None:
     """A `Check` of the name of a Kinesis data stream or a Firehose delivery stream."""
-    return None if _STREAM_NAME.fullmatch(value) else "is not a stream's name: 1 to 128 of A-Z a-z 0-9 _ . -"
+    return None if _STREAM_NAME_FORM.fullmatch(value) else "is not a stream's name: 1 to 128 of A-Z a-z 0-9 _ . -"

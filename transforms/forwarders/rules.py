@@ -47,7 +47,7 @@ class Checked:
 
 
 def load_forwarders(documents: Documents, rules: Rules) -> Forwarders:
-    """Every forwarder in the documents, and every fault in them. Reads no secret and asks nobody."""
+    """Every forwarder in the documents, and every fault in them. Reads no secret and makes no request."""
     checked = [check_document(document, rules) for document in documents.documents]
     counts = Counter(document.id for document in checked if document.id is not None)
     faults = list(documents.faults)

@@ -129,7 +129,8 @@ def _weight(node: Node) -> int:
 
 
 @functools.lru_cache(maxsize=4096)
-def _shape(source: str) -> Callable[..., Any]:
+def compiled_shape(source: str) -> Callable[..., Any]:
+    """The function of this source: it takes the shared constants of a shape, and returns its maker."""
     namespace: dict[str, Any] = {"__builtins__": {"type": type, "len": len}}
     exec(compile(source, "<query>", "exec"), namespace)  # noqa: S102 - only names generated below are in it
     shape: Callable[..., Any] = namespace["shape"]
@@ -137,13 +138,13 @@ def _shape(source: str) -> Callable[..., Any]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _maker(source: str, shared: tuple[Any, ...]) -> Callable[..., Any]:
+def compiled_maker(source: str, shared: tuple[Any, ...]) -> Callable[..., Any]:
     """The function that makes the functions of one shape over the same fields.
 
     They share these constants. Each constant of a function is in a cell of its own, and with ten thousand functions the
     processor's cache has room only for what they share.
     """
-    maker: Callable[..., Any] = _shape(source)(*shared)
+    maker: Callable[..., Any] = compiled_shape(source)(*shared)
     return maker
 
 
@@ -177,7 +178,7 @@ class _Writer:
             f"def shape({', '.join(self._shared.values())}):\n"
             f" def make({own}):\n  def match(d):\n{body}  return match\n return make\n"
         )
-        return _maker(source, tuple(self._shared))(*self._own)
+        return compiled_maker(source, tuple(self._shared))(*self._own)
 
     def node(self, node: Node) -> str:
         if isinstance(node, Field):

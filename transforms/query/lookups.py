@@ -45,10 +45,10 @@ class Entry(Generic[G]):
 
 
 _FEW = 2
-"""A lookup costs about as much as to verify two queries. So entries that are no more than these get none."""
+"""Entries up to this many get no lookup: it would cost about as much as to verify two queries."""
 
 _FEW_IN_RANGE = 5
-"""The same for a lookup by ranges. Many of its entries pass it, so it takes more of them to spare as much."""
+"""The same for a lookup by ranges. It leaves out fewer of its entries, so it takes more of them to pay."""
 
 _MAX_NESTING = 8
 """How deep lookups may stand inside lookups. So deep down the entries are few, or cannot be told apart."""

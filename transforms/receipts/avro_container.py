@@ -77,7 +77,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class EncodedBlock:
     """`count` encoded rows, which `data` holds one after the other. The block ends before byte `end` of the file."""
 
     count: int
@@ -166,7 +166,7 @@ class Reader:
         self._source = _Source(stream)
         self.header = _read_header(self._source, name)
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Iterator[EncodedBlock]:
         source = self._source
         while True:
             start = source.offset
@@ -179,7 +179,7 @@ class Reader:
                 if source.offset == start:
                     return  # Not a byte was left: the end, and no cut.
                 raise TornError(start) from None
-            yield Block(count, data, source.offset)
+            yield EncodedBlock(count, data, source.offset)
 
 
 def plain(schema: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import fastavro
 
 from schemas import avro_schema
-from transforms.receipts.avro_container import Block, Reader, TornError, plain
+from transforms.receipts.avro_container import EncodedBlock, Reader, TornError, plain
 from transforms.receipts.journal import JOURNAL, PART
 from transforms.storage import Storage
 
@@ -54,7 +54,7 @@ def written_since(written: Mapping[str, float], beginning: float) -> list[str]:
     return sorted(name for name, modified in written.items() if modified >= beginning)
 
 
-def open_part(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Iterator[Block]]]:
+def open_part(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Iterator[EncodedBlock]]]:
     """The schema of a part and its blocks, as one pair; nothing if the file is cut short inside its header."""
     try:
         stream = storage.open(name)
@@ -71,7 +71,7 @@ def open_part(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Ite
         yield reader.header.schema, _whole_blocks(storage, name, reader)
 
 
-def _whole_blocks(storage: Storage, name: str, reader: Reader) -> Iterator[Block]:
+def _whole_blocks(storage: Storage, name: str, reader: Reader) -> Iterator[EncodedBlock]:
     try:
         yield from reader
     except TornError as torn:
@@ -87,7 +87,7 @@ def _warn(storage: Storage, name: str, torn: TornError) -> None:
     logger.log(level, "%s/%s is %s; what came before is used", storage.root, name, torn)
 
 
-def rows_of(schema: dict[str, Any], blocks: Iterable[Block], shape: str) -> Iterator[dict[str, Any]]:
+def rows_of(schema: dict[str, Any], blocks: Iterable[EncodedBlock], shape: str) -> Iterator[dict[str, Any]]:
     """The rows of blocks, with the fields that the schema `shape` has now.
 
     Args:

@@ -37,7 +37,7 @@ CALLS_IN_FLIGHT = 4
 """Calls of PutRecordBatch to one delivery stream at a time."""
 
 PUT_RECORD_CALLS_IN_FLIGHT = 16
-"""Calls of PutRecord at a time. Each holds one record, so there must be more of them to get anywhere."""
+"""Calls of PutRecord at a time. Each holds one record, so more of them are needed for a useful rate."""
 
 FALLBACK = "put_record_fallback"
 """The remark, and the reason of the attempt, when a sink goes over to PutRecord."""

@@ -40,7 +40,7 @@ RESPONSE_KEPT = 4 * 1024
 """Bytes of a response body that a dead letter keeps."""
 
 RESPONSE_READ = 64 * 1024
-"""Bytes of a response body that are read, so that its connection can be used again. A longer body costs it."""
+"""Bytes of a response body that are read, so that its connection can be used again. A longer one is closed."""
 
 XAPI_VERSION = "1.0.3"
 """The version of xAPI that statements are sent with."""

@@ -19,7 +19,6 @@ from transforms.sinks.addresses import AddressRefusedError
 # Any number of 1xx answers with their headers, then the status line of the answer itself.
 _ANSWER = re.compile(rb"(?:HTTP/1\.[01] 1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n)*HTTP/1\.[01] (\d{3})\b[^\n]*\n")
 
-
 _HEAD_KEPT = 4 * 1024
 """Bytes of the beginning of an answer that a connection keeps."""
 

@@ -70,7 +70,8 @@ class ShardWatch:
     """Notices that a stream no longer goes by partition keys (`RecordDistributionStrategy=AUTO`), from its answers.
 
     While it does, a key that was moved by a split or merge never comes back to a shard that it has left: that shard is
-    closed, and its id is not used again. Costs a look into a table a record, and no call, so no permission either.
+    closed, and its id is not used again. The watch looks once into a table for each record. It makes no call, and so
+    needs no permission.
     """
 
     def __init__(self) -> None:

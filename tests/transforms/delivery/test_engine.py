@@ -452,8 +452,8 @@ def test_submitting_goes_on_after_a_drain_and_from_many_threads() -> None:
 def test_part_filled_calls_wait_for_more_while_records_come_in() -> None:
     sink = ScriptedBatch(always(DELIVERED))
     with deliveries({"f": sink}, DeliverySettings(linger=0.05)) as (engine, _):
-        for each in items(2000, 1):
-            engine.submit([each])
+        for item in items(2000, 1):
+            engine.submit([item])
         engine.drain()
     assert len(sink.calls) < 40, sink.calls
 

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.receipts.avro_container import Block, NotAContainerError, Reader, TornError, block, header, long_bytes
+from transforms.receipts.avro_container import (
+    EncodedBlock,
+    NotAContainerError,
+    Reader,
+    TornError,
+    block,
+    header,
+    long_bytes,
+)
 
 SCHEMA = {"type": "record", "name": "R", "fields": [{"name": "n", "type": "long"}]}
 SYNC = b"0123456789abcdef"
@@ -48,11 +56,11 @@ def test_a_file_cut_at_any_byte_gives_its_whole_blocks_and_says_where_they_end()
     blocks = [block(2, b"\x02\x04", SYNC), block(70, bytes(range(70)), SYNC), block(1, b"\x08", SYNC)]
     data = head + b"".join(blocks)
     ends = [len(head)]
-    for each in blocks:
-        ends.append(ends[-1] + len(each))
+    for encoded in blocks:
+        ends.append(ends[-1] + len(encoded))
 
     for cut in range(len(data) + 1):
-        found: list[Block] = []
+        found: list[EncodedBlock] = []
         torn: int | None = None
         try:
             for each_found in Reader(io.BytesIO(data[:cut]), "it"):
