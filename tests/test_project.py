@@ -17,7 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.paths import ROOT
+
 REQUIREMENTS = ROOT / "requirements"
 PACKAGES = ("pipeline", "transforms", "schemas", "registry")
 # The file of requirements/ that each extra of setup.py is pinned by. What bench-peers needs does not fit the others.

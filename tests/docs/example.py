@@ -12,7 +12,8 @@ from typing import Any
 
 import fastavro
 
-from tests.docs.shell_blocks import ROOT, Ran, copy_of_the_tree, run_blocks, shell_blocks
+from tests.docs.shell_blocks import Ran, copy_of_the_tree, run_blocks, shell_blocks
+from tests.support.paths import ROOT
 
 EXPECTED = ROOT / "examples" / "expected"
 _TIMES_AND_RUN = ("first_attempt", "last_attempt", "settled_at", "run_id")

@@ -10,9 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.paths import ROOT
 from tests.support.ports import free_port
-
-ROOT = Path(__file__).resolve().parents[2]
 
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NOT_COPIED = (".*", "__pycache__", "*.egg-info", "build", "dist", "out", "try", "target", "tests", "benchmarks")

@@ -14,7 +14,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.docs.page import ROOT, anchors, sections
+from tests.docs.page import anchors, sections
+from tests.support.paths import ROOT
 
 _URL = re.compile(r"https?://[^\s)\"'`>]+")
 _DOCUMENT = re.compile(r"[\w.@/-]*\w\.md\b")

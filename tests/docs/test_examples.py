@@ -5,7 +5,8 @@ import json
 import pytest
 
 from tests.docs.example import expected, run_example
-from tests.docs.shell_blocks import ROOT, Ran
+from tests.docs.shell_blocks import Ran
+from tests.support.paths import ROOT
 
 Outcome = tuple[list[Ran], dict[str, str]]
 

@@ -14,7 +14,8 @@ import local.flink.__main__ as run_flink
 import local.flink.streaming as run_streaming
 from pipeline import options, sample
 from registry import command
-from tests.docs.page import ROOT, sections, tables
+from tests.docs.page import sections, tables
+from tests.support.paths import ROOT
 
 FLAGS = ROOT / "docs/flags.md"
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.run import main
-from tests.docs.page import ROOT, Section, sections, tables
+from tests.docs.page import Section, sections, tables
+from tests.support.paths import ROOT
 from transforms.forwarders.fields import FIELDS
 
 PAGE = ROOT / "docs/spec/forwarders.md"

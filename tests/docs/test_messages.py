@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.docs.page import ROOT, sections, tables
+from tests.docs.page import sections, tables
+from tests.support.paths import ROOT
 
 PAGES = {"docs/operations.md": "you see", "docs/aws.md": "message"}
 """Pages with tables of messages, and the head of the column that holds them."""

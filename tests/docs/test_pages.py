@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.shell_blocks import ROOT
+from tests.support.paths import ROOT
 
 ARCHITECTURE, GLOSSARY, PINNED = (
     ROOT / "docs" / f"{name}.md" for name in ("architecture", "glossary", "pinned-insides")

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.docs.shell_blocks import ROOT
+from tests.support.paths import ROOT
 
 PLACE = ROOT / "docs" / "pictures"
 SVG = "{http://www.w3.org/2000/svg}"

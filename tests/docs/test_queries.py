@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from pipeline.run import main
-from tests.docs.page import ROOT, Section, sections, tables
+from tests.docs.page import Section, sections, tables
+from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs/queries.md"
 RECORDS = ROOT / "docs/spec/records.md"

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.shell_blocks import ROOT, Block, Ran, copy_of_the_tree, run_blocks, shell_blocks
+from tests.docs.shell_blocks import Block, Ran, copy_of_the_tree, run_blocks, shell_blocks
+from tests.support.paths import ROOT
 
 README = ROOT / "README.md"
 NOT_RUN = ("./run_local.sh", "./run_tests.sh")

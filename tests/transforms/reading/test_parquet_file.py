@@ -375,6 +375,7 @@ def test_a_pipe_is_one_reject() -> None:
     assert "not seekable" in part.reason
 
 
+@pytest.mark.slow
 def test_parquet_damaged_raises_nothing() -> None:
     content = file(1000)
     for cut in (0, 3, len(content) // 2, len(content) - 1):
