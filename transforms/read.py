@@ -14,10 +14,12 @@ from apache_beam.typehints.decorators import IOTypeHints
 from schemas import Reject
 from transforms.accounting.progress import Progress
 from transforms.bundles import at_end_of_bundle
-from transforms.reading.blocks import Compression, FileFormat
+from transforms.reading.blocks import Block, Broken, Compression, FileFormat
 from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, sort_in
 from transforms.reading.files import FormatError, blocks, format_of
 from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
+from transforms.reading.leniency import STRICT, Leniency
+from transforms.reading.reasons import Unit
 
 RANGE_SIZE = 64 * 1024 * 1024
 """A plain JSON Lines file is split into ranges of this many bytes, so that workers can share it."""
@@ -58,6 +60,11 @@ class FileRange:
     compression: Compression | None
     start: int = 0
     end: int | None = None
+
+    @property
+    def has_others(self) -> bool:
+        """Whether other ranges of the same file follow or come before."""
+        return self.start > 0 or (self.end is not None and self.end >= RANGE_SIZE)
 
 
 class ReadOutputs(NamedTuple):
@@ -144,6 +151,7 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
         file_format: of all of them, whatever their extensions say.
         organisation: of activity that carries none.
         lrs_id: the store of activity that carries none.
+        leniency: what is read beyond the rules.
         progress: is told after each block (a quarter of a megabyte) how much was read. Before each block it is asked
             whether to stop; then the rest of the range stays unread, and counts as unfinished.
 
@@ -158,11 +166,12 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
         file_format: str | None = None,
         organisation: str | None = None,
         lrs_id: str | None = None,
+        leniency: Leniency = STRICT,
         progress: Progress | None = None,
     ) -> None:
         super().__init__()
         self.ranges = [part for file in files for part in ranges_of(file, input_format, file_format)]
-        self.read_range = ReadRange(input_format.decoder(organisation, lrs_id), progress)
+        self.read_range = ReadRange(input_format.decoder(organisation, lrs_id, leniency), progress)
 
     def default_type_hints(self) -> IOTypeHints:
         # Beam takes an output of several PCollections for one type, and warns.
@@ -196,13 +205,16 @@ class ReadRange(beam.DoFn):
 
     def process(self, part: FileRange) -> Iterator[Any]:
         counts = ReadCounts()
+        line_ends = 0
+        unit: Unit = "row" if part.file_format in ("avro", "parquet") else "element"
         with FileSystems.open(part.path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             counted = _Counted(file)
             for block in blocks(counted, part.file_format, part.compression, part.start, part.end):
                 if self._progress and self._progress.stopping():
                     counts += ReadCounts(unfinished=1)
                     break
-                read, rejects = sort_in(block, part.path, self._decoder, self._blobs)
+                read, rejects = sort_in(block, part.path, self._decoder, self._blobs, part.start, unit)
+                line_ends = _last_line(block) or line_ends
                 for reject in rejects:
                     yield TaggedOutput("rejects", reject)
                 size = counted.taken()
@@ -212,11 +224,20 @@ class ReadRange(beam.DoFn):
                 if self._blobs.size >= BLOB_SIZE:
                     yield from self._blobs.take()
             counts += ReadCounts(size=counted.taken())
+            if part.has_others:
+                counts += ReadCounts(line_ends={part.path: {part.start: line_ends}})
         yield TaggedOutput("counts", counts)
 
     def finish_bundle(self) -> Iterator[Any]:
         for blob in self._blobs.take():
             yield at_end_of_bundle(blob)
+
+
+def _last_line(block: Block | Broken) -> int | None:
+    """The number of the last line in a block, where the file is read by lines."""
+    if isinstance(block, Broken):
+        return block.line
+    return block.line_of(len(block.items) - 1)
 
 
 class _Counted:

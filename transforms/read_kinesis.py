@@ -27,6 +27,7 @@ from transforms.forwarders.checks import stream_name
 from transforms.reading.activity import ActivityError
 from transforms.reading.avro_message import avro_activities, is_avro
 from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
+from transforms.reading.leniency import STRICT, Leniency
 
 SCHEME = "kinesis://"
 
@@ -176,6 +177,7 @@ class AdmitStreaming(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutput
         input_format: what is in the stream.
         organisation: of activity that carries none.
         lrs_id: the store of activity that carries none.
+        leniency: what is read beyond the rules.
     """
 
     def __init__(
@@ -184,9 +186,11 @@ class AdmitStreaming(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutput
         input_format: InputFormat = ACTIVITY,
         organisation: str | None = None,
         lrs_id: str | None = None,
+        leniency: Leniency = STRICT,
     ) -> None:
         super().__init__()
-        self.admit = _Admit(stream_name, input_format.decoder(organisation, lrs_id), input_format.has_avro_messages)
+        decoder = input_format.decoder(organisation, lrs_id, leniency)
+        self.admit = _Admit(stream_name, decoder, input_format.has_avro_messages)
 
     def default_type_hints(self) -> IOTypeHints:
         # Beam takes an output of several PCollections for one type, and warns.

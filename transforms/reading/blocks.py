@@ -25,11 +25,13 @@ class Block:
         start: of lines, the byte offset of the first one in the decompressed file; else the index of the first one.
         items: bytes, or dicts where `kind` is rows.
         kind: what the items are. Elements are those of a JSON array, rows those of Avro or Parquet.
+        line: the number of the first line, from 1, in what was read of the file; None where there are no lines.
     """
 
     start: int
     items: Sequence[Any]
     kind: Literal["lines", "elements", "rows"]
+    line: int | None = None
 
     def positions(self) -> Sequence[int]:
         """Where each item lies, as a reject says it (see `schemas.Reject`).
@@ -39,6 +41,10 @@ class Block:
         if self.kind != "lines":
             return range(self.start, self.start + len(self.items))
         return list(accumulate((len(line) + 1 for line in self.items), initial=self.start))
+
+    def line_of(self, index: int) -> int | None:
+        """The number of the line that an item begins in."""
+        return None if self.line is None else self.line + index
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ class Broken:
         content: its first 64 KiB.
         length: all its bytes; 0 where that is not known.
         rows: how many rows it holds; None where that is not known.
+        line: the number of the line that it begins in, as `Block.line`.
     """
 
     position: int
@@ -58,6 +65,7 @@ class Broken:
     content: bytes
     length: int
     rows: int | None = None
+    line: int | None = None
 
 
 class CutShortError(Exception):

@@ -7,7 +7,8 @@ blobs, because a runner's cost is for each element and not for each byte (docs/b
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -19,6 +20,7 @@ from schemas.reject import CONTENT_LIMIT
 from transforms.reading.activity import BOM, ActivityError, decode_admitted
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.input_formats import Decoder
+from transforms.reading.reasons import Place, Reasons, Unit, field_and_rule
 
 BLOB_SIZE = 16 * 1024 * 1024
 """Bytes of activity that a worker gathers before it compresses them and gives them on."""
@@ -40,6 +42,11 @@ class ReadCounts:
         blank: blank lines.
         size: bytes that were read of the files.
         unfinished: file ranges of which something was left, because the run was asked to stop.
+        accepted_bytes: of the lines and elements that were accepted, without compression; of rows as JSON.
+        rejected_bytes: the same of what was rejected.
+        reasons: why it was rejected.
+        line_ends: of files that were read in several ranges, how many line ends each range has: by file, then by where
+            the range starts.
     """
 
     accepted: int = 0
@@ -47,6 +54,10 @@ class ReadCounts:
     blank: int = 0
     size: int = 0
     unfinished: int = 0
+    accepted_bytes: int = 0
+    rejected_bytes: int = 0
+    reasons: Reasons = field(default_factory=Reasons)
+    line_ends: dict[str, dict[int, int]] = field(default_factory=dict)
 
     @property
     def read(self) -> int:
@@ -60,7 +71,24 @@ class ReadCounts:
             self.blank + other.blank,
             self.size + other.size,
             self.unfinished + other.unfinished,
+            self.accepted_bytes + other.accepted_bytes,
+            self.rejected_bytes + other.rejected_bytes,
+            self.reasons + other.reasons,
+            _merged(self.line_ends, other.line_ends),
         )
+
+    def line_of(self, place: Place) -> int | None:
+        """The number of the line at `place`, counted from 1 in its file; None where it is not known."""
+        if place.line is None:
+            return None
+        ranges = self.line_ends.get(place.file, {})
+        return place.line + sum(line_ends for start, line_ends in ranges.items() if start < place.start)
+
+
+def _merged(one: dict[str, dict[int, int]], other: dict[str, dict[int, int]]) -> dict[str, dict[int, int]]:
+    if not one or not other:
+        return one or other
+    return {file: one.get(file, {}) | other.get(file, {}) for file in one.keys() | other.keys()}
 
 
 class BucketBlobs:
@@ -85,7 +113,9 @@ class BucketBlobs:
         return [(bucket, compress(_encode(users))) for bucket, users in buckets.items()]
 
 
-def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlobs) -> tuple[ReadCounts, list[Reject]]:
+def sort_in(
+    block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlobs, start: int = 0, unit: Unit = "element"
+) -> tuple[ReadCounts, list[Reject]]:
     """Check what is in a block, and put the activity in it into `blobs`.
 
     Args:
@@ -93,13 +123,18 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlo
         file: its path, for the rejects.
         decoder: checks one item of the block.
         blobs: where the activity goes.
+        start: where the part of the file begins that is being read, for the places of reasons.
+        unit: what the position of a `Broken` counts.
 
     Returns:
         How much there was (without `size`), and what was refused.
     """
     if isinstance(block, Broken):
-        return ReadCounts(rejected=1), [Reject(file, block.position, block.reason, block.content, block.length)]
-    refused: list[tuple[int, str]] = []
+        error = ActivityError(block.reason)
+        length = max(block.length, len(block.content))
+        refusal = _Refusal(block.position, block.line, error, block.content, length, max(block.rows or 1, 1))
+        return _refused([refusal], file, decoder, start, unit)
+    refused: list[tuple[int, ActivityError]] = []
     blank = 0
     admit = decoder.admit_row if block.kind == "rows" else decoder.admit
     lines = blobs.lines
@@ -111,20 +146,47 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlo
             if block.kind == "lines" and not item.removeprefix(BOM).strip():
                 blank += 1
             else:
-                refused.append((index, str(error)))
+                refused.append((index, error))
         else:
             lines[user_id].append(line)
             size += len(line)
     blobs.size += size
-    accepted = len(block.items) - len(refused) - blank
+    if block.kind != "rows":
+        size = sum(map(len, block.items)) - sum(len(block.items[index]) for index, _ in refused)
+    accepted = ReadCounts(accepted=len(block.items) - len(refused) - blank, blank=blank, accepted_bytes=size)
     if not refused:
-        return ReadCounts(accepted=accepted, blank=blank), []
+        return accepted, []
     positions = block.positions()
-    rejects = []
-    for index, reason in refused:
+    refusals = []
+    for index, why in refused:
         content = _content(block.items[index])
-        rejects.append(Reject(file, positions[index], reason, content[:CONTENT_LIMIT], len(content)))
-    return ReadCounts(accepted=accepted, rejected=len(refused), blank=blank), rejects
+        refusals.append(_Refusal(positions[index], block.line_of(index), why, content, len(content)))
+    counts, rejects = _refused(refusals, file, decoder, start, "row" if block.kind == "rows" else "element")
+    return accepted + counts, rejects
+
+
+class _Refusal(NamedTuple):
+    position: int
+    line: int | None
+    error: ActivityError
+    content: bytes
+    length: int
+    rows: int = 1
+
+
+def _refused(
+    refusals: Iterable[_Refusal], file: str, decoder: Decoder, start: int, unit: Unit
+) -> tuple[ReadCounts, list[Reject]]:
+    reasons = Reasons()
+    rejects = []
+    count = size = 0
+    for position, line, error, content, length, rows in refusals:
+        reason = str(error)
+        path, rule = (error.field, error.rule) if error.rule else field_and_rule(reason)
+        reasons.add(Place(file, start, position, line, unit, path, reason), rule, decoder.guess(content), rows)
+        rejects.append(Reject(file, position, reason, content[:CONTENT_LIMIT], length))
+        count, size = count + rows, size + length
+    return ReadCounts(rejected=count, rejected_bytes=size, reasons=reasons), rejects
 
 
 def _content(item: object) -> bytes:

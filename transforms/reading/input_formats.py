@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 from schemas import Activity
 from transforms.reading.activity import ActivityDecoder
 from transforms.reading.blocks import FILE_FORMATS, FileFormat
+from transforms.reading.leniency import Leniency
 from transforms.reading.xapi import StatementDecoder, resolve_session
 
 InputFormatName = Literal["activity", "xapi"]
@@ -15,8 +16,8 @@ InputFormatName = Literal["activity", "xapi"]
 class Decoder(Protocol):
     """Checks a piece of input, and gives on the activity in it.
 
-    Both methods return the id of the activity's user, and the activity as a line that `decode_admitted` reads. Both
-    raise ActivityError when the input is refused.
+    The first two methods return the id of the activity's user, and the activity as a line that `decode_admitted` reads.
+    Both raise ActivityError when the input is refused.
     """
 
     def admit(self, line: bytes, /) -> tuple[str, bytes]:
@@ -27,6 +28,10 @@ class Decoder(Protocol):
         """Of an Avro record or a Parquet row."""
         ...
 
+    def guess(self, content: bytes, /) -> str | None:
+        """What refused input looks like, and what to do about that; None where nothing is known."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class InputFormat:
@@ -34,7 +39,8 @@ class InputFormat:
 
     Attributes:
         title: what the input consists of, in words for the user.
-        decoder: makes a decoder, given the organisation and the store (`lrs_id`) of activity that carries none.
+        decoder: makes a decoder, given the organisation and the store (`lrs_id`) of activity that carries none, and
+            what is read beyond the rules.
         resolve_session: completes a session's activity before it is folded (see `Derivation`); None if that is not
             needed.
         file_formats: the formats of files that may hold such input.
@@ -42,7 +48,7 @@ class InputFormat:
     """
 
     title: str
-    decoder: Callable[[str | None, str | None], Decoder]
+    decoder: Callable[[str | None, str | None, Leniency], Decoder]
     resolve_session: Callable[[list[Activity]], list[Activity]] | None
     file_formats: tuple[FileFormat, ...]
     has_avro_messages: bool

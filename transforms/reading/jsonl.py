@@ -17,6 +17,7 @@ def json_lines(chunks: Iterator[bytes], start: int = 0, end: int | None = None) 
         end: only lines that start before this byte are given; None for all.
     """
     offset = start
+    line = 1
     rest = b""
     if start:
         offset, rest = _after_newline(chunks, start - 1)
@@ -26,13 +27,16 @@ def json_lines(chunks: Iterator[bytes], start: int = 0, end: int | None = None) 
         while True:
             stop = _last_newline(rest, offset, end)
             if stop is not None:
-                yield Block(offset, rest[:stop].split(b"\n"), kind="lines")
+                lines = rest[:stop].split(b"\n")
+                yield Block(offset, lines, "lines", line)
+                line += len(lines)
                 offset, rest = offset + stop + 1, rest[stop + 1 :]
                 if end is not None and offset >= end:
                     return
             if len(rest) > MAX_LINE:
                 length, after = _skip_line(chunks, len(rest))
-                yield Broken(offset, TOO_LONG, rest[:CONTENT_LIMIT], length)
+                yield Broken(offset, TOO_LONG, rest[:CONTENT_LIMIT], length, line)
+                line += 1
                 offset, rest = offset + length + 1, after
                 if end is not None and offset >= end:
                     return
@@ -42,10 +46,10 @@ def json_lines(chunks: Iterator[bytes], start: int = 0, end: int | None = None) 
                 break
             rest += chunk
     except CutShortError as cut:
-        yield Broken(offset, str(cut), rest[:CONTENT_LIMIT], len(rest))
+        yield Broken(offset, str(cut), rest[:CONTENT_LIMIT], len(rest), line)
         return
     if rest:
-        yield Block(offset, [rest], kind="lines")
+        yield Block(offset, [rest], "lines", line)
 
 
 def _last_newline(text: bytes, offset: int, end: int | None) -> int | None:

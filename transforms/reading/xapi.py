@@ -11,7 +11,10 @@ import orjson
 
 from schemas import Activity, Response
 from schemas.activity import Action, Number
+from schemas.numbers import spelled
 from transforms.reading.activity import ActivityError, encode, numbers_alike, parse_object, parse_time
+from transforms.reading.leniency import STRICT, Leniency
+from transforms.reading.reasons import guess_of_statement
 
 # Never to be changed: the record ids of statements without an id depend on it.
 _STATEMENTS = uuid.UUID("6f1f0f3c-6c1e-5b0a-9d0e-7c1f5b1f7a55")
@@ -36,11 +39,13 @@ class StatementDecoder:
     Args:
         organisation: of every activity, since statements carry none (`--organisation`).
         lrs_id: the store of every activity (`--lrs_id`).
+        leniency: what is read beyond the rules.
     """
 
-    def __init__(self, organisation: str | None = None, lrs_id: str | None = None) -> None:
+    def __init__(self, organisation: str | None = None, lrs_id: str | None = None, leniency: Leniency = STRICT) -> None:
         self.organisation = organisation
         self.lrs_id = lrs_id
+        self.leniency = leniency
 
     def decode(self, line: bytes) -> Activity:
         """The activity that the statement on a line describes.
@@ -63,7 +68,7 @@ class StatementDecoder:
             session_id=_session_id(statement),
             activity_id=activity_id,
             action=_action(verb, interaction, "score" in result),
-            occurred_at=_occurred_at(statement),
+            occurred_at=_occurred_at(statement, self.leniency),
             organisation=self.organisation,
             lrs_id=self.lrs_id,
             responses=[_response(activity_id, verb, result)] if interaction else [],
@@ -80,6 +85,10 @@ class StatementDecoder:
         """
         activity = self.decode(line)
         return activity.user_id, encode(activity)
+
+    def guess(self, content: bytes) -> str | None:
+        """What `content`, which was refused, looks like (see `transforms.reading.reasons`)."""
+        return guess_of_statement(content)
 
     def admit_row(self, row: Mapping[str, Any]) -> tuple[str, bytes]:
         """Always raises ActivityError: statements are read from JSON alone."""
@@ -142,7 +151,7 @@ def _response(interaction_id: str, verb: str, result: dict[str, Any]) -> Respons
 def _record_id(statement: dict[str, Any]) -> str:
     own_id = statement.get("id")
     if own_id is None:
-        canonical = orjson.dumps(numbers_alike(statement), option=orjson.OPT_SORT_KEYS)
+        canonical = orjson.dumps(spelled(numbers_alike(statement)), option=orjson.OPT_SORT_KEYS)
         return str(uuid.uuid5(_STATEMENTS, canonical.decode()))
     return _text(own_id, "id")
 
@@ -181,13 +190,13 @@ def _session_id(statement: dict[str, Any]) -> str:
     raise ActivityError("no session; allowed: context.registration or a session-id extension of the context")
 
 
-def _occurred_at(statement: dict[str, Any]) -> int:
+def _occurred_at(statement: dict[str, Any], leniency: Leniency) -> int:
     for name in ("timestamp", "stored"):
         if statement.get(name) is not None:
             text = statement[name]
             if not isinstance(text, str):
                 raise ActivityError(f"{name}: not a string")
-            return parse_time(text, name)
+            return parse_time(text, name, naive_utc=leniency.naive_utc)
     raise ActivityError("timestamp: missing, and stored too")
 
 

@@ -61,7 +61,7 @@ def test_every_activity_comes_out_with_its_user_however_it_was_cut(said: list[tu
     edges = [0, *sorted(cut for cut in cuts if cut < len(lines)), len(lines)]
     blocks = [Block(a, lines[a:b], kind="elements") for a, b in pairwise(edges)]
     blobs, counts, rejects = sorted_in(*blocks)
-    assert (counts, rejects) == (ReadCounts(accepted=len(lines)), [])
+    assert (counts, rejects) == (ReadCounts(accepted=len(lines), accepted_bytes=sum(map(len, lines))), [])
     found = read_back(blobs)
     assert {user: Counter(map(canonical, activities)) for user, activities in found.items()} == {
         user: Counter(
@@ -74,7 +74,7 @@ def test_every_activity_comes_out_with_its_user_however_it_was_cut(said: list[tu
 def test_rejects_say_where_and_why() -> None:
     lines = [line("u"), b"", b"nonsense\r", b" \r", b"\xef\xbb\xbf\r", line("u", action="STOP"), line("v")]
     _, counts, rejects = sorted_in(Block(1000, lines, kind="lines"))
-    assert counts == ReadCounts(accepted=2, rejected=2, blank=3)
+    assert (counts.accepted, counts.rejected, counts.blank) == (2, 2, 3)
     first, second = rejects
     assert (first.file, first.position, first.content, first.length) == (
         "file",
@@ -89,7 +89,7 @@ def test_rejects_say_where_and_why() -> None:
 
 def test_positions_of_elements_are_indexes_and_a_blank_element_is_no_blank_line() -> None:
     _, counts, rejects = sorted_in(Block(7, [line("u"), b" ", b"1"], kind="elements"))
-    assert counts == ReadCounts(accepted=1, rejected=2)
+    assert (counts.accepted, counts.rejected, counts.blank) == (1, 2, 0)
     assert [reject.position for reject in rejects] == [8, 9]
 
 
@@ -101,13 +101,14 @@ def test_a_long_reject_keeps_its_beginning() -> None:
 
 def test_what_could_not_be_cut_is_one_reject() -> None:
     _, counts, rejects = sorted_in(Broken(5, "cut short", b"xy", 2))
-    assert (counts, rejects) == (ReadCounts(rejected=1), [Reject("file", 5, "cut short", b"xy", 2)])
+    assert (counts.accepted, counts.rejected, counts.rejected_bytes) == (0, 1, 2)
+    assert rejects == [Reject("file", 5, "cut short", b"xy", 2)]
 
 
 def test_a_row_is_shown_as_json() -> None:
     rows = [orjson.loads(line("u")), {"user_id": "\udcff", "x": 1.5}, "no record"]
     _, counts, rejects = sorted_in(Block(0, rows, kind="rows"))
-    assert counts == ReadCounts(accepted=1, rejected=2)
+    assert (counts.accepted, counts.rejected, counts.blank) == (1, 2, 0)
     assert [reject.content for reject in rejects] == [b'{"user_id": "\\udcff", "x": 1.5}', b'"no record"']
     assert [reject.position for reject in rejects] == [1, 2]
 
