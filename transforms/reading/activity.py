@@ -493,7 +493,7 @@ def _refused_epoch(when: float) -> ActivityError:
     rule = "outside the years 2000 to 2100 in epoch milliseconds"
     for unit, factor in _EPOCH_UNITS.items():
         if FIRST_MS <= when * factor <= LAST_MS:
-            rule = f"epoch {unit}, not milliseconds"
+            rule = f"in epoch {unit}, not in milliseconds"
     return ActivityError(f"not allowed ({when} is {rule}); allowed: {TIME_FORMS}", "occurred_at", rule)
 
 

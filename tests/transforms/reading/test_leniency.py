@@ -57,8 +57,8 @@ def test_times_without_a_zone_are_read_where_that_is_asked_for(zone: str) -> Non
 )
 def test_an_epoch_in_another_unit_is_told_as_such(count: float, unit: str) -> None:
     error = refused({"occurred_at": count})
-    assert str(error).startswith(f"occurred_at: not allowed ({count} is epoch {unit}, not milliseconds); allowed: ")
-    assert (error.field, error.rule) == ("occurred_at", f"epoch {unit}, not milliseconds")
+    assert str(error).startswith(f"occurred_at: not allowed ({count} is in epoch {unit}, not in milliseconds); allowed: ")
+    assert (error.field, error.rule) == ("occurred_at", f"in epoch {unit}, not in milliseconds")
 
 
 QUOTED: dict[str, Any] = {
