@@ -364,9 +364,11 @@ class _Fitting:
 
     def wire(self) -> _Wire:
         """The fields as activity, checked but for the time. Raises ActivityError."""
-        known = {name: _without_types(name, self._fields[name]) for name in _FIELDS if name in self._fields}
+        known = {name: self._fields[name] for name in _FIELDS if name in self._fields}
         if self._lenient and self._line is not None and _may_have_ids_spelled_as_doubles(known):
-            known = {name: _without_types(name, value) for name, value in _with_spellings(self._line, known).items()}
+            known = _with_spellings(self._line, known)
+        if self._line is None or b'"$' in self._line or b"\\u0024" in self._line:
+            known = {name: _without_types(name, value) for name, value in known.items()}
         self._fit(known)
         try:
             return msgspec.convert(known, _Wire)

@@ -57,7 +57,9 @@ def test_times_without_a_zone_are_read_where_that_is_asked_for(zone: str) -> Non
 )
 def test_an_epoch_in_another_unit_is_told_as_such(count: float, unit: str) -> None:
     error = refused({"occurred_at": count})
-    assert str(error).startswith(f"occurred_at: not allowed ({count} is in epoch {unit}, not in milliseconds); allowed: ")
+    assert str(error).startswith(
+        f"occurred_at: not allowed ({count} is in epoch {unit}, not in milliseconds); allowed: "
+    )
     assert (error.field, error.rule) == ("occurred_at", f"in epoch {unit}, not in milliseconds")
 
 
@@ -186,6 +188,10 @@ def test_extended_json_is_what_it_stands_for_in_lines_and_rows(at: dict[str, Any
     expected = STRICT_DECODER.decode(line(**plain))
     assert STRICT_DECODER.decode(line(**(EXPORTED | {"occurred_at": at}))) == expected
     assert STRICT_DECODER.decode_row(LEAST | EXPORTED | {"occurred_at": at}) == expected
+
+
+def test_extended_json_may_be_escaped() -> None:
+    assert STRICT_DECODER.decode(line()[:-1] + b',"seq":{"\\u0024numberLong":"7"}}').seq == 7
 
 
 def test_extended_json_that_stands_for_nothing_names_its_field() -> None:
