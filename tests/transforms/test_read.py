@@ -231,7 +231,7 @@ def test_damaged_files_do_not_end_the_run(tmp_path: Path, out: Path) -> None:
     packed = gzip.compress(b"\n".join(map(orjson.dumps, sample_activities(20))))
     (tmp_path / "cut.jsonl.gz").write_bytes(packed[: len(packed) - 20])
     activities, rejects, counts = run(out, files=match_files([str(tmp_path / "*.*")]))
-    assert counts.rejected == len(rejects) == 9
+    assert len(rejects) == 9 < counts.rejected  # a row of Avro or Parquet counts, not its block
     assert len({reject.file for reject in rejects}) == 9
     assert activities.total() > 3 * 200
     assert set(activities) <= set(expected(20))
