@@ -81,7 +81,7 @@ def test_a_compressed_file_has_lines_too(workshop: Workshop) -> None:
 
 def test_a_guess_says_what_the_input_looks_like(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     looks_like = {
-        b'{"recordId":"r","userId":"u","action":"START"}': "names in another case: recordId is record_id",
+        b'{"recordId":"r","userId":"u","action":"START"}': "names in camelCase, which need to be renamed: recordId is",
         b'{"actor":{},"verb":{"id":"v"},"object":{}}': "xAPI statements: give --input_format xapi",
         b'{"meta":{},"data":[]}': "an answer of Learnosity's Data API",
         b"record_id,user_id,session_id,activity_id,action,occurred_at": "CSV",

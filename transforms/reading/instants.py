@@ -93,6 +93,10 @@ def _read_any_form(text: str, *, naive_utc: bool) -> int:
                 "a time with the name of a zone and no offset",
                 "write the offset before it: +01:00[Europe/Berlin]",
             )
+        if not naive_utc and hour is None:
+            raise TimeRefusedError(
+                text, "a date without a time of day", "write one, or give --naive_times utc to take its first instant"
+            )
         if not naive_utc and not (form["dash"] and second and text[10] == " "):
             _refuse_naive(text)
     try:

@@ -124,6 +124,13 @@ def field_and_rule(reason: str) -> tuple[str | None, str]:
 _NAMES = {re.sub("_", "", name): name for name in Activity.__struct_fields__}
 _REQUIRED = frozenset({"record_id", "user_id", "session_id", "activity_id", "action", "occurred_at"})
 
+_STYLES = {
+    "camelCase": re.compile(r"[a-z][a-zA-Z]*[A-Z][a-zA-Z]*"),
+    "CapitalCase": re.compile(r"[A-Z][a-z]+[a-zA-Z]*"),
+    "kebab-case": re.compile(r"[a-z\-]*-[a-z\-]*"),
+    "capitals": re.compile(r"[A-Z_\-]+"),
+}
+
 _XAPI = "xAPI statements: give --input_format xapi"
 _ANSWER = "an LRS's answer, with statements in it: give --input_format xapi"
 _BYTES = (
@@ -235,9 +242,11 @@ def _guess_of_others(value: Mapping[str, Any]) -> str | None:
 
 
 def _guess_of_names(value: Mapping[str, Any]) -> str | None:
-    missing = _REQUIRED - value.keys()
     spelled = {_NAMES.get(re.sub(r"[\s_\-]", "", name).lower()): name for name in value}
-    shown = [
-        f"{spelled[name][:40]} is {name}" for name in Activity.__struct_fields__ if name in missing & spelled.keys()
-    ]
-    return f"names in another case: {', '.join(shown)}" if shown else None
+    found = [name for name in Activity.__struct_fields__ if name in _REQUIRED - value.keys() and name in spelled]
+    if not found:
+        return None
+    named = "".join(spelled[name] for name in found)
+    style = next((style for style, form in _STYLES.items() if form.fullmatch(named)), "another case")
+    shown = ", ".join(f"{spelled[name][:40]} is {name}" for name in found)
+    return f"names in {style}, which need to be renamed: {shown}"

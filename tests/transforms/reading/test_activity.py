@@ -380,7 +380,7 @@ def test_lists_and_maps_in_a_row_may_be_json_text() -> None:
     [
         ({"occurred_at": 915148800000}, "occurred_at: not allowed"),
         ({"occurred_at": None}, "occurred_at: not allowed"),
-        ({"occurred_at": "2026-03-01"}, "occurred_at: '2026-03-01' is a time without a zone"),
+        ({"occurred_at": "2026-03-01"}, "occurred_at: '2026-03-01' is a date without a time of day"),
         ({"user_id": 42}, "user_id: 42 is a number where text is needed"),
         ({"metadata": "{"}, "metadata: not JSON"),
         ({"metadata": '{"a":NaN}'}, "metadata: not JSON"),

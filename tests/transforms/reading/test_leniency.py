@@ -212,7 +212,7 @@ IN_12 = {
     19: "epoch seconds",
     23: "not a time",
     25: "not a time",
-    26: "time without a zone",
+    26: "date without a time of day",
     27: "leap second",
     28: "no offset",
 }

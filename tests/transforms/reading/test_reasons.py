@@ -152,10 +152,10 @@ def camel(name: str) -> str:
     [
         (
             json.dumps({camel(name): value for name, value in ACTIVITY.items()}),
-            "names in another case: recordId",
+            "names in camelCase, which need to be renamed: recordId is",
         ),
-        (json.dumps({camel(name).title(): 1 for name in ACTIVITY}), "names in another case: "),
-        (json.dumps({name.replace("_", "-").upper(): 1 for name in ACTIVITY}), "names in another case: RECORD-ID is"),
+        (json.dumps({name.title().replace("_", ""): 1 for name in ACTIVITY}), "names in CapitalCase, which need"),
+        (json.dumps({name.replace("_", "-").upper(): 1 for name in ACTIVITY}), "names in capitals, which need to be"),
         (json.dumps(STATEMENT), "xAPI statements: give --input_format xapi"),
         (json.dumps([STATEMENT]), "xAPI statements: give --input_format xapi"),
         (json.dumps({"statements": [STATEMENT], "more": ""}), "an LRS's answer, with statements in it: give --input_f"),

@@ -143,7 +143,7 @@ def test_a_statement_without_id_gets_one_from_its_content() -> None:
         ({"context": []}, "context: not an object"),
         ({"context": {"extensions": {"https://x/session-id": 5}}}, "context.extensions[https://x/session-id]"),
         ({"timestamp": None}, "timestamp: missing, and stored too"),
-        ({"timestamp": "2020-02-17"}, "timestamp: '2020-02-17' is a time without a zone"),
+        ({"timestamp": "2020-02-17"}, "timestamp: '2020-02-17' is a date without a time of day"),
         ({"timestamp": 5}, "timestamp: not a string"),
         ({"verb": {}}, "verb.id: missing"),
         ({"object": {"objectType": "Agent"}}, "object.id: missing"),
