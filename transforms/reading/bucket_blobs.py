@@ -56,8 +56,8 @@ class ReadCounts:
     unfinished: int = 0
     accepted_bytes: int = 0
     rejected_bytes: int = 0
-    reasons: Reasons = field(default_factory=Reasons)
     line_ends: dict[str, dict[int, int]] = field(default_factory=dict)
+    reasons: Reasons = field(default_factory=Reasons)
 
     @property
     def read(self) -> int:
@@ -73,8 +73,8 @@ class ReadCounts:
             self.unfinished + other.unfinished,
             self.accepted_bytes + other.accepted_bytes,
             self.rejected_bytes + other.rejected_bytes,
-            self.reasons + other.reasons,
             _merged(self.line_ends, other.line_ends),
+            self.reasons + other.reasons,
         )
 
     def line_of(self, place: Place) -> int | None:
