@@ -19,7 +19,7 @@ from pipeline.options import parse
 from pipeline.preflight import choose_forwarders
 from pipeline.run import main
 from schemas import Record
-from transforms.accounting.summary import Summary, total
+from transforms.accounting.summary import RejectLimit, Summary, total
 from transforms.derive import DeriveRecords, DeriveSettings
 from transforms.forwarders.source import ForwarderSource
 from transforms.match import MatchForwarders
@@ -57,7 +57,9 @@ def count(path: Path, forwarders: Path, output: Path, stage: Stage, beam_args: S
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_args)))
     read = pipeline | "Read" >> ReadActivity(match_files([str(path)]))
     all_read = read.counts | "Read summaries" >> beam.Map(_summary) | "All read" >> beam.CombineGlobally(total)
-    records = (read.blobs | "Derive" >> DeriveRecords(DeriveSettings(max_reject_ratio=0.05), all_read)).records
+    records = (
+        read.blobs | "Derive" >> DeriveRecords(DeriveSettings(reject_limit=RejectLimit(0.05, 10)), all_read)
+    ).records
     if stage == "derive":
         _ = records | "Count" >> beam.ParDo(_CountRecords(str(output)))
     else:

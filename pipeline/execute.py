@@ -57,7 +57,7 @@ def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[Sta
         )
         return "failed", Summary()
     summary = read_summary(plan.summary)
-    if summary.too_many_rejects(job.max_reject_ratio):
+    if job.reject_limit.is_exceeded(summary.read):
         return "too_many_rejects", summary
     return "done", summary
 

@@ -53,6 +53,13 @@ def ratio(text: str) -> float:
     return value
 
 
+def count(text: str) -> int:
+    """A whole number, 0 or more."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text[:18])
+
+
 def positive_seconds(text: str) -> float:
     """Seconds: a number above 0, and not infinite."""
     value = _number(text)

@@ -75,6 +75,7 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
         job.file_format,
         job.organisation,
         job.lrs_id,
+        job.leniency,
         progress=plan.progress,
     )
     all_read = (
@@ -106,7 +107,7 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
     admitted = (
         pipeline
         | "Read" >> ReadKinesis(source, job.job_server_jar)
-        | "Admit" >> AdmitStreaming(source.stream_name, input_format, job.organisation, job.lrs_id)
+        | "Admit" >> AdmitStreaming(source.stream_name, input_format, job.organisation, job.lrs_id, job.leniency)
     )
     _ = admitted.rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id))
     derive = DeriveStreaming(job.session_ttl, job.session_duration_unit, input_format, job.window)
@@ -152,7 +153,7 @@ def _derive_settings(job: Job, state: StateOptions | None) -> DeriveSettings:
         window=job.window,
         duration_unit=job.session_duration_unit,
         input_format=_input_format(job),
-        max_reject_ratio=job.max_reject_ratio,
+        reject_limit=job.reject_limit,
         state=state,
     )
 

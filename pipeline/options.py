@@ -11,17 +11,20 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from pipeline import flag_values
 from schemas import KINDS
+from transforms.accounting.summary import RejectLimit
 from transforms.delivery.policy import DeliverySettings, OnFailure
 from transforms.forwarders.service import location_problem
 from transforms.matching.statement import DEFAULT_HOME_PAGE
 from transforms.read_kinesis import SCHEME, KinesisInput, KinesisUrlError
 from transforms.reading.blocks import FILE_FORMATS
 from transforms.reading.input_formats import INPUT_FORMATS, InputFormatName
+from transforms.reading.leniency import Leniency
 from transforms.sessions.derivation import SECONDS_PER_UNIT, DurationUnit
 from transforms.sessions.window import EVERYTHING, Window
 from transforms.write import RecordFormat
 
 Replay = Literal["new", "all"]
+NaiveTimes = Literal["refuse", "utc"]
 
 # The flags of Flink's job server. Beam for Python passes them on without knowing them. The switches have no value.
 _FLINK_JOB_SERVER_FLAGS = (
@@ -93,7 +96,10 @@ class Job:
     qualify_users: bool = False
     organisation: str | None = None
     lrs_id: str | None = None
+    naive_times: NaiveTimes = "refuse"
+    lenient_numbers: bool = False
     max_reject_ratio: float = 0.05
+    max_rejects: int = 10
     state: str | None = None
     session_ttl: float = 30 * _DAY
     dedupe_horizon: float | None = None
@@ -120,6 +126,16 @@ class Job:
     streaming: bool = False
     checkpointing_interval: int = 0
     job_server_jar: str | None = None
+
+    @property
+    def leniency(self) -> Leniency:
+        """What is read beyond the rules (`--naive_times`, `--lenient_numbers`)."""
+        return Leniency(naive_utc=self.naive_times == "utc", lenient_numbers=self.lenient_numbers)
+
+    @property
+    def reject_limit(self) -> RejectLimit:
+        """From how many rejects on a run ends before anything is delivered (`--max_reject_ratio`, `--max_rejects`)."""
+        return RejectLimit(self.max_reject_ratio, self.max_rejects)
 
     @property
     def delivers(self) -> bool:
@@ -212,11 +228,28 @@ def _add_reading(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--organisation", metavar="ID", help="stamped on activity that carries none")
     group.add_argument("--lrs_id", metavar="ID", help="stamped on activity that carries none")
     group.add_argument(
+        "--naive_times",
+        choices=get_args(NaiveTimes),
+        help="times without a zone: refuse them (default; only 'YYYY-MM-DD HH:MM:SS' is UTC), or take all of them as "
+        "utc",
+    )
+    group.add_argument(
+        "--lenient_numbers",
+        action="store_true",
+        help="read numbers in quotes as numbers, and ids that are numbers as their text",
+    )
+    group.add_argument(
         "--max_reject_ratio",
         type=flag_values.ratio,
         metavar="RATIO",
-        help="more rejects than this share of what was read end the run before anything is delivered "
-        f"(default {Job.max_reject_ratio})",
+        help="more rejects than this share of what was read, by rows or by bytes, end the run before anything is "
+        f"delivered (default {Job.max_reject_ratio})",
+    )
+    group.add_argument(
+        "--max_rejects",
+        type=flag_values.count,
+        metavar="COUNT",
+        help=f"so many rejects never end the run, whatever their share is (default {Job.max_rejects})",
     )
 
 

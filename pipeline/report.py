@@ -8,9 +8,10 @@ from typing import Any, Literal
 from pipeline.options import Job
 from schemas.times import rfc3339
 from transforms.accounting.accounts import Account
-from transforms.accounting.summary import Summary
+from transforms.accounting.summary import Summary, reject_share
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.matching.scope import Tenant, out_of_scope
+from transforms.reading.reasons import Reason
 
 State = Literal["done", "stopped", "failed", "too_many_rejects"]
 
@@ -20,6 +21,7 @@ USAGE = 2
 LEFT_OVER = 3
 
 _TENANTS_SHOWN = 10
+_REASONS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Report:
         digest: of the forwarder documents; None in a run without forwarders.
         started: epoch ms.
         elapsed: seconds.
+        rejects: the files that this run wrote its rejects to.
     """
 
     job: Job
@@ -49,6 +52,7 @@ class Report:
     digest: str | None
     started: int
     elapsed: float
+    rejects: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -130,6 +134,10 @@ class Report:
                 "rejected": summary.read.rejected,
                 "blank_lines": summary.read.blank,
                 "passed_over": dict(sorted(summary.passed_over.items())),
+                "accepted_bytes": summary.read.accepted_bytes,
+                "rejected_bytes": summary.read.rejected_bytes,
+                "reject_reasons": [self._reason(reason) for reason in summary.read.reasons.commonest()],
+                "reject_files": list(self.rejects),
             },
             "sessions": summary.derivation.sessions,
             "duplicates": summary.derivation.duplicates,
@@ -147,6 +155,19 @@ class Report:
             "balanced": not self.unbalanced if self.job.delivers else None,
             "hints": self.hints(),
             "warnings": [*self.warnings, *self.found()],
+        }
+
+    def _reason(self, reason: Reason) -> dict[str, Any]:
+        first = reason.first
+        number = self.summary.read.line_of(first)
+        return {
+            "count": reason.count,
+            "field": reason.field,
+            "reason": first.reason,
+            "guess": reason.guess,
+            "file": first.file,
+            "position": first.position,
+            **({first.unit: first.position + 1} if number is None else {"line": number}),
         }
 
     def _forwarder(self, forwarder: Forwarder) -> dict[str, Any]:
@@ -190,6 +211,7 @@ class Report:
                 + ", ".join(f"{summary.records.get(kind, 0):,} {kind}" for kind in self.job.window.kinds),
                 *self._passed_over_lines(),
             ]
+            lines += self._reject_lines()
         lines += [f"warning: {warning}" for warning in self.found()]
         if self.forwarders:
             lines += ["", *self._table()]
@@ -202,6 +224,30 @@ class Report:
         if self.summary.passed_over:
             told = ", ".join(f"{count:,} {name}" for name, count in sorted(self.summary.passed_over.items()))
             yield f"passed over: {told}"
+
+    def _reject_lines(self) -> Iterable[str]:
+        """The commonest reasons of rejects, each with its count, its first place and what that looks like."""
+        read = self.summary.read
+        if not read.rejected:
+            return
+        reasons = read.reasons.commonest()
+        yield ""
+        yield "rejected, by reason:"
+        for reason in reasons[:_REASONS_SHOWN]:
+            first, number = reason.first, read.line_of(reason.first)
+            place = f"{first.unit} {first.position + 1:,}" if number is None else f"line {number:,}"
+            count = f"{reason.count:9,}  "
+            yield f"{count}{first.reason}"
+            yield f"{' ' * len(count)}first in {first.file}, {place}"
+            if reason.guess:
+                yield f"{' ' * len(count)}it looks like {reason.guess}"
+        others = read.reasons.others + sum(reason.count for reason in reasons[_REASONS_SHOWN:])
+        if others:
+            yield f"{others:9,}  for other reasons" + (", see report.json" if self.job.output else "")
+        if len(self.rejects) == 1:
+            yield f"all of them, with what they hold: {self.rejects[0]}"
+        elif self.rejects:
+            yield f"all of them, with what they hold: {self.rejects[0]} and {len(self.rejects) - 1:,} more files"
 
     def _table(self) -> list[str]:
         accounts = [(forwarder, self.summary.books.account(forwarder.id)) for forwarder in self.forwarders]
@@ -242,10 +288,12 @@ class Report:
         details = f" (details in {self.job.output}/report.json)" if self.job.output else ""
         if self.state == "too_many_rejects":
             read = self.summary.read
-            share = read.rejected / read.read
+            share = reject_share(read)
+            of_what = "the input" if read.rejected >= share * read.read else "the input's bytes"
             return (
-                f"failed: {share:.1%} of the input was rejected, more than --max_reject_ratio "
-                f"{self.job.max_reject_ratio:.1%}; nothing was delivered{details}"
+                f"failed: {share:.1%} of {of_what} was rejected, more than --max_reject_ratio "
+                f"{self.job.max_reject_ratio:.1%}; nothing was delivered{details}\n"
+                "do as the reasons above say; or, if these rejects may be left out, allow more with --max_reject_ratio"
             )
         if self.state == "failed":
             return f"failed{details}"
@@ -253,6 +301,9 @@ class Report:
             return f"stopped before the end; run the same command again to go on{details}"
         if self.job.delivers and self.unbalanced:
             return f"failed: the books do not balance for {', '.join(self.unbalanced)}{details}"
+        read = self.summary.read
+        if read.rejected and not read.accepted:
+            return f"finished, but nothing in the input could be read{details}"
         if self.exit_status == LEFT_OVER:
             return f"finished with dead letters or rejects after {self.elapsed:.1f} s{details}"
         return f"finished after {self.elapsed:.1f} s{details}"

@@ -113,6 +113,7 @@ def run(job: Job) -> int:
             digest=chosen.source.digest if chosen.source else None,
             started=started,
             elapsed=time.monotonic() - clock,
+            rejects=_reject_files(job, run_id) if summary.read.rejected else (),
         )
         # An incomplete run leaves the state as it was, so that the next run reads the same files again.
         if sessions and report.complete and not job.looks_only:
@@ -256,6 +257,14 @@ def _summary_path(job: Job, run_id: str, work: Path, stack: ExitStack) -> str:
     name = f".summaries/{run_id}.json"
     stack.callback(storage_at(job.output).remove, name)
     return f"{job.output}/{name}"
+
+
+def _reject_files(job: Job, run_id: str) -> tuple[str, ...]:
+    """The files that this run wrote its rejects to."""
+    if job.output is None or job.explain is not None:
+        return ()
+    names = sorted(storage_at(job.output).list("rejects"))
+    return tuple(f"{job.output}/rejects/{name}" for name in names if name.startswith(run_id))
 
 
 def _publish(report: Report) -> None:

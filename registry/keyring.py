@@ -113,7 +113,7 @@ def read_keyring(environment: Mapping[str, str] = os.environ) -> Keyring:
             text = Path(path).read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise KeyringError(f"{KEY_FILE}: the file cannot be read: {_reason(error)}") from None
-    return Keyring([_key(word, path or KEYS) for word in re.split(r"[\s,]+", text or "") if word])
+    return Keyring([_key(word, path or KEYS) for word in re.split(r"[\s,\ufeff]+", text or "") if word])
 
 
 def _key(word: str, where: str) -> bytes:

@@ -15,7 +15,7 @@ from apache_beam.typehints.decorators import no_annotations
 
 from schemas import Activity, Record
 from transforms.accounting.progress import Progress
-from transforms.accounting.summary import Summary
+from transforms.accounting.summary import ANY_REJECTS, RejectLimit, Summary
 from transforms.bundles import BATCH_SIZE, at_end_of_bundle
 from transforms.reading.bucket_blobs import users_of
 from transforms.reading.input_formats import ACTIVITY, InputFormat
@@ -38,14 +38,14 @@ class DeriveSettings:
         window: the records that are given on.
         duration_unit: the unit of a `session_duration` that the player did not report.
         input_format: what was read.
-        max_reject_ratio: from 0 to 1. If more than this share of the input was rejected, nothing is derived.
+        reject_limit: how much of the input may be rejected. Beyond it nothing is derived.
         state: what earlier runs left of the sessions. New activity is folded on to it. None: no state is kept.
     """
 
     window: Window = EVERYTHING
     duration_unit: DurationUnit = "minutes"
     input_format: InputFormat = ACTIVITY
-    max_reject_ratio: float = 1.0
+    reject_limit: RejectLimit = ANY_REJECTS
     state: StateOptions | None = None
 
 
@@ -116,7 +116,7 @@ class _FoldUsers(beam.DoFn):
         self._derivation = self._new_derivation(on_session=self._saw_session, on_conflict=self._saw_conflict)
 
     def process(self, bucket_and_blobs: tuple[int, Iterable[bytes]], read: Summary) -> Iterator[list[Record]]:
-        if read.too_many_rejects(self._settings.max_reject_ratio):
+        if self._settings.reject_limit.is_exceeded(read.read):
             return
         batch: list[Record] = []
         for records in self._fold(*bucket_and_blobs, read.read.voids):

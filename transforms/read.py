@@ -22,9 +22,10 @@ from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, 
 from transforms.reading.files import FormatError, blocks, format_of
 from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
 from transforms.reading.json_text import JsonText
-from transforms.reading.leniency import STRICT
+from transforms.reading.leniency import STRICT, Leniency
 from transforms.reading.local_names import is_pattern, matching, missing_folder
 from transforms.reading.pipes import STANDARD_INPUT, Pipe, descriptor_of
+from transforms.reading.reasons import Unit
 
 logger = logging.getLogger(__name__)
 
@@ -219,6 +220,7 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
         file_format: of all of them, whatever their extensions say.
         organisation: of activity that carries none.
         lrs_id: the store of activity that carries none.
+        leniency: what is read beyond the rules.
         progress: is told after each block (a quarter of a megabyte) how much was read. Before each block it is asked
             whether to stop; then the rest of the range stays unread, and counts as unfinished.
 
@@ -233,11 +235,12 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
         file_format: str | None = None,
         organisation: str | None = None,
         lrs_id: str | None = None,
+        leniency: Leniency = STRICT,
         progress: Progress | None = None,
     ) -> None:
         super().__init__()
         self.ranges = [part for file in files for part in ranges_of(file, input_format, file_format)]
-        self.read_range = ReadRange(input_format.decoder(organisation, lrs_id, STRICT), progress)
+        self.read_range = ReadRange(input_format.decoder(organisation, lrs_id, leniency), progress)
 
     def default_type_hints(self) -> IOTypeHints:
         # Beam takes an output of several PCollections for one type, and warns.
@@ -271,6 +274,7 @@ class ReadRange(beam.DoFn):
 
     def process(self, part: FileRange) -> Iterator[Any]:
         counts = ReadCounts()
+        unit: Unit = "row" if part.file_format in ("avro", "parquet") else "element"
         with self._open(part) as file:
             counted = _Counted(file)
             parts = blocks(counted, part.file_format, part.start, part.end)
@@ -278,7 +282,7 @@ class ReadRange(beam.DoFn):
                 if self._progress and self._progress.stopping():
                     counts += ReadCounts(unfinished=1)
                     break
-                read, rejects = sort_in(block, part.path, self._decoder, self._blobs)
+                read, rejects = sort_in(block, part.path, self._decoder, self._blobs, part.start, unit)
                 for reject in rejects:
                     yield TaggedOutput("rejects", reject)
                 size = counted.taken()

@@ -29,7 +29,7 @@ from transforms.reading.activity import ActivityError
 from transforms.reading.admission import Outcome, admit_message
 from transforms.reading.avro_message import avro_activities, is_avro
 from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
-from transforms.reading.leniency import STRICT
+from transforms.reading.leniency import STRICT, Leniency
 from transforms.reading.voids import Void
 from transforms.reading.xapi import PassedOverError
 
@@ -184,6 +184,7 @@ class AdmitStreaming(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutput
         input_format: what is in the stream.
         organisation: of activity that carries none.
         lrs_id: the store of activity that carries none.
+        leniency: what is read beyond the rules.
     """
 
     def __init__(
@@ -192,9 +193,10 @@ class AdmitStreaming(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutput
         input_format: InputFormat = ACTIVITY,
         organisation: str | None = None,
         lrs_id: str | None = None,
+        leniency: Leniency = STRICT,
     ) -> None:
         super().__init__()
-        decoder = input_format.decoder(organisation, lrs_id, STRICT)
+        decoder = input_format.decoder(organisation, lrs_id, leniency)
         self.admit = _Admit(stream_name, decoder, input_format.has_avro_messages)
 
     def default_type_hints(self) -> IOTypeHints:

@@ -33,6 +33,7 @@ from registry.stores.base import Change, Draft, IdTakenError, NoSuchDocumentErro
 from schemas.json_values import JsonObject
 from schemas.times import millis_of, now_ms, rfc3339
 from transforms.forwarders import Fault
+from transforms.forwarders.secrets import trimmed
 from transforms.query.extended_json import parse_date
 
 T = TypeVar("T")
@@ -71,7 +72,10 @@ def mongo_store(url: str, environment: Mapping[str, str] | None = None) -> "Mong
     if not parsed["database"]:
         raise StoreError("the store's url names no database: mongodb://host:port/database[.collection]")
     name = parsed["collection"] or COLLECTION
-    login: dict[str, Any] = {"username": environment.get(USERNAME), "password": environment.get(PASSWORD)}
+    login: dict[str, Any] = {
+        "username": trimmed(environment.get(USERNAME, "")),
+        "password": trimmed(environment.get(PASSWORD, "")),
+    }
     # Without the collection: pymongo would take its name for a part of the database's.
     bare = url.replace(f"/{parsed['database']}.{parsed['collection']}", f"/{parsed['database']}", 1)
     given = {name: value for name, value in login.items() if value}

@@ -276,17 +276,6 @@ def test_rejects_go_to_their_own_files_and_the_run_goes_on(workshop: Workshop, r
     assert workshop.report()["input"]["rejected"] == 1
 
 
-def test_too_many_rejects_end_the_run_before_anything_is_delivered(workshop: Workshop, receiver: Receiver) -> None:
-    workshop.write_lines([*[encode(step) for step in sessions(3)], b"{"])
-    workshop.write_forwarders(http_document(receiver))
-    assert workshop.run() == 1
-    assert receiver.log == []
-    assert workshop.report()["state"] == "too_many_rejects"
-    assert len(workshop.avro("rejects")) == 1
-    assert workshop.run("--max_reject_ratio=0.2") == 3
-    assert len(receiver.log) == 12
-
-
 def test_a_dry_run_sends_nothing_and_resolves_nothing(
     workshop: Workshop, receiver: Receiver, capsys: pytest.CaptureFixture[str]
 ) -> None:

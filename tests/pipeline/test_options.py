@@ -86,6 +86,8 @@ def test_a_streaming_job_has_checkpoints_and_short_bundles_unless_told_otherwise
         ([*USUAL, "--checkpointing_interval=1"], "--checkpointing_interval"),
         ([*USUAL, "--kind=events"], "--kind"),
         ([*USUAL, "--max_reject_ratio=2"], "between 0 and 1"),
+        ([*USUAL, "--max_rejects=-1"], "whole number"),
+        ([*USUAL, "--naive_times=local"], "--naive_times"),
         ([*USUAL, "--max_backoff=0"], "positive"),
         ([*USUAL, "--allow_network=localhost"], "10.0.0.0/8"),
         ([*USUAL, "--secret_env_prefix="], "must not be empty"),

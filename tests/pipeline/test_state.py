@@ -118,9 +118,9 @@ def test_a_run_that_failed_leaves_the_state_and_its_files_are_read_again(
     before = current(workshop)
     workshop.write_lines([b"no activity"] * 3, "2.jsonl")
     workshop.write_activity([of_user(0, "SUBMIT", 120)], "3.jsonl")
-    assert workshop.run(*scheduled) == 1
+    assert workshop.run(*scheduled, "--max_rejects=1") == 1
     assert current(workshop) == before
-    assert workshop.run(*scheduled, "--max_reject_ratio=1") == 3
+    assert workshop.run(*scheduled, "--max_rejects=4") == 3
     assert current(workshop) != before
     assert len(receiver.stored()) == 3
 

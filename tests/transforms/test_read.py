@@ -21,8 +21,11 @@ from transforms.read import InputError, InputFile, ReadActivity, match_files, ra
 from transforms.reading.activity import ActivityDecoder, canonical
 from transforms.reading.bucket_blobs import ReadCounts, users_of
 from transforms.reading.input_formats import ACTIVITY, XAPI
+from transforms.reading.reasons import Place, Reason, Reasons
 
 Bucket = tuple[int, Iterable[bytes]]
+
+COUNTED = {each.__name__: each for each in (ReadCounts, Reasons, Reason, Place)}
 
 
 def canonical_of(bucket: Bucket) -> list[str]:
@@ -51,7 +54,7 @@ def run(out: Path, **how: Any) -> tuple[Counter[str], list[Reject], ReadCounts]:
         )
     activities = Counter((out / "activities").read_text().splitlines())
     rejects = [eval(line, {"Reject": Reject}) for line in (out / "rejects").read_text().splitlines()]  # noqa: S307
-    counts = [eval(line, {"ReadCounts": ReadCounts}) for line in (out / "counts").read_text().splitlines()]  # noqa: S307
+    counts = [eval(line, COUNTED) for line in (out / "counts").read_text().splitlines()]  # noqa: S307
     return activities, sorted(rejects, key=lambda reject: (reject.file, reject.position)), sum(counts, ReadCounts())
 
 

@@ -5,14 +5,16 @@ import io
 import apache_beam as beam
 import fastavro
 import msgspec
+import orjson
 import pytest
 from apache_beam.testing import test_pipeline, util
 
 from schemas import Reject, avro_schema
 from tests.support.activity import activity
 from transforms.read_kinesis import AdmitStreaming, KinesisInput, KinesisUrlError
-from transforms.reading.activity import encode
+from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.input_formats import XAPI
+from transforms.reading.leniency import Leniency
 
 
 def test_a_url_names_stream_region_endpoint_and_position() -> None:
@@ -75,6 +77,25 @@ def test_avro_and_json_may_be_mixed_and_each_that_is_refused_says_which_it_was()
             outputs.rejects | beam.Map(lambda reject: (reject.file, reject.position, reject.reason[:11])),
             util.equal_to([("kinesis://a/shardId-000000000000:1", 1, "occurred_at")]),
             "rejects",
+        )
+
+
+def test_what_is_read_beyond_the_rules_is_read_from_a_stream_too() -> None:
+    spelled = {**msgspec.to_builtins(activity("START", 0)), "seq": "7", "user_id": 42}
+    container = io.BytesIO()
+    schema = {"type": "record", "name": "A", "fields": [
+        {"name": name, "type": "long" if name in ("user_id", "occurred_at") else "string"} for name in spelled
+    ]}  # fmt: skip
+    fastavro.writer(container, schema, [spelled])
+    with test_pipeline.TestPipeline() as pipeline:
+        outputs = (
+            pipeline
+            | beam.Create([("shard:1", orjson.dumps(spelled)), ("shard:2", container.getvalue())])
+            | AdmitStreaming("a", leniency=Leniency(lenient_numbers=True))
+        )
+        util.assert_that(
+            outputs.lines | beam.Map(lambda line: (line[0], decode_admitted(line[1]).seq)),
+            util.equal_to([("42", 7)] * 2),
         )
 
 

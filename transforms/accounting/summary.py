@@ -1,6 +1,7 @@
 """All that a run counted, in one value that adds up over steps, bundles and workers."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -22,6 +23,40 @@ class Sample(msgspec.Struct, frozen=True, order=True):
     timestamp: int
     id: str
     payload: bytes
+
+
+_TYPICAL_ROW = 256
+"""About how many bytes an activity has. It counts where none was accepted that would tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class RejectLimit:
+    """How much of the input may be rejected before nothing is delivered.
+
+    Attributes:
+        ratio: the share of what was read, by rows or by bytes, 0 to 1 (`--max_reject_ratio`).
+        floor: fewer rejects are never too many (`--max_rejects`). One reject may be a whole file. So the rejected bytes
+            count too, as so many rows as they would be at the size of the accepted ones.
+    """
+
+    ratio: float = 1.0
+    floor: int = 0
+
+    def is_exceeded(self, read: ReadCounts) -> bool:
+        """Whether too much of what was read was rejected (docs/spec/forwarders.md section 4)."""
+        typical = read.accepted_bytes / read.accepted if read.accepted else _TYPICAL_ROW
+        rows = max(read.rejected, read.rejected_bytes / typical if typical else 0)
+        return rows >= self.floor and reject_share(read) > self.ratio
+
+
+ANY_REJECTS = RejectLimit()
+"""However much is rejected, the rest is delivered."""
+
+
+def reject_share(read: ReadCounts) -> float:
+    """The share of what was read that was rejected, 0 to 1: by rows or by bytes, whichever is more."""
+    rows = read.rejected / max(read.read, 1)
+    return max(rows, read.rejected_bytes / max(read.accepted_bytes + read.rejected_bytes, 1))
 
 
 class Summary(msgspec.Struct):
@@ -95,10 +130,6 @@ class Summary(msgspec.Struct):
     def pass_over(self, name: str, count: int) -> None:
         """Count what was read and neither used nor refused."""
         self.passed_over[name] = self.passed_over.get(name, 0) + count
-
-    def too_many_rejects(self, max_ratio: float) -> bool:
-        """Whether more than `max_ratio` (0 to 1) of what was read was rejected (docs/spec/forwarders.md section 4)."""
-        return self.read.rejected > max_ratio * self.read.read
 
 
 def total(parts: Sequence[Summary] | Iterable[Summary]) -> Summary:

@@ -77,13 +77,20 @@ def basic_username(value: str) -> str | None:
     return password(value)
 
 
+_UNPADDED = re.compile(r"[A-Za-z0-9+/]+", re.ASCII)
+
+
 def signing_secret(value: str) -> str | None:
     """A `Check` of a secret of Standard Webhooks: `whsec_` and the key in base64."""
     if not value.startswith("whsec_"):
         return "does not start with whsec_ (a secret of Standard Webhooks is whsec_ and base64)"
+    encoded = value.removeprefix("whsec_")
     try:
-        key = base64.b64decode(value.removeprefix("whsec_"), validate=True)
+        key = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
+        lacking = -len(encoded) % 4
+        if lacking < 3 and _UNPADDED.fullmatch(encoded):
+            return f"is base64 without its padding after whsec_: write {'=' * lacking} at its end"
         return "is not base64 after whsec_"
     return None if key else "holds no key after whsec_"
 

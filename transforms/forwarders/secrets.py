@@ -27,6 +27,9 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FILE_LIMIT = 64 * 1024
 """Bytes of a secret's file. No token is longer, and a link to an endless file must not fill the worker's memory."""
 
+_AROUND = " \t\r\n\v\f\u00a0\ufeff"
+"""What editors, shells and secret stores leave around a value: blanks, line ends, a byte order mark."""
+
 _CUT_MINIMUM = 4
 """Characters of a secret at the end of a text that was cut: fewer give nothing away."""
 
@@ -73,6 +76,11 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret does not pickle: load the forwarders on the worker instead")
+
+
+def trimmed(text: str) -> str:
+    """A secret from a file or a variable, without the blanks, line ends and byte order mark around it."""
+    return text.strip(_AROUND)
 
 
 def is_reference(text: str) -> bool:
@@ -125,7 +133,7 @@ class References:
         return None
 
     def resolve(self, reference: str) -> str:
-        """The secret that a reference names; of a file its text, without a line end at its end.
+        """The secret that a reference names, without the blanks, line ends and byte order mark around it.
 
         Raises:
             SecretError: the rules forbid the reference, or the secret is not there or cannot be read.
@@ -137,7 +145,7 @@ class References:
             value = os.environ.get(name)
             if value is None:
                 raise SecretError(f"refers to the environment variable {name}, which is not set on this worker")
-            return value
+            return trimmed(value)
         path = self.path(reference)
         try:
             with path.open("rb") as file:
@@ -150,7 +158,7 @@ class References:
             text = data.decode()
         except UnicodeDecodeError:
             raise SecretError("refers to a file that is not UTF-8 text") from None
-        return text.removesuffix("\n").removesuffix("\r")
+        return trimmed(text)
 
     def path(self, reference: str) -> Path:
         """The regular file that a `file:` reference names, after links are resolved.

@@ -23,6 +23,7 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Re
 from schemas.json_values import JsonObject
 from transforms.forwarders import Documents, documents_from
 from transforms.forwarders.documents import loads_strictly
+from transforms.forwarders.secrets import trimmed
 
 CLIENT_KEY = "REGISTRY_CLIENT_KEY"
 CLIENT_SECRET = "REGISTRY_CLIENT_SECRET"  # noqa: S105 - a variable's name
@@ -113,7 +114,7 @@ def read_remote(location: str, environment: Mapping[str, str] = os.environ) -> D
 
 
 def _login(environment: Mapping[str, str]) -> str:
-    key, secret = environment.get(CLIENT_KEY), environment.get(CLIENT_SECRET)
+    key, secret = (trimmed(environment.get(name, "")) for name in (CLIENT_KEY, CLIENT_SECRET))
     if not key or not secret:
         raise ServiceError(
             f"needs {CLIENT_KEY} and {CLIENT_SECRET} in the environment, of the launcher and each worker"

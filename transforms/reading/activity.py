@@ -8,18 +8,20 @@ The rules are those of docs/spec/records.md section 1. A line is decoded in at m
    that no double can hold. A line that fits the strict shape has no such fields.
 """
 
+import json
 import re
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Annotated, Any, Literal, NoReturn, get_args
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 import orjson
 
 from schemas import Activity, Response, SubscoreDefinition, Tag
 from schemas.activity import Action, InputAction, Long, Number, Scalar, State, StatementAction
-from schemas.times import millis_of
+from transforms.reading import extended_json
+from transforms.reading.instants import FIRST_MS, LAST_MS, TIME_FORMS, TimeRefusedError, is_number, read_instant
 from transforms.reading.leniency import STRICT, Leniency
+from transforms.reading.reasons import guess
 
 MAX_LINE = 16 * 1024 * 1024
 """Bytes of the longest line or element that is accepted, without the newline."""
@@ -31,8 +33,6 @@ BOM = b"\xef\xbb\xbf"
 
 TOO_LONG = f"longer than {MAX_LINE} bytes"
 
-_FIRST_MS = 946_684_800_000  # 2000-01-01
-_LAST_MS = 4_133_980_800_000 - 1  # the last of 2100
 _LONG_LIMIT = 2**63
 
 InputStatus = Literal["Incomplete", "Completed", "Discarded", "PendingScoring", "Pending Scoring"]
@@ -41,11 +41,23 @@ _Id = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class ActivityError(ValueError):
-    """What was read is not session activity. The text says which field is wrong, how, and what is allowed."""
+    """What was read is not session activity. The text says which field is wrong, how, and what is allowed.
+
+    Args:
+        reason: what is wrong with the field, and what is allowed.
+        field: the path of the field, such as `responses[0].score`; None if it is no single field.
+        rule: what is wrong, without the value, so that it is the same for all values that are refused for it; None if
+            the reason is to stand for itself.
+    """
+
+    def __init__(self, reason: str, field: str | None = None, rule: str | None = None) -> None:
+        super().__init__(f"{field}: {reason}" if field else reason)
+        self.field = field
+        self.rule = rule
 
 
 _UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-_Millis = Annotated[int, msgspec.Meta(ge=_FIRST_MS, le=_LAST_MS)]
+_Millis = Annotated[int, msgspec.Meta(ge=FIRST_MS, le=LAST_MS)]
 
 
 class _Plain(Activity, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -95,12 +107,11 @@ _decode_open = msgspec.json.Decoder(_OpenWire).decode
 _encode = msgspec.json.Encoder().encode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
-_TIME_FORMS = "epoch milliseconds of the years 2000 to 2100, RFC 3339 with a zone, or 'YYYY-MM-DD HH:MM:SS' in UTC"
 _ALLOWED = {
     "action": "one of " + " ".join(get_args(InputAction)),
     "state": "one of " + " ".join(get_args(State)),
     "status": "one of Incomplete Completed Discarded PendingScoring",
-    "occurred_at": _TIME_FORMS,
+    "occurred_at": TIME_FORMS,
     "record_id": "a string that is not empty",
     "session_id": "a string that is not empty",
     "activity_id": "a string that is not empty",
@@ -118,12 +129,20 @@ _NESTED = {
 }
 
 
+_IDS = ("record_id", "user_id", "session_id", "activity_id", "organisation", "lrs_id")
+_WHOLE = ("occurred_at", "seq")
+_NUMBERS = ("session_duration", "num_questions")
+# A count since the epoch that is too large or too small for milliseconds of 2000 to 2100 is in one of these.
+_EPOCH_UNITS = {"seconds": 1000, "microseconds": 1 / 1000, "nanoseconds": 1 / 1_000_000}
+
+
 class ActivityDecoder:
     """Reads session activity.
 
     Args:
         organisation: of activity that carries none (`--organisation`).
         lrs_id: the store of activity that carries none (`--lrs_id`).
+        leniency: what is read beyond the rules.
     """
 
     def __init__(self, organisation: str | None = None, lrs_id: str | None = None, leniency: Leniency = STRICT) -> None:
@@ -137,7 +156,7 @@ class ActivityDecoder:
         Raises:
             ActivityError: it is not activity.
         """
-        return self._stamped(_activity(_read(line)))
+        return self._stamped(self._activity(self._read(line)))
 
     def admit(self, line: bytes) -> tuple[str, bytes]:
         """As `decode`, but the activity stays a line.
@@ -178,10 +197,10 @@ class ActivityDecoder:
                 try:
                     fields[name] = orjson.loads(text)
                 except orjson.JSONDecodeError as error:
-                    raise ActivityError(f"{name}: {_syntax_reason(error, b'')}") from None
-        wire = _fitted(fields)
+                    raise ActivityError(_syntax_reason(error, b""), name, "not JSON") from None
+        wire = _Fitting(fields, self.leniency).wire()
         _check_special(wire)
-        return self._stamped(_activity(wire))
+        return self._stamped(self._activity(wire))
 
     def admit_row(self, row: Mapping[str, Any]) -> tuple[str, bytes]:
         """As `decode_row`, but returns what `admit` does."""
@@ -195,6 +214,60 @@ class ActivityDecoder:
     def take_left_out(self) -> Mapping[str, int]:
         """Nothing is left out of activity."""
         return {}
+
+    def guess(self, content: bytes) -> str | None:
+        """What `content`, which was refused, looks like (see `transforms.reading.reasons`)."""
+        return guess(content)
+
+    def _read(self, line: bytes) -> _Wire:
+        """What is on a line of input, checked except for its time."""
+        if len(line) > MAX_LINE:
+            raise ActivityError(TOO_LONG)
+        try:
+            wire = _decode_strict(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            wire = self._read_closely(line)
+        if wire.action in _SPECIAL:
+            _check_special(wire)
+        return wire
+
+    def _read_closely(self, line: bytes) -> _Wire:
+        fields = parse_object(line)
+        try:
+            return _decode_open(line)
+        except (msgspec.DecodeError, RecursionError):
+            return _Fitting(fields, self.leniency, line).wire()
+
+    def _activity(self, wire: _Wire) -> Activity:
+        when = wire.occurred_at
+        return Activity(
+            wire.record_id,
+            wire.user_id,
+            wire.session_id,
+            wire.activity_id,
+            wire.action,
+            when if isinstance(when, int) else self._time(when),
+            wire.organisation,
+            wire.lrs_id,
+            wire.state or "initial",
+            wire.seq,
+            wire.session_duration,
+            wire.num_questions,
+            "PendingScoring" if wire.status == "Pending Scoring" else wire.status,
+            wire.pending_scoring or False,
+            wire.responses or [],
+            wire.subscores or [],
+            wire.item_tags or {},
+            wire.metadata or {},
+        )
+
+    def _time(self, text: str) -> int:
+        if self.leniency.lenient_numbers and is_number(text):
+            number = _number_in(text)
+            if isinstance(number, int) and FIRST_MS <= number <= LAST_MS:
+                return number
+            raise _refused_epoch(number)
+        return parse_time(text, naive_utc=self.leniency.naive_utc)
 
     def _lacking(self, activity: Activity) -> bool:
         return (self.organisation is not None and activity.organisation is None) or (
@@ -229,36 +302,21 @@ def canonical(activity: Activity) -> bytes:
     return _encode_sorted(numbers_alike(msgspec.to_builtins(activity)))
 
 
-def parse_time(text: str, field: str = "occurred_at") -> int:
-    """The epoch milliseconds of a time, cut off and not rounded.
-
-    RFC 3339 is read generously (docs/spec/records.md section 1): `+0000` as well as `+00:00`, any number of digits
-    after the second, T and Z in either case, a space instead of T, and a leap second as the second after it.
+def parse_time(text: str, field: str = "occurred_at", *, naive_utc: bool = False) -> int:
+    """The epoch milliseconds of a time, cut off and not rounded, as `read_instant` reads it.
 
     Args:
-        text: RFC 3339 with a zone, or `YYYY-MM-DD HH:MM:SS` in UTC.
+        text: the time.
         field: where the text stands, for the error.
+        naive_utc: see `Leniency`.
 
     Raises:
-        ActivityError: it is no such time, or not in the years 2000 to 2100.
+        ActivityError: it is in no form that is read, or not in the years 2000 to 2100.
     """
-    spelled, leap = text, 0
-    if spelled[16:19] == ":60":
-        spelled, leap = f"{spelled[:17]}59{spelled[19:]}", 1000
-    if len(spelled) > 27:  # more than microseconds, which msgspec would round
-        spelled = re.sub(r"(\.\d{6})\d+", r"\1", spelled)
     try:
-        moment = msgspec.convert(spelled, datetime)
-    except msgspec.ValidationError:
-        _refuse_time(text, field)
-    if moment.tzinfo is None and not (len(text) == 19 and text[10] == " "):
-        _refuse_time(text, field)
-    milliseconds = millis_of(moment) + leap
-    if leap and milliseconds // 1000 % 86_400:  # leap seconds end a day of UTC
-        _refuse_time(text, field)
-    if not _FIRST_MS <= milliseconds <= _LAST_MS:
-        _refuse_time(text, field)
-    return milliseconds
+        return read_instant(text, naive_utc=naive_utc)
+    except TimeRefusedError as error:
+        raise ActivityError(str(error), field, error.rule) from None
 
 
 def parse_object(line: bytes) -> dict[str, Any]:
@@ -280,7 +338,7 @@ def parse_object(line: bytes) -> dict[str, Any]:
 
 
 def numbers_alike(value: Any) -> Any:
-    """A value of JSON in which equal numbers are spelled alike: 1.0 becomes 1."""
+    """JSON `value` with numbers of equal value spelled alike: 1.0 as 1."""
     if isinstance(value, float) and value.is_integer() and abs(value) < _LONG_LIMIT:
         return int(value)
     if isinstance(value, dict):
@@ -290,115 +348,187 @@ def numbers_alike(value: Any) -> Any:
     return value
 
 
-def _read(line: bytes) -> _Wire:
-    """What is on a line of input, checked except for its time."""
-    if len(line) > MAX_LINE:
-        raise ActivityError(TOO_LONG)
-    try:
-        wire = _decode_strict(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        wire = _read_closely(line)
-    if wire.action in _SPECIAL:
-        _check_special(wire)
-    return wire
-
-
-def _read_closely(line: bytes) -> _Wire:
-    fields = parse_object(line)
-    try:
-        return _decode_open(line)
-    except (msgspec.DecodeError, RecursionError):
-        return _fitted(fields)
-
-
 def _check_special(wire: _Plain | _Wire) -> None:
     """Raise ActivityError for what only statements say, and for a SET_STATUS without a status."""
     if wire.action in _STATEMENTS_ONLY:
-        raise ActivityError(f"action: not allowed (Invalid enum value {wire.action!r}); allowed: {_ALLOWED['action']}")
+        raise ActivityError(
+            f"not allowed (Invalid enum value {wire.action!r}); allowed: {_ALLOWED['action']}",
+            "action",
+            "Invalid enum",
+        )
     if wire.action == "SET_STATUS" and wire.status is None:
-        raise ActivityError(f"status: SET_STATUS needs one; allowed: {_ALLOWED['status']}")
+        raise ActivityError(f"SET_STATUS needs one; allowed: {_ALLOWED['status']}", "status", "missing")
 
 
-def _activity(wire: _Wire) -> Activity:
-    occurred_at = wire.occurred_at
-    return Activity(
-        wire.record_id,
-        wire.user_id,
-        wire.session_id,
-        wire.activity_id,
-        wire.action,
-        occurred_at if isinstance(occurred_at, int) else parse_time(occurred_at),
-        wire.organisation,
-        wire.lrs_id,
-        wire.state or "initial",
-        wire.seq,
-        wire.session_duration,
-        wire.num_questions,
-        "PendingScoring" if wire.status == "Pending Scoring" else wire.status,
-        wire.pending_scoring or False,
-        wire.responses or [],
-        wire.subscores or [],
-        wire.item_tags or {},
-        wire.metadata or {},
-    )
+class _Fitting:
+    """Brings the fields of an object that does not fit as it is into the shape of activity.
 
-
-def _fitted(fields: dict[str, Any]) -> _Wire:
-    """The known ones of `fields`, with numbers as the schema has them: 3.0 becomes a `seq` of 3, and 10**30 a double.
-
-    Raises ActivityError if they do not fit the shape then.
+    Fields that are not known are left out, values of Extended JSON become what they stand for, and numbers are spelled
+    as the schema spells them: 3.0 is a `seq`, 1e30 is no long. `line` is what the fields were read from, if it was one.
     """
-    known = {name: fields[name] for name in _FIELDS if name in fields}
-    for name, nested in _NESTED.items():
-        if isinstance(known.get(name), list):
-            known[name] = [_only(nested, entry) for entry in known[name]]
-    for entry in _dicts(known.get("responses")):
-        _respell(entry, whole=("revision",), numbers=("score", "max_score"))
-    for entry in _dicts(known.get("subscores")):
-        if isinstance(entry.get("tags"), list):
-            entry["tags"] = [_only(Tag.__struct_fields__, tag) for tag in entry["tags"]]
-    if isinstance(known.get("item_tags"), dict):
-        known["item_tags"] = {
-            item: [_only(Tag.__struct_fields__, tag) for tag in tags] if isinstance(tags, list) else tags
-            for item, tags in known["item_tags"].items()
-            if tags is not None
-        }
-    if isinstance(known.get("metadata"), dict):
-        known["metadata"] = {name: _number(value) for name, value in known["metadata"].items()}
-    _respell(known, whole=("occurred_at", "seq"), numbers=("session_duration", "num_questions"))
+
+    def __init__(self, fields: Mapping[str, Any], leniency: Leniency, line: bytes | None = None) -> None:
+        self._fields = fields
+        self._lenient = leniency.lenient_numbers
+        self._line = line
+
+    def wire(self) -> _Wire:
+        """The fields as activity, checked but for the time. Raises ActivityError."""
+        known = {name: self._fields[name] for name in _FIELDS if name in self._fields}
+        if self._lenient and self._line is not None and _may_have_ids_spelled_as_doubles(known):
+            known = _with_spellings(self._line, known)
+        if self._line is None or b'"$' in self._line or b"\\u0024" in self._line:
+            known = {name: _without_types(name, value) for name, value in known.items()}
+        self._fit(known)
+        try:
+            return msgspec.convert(known, _Wire)
+        except msgspec.ValidationError as error:
+            raise _shape_error(str(error)) from None
+
+    def _fit(self, known: dict[str, Any]) -> None:
+        for name, nested in _NESTED.items():
+            if isinstance(known.get(name), list):
+                known[name] = [_only(nested, entry) for entry in known[name]]
+        for path, entry in _entries(known, "responses"):
+            self._ids(entry, ("response_id", "item_reference"), path)
+            self._numbers(entry, ("revision",), path, whole=True)
+            self._numbers(entry, ("score", "max_score"), path)
+        for path, entry in _entries(known, "subscores"):
+            self._ids(entry, ("id", "title"), path)
+            if isinstance(entry.get("items"), list):
+                entry["items"] = [self._id(item, f"{path}items[{index}]") for index, item in enumerate(entry["items"])]
+            if isinstance(entry.get("tags"), list):
+                entry["tags"] = [self._tag(tag, f"{path}tags[{index}].") for index, tag in enumerate(entry["tags"])]
+        if isinstance(known.get("item_tags"), dict):
+            known["item_tags"] = {
+                item: [self._tag(tag, f"item_tags[...][{index}].") for index, tag in enumerate(tags)]
+                if isinstance(tags, list)
+                else tags
+                for item, tags in known["item_tags"].items()
+                if tags is not None
+            }
+        if isinstance(known.get("metadata"), dict):
+            known["metadata"] = {name: _number(value) for name, value in known["metadata"].items()}
+        self._ids(known, _IDS)
+        self._numbers(known, _WHOLE, whole=True)
+        self._numbers(known, _NUMBERS)
+        when = known.get("occurred_at")
+        if isinstance(when, int | float) and not isinstance(when, bool) and not FIRST_MS <= when <= LAST_MS:
+            raise _refused_epoch(when)
+
+    def _tag(self, tag: object, path: str) -> object:
+        only = _only(Tag.__struct_fields__, tag)
+        if isinstance(only, dict):
+            self._ids(only, ("type", "name"), path)
+        return only
+
+    def _ids(self, entry: dict[str, Any], names: tuple[str, ...], path: str = "") -> None:
+        for name in names:
+            if name in entry:
+                entry[name] = self._id(entry[name], path + name)
+
+    def _id(self, value: object, path: str) -> object:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return value
+        spelled = _spelling(value)
+        if self._lenient:
+            return spelled
+        raise ActivityError(
+            f'{spelled[:40]} is a number where text is needed; write "{spelled[:40]}", or give --lenient_numbers',
+            path,
+            "a number where text is needed; write it in quotes, or give --lenient_numbers",
+        )
+
+    def _numbers(self, entry: dict[str, Any], names: tuple[str, ...], path: str = "", *, whole: bool = False) -> None:
+        for name in names:
+            value = entry.get(name)
+            # The time may be text, and is read with more care.
+            if isinstance(value, str) and is_number(value) and name != "occurred_at":
+                if not self._lenient:
+                    raise ActivityError(
+                        f'"{value[:40]}" is a number in quotes; write {value[:40]}, or give --lenient_numbers',
+                        path + name,
+                        "a number in quotes; write it without quotes, or give --lenient_numbers",
+                    )
+                value = _number_in(value)
+            if isinstance(value, float) and whole and value.is_integer():
+                value = int(value)
+            if value is not None:
+                entry[name] = value if whole else _number(value)
+
+
+class _Spelled(float):
+    """A double that knows how it was written."""
+
+    text: str
+
+    def __new__(cls, text: str) -> "_Spelled":
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+
+def _with_spellings(line: bytes, known: dict[str, Any]) -> dict[str, Any]:
+    """The `known` fields read from `line` once more, their doubles as `_Spelled`."""
     try:
-        return msgspec.convert(known, _Wire)
-    except msgspec.ValidationError as error:
-        raise ActivityError(_shape_reason(str(error))) from None
+        raw = msgspec.json.decode(line.removeprefix(BOM), type=dict[str, msgspec.Raw])
+    except RecursionError:  # something deep in a field that is ignored
+        return known
+    return {name: json.loads(bytes(raw[name]), parse_float=_Spelled) for name in known}
+
+
+def _may_have_ids_spelled_as_doubles(known: dict[str, Any]) -> bool:
+    return any(isinstance(known.get(name), float) for name in _IDS) or any(known.get(name) for name in _COMPOUND)
+
+
+def _spelling(value: float) -> str:
+    """A number as it was written, as far as that is known: a row knows numbers alone, and 42.0 is 42 there."""
+    if isinstance(value, _Spelled):
+        return value.text
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _number_in(text: str) -> int | float:
+    """The number that `text` spells, as JSON's reader gives it."""
+    number: int | float = orjson.loads(text)
+    return int(number) if isinstance(number, float) and number.is_integer() and abs(number) < _LONG_LIMIT else number
+
+
+def _without_types(name: str, value: Any) -> Any:
+    try:
+        return extended_json.plain(value)
+    except extended_json.ExtendedJsonError as error:
+        raise ActivityError(str(error), name, str(error)) from None
+
+
+def _refused_epoch(when: float) -> ActivityError:
+    rule = "outside the years 2000 to 2100 in epoch milliseconds"
+    for unit, factor in _EPOCH_UNITS.items():
+        if FIRST_MS <= when * factor <= LAST_MS:
+            rule = f"in epoch {unit}, not in milliseconds"
+    return ActivityError(f"not allowed ({when} is {rule}); allowed: {TIME_FORMS}", "occurred_at", rule)
+
+
+def _entries(known: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects in a list, each with the beginning of the paths of its fields."""
+    entries = known.get(name)
+    if isinstance(entries, list):
+        for index, entry in enumerate(entries):
+            if isinstance(entry, dict):
+                yield f"{name}[{index}].", entry
 
 
 def _only(names: tuple[str, ...], entry: object) -> object:
     return {name: entry[name] for name in names if name in entry} if isinstance(entry, dict) else entry
 
 
-def _dicts(entries: object) -> list[dict[str, Any]]:
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-
-
-def _respell(fields: dict[str, Any], whole: tuple[str, ...], numbers: tuple[str, ...]) -> None:
-    for name in whole:
-        value = fields.get(name)
-        if isinstance(value, float) and value.is_integer():
-            fields[name] = int(value)
-    for name in numbers:
-        if name in fields:
-            fields[name] = _number(fields[name])
-
-
 def _number(value: object) -> object:
-    """An integer of more than 64 bits as a double, since Avro has no other number for it; anything else as it is."""
+    """An integer of more than 64 bits as the double that Avro would hold; anything else as it is."""
+    if isinstance(value, _Spelled):
+        return float(value)
     if isinstance(value, int) and not -_LONG_LIMIT <= value < _LONG_LIMIT:
         return float(value)
     return value
-
-
-def _refuse_time(text: str, field: str) -> NoReturn:
-    raise ActivityError(f"{field}: {text[:40]!r} is not allowed; allowed: {_TIME_FORMS}") from None
 
 
 def _syntax_reason(error: orjson.JSONDecodeError, line: bytes) -> str:
@@ -415,8 +545,8 @@ def _syntax_reason(error: orjson.JSONDecodeError, line: bytes) -> str:
     return f"not JSON: {error.msg.partition(': line ')[0]} at character {error.pos}"
 
 
-def _shape_reason(message: str) -> str:
-    """The message of msgspec, with the field before it and what is allowed behind it."""
+def _shape_error(message: str) -> ActivityError:
+    """msgspec's message with the field first and what is allowed last."""
     problem, _, path = message.partition(" - at `$")
     path = path.strip("`.")
     missing = re.fullmatch(r"Object missing required field `(.*)`", problem)
@@ -425,10 +555,11 @@ def _shape_reason(message: str) -> str:
     problem = problem.replace("`", "")
     if len(problem) > 80:
         problem = problem[:80] + "..."
+    rule = "missing" if missing else problem.partition(" value '")[0]
     allowed = _ALLOWED.get(path.partition("[")[0])
-    if allowed is None:
-        return f"{path}: {problem}"
-    return f"{path}: {'missing' if missing else 'not allowed (' + problem + ')'}; allowed: {allowed}"
+    if allowed is not None:
+        problem = f"{'missing' if missing else 'not allowed (' + problem + ')'}; allowed: {allowed}"
+    return ActivityError(problem, path or None, rule)
 
 
 def _json_type(value: object) -> str:

@@ -8,6 +8,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -20,6 +21,7 @@ from transforms.reading.activity import BOM, ActivityError, decode_admitted
 from transforms.reading.admission import admit_again, is_object
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.input_formats import Decoder
+from transforms.reading.reasons import Place, Reasons, Unit, field_and_rule
 from transforms.reading.voids import NOTHING, Void
 from transforms.reading.xapi import PassedOverError
 
@@ -50,6 +52,7 @@ class ReadCounts:
         passed_over: by name, what is no activity and not wrong either.
         left_out: by name, results that were left out of activity that was read.
         voids: the activity that is to count as never read, in this part of the input or in another.
+        reasons: why it was rejected.
     """
 
     accepted: int = 0
@@ -64,6 +67,7 @@ class ReadCounts:
     passed_over: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     voids: frozenset[Void] = NOTHING
+    reasons: Reasons = field(default_factory=Reasons)
 
     @property
     def read(self) -> int:
@@ -84,12 +88,15 @@ class ReadCounts:
             _added(self.passed_over, other.passed_over),
             _added(self.left_out, other.left_out),
             self.voids | other.voids if other.voids else self.voids,
+            self.reasons + other.reasons,
         )
 
-    def line_in_file(self, file: str, start: int, line: int) -> int:
-        """The number, in its file, of the line that has the number `line` in the range that starts at `start`."""
-        ranges = self.line_ends.get(file, {})
-        return line + sum(line_ends for each, line_ends in ranges.items() if each < start)
+    def line_of(self, place: Place) -> int | None:
+        """The number of the line at `place`, counted from 1 in its file; None where it is not known."""
+        if place.line is None:
+            return None
+        ranges = self.line_ends.get(place.file, {})
+        return place.line + sum(line_ends for start, line_ends in ranges.items() if start < place.start)
 
 
 def _merged(one: dict[str, dict[int, int]], other: dict[str, dict[int, int]]) -> dict[str, dict[int, int]]:
@@ -126,7 +133,9 @@ class BucketBlobs:
         return [(bucket, compress(_encode(users))) for bucket, users in buckets.items()]
 
 
-def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlobs) -> tuple[ReadCounts, list[Reject]]:
+def sort_in(
+    block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlobs, start: int = 0, unit: Unit = "element"
+) -> tuple[ReadCounts, list[Reject]]:
     """Check what is in a block, and put the activity in it into `blobs`.
 
     At the first line that holds no whole object, the block is asked to give the rest of it again.
@@ -136,15 +145,18 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlo
         file: its path, for the rejects.
         decoder: checks one item of the block.
         blobs: where the activity goes.
+        start: where the part of the file begins that is being read, for the places of reasons.
+        unit: what the position of a `Broken` counts.
 
     Returns:
         How much there was (without `size`), and what was refused.
     """
     if isinstance(block, Broken):
-        reject = Reject(file, block.position, block.reason, block.content, block.length)
-        unread = frozenset((file,)) if block.unread else frozenset[str]()
-        lost = 1 if block.rows is None else block.rows
-        return ReadCounts(rejected=lost, rejected_bytes=block.length, unread=unread), [reject]
+        error = ActivityError(block.reason)
+        length = max(block.length, len(block.content))
+        refusal = _Refusal(block.position, block.line, error, block.content, length, max(block.rows or 1, 1))
+        counts, rejects = _refused([refusal], file, decoder, start, unit)
+        return (counts + ReadCounts(unread=frozenset((file,))) if block.unread else counts), rejects
     refused: list[tuple[int, ActivityError, bytes]] = []
     passed_over: Counter[str] = Counter()
     voids: set[Void] = set()
@@ -187,24 +199,47 @@ def sort_in(block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlo
     blobs.size += size
     blank += block.blank
     lost = sum(len(content) for _, _, content in refused)
-    counts = ReadCounts(
+    accepted = ReadCounts(
         accepted=count - len(refused),
-        rejected=len(refused),
         blank=blank,
         accepted_bytes=max(length - lost, 0) if length else size,
-        rejected_bytes=lost,
         passed_over=passed_over,
         left_out=decoder.take_left_out(),
         voids=frozenset(voids),
     )
     if not refused:
-        return counts, []
+        return accepted, []
     positions = block.positions()
-    rejects = [
-        Reject(file, positions[index], str(error), content[:CONTENT_LIMIT], len(content))
+    refusals = [
+        _Refusal(positions[index], block.line_of(index), error, content, len(content))
         for index, error, content in refused
     ]
-    return counts, rejects
+    counts, rejects = _refused(refusals, file, decoder, start, "row" if block.kind == "rows" else "element")
+    return accepted + counts, rejects
+
+
+class _Refusal(NamedTuple):
+    position: int
+    line: int | None
+    error: ActivityError
+    content: bytes
+    length: int
+    rows: int = 1
+
+
+def _refused(
+    refusals: Iterable[_Refusal], file: str, decoder: Decoder, start: int, unit: Unit
+) -> tuple[ReadCounts, list[Reject]]:
+    reasons = Reasons()
+    rejects = []
+    count = size = 0
+    for position, line, error, content, length, rows in refusals:
+        reason = str(error)
+        path, rule = (error.field, error.rule) if error.rule else field_and_rule(reason)
+        reasons.add(Place(file, start, position, line, unit, path, reason), rule, decoder.guess(content), rows)
+        rejects.append(Reject(file, position, reason, content[:CONTENT_LIMIT], length))
+        count, size = count + rows, size + length
+    return ReadCounts(rejected=count, rejected_bytes=size, reasons=reasons), rejects
 
 
 def _content(item: object) -> bytes:

@@ -37,6 +37,10 @@ class Decoder(Protocol):
         """By name, how much was left out of activity that was read since the last call."""
         ...
 
+    def guess(self, content: bytes, /) -> str | None:
+        """What refused input looks like, and what to do about that; None where nothing is known."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class InputFormat:

@@ -11,9 +11,11 @@ import orjson
 
 from schemas import Activity, Response
 from schemas.activity import Action, Number, StatementParts
+from schemas.numbers import spelled as spelled_numbers
 from transforms.reading import extended_json
 from transforms.reading.activity import BOM, ActivityError, encode, numbers_alike, parse_object, parse_time
 from transforms.reading.leniency import STRICT, Leniency
+from transforms.reading.reasons import guess_of_statement
 from transforms.reading.statement_exports import opened, parts_of
 from transforms.reading.voids import Void
 
@@ -131,6 +133,10 @@ class StatementDecoder:
         activity = self.decode(line)
         return activity.user_id, encode(activity)
 
+    def guess(self, content: bytes) -> str | None:
+        """What `content`, which was refused, looks like (see `transforms.reading.reasons`)."""
+        return guess_of_statement(content)
+
     def admit_row(self, row: Mapping[str, Any]) -> tuple[str, bytes]:
         """Always raises ActivityError: statements are read from JSON alone."""
         raise ActivityError("xAPI statements are read from JSON")
@@ -187,7 +193,7 @@ class StatementDecoder:
             session_id=session_id,
             activity_id=activity_id,
             action=action,
-            occurred_at=_occurred_at(statement),
+            occurred_at=_occurred_at(statement, self.leniency),
             organisation=organisation,
             lrs_id=lrs_id,
             responses=responses,
@@ -229,7 +235,7 @@ class StatementDecoder:
         if given is not None:
             return (given if isinstance(given, str) and given else self._id(given, "id")).lower()
         try:
-            canonical = orjson.dumps(numbers_alike(statement), option=orjson.OPT_SORT_KEYS)
+            canonical = orjson.dumps(spelled_numbers(numbers_alike(statement)), option=orjson.OPT_SORT_KEYS)
         except orjson.JSONEncodeError as error:
             raise ActivityError(f"id: missing, and none can be made of the content ({error})") from None
         return str(uuid.uuid5(_STATEMENTS, canonical.decode()))
@@ -328,13 +334,13 @@ def _is_question(definition: dict[str, Any], result: dict[str, Any]) -> bool:
     return kind == _QUESTION and result.get("score") is not None
 
 
-def _occurred_at(statement: dict[str, Any]) -> int:
+def _occurred_at(statement: dict[str, Any], leniency: Leniency) -> int:
     for name in ("timestamp", "stored"):
         if statement.get(name) is not None:
             text = statement[name]
             if not isinstance(text, str):
                 raise ActivityError(f"{name}: not a string")
-            return parse_time(text, name)
+            return parse_time(text, name, naive_utc=leniency.naive_utc)
     raise ActivityError("timestamp: missing, and stored too")
 
 

@@ -15,6 +15,7 @@ import orjson
 
 from schemas import Activity, Kind, Record, SubscoreDefinition, Tag
 from schemas.activity import Number, Response, Scalar
+from schemas.numbers import spelled, spelled_alike
 from schemas.times import event_time, snapshot_time
 from transforms.reading.activity import canonical
 from transforms.sessions.scores import exact_sum
@@ -435,13 +436,13 @@ class _Cause:
         """A score snapshot, if a score is known."""
         if self._session.scores_known:
             message = _score_message(self._session)
-            self._send_score(message, orjson.dumps(message))
+            self._send_score(message, _encode_score(message))
 
     def score_if_changed(self) -> None:
         """A score snapshot, if a score is known and the last snapshot does not say the same."""
         if self._session.scores_touched and self._session.scores_known:
             message = _score_message(self._session)
-            body = orjson.dumps(message)
+            body = _encode_score(message)
             if body != self._session.sent_score:
                 self._send_score(message, body)
             self._session.scores_touched = False
@@ -502,6 +503,14 @@ def _score_message(session: Session) -> dict[str, Any]:
         "subscores": [_subscore(session, definition, by_item) for definition in session.subscores],
         "status": session.status,
     }
+
+
+def _encode_score(message: dict[str, Any]) -> bytes:
+    """A score snapshot as compact JSON. It alone of the messages has numbers that need not be integers."""
+    numbers = [message["score"], message["max_score"]]
+    for subscore in message["subscores"]:
+        numbers += subscore["score"], subscore["max_score"], subscore["attempted_max_score"]
+    return orjson.dumps(message if all(map(spelled_alike, numbers)) else spelled(message))
 
 
 def _subscore(

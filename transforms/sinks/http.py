@@ -57,6 +57,12 @@ _SHORTEST_SCRUBBED = 4
 A header's value may be `1` or `en`, and to hide that would leave nothing of a body. Nobody's secret is that short.
 """
 
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?")
+_LONGEST_WAIT = 1e12
+_LOCATION_KEPT = 1024
+_AUTHORITY = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.\-]*:)?[/\\]*)([^/\\]*)")
+"""The start of an address up to its authority, and the authority, as lenient clients read them."""
+
 _DELIVERED = {status: AttemptResult(Verdict.DELIVERED, status=status) for status in range(200, 300)}
 _TOO_MANY_HOPS = AttemptResult(Verdict.GIVE_UP, "too_many_hops", spends_attempt=False)
 
@@ -174,7 +180,12 @@ class AiohttpSink:
                 await _read(response)
             return delivered
         body, complete = await _read(response)
-        return self._judged(item, status, response.headers, self._kept(response.headers, body, complete))
+        kept = self._kept(response.headers, body, complete)
+        location = response.headers.get("Location")
+        if 300 <= status < 400 and location:
+            told = f"Location: {self._scrubber.scrub(shown_location(location), cut=len(location) > _LOCATION_KEPT)}"
+            kept = f"{told}\n{kept or ''}".encode()[:RESPONSE_KEPT].decode("utf-8", "ignore").rstrip("\n")
+        return self._judged(item, status, response.headers, kept)
 
     def _judged(self, item: Item, status: int, headers: Any, body: str | None) -> AttemptResult:
         """What an answer that is not 2xx means."""
@@ -304,20 +315,27 @@ def retry_after(value: str | None, now: float) -> float | None:
     """Seconds that a `Retry-After` header asks to wait.
 
     Args:
-        value: the header: whole seconds or an HTTP date.
+        value: the header: seconds or an HTTP date. RFC 9110 has whole seconds alone; some servers send a fraction.
         now: seconds since the epoch.
 
     Returns:
         The seconds, 0 for a date that is past; None if there is no header that can be read. The lane bounds it.
     """
     value = (value or "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:12])
+    if _SECONDS.fullmatch(value):
+        return min(float(value), _LONGEST_WAIT)
     try:
         when = parsedate_to_datetime(value)
         return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
+
+
+def shown_location(location: str) -> str:
+    """A `Location` header without what may be a credential: user information, parameters, query and fragment."""
+    address = re.split(r"[?#;]", location[:_LOCATION_KEPT], maxsplit=1)[0]
+    printable = "".join(letter if letter.isprintable() else "\ufffd" for letter in address)
+    return _AUTHORITY.sub(lambda match: match[1] + match[2].rpartition("@")[2], printable, count=1)
 
 
 async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:

@@ -252,6 +252,7 @@ def test_a_fine_forwarder_keeps_its_rate_beside_a_dead_a_slow_and_a_throttling_o
     assert together < 2 * alone, (together, alone)
 
 
+@pytest.mark.slow
 def test_a_quick_forwarder_is_waited_for_rather_than_spooled(tmp_path: Path) -> None:
     settings = DeliverySettings(window_items=1000, spool_dir=str(tmp_path), linger=0.002)
     sink = ScriptedBatch(always(DELIVERED))

@@ -79,6 +79,7 @@ def test_any_schedule_of_faults_keeps_order_and_loses_nothing(
             assert all(before.delivered or not after.delivered for before, after in pairwise(fates))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "reasons"),
     [

@@ -213,6 +213,19 @@ FAULTY: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     (HTTP, {"configuration.signingSecret": "whsec_a"}, "configuration.signingSecret", "is not base64"),
     (
         HTTP,
+        {"configuration.signingSecret": "whsec_QUI"},
+        "configuration.signingSecret",
+        "its padding after whsec_: write =",
+    ),
+    (
+        HTTP,
+        {"configuration.signingSecret": "whsec_QQ"},
+        "configuration.signingSecret",
+        "its padding after whsec_: write ==",
+    ),
+    (HTTP, {"configuration.signingSecret": "whsec_Q-"}, "configuration.signingSecret", "is not base64 after"),
+    (
+        HTTP,
         {"configuration.clientKey": "k.pem", "configuration.protocol": "https"},
         "configuration.clientKey",
         "without",

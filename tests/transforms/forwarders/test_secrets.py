@@ -50,7 +50,8 @@ def directory(tmp_path: Path) -> Path:
     (root / "..data").symlink_to("..2024")
     (root / "token").symlink_to("..data/token")
     (root / "windows").write_bytes(b"s3cret\r\n")
-    (root / "blank").write_bytes(b"s3cret \n\n")
+    (root / "blank").write_bytes(b" \ts3 cret \n\n")
+    (root / "mark").write_bytes(b"\xef\xbb\xbfs3cret\r\n")
     (root / "binary").write_bytes(b"\xff")
     (root / "large").write_bytes(b"x" * 70_000)
     (root / "out").symlink_to(tmp_path / "outside")
@@ -64,7 +65,13 @@ def directory(tmp_path: Path) -> Path:
 class TestFiles:
     @pytest.mark.parametrize(
         ("name", "value"),
-        [("token", "s3cret"), ("windows", "s3cret"), ("blank", "s3cret \n"), ("./..data/token", "s3cret")],
+        [
+            ("token", "s3cret"),
+            ("windows", "s3cret"),
+            ("blank", "s3 cret"),
+            ("mark", "s3cret"),
+            ("./..data/token", "s3cret"),
+        ],
     )
     def test_are_read_where_their_links_lead(self, directory: Path, name: str, value: str) -> None:
         assert References(directory=str(directory)).resolve(f"file:{name}") == value
@@ -111,6 +118,11 @@ class TestEnvironment:
         monkeypatch.setenv("TENANT_TOKEN", "other")
         assert References().resolve("env:FORWARDER_TOKEN") == HIDDEN
         assert References(env_prefix="TENANT_").resolve("env:TENANT_TOKEN") == "other"
+
+    @pytest.mark.parametrize("around", ["%s\n", " %s ", "\ufeff%s", "\ufeff %s\r\n", "\u00a0%s\t"])
+    def test_without_what_came_round_it(self, monkeypatch: pytest.MonkeyPatch, around: str) -> None:
+        monkeypatch.setenv("FORWARDER_TOKEN", around % HIDDEN)
+        assert References().resolve("env:FORWARDER_TOKEN") == HIDDEN
 
     @pytest.mark.parametrize(
         ("reference", "message"),

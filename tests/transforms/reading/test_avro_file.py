@@ -146,6 +146,7 @@ def test_a_codec_that_is_not_known_is_one_reject_that_knows_its_rows() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["null", "deflate"])
 def test_avro_cut_short(codec: str) -> None:
     content = avro(ROWS, codec)
@@ -295,6 +296,7 @@ def test_what_follows_the_last_block_is_one_reject(tail: bytes) -> None:
     assert [(part.position, part.content, part.length) for part in broken] == [(9, tail, len(tail))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["null", "deflate", "xz"])
 def test_a_damaged_bit_costs_at_most_its_block(codec: str) -> None:
     content = avro(ROWS[:100], codec)

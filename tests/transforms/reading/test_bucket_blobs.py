@@ -14,6 +14,7 @@ from schemas.reject import CONTENT_LIMIT
 from transforms.reading.activity import ActivityDecoder, canonical
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.bucket_blobs import BucketBlobs, ReadCounts, sort_in, users_of
+from transforms.reading.reasons import Place
 
 
 def line(user: str, number: int = 0, **more: Any) -> bytes:
@@ -62,7 +63,7 @@ def test_every_activity_comes_out_with_its_user_however_it_was_cut(said: list[tu
     edges = [0, *sorted(cut for cut in cuts if cut < len(lines)), len(lines)]
     blocks = [Block(a, lines[a:b], kind="elements") for a, b in pairwise(edges)]
     blobs, counts, rejects = sorted_in(*blocks)
-    assert (counts, rejects) == (ReadCounts(accepted=len(lines)), [])
+    assert (counts, rejects) == (ReadCounts(accepted=len(lines), accepted_bytes=sum(map(len, lines))), [])
     found = read_back(blobs)
     assert {user: Counter(map(canonical, activities)) for user, activities in found.items()} == {
         user: Counter(
@@ -75,7 +76,7 @@ def test_every_activity_comes_out_with_its_user_however_it_was_cut(said: list[tu
 def test_rejects_say_where_and_why() -> None:
     lines = [line("u"), b"", b"nonsense\r", b" \r", b"\xef\xbb\xbf\r", line("u", action="STOP"), line("v")]
     _, counts, rejects = sorted_in(Block(1000, lines, kind="lines"))
-    assert counts == ReadCounts(accepted=2, rejected=2, blank=3)
+    assert (counts.accepted, counts.rejected, counts.blank) == (2, 2, 3)
     first, second = rejects
     assert (first.file, first.position, first.content, first.length) == (
         "file",
@@ -90,7 +91,7 @@ def test_rejects_say_where_and_why() -> None:
 
 def test_positions_of_elements_are_indexes_and_a_blank_element_is_no_blank_line() -> None:
     _, counts, rejects = sorted_in(Block(7, [line("u"), b" ", b"1"], kind="elements"))
-    assert counts == ReadCounts(accepted=1, rejected=2)
+    assert (counts.accepted, counts.rejected, counts.blank) == (1, 2, 0)
     assert [reject.position for reject in rejects] == [8, 9]
 
 
@@ -102,13 +103,14 @@ def test_a_long_reject_keeps_its_beginning() -> None:
 
 def test_what_could_not_be_cut_is_one_reject() -> None:
     _, counts, rejects = sorted_in(Broken(5, "cut short", b"xy", 2))
-    assert (counts, rejects) == (ReadCounts(rejected=1), [Reject("file", 5, "cut short", b"xy", 2)])
+    assert (counts.accepted, counts.rejected, counts.rejected_bytes) == (0, 1, 2)
+    assert rejects == [Reject("file", 5, "cut short", b"xy", 2)]
 
 
 def test_a_row_is_shown_as_json() -> None:
     rows = [orjson.loads(line("u")), {"user_id": "\udcff", "x": 1.5}, "no record"]
     _, counts, rejects = sorted_in(Block(0, rows, kind="rows"))
-    assert counts == ReadCounts(accepted=1, rejected=2)
+    assert (counts.accepted, counts.rejected, counts.blank) == (1, 2, 0)
     assert [reject.content for reject in rejects] == [b'{"user_id": "\\udcff", "x": 1.5}', b'"no record"']
     assert [reject.position for reject in rejects] == [1, 2]
 
@@ -158,6 +160,6 @@ def test_counts_add_up() -> None:
     other = ReadCounts(10, 20, 30, 40, 50, 60, 70, frozenset({"b"}), {"f": {64: 20}, "g": {0: 1}})
     lines = {"f": {0: 10, 64: 20}, "g": {0: 1}}
     assert one + other == ReadCounts(11, 22, 33, 44, 55, 66, 77, frozenset({"a", "b"}), lines)
-    assert (one + other).line_in_file("f", 64, 3) == 13
-    assert (one + other).line_in_file("h", 0, 3) == 3
+    assert (one + other).line_of(Place("f", 64, 0, 3, "element", None, "")) == 13
+    assert (one + other).line_of(Place("h", 0, 0, 3, "element", None, "")) == 3
     assert ReadCounts(accepted=3, rejected=2).read == 5

@@ -247,17 +247,17 @@ def test_an_odd_row_among_many_and_at_the_ends() -> None:
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        (pa.array([42] * 9), "Expected `str`, got `int`"),
-        (pa.array([1.5] * 9), "Expected `str`, got `float`"),
-        (pa.array([Decimal("7.00")] * 9), "Expected `str`, got `int`"),
-        (pa.array([True] * 9), "Expected `str`, got `bool`"),
-        (pa.nulls(9), "Expected `str`, got `null`"),
+        (pa.array([42] * 9), "42 is a number where text is needed"),
+        (pa.array([1.5] * 9), "1.5 is a number where text is needed"),
+        (pa.array([Decimal("7.00")] * 9), "7 is a number where text is needed"),
+        (pa.array([True] * 9), "not allowed (Expected str, got bool)"),
+        (pa.nulls(9), "not allowed (Expected str, got null)"),
     ],
 )
 def test_ids_that_are_no_text_are_refused_by_name(values: Any, told: str) -> None:
     accepted, rejects = admitted(parts(file(user_id=values)))
     assert (accepted, len(rejects)) == (0, 9)
-    assert all(reason.startswith(f"user_id: not allowed ({told.replace('`', '')})") for _, reason in rejects)
+    assert all(reason.startswith(f"user_id: {told}") for _, reason in rejects)
 
 
 def test_rows_that_activity_refuses_show_what_the_file_has_instead() -> None:
@@ -376,6 +376,7 @@ def test_a_pipe_is_one_reject() -> None:
     assert "not seekable" in part.reason
 
 
+@pytest.mark.slow
 def test_parquet_damaged_raises_nothing() -> None:
     content = file(1000)
     for cut in (0, 3, len(content) // 2, len(content) - 1):

@@ -296,7 +296,7 @@ def test_a_statement_without_id_gets_one_from_its_content() -> None:
         ({"actor": {"account": [{"accountName": "a"}]}}, "actor.account: not an object (an array)"),
         ({"actor": {"mbox": ["mailto:x@y"]}}, "actor.mbox: missing or not a string (an array)"),
         ({"timestamp": None}, "timestamp: missing, and stored too"),
-        ({"timestamp": "2020-02-17"}, "timestamp: '2020-02-17' is not allowed"),
+        ({"timestamp": "2020-02-17"}, "timestamp: '2020-02-17' is a date without a time of day"),
         ({"timestamp": 5}, "timestamp: not a string"),
         ({"verb": {}}, "verb.id: missing"),
         ({"object": {"objectType": "Activity"}}, "object.id: missing"),

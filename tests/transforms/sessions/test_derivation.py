@@ -536,6 +536,27 @@ def test_sums_are_exact_and_integral_ones_print_as_integers(scores: list[float],
         assert body.count(printed) == 2
 
 
+@pytest.mark.parametrize(
+    ("score", "spelled"),
+    [
+        (1e-7, b"1e-7"),
+        (0.000015, b"0.000015"),
+        (2**53 + 2, b"9007199254740994"),
+        (1e16, b"10000000000000000"),
+        (1e20, b"1e20"),
+        (1.5e21, b"1.5e21"),
+    ],
+)
+def test_numbers_are_spelled_by_a_rule_that_is_not_the_encoder_s(score: float, spelled: bytes) -> None:
+    given, subscores = [response("q0", score, score)], [by_items("d", "q0")]
+    record = derive(activity("SUBMIT", responses=given, subscores=subscores))[-1]
+    for name in (b"score", b"max_score"):
+        assert record.body.count(b'"%b":%b,' % (name, spelled)) == 2
+    assert b'"attempted_max_score":%b,' % spelled in record.body
+    assert record.message["score"] == score
+    assert json.loads(record.body) == record.message
+
+
 def test_a_subscore_by_items_echoes_its_list_and_counts_every_response_once() -> None:
     listed = ["i2", "unknown", "i1", "i2"]
     given = [

@@ -132,6 +132,29 @@ class TestStatus:
         assert (outcome.verdict, outcome.reason) == (GIVE_UP, f"http_{status}")
         assert len(server.log) == 1
 
+    @pytest.mark.parametrize(
+        ("location", "shown"),
+        [
+            ("https://new.example/in", "https://new.example/in"),
+            ("/elsewhere?key=hidden", "/elsewhere"),
+            ("https://ann:hidden@new.example/in?key=hidden#hidden", "https://new.example/in"),
+            ("//ann:hidden@new.example", "//new.example"),
+            ("https:\\\\ann:hidden@new.example\\in", "https:\\\\new.example\\in"),
+            ("https://a@b:hidden@new.example/in", "https://new.example/in"),
+            ("/in;jsessionid=hidden", "/in"),
+            ("in/" + "x" * 5000, "in/" + "x" * 1021),
+        ],
+    )
+    def test_a_redirect_says_where_to_without_credentials(self, location: str, shown: str) -> None:
+        outcome = one(Answer(302, headers=(("Location", location),), body=b"moved"))
+        assert outcome.response == f"Location: {shown}\nmoved"
+
+    def test_a_location_hides_the_forwarder_s_own_secrets(self) -> None:
+        answer = Answer(308, headers=(("Location", "/s3cret-token/in"),))
+        outcome = one(answer, configuration={"authType": "token", "secret": "s3cret-token"})
+        assert outcome.response is not None
+        assert outcome.response.splitlines()[0] == "Location: /[redacted]/in"
+
     def test_retry_after_is_told(self) -> None:
         assert one(Answer(503, headers=(("Retry-After", "7"),))).retry_after == 7.0
         assert (
@@ -148,10 +171,15 @@ class TestStatus:
             ("0", 0.0),
             (" 120 ", 120.0),
             ("-1", None),
-            ("1.5", None),
+            ("1.5", 1.5),
+            ("3.2", 3.2),
+            ("3.", 3.0),
+            ("1e3", None),
+            ("3,2", None),
+            ("NaN", None),
             ("soon", None),
             ("٣", None),
-            ("9" * 400, 999_999_999_999.0),
+            ("9" * 400, 1e12),
             ("Thu, 01 Jan 1970 00:16:40 GMT", 900.0),
             ("Thursday, 01-Jan-70 00:16:40 GMT", 900.0),
             ("Thu, 01 Jan 1970 00:00:01 GMT", 0.0),
