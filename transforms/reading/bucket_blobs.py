@@ -163,7 +163,8 @@ def sort_in(
     admit = decoder.admit_row if block.kind == "rows" else decoder.admit
     lines = blobs.lines
     count, blank = len(block.items), 0
-    size, length = 0, block.size
+    size = 0
+    length = block.size if block.size or block.kind == "rows" else sum(map(len, block.items))
     for index, item in enumerate(block.items):
         try:
             user_id, line = admit(item)

@@ -1,6 +1,5 @@
 import random
 from collections import Counter, defaultdict
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -37,7 +36,7 @@ def sorted_in(*blocks: Block | Broken) -> tuple[dict[int, list[bytes]], ReadCoun
     blobs: defaultdict[int, list[bytes]] = defaultdict(list)
     for block in blocks:
         more, refused = sort_in(block, "file", ActivityDecoder(), shards)
-        counts += replace(more, accepted_bytes=0, rejected_bytes=0)
+        counts += more
         rejects += refused
         for bucket, blob in shards.take():
             blobs[bucket].append(blob)
