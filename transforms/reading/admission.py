@@ -39,7 +39,7 @@ def admit_again(line: bytes, decoder: Decoder, refusal: ActivityError) -> Iterat
 
     A line that is no wrapping of input is itself the one piece.
     """
-    pieces = decoder.expand(line)
+    pieces = decoder.expand(line) if is_object(line) else None
     if pieces is None:
         yield line, refusal
         return

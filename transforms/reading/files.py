@@ -88,6 +88,10 @@ def blocks(
         end: where it ends; None for all of the file.
     """
     if file_format == "parquet":
+        try:
+            file.seek(0)
+        except OSError:
+            return parquet_rows(file)  # a pipe, as it will say
         why = problem(file.read(HEAD), file_format)
         file.seek(0)
         return [_refused(why, file_chunks(file))] if why else parquet_rows(file)

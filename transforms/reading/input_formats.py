@@ -30,7 +30,7 @@ class Decoder(Protocol):
         ...
 
     def expand(self, line: bytes, /) -> list[bytes] | None:
-        """What to admit instead of a line that was refused, if it is known as a wrapping of input; else None."""
+        """What to admit instead of a JSON object that was refused, if it is known as a wrapping of input; else None."""
         ...
 
     def take_left_out(self) -> Mapping[str, int]:

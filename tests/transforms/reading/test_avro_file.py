@@ -141,6 +141,7 @@ def test_a_codec_that_is_not_known_is_one_reject_that_knows_its_rows() -> None:
                 content,
                 len(content),
                 14,
+                unread=True,
             )
         ],
     )
