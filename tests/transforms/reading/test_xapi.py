@@ -377,6 +377,16 @@ def test_a_document_that_was_voided_is_passed_over_and_voids_what_is_known_of_it
     assert caught.value.voids == void
 
 
+@pytest.mark.parametrize("action", ["index", "create"])
+def test_where_elasticsearch_is_to_put_a_document_is_passed_over(action: str) -> None:
+    with pytest.raises(PassedOverError) as caught:
+        StatementDecoder().decode(orjson.dumps({action: {"_index": "statements", "_id": "a"}}))
+    assert (caught.value.name, caught.value.voids) == ("bulk_actions", None)
+    with pytest.raises(ActivityError) as refused:
+        StatementDecoder().decode(orjson.dumps({"delete": {"_index": "statements", "_id": "a"}}))
+    assert not isinstance(refused.value, PassedOverError)
+
+
 @pytest.mark.parametrize(
     ("line", "count"),
     [
@@ -384,6 +394,8 @@ def test_a_document_that_was_voided_is_passed_over_and_voids_what_is_known_of_it
         ({"statements": [], "more": ""}, 0),
         ([LEAST], 1),
         ({"_source": {"statements": [LEAST]}}, 1),
+        ({"took": 3, "hits": {"total": {"value": 2}, "hits": [{"_id": "a", "_source": LEAST}, 5]}}, 2),
+        ({"took": 3, "hits": {"hits": []}}, 0),
         (LEAST, None),
         ({"_source": LEAST}, None),
         ({"meta": {}, "data": []}, None),
