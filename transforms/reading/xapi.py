@@ -111,7 +111,7 @@ class StatementDecoder:
         organisation, lrs_id, voided = self.organisation, self.lrs_id, False
         try:
             if b"$" in line and b'"$' in line:  # to look for one byte takes no time
-                statement = extended_json.plain(statement)
+                statement = extended_json.plain(statement, odd_stay=True)
             if "verb" not in statement:
                 if is_bulk_action(statement):
                     raise PassedOverError(BULK_ACTIONS)
@@ -121,8 +121,6 @@ class StatementDecoder:
             if voided:
                 raise PassedOverError(VOIDED_DOCUMENTS, (organisation, lrs_id, self._record_id(statement)))
             return self._activity(statement, organisation, lrs_id)
-        except extended_json.ExtendedJsonError as error:
-            raise ActivityError(str(error)) from None
         except RecursionError:
             raise ActivityError("nested too deep") from None
 
