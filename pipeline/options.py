@@ -249,7 +249,7 @@ def _add_reading(group: argparse._ArgumentGroup) -> None:
         "--max_rejects",
         type=flag_values.count,
         metavar="COUNT",
-        help=f"so many rejects never end the run, whatever their share is (default {Job.max_rejects})",
+        help=f"fewer rejects than this never end the run, whatever their share is (default {Job.max_rejects})",
     )
 
 

@@ -130,7 +130,7 @@ class FieldReader:
             self._findings.warn(field.path, f"asks for {shown(name)}, which no record has{hint}")
         if isinstance(self.compiled_query, Query):
             for sentence in never_matching(self.compiled_query):
-                self._findings.warn(field.path, f"holds what no record can match: {sentence}")
+                self._findings.warn(field.path, f"asks for what no record has: {sentence}")
         return text
 
     def _text(self, field: Field, value: Any) -> str | None:

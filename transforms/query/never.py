@@ -6,6 +6,7 @@ its author meant; a query that does is never going to forward anything.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -37,6 +38,7 @@ from transforms.query.values import (
     DATE_TYPE,
     MISSING,
     NUMBER_TYPE,
+    OBJECT_ID_TYPE,
     OBJECT_TYPE,
     STRING_TYPE,
     canonical_type,
@@ -81,11 +83,15 @@ _OPERAND = {
     BOOL_TYPE: "true or false",
     OBJECT_TYPE: "an object",
     ARRAY_TYPE: "an array",
+    OBJECT_ID_TYPE: "an ObjectId",
 }
+_ALWAYS = "; every record matches this"
 
 
 def never_matching(query: Query) -> list[str]:
     """What in `query` can never hold, each in a sentence that begins with the clause; nothing if all can.
+
+    Of a negation, such as `$ne`, it says that the clause always holds.
 
     Names at the top level that no document has are left out: whoever loads the query tells them by
     `schemas.query_document.QUERY_NAMES`.
@@ -200,16 +206,52 @@ def _can_equal(value: Any, field: QueryField) -> bool:
 def _clauses(node: Node) -> Iterator[str]:
     """A sentence for each clause that can never hold by itself."""
     if isinstance(node, Not):
-        yield from _clauses(node.child)
+        if isinstance(node.child, Not):
+            yield from _clauses(node.child.child)
+        elif isinstance(node.child, Field) and _is_never(node.child):
+            yield from (sentence + _ALWAYS for sentence in _clauses(node.child))
+        else:
+            yield from _clauses(node.child)
     elif isinstance(node, And | Or):
         for child in node.children:
-            yield from _clauses(child)
-    elif all(_truth(node, shape) is False for shape in SHAPES):
+            if not _has_another_reading(child, node):
+                yield from _clauses(child)
+    elif _is_never(node):
         why = _why_never(node)
         if why:
             yield f"{node.clause.text}: {why}"
     elif isinstance(node.test, In):
         yield from _dead_values(node, node.test)
+    elif isinstance(node.test, ElemMatch) and not node.test.of_items:
+        yield from _clauses(_inside(node.test.condition, node.path))
+
+
+def _is_never(node: Node) -> bool:
+    return all(_truth(node, shape) is False for shape in SHAPES)
+
+
+def _has_another_reading(child: Node, node: And | Or) -> bool:
+    """Whether a clause became several nodes, and another one than `child` may hold.
+
+    An ObjectId that is compared with an id is read as one and as its text.
+    """
+    return (
+        isinstance(node, Or)
+        and isinstance(child, Field)
+        and any(
+            isinstance(other, Field) and other.clause.text == child.clause.text and not _is_never(other)
+            for other in node.children
+        )
+    )
+
+
+def _inside(node: Node, path: Path) -> Node:
+    """The condition of an `$elemMatch` with whole paths."""
+    if isinstance(node, Field):
+        return replace(node, path=path + node.path)
+    if isinstance(node, Not):
+        return replace(node, child=_inside(node.child, path))
+    return replace(node, children=tuple(_inside(child, path) for child in node.children))
 
 
 def _dead_values(node: Field, test: In) -> Iterator[str]:

@@ -119,13 +119,17 @@ def read_source(query: Any) -> Any:
 
 
 _QUOTED = r"""\(\s*["']([^"']*)["']\s*\)"""
+_NEW = r"(?:new\s+)?"
+_NUMBER_CALLS = "(?:Number(?:Long|Int|Decimal)|Long|Int32|Double|Decimal128)"
 _NUMBER = r"""\(\s*["']?([-+.\deE]+)["']?\s*\)"""
 _SHELL: tuple[tuple[re.Pattern[str], Callable[[str], str]], ...] = (
-    (re.compile(r"(?:ISODate|(?:new\s+)?Date)" + _QUOTED), lambda date: json.dumps({"$date": date})),
-    (re.compile("ObjectId" + _QUOTED), lambda digits: json.dumps({"$oid": digits})),
-    (re.compile("Number(?:Long|Int|Decimal)" + _NUMBER), lambda number: number),
-    (re.compile(r"(/(?:[^/\\\n]|\\.)+/[A-Za-z]*)"), lambda literal: json.dumps(_regex_of(literal))),
-    (re.compile(r"'([^'\n]*)'"), json.dumps),
+    (re.compile(_NEW + "(?:ISODate|Date)" + _QUOTED), lambda date: json.dumps({"$date": date})),
+    (re.compile(_NEW + "ObjectId" + _QUOTED), lambda digits: json.dumps({"$oid": digits})),
+    (re.compile(_NEW + _NUMBER_CALLS + _NUMBER), lambda number: number),
+    (re.compile(_NEW + r"(?:ISODate|Date)\(()"), lambda _: 'a date as text, such as {"$date": "2020-02-17T15:03:23Z"}'),
+    (re.compile(_NEW + "RegExp" + _QUOTED), lambda pattern: json.dumps({"$regex": pattern})),
+    (re.compile(r"(/(?![*/])(?:[^/\\\n]|\\.)+/[A-Za-z]*)"), lambda literal: json.dumps(_regex_of(literal))),
+    (re.compile(r"'((?:[^'\\\n]|\\.)*)'"), lambda text: json.dumps(text.replace("\\'", "'"))),
     (re.compile(r"([A-Za-z_$][\w$.]*)(?=\s*:)"), json.dumps),
 )
 """What the MongoDB shell takes and JSON does not: its form, and what JSON has instead of what the group holds."""

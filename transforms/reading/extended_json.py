@@ -28,20 +28,26 @@ class ExtendedJsonError(ValueError):
     """A value whose name is one of Extended JSON's and whose content is not. The message says what was expected."""
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, *, odd_stay: bool = False) -> Any:
     """`value`, of JSON's types, with every value of Extended JSON in it as what it stands for.
 
-    What holds none is returned as it is, not copied. Raises ExtendedJsonError.
+    What holds none is returned as it is, not copied. odd_stay: what stands for nothing in JSON stays as it is, since
+    `value` holds more than is read. Otherwise it raises ExtendedJsonError.
     """
     if isinstance(value, dict):
         if any(name.startswith("$") for name in value):
             convert = next((_TYPES[name] for name in value if name in _TYPES), None)
             if convert is not None:
-                return convert(value)
-        changed = {name: plain(entry) for name, entry in value.items()}
+                try:
+                    return convert(value)
+                except ExtendedJsonError:
+                    if odd_stay:
+                        return value
+                    raise
+        changed = {name: plain(entry, odd_stay=odd_stay) for name, entry in value.items()}
         return changed if any(changed[name] is not entry for name, entry in value.items()) else value
     if isinstance(value, list):
-        entries = [plain(entry) for entry in value]
+        entries = [plain(entry, odd_stay=odd_stay) for entry in value]
         return entries if any(new is not old for new, old in zip(entries, value, strict=True)) else value
     return value
 

@@ -211,6 +211,9 @@ def _guess_of_xapi(value: Mapping[str, Any]) -> str | None:
         return _XAPI
     if isinstance(value.get("statements"), list):
         return _ANSWER
+    hits = value.get("hits")
+    if isinstance(hits, dict) and isinstance(hits.get("hits"), list):
+        return "an answer of Elasticsearch: give --input_format xapi if its hits are xAPI statements"
     for name in ("statement", "_source"):
         inner = value.get(name)
         if isinstance(inner, dict) and ("verb" in inner or "statement" in inner):

@@ -1,14 +1,15 @@
 """xAPI statements as stores export them: inside of an answer, a document of Learning Locker, or a hit of Elasticsearch.
 
-An object without a verb and an actor of its own, whose `statement`, `_source` or `statements` is the thing, is opened,
-as deep as that goes on.
+An object without a verb and an actor of its own, whose `statement`, `_source`, `statements` or `hits` is the thing, is
+opened, as deep as that goes on.
 """
 
 from typing import Any, NamedTuple
 
 import orjson
 
-_INSIDE = ("statement", "_source", "statements")
+_INSIDE = ("statement", "_source", "statements", "hits")
+_BULK_ACTIONS = frozenset({"index", "create"})
 
 
 class Document(NamedTuple):
@@ -67,6 +68,11 @@ def parts_of(line: bytes) -> list[bytes] | None:
         return [orjson.dumps(part) for part in value]
     except orjson.JSONEncodeError:  # orjson reads deeper than it writes
         return None
+
+
+def is_bulk_action(value: dict[str, Any]) -> bool:
+    """Whether `value` is what Elasticsearch's bulk format has on the line before a document: where it is to be put."""
+    return len(value) == 1 and isinstance(next(iter(value.values())), dict) and not _BULK_ACTIONS.isdisjoint(value)
 
 
 def _opening(value: dict[str, Any]) -> str | None:

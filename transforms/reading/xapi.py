@@ -16,7 +16,7 @@ from transforms.reading import extended_json
 from transforms.reading.activity import BOM, ActivityError, encode, numbers_alike, parse_object, parse_time
 from transforms.reading.leniency import STRICT, Leniency
 from transforms.reading.reasons import guess_of_statement
-from transforms.reading.statement_exports import opened, parts_of
+from transforms.reading.statement_exports import is_bulk_action, opened, parts_of
 from transforms.reading.voids import Void
 
 # Never to be changed: the record ids of statements without an id depend on it.
@@ -50,6 +50,9 @@ VOIDING = "voiding_statements"
 
 VOIDED_DOCUMENTS = "voided_documents"
 """Counts statements whose document says that they were voided."""
+
+BULK_ACTIONS = "bulk_actions"
+"""Counts lines of Elasticsearch's bulk format that say where the document after them is to be put."""
 
 
 class PassedOverError(ActivityError):
@@ -108,16 +111,16 @@ class StatementDecoder:
         organisation, lrs_id, voided = self.organisation, self.lrs_id, False
         try:
             if b"$" in line and b'"$' in line:  # to look for one byte takes no time
-                statement = extended_json.plain(statement)
+                statement = extended_json.plain(statement, odd_stay=True)
             if "verb" not in statement:
+                if is_bulk_action(statement):
+                    raise PassedOverError(BULK_ACTIONS)
                 document = opened(statement)
                 statement, voided = document.statement, document.voided
                 organisation, lrs_id = document.organisation or organisation, document.lrs_id or lrs_id
             if voided:
                 raise PassedOverError(VOIDED_DOCUMENTS, (organisation, lrs_id, self._record_id(statement)))
             return self._activity(statement, organisation, lrs_id)
-        except extended_json.ExtendedJsonError as error:
-            raise ActivityError(str(error)) from None
         except RecursionError:
             raise ActivityError("nested too deep") from None
 

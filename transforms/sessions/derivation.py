@@ -484,12 +484,14 @@ class _Cause:
 
 def _score_message(session: Session) -> dict[str, Any]:
     answers = session.answers.values()
-    score: Number | None
+    scores: Sequence[tuple[Number | None, Number | None]]
     if session.own_score is not None:
-        score, max_score = session.own_score
+        scores = [session.own_score]
     else:
-        score = exact_sum([answer.score for answer in answers])
-        max_score = exact_sum([answer.max_score for answer in answers])
+        scores = [(answer.score, answer.max_score) for answer in answers]
+    # The sum of one number is the number as messages have it: 16.0 is 16.
+    score = exact_sum([score for score, _ in scores])
+    max_score = exact_sum([highest for _, highest in scores])
     by_item: dict[str, list[Answer]] = {}
     if session.subscores:
         for answer in answers:

@@ -160,6 +160,10 @@ def camel(name: str) -> str:
         (json.dumps([STATEMENT]), "xAPI statements: give --input_format xapi"),
         (json.dumps({"statements": [STATEMENT], "more": ""}), "an LRS's answer, with statements in it: give --input_f"),
         (json.dumps({"statement": STATEMENT}), "xAPI statements in an envelope: give --input_format xapi"),
+        (
+            json.dumps({"took": 1, "hits": {"hits": [{"_source": STATEMENT}]}}),
+            "an answer of Elasticsearch: give --input_f",
+        ),
         (json.dumps({"_id": "1", "_source": STATEMENT}), "xAPI statements in an envelope: give --input_format xapi"),
         (
             json.dumps({"_id": {"$oid": "a"}, "statement": STATEMENT}),

@@ -302,7 +302,7 @@ def test_a_statement_without_id_gets_one_from_its_content() -> None:
         ({"object": {"objectType": "Activity"}}, "object.id: missing"),
         ({"id": 5}, "id: missing or not a string"),
         ({"result": []}, "result: not an object"),
-        ({"stored": {"$date": []}}, "$date holds a time"),
+        ({"timestamp": {"$date": []}}, "timestamp: not a string"),
     ],
 )
 def test_statements_that_are_refused(parts: dict[str, Any], expected: str) -> None:
@@ -378,12 +378,39 @@ def test_a_document_that_was_voided_is_passed_over_and_voids_what_is_known_of_it
 
 
 @pytest.mark.parametrize(
+    "odd", [{"$binary": {"base64": "AA==", "subType": "00"}}, {"$numberDouble": "NaN"}, {"$numberLong": "x"}]
+)
+def test_an_odd_value_of_a_database_costs_what_it_is_needed_for(odd: dict[str, Any]) -> None:
+    ignored = orjson.dumps(
+        {"hash": odd, "statement": statement(context={**LEAST["context"], "extensions": {"x": odd}})}
+    )
+    assert StatementDecoder().decode(ignored) == decode()
+    decoder = StatementDecoder()
+    decoder.decode(orjson.dumps(statement(result={"score": {"raw": odd}})))
+    assert decoder.take_left_out() == {"scores_not_a_number": 1}
+    with pytest.raises(ActivityError, match="timestamp: not a string"):
+        decode(timestamp=odd)
+
+
+@pytest.mark.parametrize("action", ["index", "create"])
+def test_where_elasticsearch_is_to_put_a_document_is_passed_over(action: str) -> None:
+    with pytest.raises(PassedOverError) as caught:
+        StatementDecoder().decode(orjson.dumps({action: {"_index": "statements", "_id": "a"}}))
+    assert (caught.value.name, caught.value.voids) == ("bulk_actions", None)
+    with pytest.raises(ActivityError) as refused:
+        StatementDecoder().decode(orjson.dumps({"delete": {"_index": "statements", "_id": "a"}}))
+    assert not isinstance(refused.value, PassedOverError)
+
+
+@pytest.mark.parametrize(
     ("line", "count"),
     [
         ({"statements": [LEAST, 5], "more": "/x"}, 2),
         ({"statements": [], "more": ""}, 0),
         ([LEAST], 1),
         ({"_source": {"statements": [LEAST]}}, 1),
+        ({"took": 3, "hits": {"total": {"value": 2}, "hits": [{"_id": "a", "_source": LEAST}, 5]}}, 2),
+        ({"took": 3, "hits": {"hits": []}}, 0),
         (LEAST, None),
         ({"_source": LEAST}, None),
         ({"meta": {}, "data": []}, None),

@@ -104,3 +104,29 @@ def test_runs_and_single_statements_in_any_order_leave_what_one_run_derives(
         assert len(sent) == len(set(sent))
         assert set(sent) == now - before, "what is new by the void, and nothing that was sent before"
         before = now
+
+
+@pytest.mark.parametrize(
+    ("score", "spelled"),
+    [
+        ('{"raw": 16, "max": 20}', '"score":16,"max_score":20'),
+        ('{"raw": 16.0, "max": 20.00}', '"score":16,"max_score":20'),
+        ('{"raw": -0.0, "max": 1e1}', '"score":0,"max_score":10'),
+        ('{"raw": 0.50}', '"score":0.5,"max_score":null'),
+        ('{"scaled": 1.0}', '"score":1,"max_score":1'),
+        ('{"raw": {"$numberDouble": "16.0"}, "max": {"$numberDecimal": "20.0"}}', '"score":16,"max_score":20'),
+    ],
+)
+def test_a_sessions_own_score_is_spelled_as_a_sum_is(score: str, spelled: str) -> None:
+    scored = {
+        "id": "statement-00",
+        "actor": {"account": {"homePage": oracle.HOME_PAGES[0], "name": "5"}},
+        "verb": {"id": oracle.VERBS + "completed"},
+        "object": {"id": "https://x/course"},
+        "context": {"registration": "reg-1"},
+        "timestamp": "2026-03-01T09:00:00Z",
+        "result": {"score": orjson.Fragment(score)},
+    }
+    snapshots = [record.body.decode() for record in batch([scored])[0] if record.kind == "score"]
+    assert len(snapshots) == 1
+    assert spelled in snapshots[0]
