@@ -105,10 +105,11 @@ class StatementDecoder:
             ActivityError: it is no statement, or none that is of a learner's session.
         """
         statement = parse_object(line)
+        odd: list[str] = []  # which does not matter, where nothing of the statement that is read is among it
         organisation, lrs_id, voided = self.organisation, self.lrs_id, False
         try:
             if b"$" in line and b'"$' in line:  # to look for one byte takes no time
-                statement = extended_json.plain(statement)
+                statement = extended_json.plain(statement, odd)
             if "verb" not in statement:
                 document = opened(statement)
                 statement, voided = document.statement, document.voided
@@ -116,10 +117,12 @@ class StatementDecoder:
             if voided:
                 raise PassedOverError(VOIDED_DOCUMENTS, (organisation, lrs_id, self._record_id(statement)))
             return self._activity(statement, organisation, lrs_id)
-        except extended_json.ExtendedJsonError as error:
-            raise ActivityError(str(error)) from None
         except RecursionError:
             raise ActivityError("nested too deep") from None
+        except ActivityError as error:
+            if odd and not isinstance(error, PassedOverError):
+                raise ActivityError(f"{error} ({odd[0]})") from None
+            raise
 
     def admit(self, line: bytes) -> tuple[str, bytes]:
         """As `decode`, but the activity stays a line.
