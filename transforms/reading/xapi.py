@@ -110,6 +110,8 @@ class StatementDecoder:
         try:
             if b"$" in line and b'"$' in line:  # to look for one byte takes no time
                 statement = extended_json.plain(statement, odd)
+                if not isinstance(statement, dict):
+                    raise ActivityError("a statement is needed, not a single value of Extended JSON")
             if "verb" not in statement:
                 document = opened(statement)
                 statement, voided = document.statement, document.voided

@@ -316,6 +316,12 @@ def test_odd_extended_json_costs_nothing_where_it_is_not_used(odd: dict[str, Any
     assert decode(id="s", _id=odd, result={"extensions": {"https://x/y": odd}}) == decode(id="s")
 
 
+@pytest.mark.parametrize("value", [{"$oid": "x"}, {"$numberInt": "1"}, {"$undefined": True}, {"$date": 1772355600000}])
+def test_a_value_of_extended_json_is_no_statement(value: dict[str, Any]) -> None:
+    with pytest.raises(ActivityError, match="a statement is needed"):
+        StatementDecoder().decode(orjson.dumps(value))
+
+
 def test_bytes_are_checked_as_in_activity() -> None:
     with pytest.raises(ActivityError, match="not valid UTF-8"):
         StatementDecoder().decode(orjson.dumps(LEAST)[:-1] + b',"x":"\xff"}')
