@@ -263,7 +263,7 @@ class ActivityDecoder:
 
     def _time(self, text: str) -> int:
         if self.leniency.lenient_numbers and is_number(text):
-            number = _number_in(text)
+            number = _number_in(text, "occurred_at")
             if isinstance(number, int) and FIRST_MS <= number <= LAST_MS:
                 return number
             raise _refused_epoch(number)
@@ -377,13 +377,14 @@ class _Fitting:
         known = {name: self._fields[name] for name in _FIELDS if name in self._fields}
         if self._lenient and self._line is not None and _may_have_ids_spelled_as_doubles(known):
             known = _with_spellings(self._line, known)
+        odd: dict[str, list[str]] = {name: [] for name in known}
         if self._line is None or b'"$' in self._line or b"\\u0024" in self._line:
-            known = {name: _without_types(name, value) for name, value in known.items()}
-        self._fit(known)
+            known = {name: _without_types(value, odd[name]) for name, value in known.items()}
         try:
+            self._fit(known)
             return msgspec.convert(known, _Wire)
         except msgspec.ValidationError as error:
-            raise _shape_error(str(error)) from None
+            raise _told_by_its_type(_shape_error(str(error)), odd) from None
 
     def _fit(self, known: dict[str, Any]) -> None:
         for name, nested in _NESTED.items():
@@ -450,7 +451,7 @@ class _Fitting:
                         path + name,
                         "a number in quotes; write it without quotes, or give --lenient_numbers",
                     )
-                value = _number_in(value)
+                value = _number_in(value, path + name)
             if isinstance(value, float) and whole and value.is_integer():
                 value = int(value)
             if value is not None:
@@ -488,17 +489,28 @@ def _spelling(value: float) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _number_in(text: str) -> int | float:
-    """The number that `text` spells, as JSON's reader gives it."""
-    number: int | float = orjson.loads(text)
+def _number_in(text: str, path: str) -> int | float:
+    """The number that `text` spells, as JSON's reader gives it. Raises ActivityError if no double can hold it."""
+    try:
+        number: int | float = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise ActivityError(f'"{text[:40]}" is a number beyond double', path, "a number beyond double") from None
     return int(number) if isinstance(number, float) and number.is_integer() and abs(number) < _LONG_LIMIT else number
 
 
-def _without_types(name: str, value: Any) -> Any:
+def _without_types(value: Any, odd: list[str]) -> Any:
+    """odd: see `extended_json.plain`. A value that is not converted matters only if activity has the field it is in."""
     try:
-        return extended_json.plain(value)
-    except extended_json.ExtendedJsonError as error:
-        raise ActivityError(str(error), name, str(error)) from None
+        return extended_json.plain(value, odd)
+    except RecursionError:
+        odd.append("nested too deep")
+        return value
+
+
+def _told_by_its_type(error: ActivityError, odd: Mapping[str, list[str]]) -> ActivityError:
+    """`error`, or why a value of Extended JSON was not converted, if it is about a field that holds such a value."""
+    reasons = odd.get(re.split(r"[.\[]", error.field or "", maxsplit=1)[0])
+    return ActivityError(reasons[0], error.field, reasons[0]) if reasons and "got object" in str(error) else error
 
 
 def _refused_epoch(when: float) -> ActivityError:
@@ -506,7 +518,8 @@ def _refused_epoch(when: float) -> ActivityError:
     for unit, factor in _EPOCH_UNITS.items():
         if FIRST_MS <= when * factor <= LAST_MS:
             rule = f"in epoch {unit}, not in milliseconds"
-    return ActivityError(f"not allowed ({when} is {rule}); allowed: {TIME_FORMS}", "occurred_at", rule)
+    shown = when if abs(when) < _LONG_LIMIT else f"{when:g}"
+    return ActivityError(f"not allowed ({shown} is {rule}); allowed: {TIME_FORMS}", "occurred_at", rule)
 
 
 def _entries(known: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -13,6 +13,8 @@ from transforms.reading.avro_datum import DamagedError, OddRowError, RowReader
 from transforms.reading.avro_file import MAGIC, avro_rows
 from transforms.reading.avro_schema import parse_schema
 from transforms.reading.blocks import BLANK, Block
+from transforms.reading.compression import compression_of
+from transforms.reading.signatures import HEAD, problem
 
 _SINGLE_OBJECT = b"\xc3\x01"
 _FINGERPRINT = 8
@@ -47,7 +49,10 @@ def avro_activities(message: bytes) -> Iterator[dict[str, Any] | ActivityError]:
         else:
             yield _datum(_without_marker(message) if message.startswith(_SINGLE_OBJECT) else message)
     except ActivityError as error:
-        yield error
+        # Only when it is no row: the length of an id may begin as something else does.
+        compression = compression_of(message)
+        other = f"a message that is compressed ({compression})" if compression else problem(message[:HEAD], "avro")
+        yield ActivityError(other) if other else error
 
 
 def _without_marker(message: bytes) -> bytes:

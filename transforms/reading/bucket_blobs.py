@@ -237,7 +237,9 @@ def _refused(
     for position, line, error, content, length, rows in refusals:
         reason = str(error)
         path, rule = (error.field, error.rule) if error.rule else field_and_rule(reason)
-        reasons.add(Place(file, start, position, line, unit, path, reason), rule, decoder.guess(content), rows)
+        # What is in a damaged container says nothing, and its beginning says no more than that it is one.
+        looks_like = None if reason.startswith("not readable as ") else decoder.guess(content)
+        reasons.add(Place(file, start, position, line, unit, path, reason), rule, looks_like, rows)
         rejects.append(Reject(file, position, reason, content[:CONTENT_LIMIT], length))
         count, size = count + rows, size + length
     return ReadCounts(rejected=count, rejected_bytes=size, reasons=reasons), rejects

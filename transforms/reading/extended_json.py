@@ -28,11 +28,15 @@ class ExtendedJsonError(ValueError):
     """A value whose name is one of Extended JSON's and whose content is not. The message says what was expected."""
 
 
-def plain(value: Any, *, odd_stay: bool = False) -> Any:
+def plain(value: Any, odd: list[str] | None = None) -> Any:
     """`value`, of JSON's types, with every value of Extended JSON in it as what it stands for.
 
-    What holds none is returned as it is, not copied. odd_stay: what stands for nothing in JSON stays as it is, since
-    `value` holds more than is read. Otherwise it raises ExtendedJsonError.
+    What holds none is returned as it is, not copied.
+
+    Args:
+        value: may hold others, at any depth.
+        odd: gets the messages of values that cannot be converted, which then stay as they are: whether that matters
+            depends on whether anything uses them. None: they raise ExtendedJsonError.
     """
     if isinstance(value, dict):
         if any(name.startswith("$") for name in value):
@@ -40,14 +44,15 @@ def plain(value: Any, *, odd_stay: bool = False) -> Any:
             if convert is not None:
                 try:
                     return convert(value)
-                except ExtendedJsonError:
-                    if odd_stay:
-                        return value
-                    raise
-        changed = {name: plain(entry, odd_stay=odd_stay) for name, entry in value.items()}
+                except ExtendedJsonError as error:
+                    if odd is None:
+                        raise
+                    odd.append(str(error))
+                    return value
+        changed = {name: plain(entry, odd) for name, entry in value.items()}
         return changed if any(changed[name] is not entry for name, entry in value.items()) else value
     if isinstance(value, list):
-        entries = [plain(entry, odd_stay=odd_stay) for entry in value]
+        entries = [plain(entry, odd) for entry in value]
         return entries if any(new is not old for new, old in zip(entries, value, strict=True)) else value
     return value
 
@@ -92,7 +97,8 @@ def _decimal(value: dict[str, Any]) -> int | float:
         number = None
     if number is None:
         raise ExtendedJsonError("$numberDecimal holds a number as text")
-    nearest = _finite(float(number))
+    # A signaling NaN has no double.
+    nearest = _finite(float("nan") if number.is_nan() else float(number))
     return int(number) if number == number.to_integral_value() else nearest
 
 

@@ -152,23 +152,28 @@ def _row_group(parquet: Any, group: int, start: int, columns: list[_Column]) -> 
             yield from _batch(start + read, batch, columns)
             read += batch.num_rows
     except Exception as error:  # foreign bytes lead to any
-        yield Broken(start + read, _not_readable(error), b"", 0 if read else _size(told), told.num_rows - read)
+        yield Broken(start + read, _not_readable(error), b"", 0 if read else told.total_byte_size, told.num_rows - read)
         return
     if read < told.num_rows:
         reason = f"a row group says that it has {told.num_rows} rows, and has {read}"
         yield Broken(start + read, _not_readable(reason), b"", 0, told.num_rows - read)
-    elif (values := _most_values(parquet.schema, told)) > read:
+    elif (values := _most_values(parquet.schema, told, names)) > read:
         reason = f"a row group says that it has {read} rows, and has columns of {values} values"
         yield Broken(start + read, _not_readable(reason), b"", 0, values - read)
 
 
-def _size(group: Any) -> int:
-    return sum(group.column(index).total_compressed_size for index in range(group.num_columns))
+def _most_values(schema: Any, group: Any, names: list[str]) -> int:
+    """How many values a column has, of those that have one for each row.
 
-
-def _most_values(schema: Any, group: Any) -> int:
-    """How many values a column has, of those that have one for each row."""
-    single = [index for index in range(group.num_columns) if schema.column(index).max_repetition_level == 0]
+    names: of the columns that could be read. What the file says of others is not looked at: where that is damaged,
+    pyarrow ends the process.
+    """
+    single = [
+        index
+        for index in range(group.num_columns)
+        if schema.column(index).max_repetition_level == 0
+        and not {schema.column(index).path, schema.column(index).path.partition(".")[0]}.isdisjoint(names)
+    ]
     return max((group.column(index).num_values for index in single), default=0)
 
 

@@ -133,9 +133,13 @@ _STYLES = {
 
 _XAPI = "xAPI statements: give --input_format xapi"
 _ANSWER = "an LRS's answer, with statements in it: give --input_format xapi"
+_UTF_16 = "UTF-16: convert it to UTF-8, such as with iconv -f UTF-16 -t UTF-8"
+_UTF_32 = "UTF-32: convert it to UTF-8, such as with iconv -f UTF-32 -t UTF-8"
 _BYTES = (
-    (b"\xff\xfe", "UTF-16: convert it to UTF-8, such as with iconv -f UTF-16 -t UTF-8"),
-    (b"\xfe\xff", "UTF-16: convert it to UTF-8, such as with iconv -f UTF-16 -t UTF-8"),
+    (b"\xff\xfe\0\0", _UTF_32),
+    (b"\0\0\xfe\xff", _UTF_32),
+    (b"\xff\xfe", _UTF_16),
+    (b"\xfe\xff", _UTF_16),
     (b"PK\x03\x04", "a zip archive (or .xlsx): unpack it, and give the files in it"),
     (b"Obj\x01", "an Avro file: name it .avro, or give --file_format avro"),
     (b"PAR1", "a Parquet file: name it .parquet, or give --file_format parquet"),
@@ -179,8 +183,11 @@ def _guess_of_text(text: bytes) -> str | None:
     for beginning, told in _MARKUP:
         if lower.startswith(beginning):
             return told
-    if head[:1] == b"\0" or b"\0" in head[:2]:
-        return _BYTES[0][1]
+    zeros = [not byte for byte in head[:4]]
+    if zeros in ([True, False, True, False], [False, True, False, True]):
+        return _UTF_16
+    if zeros in ([True, True, True, False], [False, True, True, True]):
+        return _UTF_32
     if re.match(rb"\{\s*u?'", head):
         return "a dict as Python prints it: write it with json.dumps"
     if re.match(rb"\{\s*[A-Za-z_]\w*\s*:", head):
@@ -188,6 +195,9 @@ def _guess_of_text(text: bytes) -> str | None:
     first_line = head.split(b"\n", 1)[0]
     if (
         head[:1] not in (b"{", b"[")
+        and b"\0" not in head
+        and b'":' not in first_line  # JSON, with something before it
+        and b'\\":' not in first_line  # JSON as text in JSON
         and max(first_line.count(mark) for mark in (b",", b";", b"\t")) >= len(_REQUIRED) - 1
     ):
         return "CSV: convert it to JSON Lines, with the names of the columns in every line"

@@ -108,10 +108,13 @@ class StatementDecoder:
             ActivityError: it is no statement, or none that is of a learner's session.
         """
         statement = parse_object(line)
+        odd: list[str] = []  # which does not matter, where nothing of the statement that is read is among it
         organisation, lrs_id, voided = self.organisation, self.lrs_id, False
         try:
             if b"$" in line and b'"$' in line:  # to look for one byte takes no time
-                statement = extended_json.plain(statement, odd_stay=True)
+                statement = extended_json.plain(statement, odd)
+                if not isinstance(statement, dict):
+                    raise ActivityError("a statement is needed, not a single value of Extended JSON")
             if "verb" not in statement:
                 if is_bulk_action(statement):
                     raise PassedOverError(BULK_ACTIONS)
@@ -123,6 +126,10 @@ class StatementDecoder:
             return self._activity(statement, organisation, lrs_id)
         except RecursionError:
             raise ActivityError("nested too deep") from None
+        except ActivityError as error:
+            if odd and not isinstance(error, PassedOverError):
+                raise ActivityError(f"{error} ({odd[0]})") from None
+            raise
 
     def admit(self, line: bytes) -> tuple[str, bytes]:
         """As `decode`, but the activity stays a line.

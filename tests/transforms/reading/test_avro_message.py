@@ -1,5 +1,6 @@
 """Activity in Avro, as a stream's record holds it, against fastavro's own writers."""
 
+import gzip
 import io
 import re
 import struct
@@ -85,6 +86,9 @@ def test_json_is_not_taken_for_avro(json: bytes) -> None:
         (b"\xc3\x01" + bytes(8) + bare(START), r"CRC-64-AVRO 0000000000000000\); known is session_activity.avsc"),
         (b"\xc3\x01", "a schema that is not known"),
         (b"Obj\x01", "not readable as Avro"),
+        (gzip.compress(encode(START)), r"a message that is compressed \(gz\)"),
+        (encode(START).decode().encode("utf-16"), "text in UTF-16"),
+        (b"PAR1\x15\x04", "this is Parquet"),
     ],
 )
 def test_what_cannot_be_read_says_why(message: bytes, told: str) -> None:

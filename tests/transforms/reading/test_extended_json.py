@@ -73,6 +73,8 @@ def test_other_spellings(value: object, stands_for: object) -> None:
         {"$numberDouble": "NaN"},
         {"$numberDouble": "Infinity"},
         {"$numberDecimal": "NaN"},
+        {"$numberDecimal": "sNaN"},
+        {"$numberDecimal": "-sNaN1"},
         {"$numberDecimal": "1E+6000"},
         {"$numberDecimal": 1},
         {"$date": None},
@@ -88,6 +90,13 @@ def test_other_spellings(value: object, stands_for: object) -> None:
 def test_what_stands_for_nothing_is_refused(value: object) -> None:
     with pytest.raises(ExtendedJsonError):
         plain({"a": [value]})
+
+
+def test_what_cannot_be_converted_stays_as_it_is_where_that_is_asked_for() -> None:
+    odd: list[str] = []
+    nan = {"$numberDouble": "NaN"}
+    assert plain({"a": [nan, {"$numberLong": "3"}]}, odd) == {"a": [nan, 3]}
+    assert odd == ["NaN and Infinity are not numbers here"]
 
 
 JSON = st.recursive(

@@ -200,6 +200,35 @@ def test_extended_json_that_stands_for_nothing_names_its_field() -> None:
     assert LENIENT.decode(line(user_id={"$numberLong": "42"})).user_id == "42"
 
 
+@pytest.mark.parametrize("odd", [{"$numberDouble": "NaN"}, {"$binary": {"base64": "AAAA", "subType": "00"}}])
+def test_odd_extended_json_costs_nothing_where_activity_lacks_the_field(odd: dict[str, Any]) -> None:
+    response = {"response_id": "a", "item_reference": "b", "score": {"$numberInt": "2"}, "more": odd}
+    fields = {"responses": [response], "_id": odd}
+    for read in (STRICT_DECODER.decode(line(**fields)), STRICT_DECODER.decode_row(LEAST | fields)):
+        assert [each.score for each in read.responses] == [2]
+    reason = str(refused({"responses": [response, response | {"score": odd}]}))
+    assert reason.startswith("responses[1].score: ")
+    assert "Expected" not in reason
+
+
+@pytest.mark.parametrize("name", ["user_id", "metadata", "responses", "subscores", "item_tags"])
+@pytest.mark.parametrize("depth", [500, 900, 1000])
+def test_extended_json_however_deep_is_a_reject(name: str, depth: int) -> None:
+    deep = b"[" * depth + b'{"$oid":"a"}' + b"]" * depth
+    text = line()[:-1] + b',"' + name.encode() + b'":' + deep + b"}"
+    for decoder in (STRICT_DECODER, LENIENT):
+        with pytest.raises(ActivityError):
+            decoder.decode(text)
+
+
+@pytest.mark.parametrize("name", ["occurred_at", "seq", "session_duration", "num_questions"])
+@pytest.mark.parametrize("number", ["1e400", "-1E999"])
+def test_a_number_in_quotes_that_no_double_can_hold(name: str, number: str) -> None:
+    with pytest.raises(ActivityError) as caught:
+        LENIENT.decode(line(**{name: number}))
+    assert str(caught.value) == f'{name}: "{number}" is a number beyond double'
+
+
 CASES = SHARED / "cases" / "inputs"
 IN_12 = {
     1: "time without a zone",

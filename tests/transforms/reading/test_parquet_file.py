@@ -3,6 +3,8 @@
 import io
 import json
 import random
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterable
 from datetime import date
@@ -14,6 +16,7 @@ import pytest
 
 from tests.support.parquet_footer import as_variant, i64, with_footer, written
 from tests.support.parts import admitted, read
+from tests.support.paths import ROOT
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.files import blocks
 
@@ -374,6 +377,13 @@ def test_a_pipe_is_one_reject() -> None:
     items, (part,) = read(blocks(Pipe(file()), "parquet"))
     assert (items, part.length) == ([], 0)
     assert "not seekable" in part.reason
+
+
+@pytest.mark.slow
+def test_no_damage_to_a_footer_ends_the_process() -> None:
+    command = [sys.executable, "-m", "tests.support.read_damaged_footers"]
+    done = subprocess.run(command, input=file(4), capture_output=True, cwd=ROOT, check=False)  # noqa: S603
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.slow

@@ -195,6 +195,8 @@ def test_what_refused_activity_looks_like(content: str, looks_like: str) -> None
         (json.dumps(ACTIVITY).encode("utf-16"), "UTF-16: "),
         (b"\xfe\xff" + json.dumps(ACTIVITY).encode("utf-16-be"), "UTF-16: "),
         (json.dumps(ACTIVITY).encode("utf-16-be"), "UTF-16: "),
+        (json.dumps(ACTIVITY).encode("utf-32"), "UTF-32: "),
+        (json.dumps(ACTIVITY).encode("utf-32-be"), "UTF-32: "),
         (b"PK\x03\x04\x00", "a zip archive"),
         (b"PAR1\x15", "a Parquet file: name it .parquet"),
         (b"Obj\x01\x04", "an Avro file: name it .avro"),
@@ -219,6 +221,11 @@ def test_what_refused_bytes_look_like(content: bytes, looks_like: str) -> None:
         b"START RequestId: 1 Version: $LATEST",
         json.dumps({"record_id": "r", "user_id": "u"}).encode(),
         gzip.compress(b"x"),
+        b"\0" * 100,
+        b"2026-03-01T09:00:00Z INFO " + line(),
+        json.dumps(line().decode()).encode(),
+        b"a.jsonl" + b"\0" * 250 + b"ustar\0" + line(),
+        b"\xe2\x80\xa8" + line(),
     ],
 )
 def test_no_guess_where_nothing_is_known(content: bytes) -> None:
@@ -248,6 +255,12 @@ def test_a_part_that_cannot_be_cut_up_is_a_reason_with_its_bytes() -> None:
     assert (counts.rejected, counts.rejected_bytes, reject.length) == (1, 5000, 5000)
     (reason,) = counts.reasons.commonest()
     assert (reason.first.line, reason.first.position, reason.first.reason) == (3, 7, "damaged")
+
+
+def test_a_damaged_container_does_not_look_like_what_it_is_named_as() -> None:
+    damaged = Broken(0, "not readable as Avro: the file is cut short", b"Obj\x01" + b"x" * 20, 24)
+    counts, _ = sort_in(damaged, "f.avro", ActivityDecoder(), BucketBlobs(), 0, "row")
+    assert [reason.guess for reason in counts.reasons.commonest()] == [None]
 
 
 def test_accepted_and_rejected_bytes_are_those_of_the_input() -> None:

@@ -302,13 +302,24 @@ def test_a_statement_without_id_gets_one_from_its_content() -> None:
         ({"object": {"objectType": "Activity"}}, "object.id: missing"),
         ({"id": 5}, "id: missing or not a string"),
         ({"result": []}, "result: not an object"),
-        ({"timestamp": {"$date": []}}, "timestamp: not a string"),
+        ({"timestamp": {"$date": []}}, "timestamp: not a string ($date holds a time"),
     ],
 )
 def test_statements_that_are_refused(parts: dict[str, Any], expected: str) -> None:
     with pytest.raises(ActivityError) as caught:
         decode(**parts)
     assert str(caught.value).startswith(expected)
+
+
+@pytest.mark.parametrize("odd", [{"$numberDouble": "NaN"}, {"$oid": 3}, {"$date": "x", "more": 1}])
+def test_odd_extended_json_costs_nothing_where_it_is_not_used(odd: dict[str, Any]) -> None:
+    assert decode(id="s", _id=odd, result={"extensions": {"https://x/y": odd}}) == decode(id="s")
+
+
+@pytest.mark.parametrize("value", [{"$oid": "x"}, {"$numberInt": "1"}, {"$undefined": True}, {"$date": 1772355600000}])
+def test_a_value_of_extended_json_is_no_statement(value: dict[str, Any]) -> None:
+    with pytest.raises(ActivityError, match="a statement is needed"):
+        StatementDecoder().decode(orjson.dumps(value))
 
 
 def test_bytes_are_checked_as_in_activity() -> None:
