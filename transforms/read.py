@@ -97,7 +97,7 @@ def match_files(patterns: Iterable[str], none_is_fine: bool = False) -> list[Inp
         none_is_fine: whether a pattern may match no file, if the folder is there that it looks in.
 
     Raises:
-        InputError: a pattern matches no file, or a directory, or its file system cannot be listed.
+        InputError: a pattern is empty, matches no file or a directory, or its file system cannot be listed.
     """
     found: dict[str, InputFile] = {}
     above: dict[str, list[InputFile]] = {}
@@ -122,6 +122,8 @@ def match_files(patterns: Iterable[str], none_is_fine: bool = False) -> list[Inp
 
 
 def _match(pattern: str) -> list[InputFile]:
+    if not pattern:
+        raise InputError("--input is empty; give a file, a pattern, or - for standard input")
     if pattern == "-":
         return [InputFile(STANDARD_INPUT, 0, pipe=True)]
     if "://" not in pattern:

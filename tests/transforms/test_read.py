@@ -297,6 +297,11 @@ def test_standard_input_and_what_it_cannot_be(tmp_path: Path) -> None:
         ranges_of(file, file_format="parquet")
 
 
+def test_an_empty_input_is_told_as_such() -> None:
+    with pytest.raises(InputError, match="--input is empty"):
+        match_files([""])
+
+
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "a.jsonl").write_text("")

@@ -14,9 +14,10 @@ from transforms.reading.activity import BOM
 _scan = json.JSONDecoder(strict=False, parse_int=str, parse_float=str).raw_decode
 
 _MARK = BOM.decode("latin-1")
-_BETWEEN_VALUES = re.compile(rf"(?:[ \t\r\n,\x1e]|{_MARK})+")
+# Runs are possessive: a place to come back to would be kept for each character, which is gigabytes of a blank file.
+_BETWEEN_VALUES = re.compile(rf"(?:[ \t\r\n,\x1e]++|{_MARK})++")
 
-BLANK_LINE = re.compile(rf"(?:[ \t\r]|{_MARK})*")
+BLANK_LINE = re.compile(rf"(?:[ \t\r]++|{_MARK})*+")
 CLOSING_BRACKETS = re.compile(r"[\]}]+")
 
 _NEAR_THE_END = 16

@@ -1,5 +1,7 @@
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.reject import CONTENT_LIMIT
 from tests.support.parts import chunked, read, taken
+from tests.support.paths import ROOT
 from transforms.reading import json_text
 from transforms.reading.activity import BOM, TOO_LONG, ActivityDecoder
 from transforms.reading.admission import is_object
@@ -387,3 +390,16 @@ def test_damage_anywhere_raises_nothing() -> None:
                 damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
                 _, counts, rejects = taken(JsonText(chunked(bytes(damaged), 512)))
                 assert counts.accepted >= 18 or rejects
+
+
+@pytest.mark.slow
+def test_what_stands_between_values_takes_no_memory() -> None:
+    script = """
+import resource
+from transforms.reading.json_values import next_value
+blank = " " * 20_000_000
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert next_value(blank, 0) == len(blank)
+assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 100_000, "KiB"
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)  # noqa: S603
