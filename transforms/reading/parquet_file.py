@@ -157,16 +157,16 @@ def _row_group(parquet: Any, group: int, start: int, columns: list[_Column]) -> 
     if read < told.num_rows:
         reason = f"a row group says that it has {told.num_rows} rows, and has {read}"
         yield Broken(start + read, _not_readable(reason), b"", 0, told.num_rows - read)
-    elif (values := _most_values(parquet.schema, told, names)) > read:
+    elif (values := most_values(parquet.schema, told, names)) > read:
         reason = f"a row group says that it has {read} rows, and has columns of {values} values"
         yield Broken(start + read, _not_readable(reason), b"", 0, values - read)
 
 
-def _most_values(schema: Any, group: Any, names: list[str]) -> int:
+def most_values(schema: Any, group: Any, names: list[str]) -> int:
     """How many values a column has, of those that have one for each row.
 
-    names: of the columns that could be read. What the file says of others is not looked at: where that is damaged,
-    pyarrow ends the process.
+    names: of the columns that could be read. What the file says of others is not looked at, since nothing has checked
+    it.
     """
     single = [
         index
