@@ -23,6 +23,15 @@ pytest_plugins = [
 """The support modules that define fixtures. They import no Beam, since `pytest -m fast` does without."""
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Names a parameter of bytes after its argument, since the name has to be the same in every process.
+
+    pytest takes the bytes themselves. What a compressor made holds the second in which it was made, and pytest-xdist
+    stops when two of its workers collected tests of other names.
+    """
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True)
 def _garbage_is_collected() -> Iterator[None]:
     """A job in this process keeps what is alive from the garbage collector, for good (`transforms.derive`)."""
