@@ -20,7 +20,8 @@ from transforms.bundles import BATCH_SIZE, at_end_of_bundle
 from transforms.reading.bucket_blobs import users_of
 from transforms.reading.input_formats import ACTIVITY, InputFormat
 from transforms.reading.voids import Void, without_voided
-from transforms.sessions.derivation import Derivation, DurationUnit, Session
+from transforms.sessions.derivation import Derivation, DurationUnit
+from transforms.sessions.session import Session
 from transforms.sessions.state import BucketFold, StateOptions
 from transforms.sessions.window import EVERYTHING, Window
 

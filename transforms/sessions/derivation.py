@@ -4,7 +4,7 @@ It is pure: no Beam, no clock, no randomness. In batch it folds whole sessions. 
 from its kept activity, whenever more of it arrives (`transforms.sessions.state.fold_on`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha1, sha256
 from operator import attrgetter
 from typing import Any, Literal
@@ -13,12 +13,12 @@ from uuid import UUID
 import msgspec
 import orjson
 
-from schemas import Activity, Kind, Record, SubscoreDefinition, Tag
-from schemas.activity import Number, Response, Scalar
-from schemas.numbers import spelled, spelled_alike
+from schemas import Activity, Kind, Record
+from schemas.activity import Number
 from schemas.times import event_time, snapshot_time
 from transforms.reading.activity import canonical
-from transforms.sessions.scores import exact_sum
+from transforms.sessions.score_snapshots import ScoreSnapshots
+from transforms.sessions.session import Session
 
 NAMESPACE = UUID("9b6f3c52-6f0e-4d0c-8f5e-6a3b8f1c7d24")
 """The namespace of every derived id. If it changed, every receiver would see every record as a new one."""
@@ -83,62 +83,6 @@ class Counts(msgspec.Struct):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-class Answer(msgspec.Struct):
-    """What is known of one response at one moment of the session."""
-
-    item_reference: str
-    attempted: bool | None = None
-    score: Number | None = None
-    max_score: Number | None = None
-    revision: int | None = None
-
-
-class Session(msgspec.Struct):
-    """The state of one session: all that the fold remembers between two activities. It can be serialised.
-
-    Attributes:
-        earliest: epoch ms of the first activity.
-        started: epoch ms of the first START.
-        submitted: epoch ms of the last SUBMIT that still counts.
-        session_duration: in the unit of the player.
-        answers: by `response_id`.
-        items: the references of the items, in the order in which they were met; a dict that serves as an ordered set.
-        sent_score: the body of the last score snapshot.
-        scores_touched: whether scores may have changed since that was last looked at.
-    """
-
-    organisation: str | None
-    lrs_id: str | None
-    session_id: str
-    user_id: str
-    activity_id: str | None = None
-    status: str | None = None
-    earliest: int = 0
-    started: int | None = None
-    submitted: int | None = None
-    session_duration: int | None = None
-    num_questions: int | None = None
-    answers: dict[str, Answer] = {}
-    items: dict[str, None] = {}
-    subscores: list[SubscoreDefinition] = []
-    item_tags: dict[str, list[Tag]] = {}
-    metadata: dict[str, Scalar] = {}
-    own_score: tuple[Number, Number | None] | None = None
-    """The session's own score and its maximum, in place of the sums of the responses."""
-    sent_score: bytes | None = None
-    scores_touched: bool = False
-
-    @property
-    def scores_known(self) -> bool:
-        """Whether the session has a score of its own, or some answer has one."""
-        return self.own_score is not None or any(answer.score is not None for answer in self.answers.values())
-
-    @property
-    def all_scored(self) -> bool:
-        """Whether no answer that was attempted lacks its score."""
-        return not any(answer.attempted and answer.score is None for answer in self.answers.values())
-
-
 class Derivation:
     """Derives the records of sessions, and counts what it met.
 
@@ -163,6 +107,7 @@ class Derivation:
         self._resolve_session = resolve_session
         self._on_session = on_session
         self._on_conflict = on_conflict
+        self._snapshots: ScoreSnapshots | None = None
 
     def user(self, activities: Iterable[Activity], home_pages: Iterable[str | None] = ()) -> list[Record]:
         """All records of one user, in the order in which they have to leave: by time, then place, then session.
@@ -209,6 +154,7 @@ class Derivation:
         records: list[Record] = []
         for place, activity in enumerate(ordered):
             self.fold(session, activity, place, records)
+        self._snapshots = None
         if self._on_session is not None:
             self._on_session(session)
         return records
@@ -229,7 +175,7 @@ class Derivation:
         if action == "RESPOND" or action == "SAVE" or action == "AUTOSAVE":
             session.status = session.status or "Incomplete"
             if session.status == "Completed":
-                _Cause(session, activity, place, records).score_if_changed()
+                self._score_if_changed(session, _Cause(session, activity, place, records))
             return
         cause = _Cause(session, activity, place, records)
         if action == "START" and activity.state != "resume":
@@ -248,9 +194,9 @@ class Derivation:
             if session.status == "PendingScoring":
                 if session.all_scored:
                     session.status = "Completed"
-                    cause.score()
+                    self._score(session, cause)
             elif session.status == "Completed":
-                cause.score_if_changed()
+                self._score_if_changed(session, cause)
         elif action == "DISCARD":
             session.status = "Discarded"
         elif action == "SET_STATUS":
@@ -264,14 +210,14 @@ class Derivation:
         cause.event("session-completed")
         self._status_snapshot(session, cause, completed=activity.occurred_at)
         if session.status == "Completed":
-            cause.score_if_changed()
+            self._score_if_changed(session, cause)
 
     def _set_status(self, session: Session, activity: Activity, cause: "_Cause") -> None:
         session.status = activity.status
         if session.status == "Completed":
             completed = activity.occurred_at if session.submitted is None else session.submitted
             self._status_snapshot(session, cause, completed)
-            cause.score()
+            self._score(session, cause)
         elif session.status == "Incomplete":
             session.submitted = None
 
@@ -287,7 +233,7 @@ class Derivation:
             {
                 "user_id": session.user_id,
                 "activity_id": session.activity_id,
-                "num_attempted": sum(answer.attempted is True for answer in session.answers.values()),
+                "num_attempted": session.num_attempted,
                 "num_questions": len(session.answers) if session.num_questions is None else session.num_questions,
                 "session_id": session.session_id,
                 "session_duration": duration,
@@ -296,6 +242,28 @@ class Derivation:
                 "dt_completed": snapshot_time(completed),
             },
         )
+
+    def _score(self, session: Session, cause: "_Cause") -> None:
+        """A score snapshot, if a score is known."""
+        if session.scores_known:
+            message, body = self._snapshots_of(session).snapshot()
+            session.sent_score = body
+            cause.score(message, body)
+
+    def _score_if_changed(self, session: Session, cause: "_Cause") -> None:
+        """A score snapshot, if a score is known and the last snapshot does not say the same."""
+        if session.scores_touched and session.scores_known:
+            message, body = self._snapshots_of(session).snapshot()
+            if body != session.sent_score:
+                session.sent_score = body
+                cause.score(message, body)
+            session.scores_touched = False
+
+    def _snapshots_of(self, session: Session) -> ScoreSnapshots:
+        # Those of the session that is being folded are kept, so that its next snapshot need not begin anew.
+        if self._snapshots is None or self._snapshots.session is not session:
+            self._snapshots = ScoreSnapshots(session)
+        return self._snapshots
 
     def _without_duplicates(self, activities: Sequence[Activity]) -> Sequence[Activity]:
         """One activity for each `record_id`.
@@ -334,10 +302,9 @@ class Derivation:
         if activity.num_questions is not None:
             session.num_questions = _floored(activity.num_questions)
         if activity.metadata:
-            # Sorted, since copies of one activity may differ in the order of a map, and a record's bytes must not.
-            session.metadata = dict(sorted({**session.metadata, **activity.metadata}.items()))
+            session.take_metadata(activity.metadata)
         for response in activity.responses:
-            _merge_response(session, response)
+            session.take_response(response)
         if activity.statement is not None and activity.statement.score is not None:
             session.own_score = activity.statement.score, activity.statement.max_score
             session.scores_touched = True
@@ -345,9 +312,7 @@ class Derivation:
             session.subscores = activity.subscores
             session.scores_touched = True
         if activity.item_tags:
-            session.item_tags = {**session.item_tags, **activity.item_tags}
-            session.items.update(dict.fromkeys(sorted(activity.item_tags)))
-            session.scores_touched = True
+            session.take_tags(activity.item_tags)
 
 
 def state_key(activity: Activity) -> StateKey:
@@ -394,23 +359,6 @@ def _floored(value: Number) -> int:
     return max(-_LARGEST_LONG, min(_LARGEST_LONG, int(value // 1)))
 
 
-def _merge_response(session: Session, response: Response) -> None:
-    answer = session.answers.get(response.response_id)
-    if answer is None:
-        answer = session.answers[response.response_id] = Answer(response.item_reference)
-    elif response.revision is not None and answer.revision is not None and response.revision < answer.revision:
-        return
-    session.scores_touched = True
-    session.items.setdefault(response.item_reference)
-    answer.item_reference = response.item_reference
-    if response.revision is not None:
-        answer.revision = response.revision
-    if response.attempted is not None:
-        answer.attempted = response.attempted
-    if response.score is not None or response.max_score is not None:
-        answer.score, answer.max_score = response.score, response.max_score
-
-
 class _Cause:
     """Makes the records that one activity causes, at its place in the session."""
 
@@ -432,23 +380,7 @@ class _Cause:
         }
         self._emit("event", name, message, orjson.dumps(message))
 
-    def score(self) -> None:
-        """A score snapshot, if a score is known."""
-        if self._session.scores_known:
-            message = _score_message(self._session)
-            self._send_score(message, _encode_score(message))
-
-    def score_if_changed(self) -> None:
-        """A score snapshot, if a score is known and the last snapshot does not say the same."""
-        if self._session.scores_touched and self._session.scores_known:
-            message = _score_message(self._session)
-            body = _encode_score(message)
-            if body != self._session.sent_score:
-                self._send_score(message, body)
-            self._session.scores_touched = False
-
-    def _send_score(self, message: dict[str, Any], body: bytes) -> None:
-        self._session.sent_score = body
+    def score(self, message: dict[str, Any], body: bytes) -> None:
         self._emit("score", "score", message, body)
 
     def status(self, message: dict[str, Any]) -> None:
@@ -477,65 +409,9 @@ class _Cause:
                 self._place,
                 message,
                 body,
-                session.metadata,
+                session.sorted_metadata(),
             )
         )
-
-
-def _score_message(session: Session) -> dict[str, Any]:
-    answers = session.answers.values()
-    scores: Sequence[tuple[Number | None, Number | None]]
-    if session.own_score is not None:
-        scores = [session.own_score]
-    else:
-        scores = [(answer.score, answer.max_score) for answer in answers]
-    # The sum of one number is the number as messages have it: 16.0 is 16.
-    score = exact_sum([score for score, _ in scores])
-    max_score = exact_sum([highest for _, highest in scores])
-    by_item: dict[str, list[Answer]] = {}
-    if session.subscores:
-        for answer in answers:
-            by_item.setdefault(answer.item_reference, []).append(answer)
-    return {
-        "user_id": session.user_id,
-        "activity_id": session.activity_id,
-        "session_id": session.session_id,
-        "score": score,
-        "max_score": max_score,
-        "subscores": [_subscore(session, definition, by_item) for definition in session.subscores],
-        "status": session.status,
-    }
-
-
-def _encode_score(message: dict[str, Any]) -> bytes:
-    """A score snapshot as compact JSON. It alone of the messages has numbers that need not be integers."""
-    numbers = [message["score"], message["max_score"]]
-    for subscore in message["subscores"]:
-        numbers += subscore["score"], subscore["max_score"], subscore["attempted_max_score"]
-    return orjson.dumps(message if all(map(spelled_alike, numbers)) else spelled(message))
-
-
-def _subscore(
-    session: Session, definition: SubscoreDefinition, by_item: Mapping[str, Sequence[Answer]]
-) -> dict[str, Any]:
-    if definition.items:
-        items = definition.items
-    else:
-        wanted = {(tag.type, tag.name) for tag in definition.tags or ()}
-        tags_of = session.item_tags
-        items = [item for item in session.items if any((tag.type, tag.name) in wanted for tag in tags_of.get(item, ()))]
-    answers = [answer for item in dict.fromkeys(items) for answer in by_item.get(item, ())]
-    attempted = [answer for answer in answers if answer.attempted]
-    return {
-        "id": definition.id,
-        "title": definition.title,
-        "num_questions": len(answers),
-        "num_attempted": len(attempted),
-        "score": exact_sum([answer.score for answer in answers]) or 0,
-        "max_score": exact_sum([answer.max_score for answer in answers]) or 0,
-        "attempted_max_score": exact_sum([answer.max_score for answer in attempted]) or 0,
-        "items": items,
-    }
 
 
 def _leaving_order(record: Record) -> tuple[int, int, str, bool, str, bool, str]:

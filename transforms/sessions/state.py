@@ -66,7 +66,8 @@ class SessionLines(msgspec.Struct, array_like=True, gc=False):
     def activities(self) -> list[Activity]:
         """All that does not count as never read."""
         activities = [decode_admitted(line) for line in self.lines]
-        return [each for each in activities if each.record_id not in self.voided] if self.voided else activities
+        voided = frozenset(self.voided)
+        return [each for each in activities if each.record_id not in voided] if voided else activities
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -258,7 +259,8 @@ def fold_on(
             continue
         known_activities = session.activities()
         session.lines += dict.fromkeys(line for line, _ in new)
-        stay = known_activities + [activity for _, activity in new if activity.record_id not in session.voided]
+        voided = frozenset(session.voided)
+        stay = known_activities + [activity for _, activity in new if activity.record_id not in voided]
         if voids:
             stay, used = without_voided(stay, voids)
             session.voided += sorted(record_id for _, _, record_id in used)

@@ -23,7 +23,8 @@ from tests.support.activity import (
     response,
     tags,
 )
-from transforms.sessions.derivation import NAMESPACE, Counts, Derivation, Session
+from transforms.sessions.derivation import NAMESPACE, Counts, Derivation
+from transforms.sessions.session import Session
 
 STARTED, RESUMED, COMPLETED = "session-started", "session-resumed", "session-completed"
 REVISED = [response("q1", 1, 1)]

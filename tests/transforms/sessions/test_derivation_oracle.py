@@ -14,7 +14,8 @@ from tests.support.activity import names
 from tests.transforms.sessions import oracle
 from tests.transforms.sessions.statement_oracle import COUNTS as STATEMENT_COUNTS
 from tests.transforms.sessions.strategies import ACTIVITY_OF_ONE_SESSION, ACTIVITY_OF_ONE_USER
-from transforms.sessions.derivation import Counts, Derivation, DurationUnit, Session, in_session_order
+from transforms.sessions.derivation import Counts, Derivation, DurationUnit, in_session_order
+from transforms.sessions.session import Session
 
 _UNITS: tuple[DurationUnit, ...] = ("minutes", "seconds")
 
