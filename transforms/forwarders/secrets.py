@@ -5,16 +5,12 @@ only its form is judged (`References.problem`). It is read on the worker (`Refer
 The rules are in docs/spec/forwarders.md section 1.
 """
 
-import base64
-import html
-import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import quote, quote_plus
 
 REDACTED = "[redacted]"
 """What is shown in the place of a secret. A document that holds it where a secret belongs is refused."""
@@ -29,9 +25,6 @@ _FILE_LIMIT = 64 * 1024
 
 _AROUND = " \t\r\n\v\f\u00a0\ufeff"
 """What editors, shells and secret stores leave around a value: blanks, line ends, a byte order mark."""
-
-_CUT_MINIMUM = 4
-"""Characters of a secret at the end of a text that was cut: fewer give nothing away."""
 
 
 class SecretError(ValueError):
@@ -181,73 +174,3 @@ class References:
         if not path.is_file():
             raise SecretError("refers to something that is not a regular file")
         return path
-
-
-class Scrubber:
-    """Replaces known secrets in text that others have written.
-
-    A secret is found as it is, and as it is usually quoted: percent-encoded, as a JSON string, as HTML, as base64.
-
-    Args:
-        secrets: to be found. For basic auth pass "user:password" as well, which is sent as base64.
-    """
-
-    __slots__ = ("_forms", "_pattern")
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets if secret for form in _forms(secret)}
-        # The longest first: of a password that begins with another one, no end must be left over.
-        self._forms = sorted(forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, self._forms)), re.IGNORECASE) if forms else None
-
-    def scrub(self, text: str, *, cut: bool = False) -> str:
-        """The text with redactions in the places of the secrets.
-
-        Args:
-            cut: the text was cut, so that it may end with the beginning of a secret.
-        """
-        if self._pattern is None:
-            return text
-        text = self._pattern.sub(REDACTED, text)
-        if cut:
-            kept = min((len(text) - _overlap(text, form) for form in self._forms), default=len(text))
-            if kept < len(text):
-                text = text[:kept] + REDACTED
-        return text
-
-    def __repr__(self) -> str:
-        return "Scrubber(***)"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Scrubber holds secrets and does not pickle")
-
-
-def _overlap(text: str, form: str) -> int:
-    """How many characters at the end of a text are the beginning of `form`; 0 if they give nothing away."""
-    for length in range(min(len(form) - 1, len(text)), _CUT_MINIMUM - 1, -1):
-        if text[-length:].lower() == form[:length].lower():
-            return length
-    return 0
-
-
-def _forms(secret: str) -> set[str]:
-    """A secret as it is, and as it is usually quoted."""
-    data = secret.encode()
-    in_base64 = base64.b64encode(data).decode()
-    in_url_base64 = base64.urlsafe_b64encode(data).decode()
-    forms = {
-        secret,
-        quote(secret, safe=""),
-        quote(secret),
-        quote_plus(secret),
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        html.escape(secret),
-        html.escape(secret, quote=False),
-        html.escape(secret).replace("&#x27;", "&#39;"),
-        in_base64,
-        in_base64.rstrip("="),
-        in_url_base64,
-        in_url_base64.rstrip("="),
-    }
-    return forms | {form.replace("/", "\\/") for form in forms}

@@ -22,6 +22,9 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from transforms.forwarders import KinesisTarget
+from transforms.forwarders.scrubber import Scrubber
+from transforms.forwarders.secrets import REDACTED
 from transforms.sinks.base import AttemptResult, Item, Verdict
 
 KIB = 1024
@@ -84,24 +87,54 @@ blame, so they spend no attempts, and wait until the outage budget is over. Cred
 INVALID_CODES = frozenset({"InvalidArgumentException", "ValidationException", "SerializationException"})
 """Codes of a call that is refused for what is in it. If it had several records, one of them is to blame."""
 
+_MESSAGE_KEPT = 200
+"""Characters of a record's error message that a dead letter keeps."""
+
+_MESSAGE_SEARCHED = 2000
+"""Characters of an error message in which credentials are searched for before it is cut."""
+
+_SIGNED = re.compile(r"((?:credential|signature|security-token)[\"'\s:=]{1,4})[0-9A-Za-z+/=%_.-]{8,}", re.IGNORECASE)
+"""Values of a signed request's headers or query, by the names that Signature Version 4 gives them."""
+
 _THROTTLED = AttemptResult(Verdict.RETRY, "throttled", spends_attempt=False)
 _UNREADABLE = AttemptResult(Verdict.RETRY, "unreadable_answer", ambiguous=True, failure=True)
 
 
-def entry_outcome(code: str, message: str | None) -> AttemptResult:
+Scrub = Callable[[str], str]
+"""Takes credentials out of a text of the service."""
+
+
+def scrub_for(target: KinesisTarget) -> Scrub:
+    """What takes the target's credentials, and what requests are signed with, out of a text of the service.
+
+    AWS repeats none of them. An endpoint of somebody else (`AWS_ENDPOINT_URL`) may.
+    """
+    secret = target.secret_access_key
+    known = Scrubber([text for text in (target.access_key_id, secret.reveal() if secret else None) if text])
+
+    def scrub(text: str) -> str:
+        is_cut = len(text) > _MESSAGE_SEARCHED
+        return _SIGNED.sub(rf"\1{REDACTED}", known.scrub(text[:_MESSAGE_SEARCHED], cut=is_cut))
+
+    return scrub
+
+
+def entry_outcome(code: str, message: str | None, scrub: Scrub) -> AttemptResult:
     """The outcome of a record that failed in a call that succeeded.
 
     Args:
         code: the record's `ErrorCode` in the answer to PutRecords or PutRecordBatch.
         message: its `ErrorMessage`.
+        scrub: takes credentials out of both.
     """
     # Firehose has this one code for every throughput limit of a delivery stream.
     if code in THROTTLING_CODES or code in ("ServiceUnavailableException", "ServiceUnavailable"):
         return _THROTTLED
     # After "Internal Service Failure" the record may be stored all the same (docs/beam-notes.md section 4).
     internal = code in ("InternalFailure", "InternalFailureException", "InternalServerError")
-    reason = "internal_failure" if internal else "aws_" + code_word(code)
-    return AttemptResult(Verdict.RETRY, reason, response=(message or "")[:200], ambiguous=internal, failure=True)
+    reason = "internal_failure" if internal else "aws_" + code_word(scrub(code))
+    kept = scrub(message or "")[:_MESSAGE_KEPT]
+    return AttemptResult(Verdict.RETRY, reason, response=kept, ambiguous=internal, failure=True)
 
 
 def unreadable_answer() -> AttemptResult:
@@ -125,14 +158,18 @@ def each_half(send: Callable[[Sequence[Item]], list[AttemptResult]], items: Sequ
     return send(items[:middle]) + send(items[middle:])
 
 
-def call_outcome(error: Exception) -> AttemptResult:
+def call_outcome(error: Exception, scrub: Scrub) -> AttemptResult:
     """The outcome of every record of a call that failed as a whole.
+
+    Args:
+        error: what boto3 raised.
+        scrub: takes credentials out of what the service said.
 
     Raises:
         Exception: `error` itself, if it is neither of AWS nor of the network, but a bug.
     """
     if isinstance(error, ClientError):
-        return _client_error_outcome(error)
+        return _client_error_outcome(error, scrub)
     if isinstance(error, ResponseParserError):
         return _UNREADABLE
     if isinstance(error, SSLError):
@@ -172,8 +209,8 @@ def code_word(code: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", word)[:60]
 
 
-def _client_error_outcome(error: ClientError) -> AttemptResult:
-    code = error_code(error)
+def _client_error_outcome(error: ClientError, scrub: Scrub) -> AttemptResult:
+    code = scrub(error_code(error))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if code in THROTTLING_CODES or status == 429:
         return AttemptResult(Verdict.RETRY, "throttled", status, code, spends_attempt=False)

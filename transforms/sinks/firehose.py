@@ -10,11 +10,13 @@ from transforms.sinks.aws_clients import firehose_client, sending_config
 from transforms.sinks.aws_errors import (
     KIB,
     MIB,
+    Scrub,
     call_outcome,
     each_half,
     entry_outcome,
     is_about_one,
     oversize,
+    scrub_for,
     unreadable_answer,
 )
 from transforms.sinks.aws_wire import PutRecordBatchAnswer, PutRecordBatchEntry, encode_in_c
@@ -52,6 +54,7 @@ class FirehoseSink:
 
     def __init__(self, target: KinesisTarget) -> None:
         self._target = target
+        self._scrub = scrub_for(target)
         self._client: FirehoseClient | None = None
         self._remarks: Counter[str] = Counter()
         self._remarking = threading.Lock()
@@ -96,7 +99,7 @@ class FirehoseSink:
         try:
             answer = self._opened().put_record_batch(DeliveryStreamName=self._target.stream_name, Records=records)
         except Exception as error:
-            outcome = _throttled_if_unavailable(call_outcome(error))
+            outcome = _throttled_if_unavailable(call_outcome(error, self._scrub))
             if outcome.reason == "access_denied":
                 return self._fall_back(items)
             if is_about_one(outcome, items):
@@ -105,7 +108,7 @@ class FirehoseSink:
         entries = cast("list[PutRecordBatchEntry]", answer.get("RequestResponses", []))
         if len(entries) != len(items):
             return [unreadable_answer()] * len(items)
-        return [_outcome(entry) for entry in entries]
+        return [_outcome(entry, self._scrub) for entry in entries]
 
     def _fall_back(self, items: Sequence[Item]) -> list[AttemptResult]:
         """Use PutRecord from now on. Nothing of the refused call was stored, so these items spend no attempt."""
@@ -123,8 +126,8 @@ class FirehoseSink:
                 DeliveryStreamName=self._target.stream_name, Record={"Data": item.payload + b"\n"}
             )
         except Exception as error:
-            return _throttled_if_unavailable(call_outcome(error))
-        return _outcome({"RecordId": answer.get("RecordId")})
+            return _throttled_if_unavailable(call_outcome(error, self._scrub))
+        return _outcome({"RecordId": answer.get("RecordId")}, self._scrub)
 
     def _opened(self) -> "FirehoseClient":
         if self._client is None:
@@ -139,10 +142,10 @@ def _throttled_if_unavailable(outcome: AttemptResult) -> AttemptResult:
     return outcome
 
 
-def _outcome(entry: PutRecordBatchEntry) -> AttemptResult:
+def _outcome(entry: PutRecordBatchEntry, scrub: Scrub) -> AttemptResult:
     code = entry.get("ErrorCode")
     if code:
-        return entry_outcome(code, entry.get("ErrorMessage"))
+        return entry_outcome(code, entry.get("ErrorMessage"), scrub)
     if not entry.get("RecordId"):
         return unreadable_answer()
     return AttemptResult(Verdict.DELIVERED)

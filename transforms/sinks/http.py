@@ -23,12 +23,12 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from transforms.forwarders import Forwarder, HttpTarget
-from transforms.forwarders.secrets import Scrubber
+from transforms.forwarders.scrubber import Scrubber
 from transforms.sinks.addresses import AddressGuard, AddressInfo, AddressRefusedError
 from transforms.sinks.base import AttemptResult, Item, Verdict
 from transforms.sinks.http_connections import CheckedConnector, CheckedResolver, Exchange, GetAddrInfo, current_exchange
 from transforms.sinks.http_errors import ADDRESS_REFUSED, classify, timed_out, why
-from transforms.sinks.signatures import Signer
+from transforms.sinks.signatures import Signer, signing_key
 from transforms.sinks.user_agent import USER_AGENT
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,9 @@ MOST_HOPS = 5
 
 RESPONSE_KEPT = 4 * 1024
 """Bytes of a response body that a dead letter keeps."""
+
+RESPONSE_SEARCHED = 2 * RESPONSE_KEPT
+"""Bytes of a response body in which secrets are searched for before it is cut. A search of many takes milliseconds."""
 
 RESPONSE_READ = 64 * 1024
 """Bytes of a response body that are read, so that its connection can be used again. A longer one is closed."""
@@ -183,7 +186,7 @@ class AiohttpSink:
         kept = self._kept(response.headers, body, complete)
         location = response.headers.get("Location")
         if 300 <= status < 400 and location:
-            told = f"Location: {self._scrubber.scrub(shown_location(location), cut=len(location) > _LOCATION_KEPT)}"
+            told = f"Location: {shown_location(self._scrubber.scrub(location))}"
             kept = f"{told}\n{kept or ''}".encode()[:RESPONSE_KEPT].decode("utf-8", "ignore").rstrip("\n")
         return self._judged(item, status, response.headers, kept)
 
@@ -219,7 +222,8 @@ class AiohttpSink:
         if encoding not in ("", "identity"):
             # The request asked for no encoding. Secrets cannot be hidden in a text that cannot be read.
             return "(a body in a content encoding that was not asked for)"
-        text = self._scrubber.scrub(body.decode("utf-8", "replace"), cut=not complete)
+        complete = complete and len(body) <= RESPONSE_SEARCHED
+        text = self._scrubber.scrub(body[:RESPONSE_SEARCHED], cut=not complete)
         return text.encode()[:RESPONSE_KEPT].decode("utf-8", "ignore")
 
     def _failed(self, item: Item, error: Exception, exchange: Exchange) -> AttemptResult:
@@ -294,21 +298,35 @@ def tls_context(target: HttpTarget) -> ssl.SSLContext | bool:
 
 
 def scrubber(target: HttpTarget) -> Scrubber:
-    """What hides the target's secrets in the answers of its receiver."""
-    secrets: list[str] = []
+    """What hides the target's secrets, and what is made of them, in the answers of its receiver."""
+    secrets: list[str | bytes] = []
     for secret in (target.secret, target.basic_password, *target.signing_secrets):
         if secret is not None:
             secrets.append(secret.reveal())
     if target.auth_type == "basic auth":
         secrets.append(_credentials(target))
-    secrets += [secret.reveal().removeprefix("whsec_") for secret in target.signing_secrets]
+    for secret in target.signing_secrets:
+        secrets += [secret.reveal().removeprefix("whsec_"), signing_key(secret)]
     query = target.url.reveal().partition("?")[2]
     parameters = [value for _, _, value in (pair.partition("=") for pair in query.split("&"))]
     shown = [value.reveal() for _, value in target.headers]
     shown += [query, unquote(query), *parameters, *map(unquote, parameters), *map(unquote_plus, parameters)]
-    # A receiver may quote the credential of an Authorization header without the scheme before it.
-    shown += [value.reveal().partition(" ")[2] for name, value in target.headers if name.lower() == "authorization"]
-    return Scrubber(secrets + [value for value in shown if len(value) >= _SHORTEST_SCRUBBED])
+    for name, value in target.headers:
+        if name.lower() in ("authorization", "proxy-authorization"):
+            # A receiver may quote the credential without the scheme before it, or what that of Basic says.
+            scheme, _, credential = value.reveal().partition(" ")
+            shown.append(credential)
+            if scheme.lower() == "basic":
+                user_and_password = _of_base64(credential.strip())
+                shown += [user_and_password, user_and_password.partition(":")[2]]
+    return Scrubber([*secrets, *(value for value in shown if len(value) >= _SHORTEST_SCRUBBED)])
+
+
+def _of_base64(text: str) -> str:
+    try:
+        return base64.b64decode(text).decode("utf-8", "replace")
+    except ValueError:
+        return ""
 
 
 def retry_after(value: str | None, now: float) -> float | None:

@@ -15,11 +15,13 @@ from transforms.sinks.aws_clients import kinesis_client, sending_config
 from transforms.sinks.aws_errors import (
     KIB,
     MIB,
+    Scrub,
     call_outcome,
     each_half,
     entry_outcome,
     is_about_one,
     oversize,
+    scrub_for,
     unreadable_answer,
 )
 from transforms.sinks.aws_wire import PutRecordsAnswer, PutRecordsEntry, encode_in_c
@@ -130,6 +132,7 @@ class KinesisSink:
 
     def __init__(self, target: KinesisTarget, limits: StreamLimits | None = None) -> None:
         self._target = target
+        self._scrub = scrub_for(target)
         self._limits = limits or StreamLimits()
         self._client: KinesisClient | None = None
         self._remarks: Counter[str] = Counter()
@@ -181,7 +184,7 @@ class KinesisSink:
         try:
             answer = self._client.put_records(StreamName=self._target.stream_name, Records=records)
         except Exception as error:
-            outcome = call_outcome(error)
+            outcome = call_outcome(error, self._scrub)
             if is_about_one(outcome, items):
                 return each_half(self._put, items)
             return [outcome] * len(items)
@@ -189,7 +192,7 @@ class KinesisSink:
         if len(entries) != len(items):
             return [unreadable_answer()] * len(items)
         # Each record's own ErrorCode decides. FailedRecordCount is a summary, and if it were wrong, records were lost.
-        outcomes = [_outcome(entry) for entry in entries]
+        outcomes = [_outcome(entry, self._scrub) for entry in entries]
         self._count_hashed_keys(items, outcomes)
         self._watch_shards(items, outcomes)
         return outcomes
@@ -233,10 +236,10 @@ class KinesisSink:
                 self._remarks[HASHED_KEYS] += hashed
 
 
-def _outcome(entry: PutRecordsEntry) -> AttemptResult:
+def _outcome(entry: PutRecordsEntry, scrub: Scrub) -> AttemptResult:
     code = entry.get("ErrorCode")
     if code:
-        return entry_outcome(code, entry.get("ErrorMessage"))
+        return entry_outcome(code, entry.get("ErrorMessage"), scrub)
     number = entry.get("SequenceNumber")
     if not number:
         return unreadable_answer()

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 from transforms.forwarders import Fault, Forwarder, HttpTarget, KinesisTarget
 from transforms.sinks.addresses import AddressGuard
 from transforms.sinks.aws_clients import describing_config, firehose_client, kinesis_client
-from transforms.sinks.aws_errors import CREDENTIAL_ERRORS, FORWARDER_CODES, error_code
+from transforms.sinks.aws_errors import CREDENTIAL_ERRORS, FORWARDER_CODES, error_code, scrub_for
 from transforms.sinks.http import SinkError, request_url, tls_context
 from transforms.sinks.http_connections import GetAddrInfo
 from transforms.sinks.kinesis import StreamLimits
@@ -163,7 +163,8 @@ def _explain(forwarder_id: str, target: KinesisTarget, error: ClientError, kind:
     elif meaning in ("expired_token", "invalid_credentials", "clock_skew"):
         result.faults.append(_stream_fault(forwarder_id, _KEY, f"AWS refuses the credentials: {code}"))
     else:
-        result.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, f"{kind.action} failed: {code}"))
+        told = scrub_for(target)(code)
+        result.faults.append(_stream_fault(forwarder_id, _STREAM_NAME, f"{kind.action} failed: {told}"))
 
 
 def _exists(target: KinesisTarget, kind: "_Kind") -> bool:

@@ -18,7 +18,7 @@ class Signer:
     __slots__ = ("_keys",)
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        self._keys = [base64.b64decode(secret.reveal().removeprefix("whsec_"), validate=True) for secret in secrets]
+        self._keys = [signing_key(secret) for secret in secrets]
 
     def headers(self, message_id: str, timestamp: int, payload: bytes) -> dict[str, str]:
         """The headers that sign a request.
@@ -41,3 +41,8 @@ class Signer:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Signer holds secrets and does not pickle")
+
+
+def signing_key(secret: Secret) -> bytes:
+    """The key that a signing secret spells in base64, with or without the prefix `whsec_`."""
+    return base64.b64decode(secret.reveal().removeprefix("whsec_"), validate=True)

@@ -1,3 +1,4 @@
+import base64
 import logging
 import pickle
 import socket
@@ -10,13 +11,16 @@ from tests.support.forwarders import SECRET_KEY, aws_forwarder, http_forwarder
 from tests.support.laboratory.aws_fake import AwsFake
 from tests.support.records import item
 from transforms.forwarders import Forwarder, KinesisTarget
+from transforms.forwarders.secrets import REDACTED, Secret
 from transforms.sinks import preflight as preflight_module
 from transforms.sinks.aws_clients import sending_config
-from transforms.sinks.aws_errors import MIB, call_outcome, code_word, entry_outcome
+from transforms.sinks.aws_errors import MIB, call_outcome, code_word, entry_outcome, scrub_for
 from transforms.sinks.base import AttemptResult, Verdict
 from transforms.sinks.choose import batch_sinks
 from transforms.sinks.kinesis import StreamLimits
 from transforms.sinks.preflight import preflight
+
+AWS_SECRET = "wJalrXUtnFEMI/K7MDENG"
 
 
 def faults_of(*forwarders: Forwarder) -> list[tuple[str | None, str]]:
@@ -179,7 +183,7 @@ def client_error(code: str, status: int) -> ClientError:
     ],
 )
 def test_what_a_failed_call_means(code: str, status: int, expected: AttemptResult) -> None:
-    outcome = call_outcome(client_error(code, status))
+    outcome = call_outcome(client_error(code, status), str)
     assert (outcome.status, outcome.response) == (status, code)
     assert (outcome.verdict, outcome.reason, outcome.ambiguous, outcome.spends_attempt, outcome.failure) == (
         expected.verdict,
@@ -201,7 +205,7 @@ def test_what_a_failed_call_means(code: str, status: int, expected: AttemptResul
     ],
 )
 def test_what_no_record_is_to_blame_for_opens_the_breaker_and_spends_nothing(code: str, reason: str) -> None:
-    outcome = call_outcome(client_error(code, 400))
+    outcome = call_outcome(client_error(code, 400), str)
     assert (outcome.verdict, outcome.reason) == (Verdict.RETRY, reason)
     assert outcome.opens_breaker
     assert not outcome.spends_attempt
@@ -209,17 +213,17 @@ def test_what_no_record_is_to_blame_for_opens_the_breaker_and_spends_nothing(cod
 
 
 def test_what_a_failed_entry_means() -> None:
-    throttled = entry_outcome("ProvisionedThroughputExceededException", "Rate exceeded for shard")
+    throttled = entry_outcome("ProvisionedThroughputExceededException", "Rate exceeded for shard", str)
     assert not throttled.spends_attempt
     assert not throttled.ambiguous
-    internal = entry_outcome("InternalFailure", "Internal Service Failure")
+    internal = entry_outcome("InternalFailure", "Internal Service Failure", str)
     assert internal.ambiguous
     assert internal.spends_attempt
 
 
 def test_a_bug_is_not_an_outcome() -> None:
     with pytest.raises(ZeroDivisionError):
-        call_outcome(ZeroDivisionError())
+        call_outcome(ZeroDivisionError(), str)
 
 
 def test_codes_become_words() -> None:
@@ -247,3 +251,19 @@ def test_no_credential_is_told(fake: AwsFake, caplog: pytest.LogCaptureFixture) 
     sink.close()
     assert len(told) == 9
     assert all(SECRET_KEY not in text for text in [*told, caplog.text])
+
+
+@pytest.mark.parametrize(
+    "echo", [AWS_SECRET, AWS_SECRET.encode().hex(), base64.b64encode(AWS_SECRET.encode()).decode()]
+)
+def test_nothing_of_the_credentials_is_in_an_outcome(echo: str) -> None:
+    scrub = scrub_for(KinesisTarget("streams", "s", "eu-west-1", "AKIA-of-test", Secret(AWS_SECRET)))
+    signature = "AWS4-HMAC-SHA256 Credential=AKIA-of-test/20260101/x, Signature=" + "0a" * 32
+    message = f"you sent {echo} and {signature}, " + "." * 200
+    outcome = entry_outcome(f"X{echo}Exception", message, scrub)
+    kept = f"you sent {REDACTED} and AWS4-HMAC-SHA256 Credential={REDACTED}/20260101/x, Signature={REDACTED}, "
+    assert (outcome.response or "").startswith(kept)
+    assert len(outcome.response or "") == 200
+    assert outcome.reason == "aws_x_redacted_"
+    whole = call_outcome(client_error(echo, 400), scrub)
+    assert (whole.reason, whole.response) == ("aws__redacted_", REDACTED)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import socket
 from dataclasses import replace
 from email.utils import formatdate
@@ -236,6 +237,24 @@ class TestBody:
         configuration = {"authType": "basic auth", "basicUsername": "ann", "basicPassword": secret}
         response = one(Answer(401, body=body.encode()), configuration=configuration).response
         assert response == '{"you sent": {"plain": "[redacted]", "basic": "[redacted]"}}'
+
+    def test_holds_nothing_that_is_made_of_a_secret(self) -> None:
+        key = base64.b64encode(bytes(range(32))).decode()
+        basic = base64.b64encode(b"ann:correct-horse").decode()
+        configuration = {
+            "headers": json.dumps({"Authorization": f"Basic {basic}"}),
+            "signingSecret": f"whsec_{key}",
+        }
+        body = f"{basic} ann:correct-horse http://ann:correct%2dhorse@a.example {bytes(range(32)).hex()} {key}"
+        response = one(Answer(401, body=body.encode()), configuration=configuration).response
+        assert response == "[redacted] [redacted] http://[redacted]@a.example [redacted] [redacted]"
+
+    def test_is_searched_before_it_is_cut(self) -> None:
+        configuration = {"authType": "token", "secret": "correct-horse-battery"}
+        for before in range(RESPONSE_KEPT - 90, RESPONSE_KEPT, 7):
+            body = b"." * before + "".join(f"&#{ord(letter)};" for letter in "correct-horse-battery").encode()
+            response = one(Answer(400, body=body), configuration=configuration).response
+            assert response == ("." * before + "[redacted]")[:RESPONSE_KEPT]
 
     def test_that_ends_in_the_middle_of_a_secret_holds_none_of_it(self) -> None:
         answer = Answer(400, body=b"you sent: correct-horse-bat", fault="cut_body")
