@@ -96,9 +96,9 @@ class Report:
         """
         if self.job.redrive or self.state in ("failed", "too_many_rejects"):
             return []
-        if self.job.state is not None and not self.files:
-            return []  # nothing was new
         books = self.summary.books
+        if not books.seen:
+            return []  # there was no record to get, as when nothing is new to a state
         seen = sorted(books.seen, key=str)
         shown = ", ".join(f"{organisation or '-'}/{lrs_id or '-'}" for organisation, lrs_id in seen[:_TENANTS_SHOWN])
         if len(seen) > _TENANTS_SHOWN or books.more_seen:

@@ -44,17 +44,20 @@ class ProgressLine:
 
     def _run(self) -> None:
         while not self._done.wait(_TERMINAL_INTERVAL if self._terminal else _LOG_INTERVAL):
-            line = self._line()
+            line = self.line()
             if self._terminal:
                 sys.stderr.write(f"\r\x1b[K{line}")
                 sys.stderr.flush()
             else:
                 logger.info("%s", line)
 
-    def _line(self) -> str:
+    def line(self) -> str:
+        """What there is to see now."""
         counts = self._progress.read()
         elapsed = time.monotonic() - self._start
-        read, derived, delivered = (counts.get(name, 0) for name in ("records", "derived", "delivered"))
+        read, derived, delivered, dead = (
+            counts.get(name, 0) for name in ("records", "derived", "delivered", "dead_lettered")
+        )
         size = counts.get("size", 0)
         done = _size(size)
         if self._total_bytes:
@@ -63,7 +66,8 @@ class ProgressLine:
             done = f"{_size(size)} of {_size(self._total_bytes)} ({size / self._total_bytes:.0%})"
         return (
             f"read {read:,} ({done})  derived {derived:,}  delivered {delivered:,}  "
-            f"{(delivered or derived or read) / elapsed:,.0f}/s  {elapsed:.0f} s"
+            f"{f'dead letters {dead:,}  ' if dead else ''}"
+            f"{(delivered + dead or derived or read) / elapsed:,.0f}/s  {elapsed:.0f} s"
         )
 
 

@@ -71,6 +71,10 @@ def test_who_got_nothing_is_told_why() -> None:
     ]
 
 
+def test_nobody_is_told_that_he_got_nothing_where_there_was_nothing() -> None:
+    assert report(Summary()).hints() == []
+
+
 def test_the_table_has_a_row_for_each_forwarder_and_lines_for_its_dead_letters() -> None:
     lines = report(summary(1_000, dead=2)).as_text().splitlines()
     (header,) = [line for line in lines if line.startswith("forwarder  ")]

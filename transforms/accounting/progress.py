@@ -33,8 +33,8 @@ class Progress:
         """Add to this process's counts.
 
         Args:
-            counts: `size` (bytes) and `records` of the input that was read, records that were `derived`, and
-                `delivered`.
+            counts: `size` (bytes) and `records` of the input that was read, records that were `derived`,
+                `delivered` and `dead_lettered`.
         """
         now = time.monotonic()
         with _lock:

@@ -241,7 +241,8 @@ class Sender:
     def _settle(self, settlements: Sequence[Settlement]) -> None:
         self._journal.settle(settlements)
         self._settled.settle(settlements, now_ms())
-        self._progress.advance(delivered=len(settlements))
+        delivered = sum(settlement.delivered for settlement in settlements)
+        self._progress.advance(delivered=delivered, dead_lettered=len(settlements) - delivered)
 
     def _watch(self) -> None:
         while not self._closing.wait(_STOP_CHECK):
