@@ -22,6 +22,7 @@ class SessionState:
         now: epoch ms at which this run's activity arrived.
         ttl: ms for which a session is kept after its latest activity.
         current: the state in force.
+        durable: whether the state is to survive a power cut.
     """
 
     directory: str
@@ -29,15 +30,18 @@ class SessionState:
     now: int
     ttl: int
     current: Current
+    durable: bool = True
 
     @classmethod
-    def opened(cls, directory: str, run_id: str, now: int, ttl_seconds: float) -> "SessionState":
+    def opened(
+        cls, directory: str, run_id: str, now: int, ttl_seconds: float, *, durable: bool = True
+    ) -> "SessionState":
         """Read the state in `directory`.
 
         Raises:
-            StateError: what is there is no state.
+            StateError: what is there is no state, or not as it was written.
         """
-        return cls(directory, run_id, now, int(ttl_seconds * 1000), read_current(directory))
+        return cls(directory, run_id, now, int(ttl_seconds * 1000), read_current(directory), durable)
 
     def new_files(self, files: Iterable[InputFile]) -> tuple[InputFile, ...]:
         """The files that are not in the state, or have changed since they were read."""
@@ -48,12 +52,12 @@ class SessionState:
 
     def options(self, *, read_only: bool) -> StateOptions:
         """What the workers need. With `read_only` they write no parts."""
-        parts = tuple((bucket, part.name) for bucket, part in self.current.parts.items())
+        parts = tuple(self.current.parts.items())
         voids = frozenset(each.void for each in self.current.voids if each.arrived >= self.now - self.ttl)
-        return StateOptions(self.directory, self.run_id, self.now, self.ttl, parts, voids, read_only)
+        return StateOptions(self.directory, self.run_id, self.now, self.ttl, parts, voids, read_only, self.durable)
 
     def commit(self, summary: Summary, files: Iterable[InputFile]) -> None:
-        """Put the state that the run has made in force.
+        """Put the state that the run has made in force. All else that the run has written is to be durable before.
 
         A file that was not read to its end is not put down as read: the next run reads it again.
 
@@ -71,7 +75,17 @@ class SessionState:
             )
         seen = {file.path: _as_seen(file) for file in files if file.path not in unread}
         voids = summary.read.voids
-        commit(self.directory, self.current, self.run_id, summary.state_parts, seen, self.now, self.ttl, voids)
+        commit(
+            self.directory,
+            self.current,
+            self.run_id,
+            summary.state_parts,
+            seen,
+            self.now,
+            self.ttl,
+            voids,
+            durable=self.durable,
+        )
 
 
 def _as_seen(file: InputFile) -> SeenFile:

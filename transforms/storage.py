@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol
 
+from transforms import durability
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _FRAME_LENGTH = struct.Struct("<I")
 
@@ -34,12 +36,23 @@ class Storage(Protocol):
         """When the files that `list` names were last written to, by name, in epoch seconds; 0 where nobody knows."""
         ...
 
+    def sizes(self, directory: str) -> dict[str, int]:
+        """The bytes of the files that `list` names, by name."""
+        ...
+
     def open(self, name: str) -> BinaryIO:
         """Open a file for reading. Raises FileNotFoundError if it is not there."""
         ...
 
-    def write(self, name: str, pieces: Iterable[bytes]) -> None:
-        """Write a whole file. Its pieces need not be in memory together. It must not be empty, which S3 refuses."""
+    def write(self, name: str, pieces: Iterable[bytes], *, durable: bool = True) -> None:
+        """Write a whole file. Its pieces need not be in memory together. It must not be empty, which S3 refuses.
+
+        With `durable` it survives a power cut when this returns. Elsewhere than on a local disk that is always so.
+        """
+        ...
+
+    def sync(self, directory: str, names: Iterable[str]) -> None:
+        """Make files of a directory durable that others have written there. A local disk alone needs that."""
         ...
 
     def remove(self, name: str) -> None:
@@ -124,20 +137,27 @@ class LocalStorage:
         with suppress(FileNotFoundError), os.scandir(self.path / directory) as entries:
             yield from (entry for entry in entries if entry.is_file())
 
+    def sizes(self, directory: str) -> dict[str, int]:
+        return {entry.name: entry.stat().st_size for entry in self._files(directory)}
+
     def open(self, name: str) -> BinaryIO:
         return (self.path / name).open("rb", buffering=1 << 20)
 
-    def write(self, name: str, pieces: Iterable[bytes]) -> None:
+    def write(self, name: str, pieces: Iterable[bytes], *, durable: bool = True) -> None:
         """Write a whole file in one step: a reader sees the old file or the new one, and never a half of it."""
-        target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-        with unfinished.open("wb") as stream:
-            stream.writelines(pieces)
-        unfinished.replace(target)
+        durability.write_file(self.path / name, pieces, durable=durable)
+
+    def sync(self, directory: str, names: Iterable[str]) -> None:
+        """Make files and their names durable. Nothing is done if there are none."""
+        names = sorted(names)
+        for name in names:
+            durability.sync_file(self.path / directory / name)
+        if names:
+            durability.sync_directory(self.path / directory)
+            durability.sync_directory((self.path / directory).parent)
 
     def remove(self, name: str) -> None:
-        (self.path / name).unlink(missing_ok=True)
+        durability.remove(self.path / name)
 
     def remove_all(self, directory: str) -> None:
         if (self.path / directory).exists():
@@ -158,9 +178,16 @@ class BeamStorage:
         return f"{self.root}/{name}"
 
     def list(self, directory: str) -> list[str]:
-        return sorted(self.modified(directory))
+        return sorted(self._files(directory))
 
     def modified(self, directory: str) -> dict[str, float]:
+        return {name: file.last_updated_in_seconds or 0.0 for name, file in self._files(directory).items()}
+
+    def sizes(self, directory: str) -> dict[str, int]:
+        return {name: file.size_in_bytes for name, file in self._files(directory).items()}
+
+    def _files(self, directory: str) -> dict[str, Any]:
+        """What Beam knows of the files in a directory, by their names."""
         files, failed = _beam()
         prefix = self._url(directory) + "/"
         try:
@@ -169,8 +196,8 @@ class BeamStorage:
             if files.exists(prefix):
                 raise
             return {}
-        times = {file.path.removeprefix(prefix): file.last_updated_in_seconds or 0.0 for file in matched}
-        return {name: time for name, time in times.items() if "/" not in name}
+        named = {file.path.removeprefix(prefix): file for file in matched}
+        return {name: file for name, file in named.items() if "/" not in name}
 
     def open(self, name: str) -> BinaryIO:
         files, _ = _beam()
@@ -183,11 +210,14 @@ class BeamStorage:
             raise FileNotFoundError(url) from error
         return stream
 
-    def write(self, name: str, pieces: Iterable[bytes]) -> None:
+    def write(self, name: str, pieces: Iterable[bytes], *, durable: bool = True) -> None:
         files, _ = _beam()
         with files.create(self._url(name), "application/octet-stream", compression_type="uncompressed") as stream:
             for piece in pieces:
                 stream.write(piece)
+
+    def sync(self, directory: str, names: Iterable[str]) -> None:
+        """Nothing to do: what is uploaded is durable."""
 
     def remove(self, name: str) -> None:
         self._delete([self._url(name)])

@@ -165,6 +165,6 @@ def test_a_state_is_not_read_where_it_is_damaged(
     workshop.write_forwarders(http_document(receiver))
     workshop.write_activity(sessions(1))
     Path(scheduled[1]).mkdir()
-    (Path(scheduled[1]) / "current.json").write_text('{"version": 2}')
+    (Path(scheduled[1]) / "current.json").write_text('{"version": 3}')
     assert workshop.run(*scheduled) == 1
-    assert "of version 2" in caplog.text
+    assert "of version 3" in caplog.text

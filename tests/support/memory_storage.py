@@ -23,13 +23,19 @@ class MemoryStorage:
     def modified(self, directory: str) -> dict[str, float]:
         return dict.fromkeys(self.list(directory), 0.0)
 
+    def sizes(self, directory: str) -> dict[str, int]:
+        return {name: len(self.files[f"{directory}/{name}"]) for name in self.list(directory)}
+
+    def sync(self, directory: str, names: Iterable[str]) -> None:
+        """Nothing to do."""
+
     def open(self, name: str) -> BinaryIO:
         with self.lock:
             if name not in self.files:
                 raise FileNotFoundError(name)
             return io.BytesIO(self.files[name])
 
-    def write(self, name: str, pieces: Iterable[bytes]) -> None:
+    def write(self, name: str, pieces: Iterable[bytes], *, durable: bool = True) -> None:
         data = b"".join(pieces)
         self.before_write(name)
         with self.lock:

@@ -9,6 +9,7 @@ from schemas import Record
 from transforms.accounting.accounts import Accounts
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.sessions.derivation import Counts
+from transforms.sessions.state import WrittenPart
 
 
 class Sample(msgspec.Struct, frozen=True, order=True):
@@ -88,7 +89,7 @@ class Summary(msgspec.Struct):
     samples: dict[str, Sample] = {}
     kept: dict[str, dict[str, int]] = {}
     explanation: list[str] = []
-    state_parts: dict[int, str] = {}
+    state_parts: dict[int, WrittenPart] = {}
     passed_over: dict[str, int] = {}
     stopped: bool = False
 

@@ -8,6 +8,7 @@ import msgspec
 
 from schemas import KINDS, DeadLetter, Kind
 from schemas.buckets import BUCKETS, bucket_of
+from transforms import durability
 from transforms.receipts.journal import DEAD_LETTERS, PART, RECEIPTS
 from transforms.receipts.parts import (
     RECEIPT_SCHEMA,
@@ -156,7 +157,7 @@ def _scratch_beside(storage: Storage) -> Path | None:
     if not isinstance(storage, LocalStorage):
         return None
     beside = storage.path / INDEX
-    beside.mkdir(parents=True, exist_ok=True)
+    durability.make_directories(beside)
     return beside
 
 
@@ -176,7 +177,7 @@ def _write_buckets(storage: Storage, name: str, pieces_of: Callable[[int], Itera
                 end += len(piece)
             offsets.append(end)
 
-    storage.write(name, pieces())
+    storage.write(name, pieces(), durable=False)  # A run makes its own.
     return tuple(offsets)
 
 

@@ -9,12 +9,16 @@ arrived of them for the time to live.
 A state directory has immutable parts, each of one bucket of users, and `current.json`, which names those in force. A
 run writes new parts beside the old ones and, when it has ended well, `current.json` in one step; one that dies leaves
 the previous state in force, with the list of the input files that it counts as read.
+
+Each part is on the disk before `current.json` names it (`transforms/durability.py`), with its size and checksum. So a
+part that is missing, or is not as it was written, is known from a bucket of which nothing is left: it is a StateError.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
+from typing import IO
 from uuid import uuid4
 from zlib import crc32
 
@@ -31,9 +35,12 @@ from transforms.storage import Storage, read_frames, storage_at, write_frame
 
 CURRENT = "current.json"
 PARTS = "parts"
+VERSION = 2
+"""Of `current.json`, as it is written."""
 
 _FRAME_SIZE = 16 * 1024 * 1024
 _IN_MEMORY = 64 * 1024 * 1024
+_PIECE = 1 << 20
 
 
 class StateError(RuntimeError):
@@ -74,16 +81,34 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, list[SessionLines]]).decode
 
 
+class WrittenPart(msgspec.Struct, frozen=True):
+    """A part as it was written.
+
+    Attributes:
+        name: its path in the state directory; empty if nothing is left of the bucket.
+        size: bytes.
+        checksum: the CRC-32 of its bytes.
+    """
+
+    name: str
+    size: int = 0
+    checksum: int = 0
+
+
 class Part(msgspec.Struct, frozen=True):
     """A part of the state.
 
     Attributes:
         name: its path in the state directory.
         written: epoch ms; nothing in the part arrived later.
+        size: bytes; None in a state of version 1, which does not say it.
+        checksum: the CRC-32 of its bytes; None in a state of version 1.
     """
 
     name: str
     written: int
+    size: int | None = None
+    checksum: int | None = None
 
 
 class SeenFile(msgspec.Struct, frozen=True):
@@ -107,14 +132,15 @@ class Current(msgspec.Struct):
         run_id: of the run that wrote it; empty when there is no state yet.
         parts: by bucket.
         files: the input files whose activity is in the state, by path.
-        version: of this format.
+        version: of this format. 2 says the size and the checksum of each part that a run has written since. A state of
+            version 1 is read, too, and the parts that are carried over from it stay without.
         voids: those that the runs so far have read.
     """
 
     run_id: str = ""
     parts: dict[int, Part] = {}
     files: dict[str, SeenFile] = {}
-    version: int = 1
+    version: int = VERSION
     voids: list[KeptVoid] = []
 
 
@@ -127,26 +153,48 @@ class StateOptions:
         run_id: of this run, for the names of new parts.
         now: epoch ms, when this run's activity arrived.
         ttl: ms after which a session of which nothing arrived is forgotten.
-        parts: (bucket, name) of those in force.
+        parts: by bucket, those in force.
         voids: those that earlier runs have read.
         read_only: write no parts, since the run only looks.
+        durable: whether parts are on the disk before they are in force.
     """
 
     directory: str
     run_id: str
     now: int
     ttl: int
-    parts: tuple[tuple[int, str], ...] = ()
+    parts: tuple[tuple[int, Part], ...] = ()
     voids: frozenset[Void] = NOTHING
     read_only: bool = False
+    durable: bool = True
 
 
 def read_current(directory: str) -> Current:
     """The state in force; an empty one where there is none yet.
 
     Raises:
-        StateError: `current.json` cannot be read, or is of another version.
+        StateError: `current.json` cannot be read, or is of another version; or a part that it names is missing, or is
+            of another size.
     """
+    current = _read_current(directory)
+    sizes = storage_at(directory).sizes(PARTS) if current.parts else {}
+    for part in current.parts.values():
+        size = sizes.get(part.name.removeprefix(f"{PARTS}/"))
+        if size is None:
+            raise _does_not_fit(directory, part, "is missing")
+        if not size or size != (part.size or size):
+            raise _does_not_fit(directory, part, f"has {size} bytes" + (f", not {part.size}" if part.size else ""))
+    return current
+
+
+def _does_not_fit(directory: str, part: Part, problem: str) -> StateError:
+    return StateError(
+        f"{directory}/{part.name} {problem}: restore it, or use another --state and read the input of the last "
+        "--session_ttl again (what --output knows as delivered is not sent twice)"
+    )
+
+
+def _read_current(directory: str) -> Current:
     try:
         with storage_at(directory).open(CURRENT) as stream:
             current = msgspec.json.decode(stream.read(), type=Current)
@@ -156,7 +204,7 @@ def read_current(directory: str) -> Current:
         raise StateError(
             f"{directory}/{CURRENT} cannot be read ({error}): restore it, or use another --state"
         ) from None
-    if current.version != 1:
+    if not 1 <= current.version <= VERSION:
         raise StateError(f"{directory}/{CURRENT} is of version {current.version}, which this release does not know")
     return current
 
@@ -165,37 +213,40 @@ def commit(
     directory: str,
     before: Current,
     run_id: str,
-    written: dict[int, str],
+    written: dict[int, WrittenPart],
     files: dict[str, SeenFile],
     now: int,
     ttl: int,
     voids: frozenset[Void] = NOTHING,
+    *,
+    durable: bool = True,
 ) -> None:
     """Put the state that a run leaves in force, then remove the parts that are no longer in force.
 
-    To be called by who holds the lock, when everything derived is settled.
+    To be called by who holds the lock, when everything derived is settled and all that the run has written is durable:
+    from then on the input counts as read.
 
     Args:
         directory: of the state.
         before: the state that the run went on from.
         run_id: of the run.
-        written: the names of the parts that the run has written, by bucket; an empty name if nothing is left of a
-            bucket.
+        written: the parts that the run has written, by bucket; an empty name if nothing is left of a bucket.
         files: the input files whose activity is in the state now, by path.
         now: epoch ms, when this run's activity arrived.
         ttl: ms; a part that is older holds no session that is still kept.
         voids: those that the run has read.
+        durable: whether the new state is on the disk before the old one is removed.
     """
     parts = {bucket: part for bucket, part in before.parts.items() if part.written >= now - ttl}
-    for bucket, name in written.items():
-        if name:
-            parts[bucket] = Part(name, now)
+    for bucket, part in written.items():
+        if part.name:
+            parts[bucket] = Part(part.name, now, part.size, part.checksum)
         else:
             parts.pop(bucket, None)
     kept = [each for each in before.voids if each.arrived >= now - ttl and each.void not in voids]
     kept += [KeptVoid(void, now) for void in sorted(voids, key=str)]
     storage = storage_at(directory)
-    storage.write(CURRENT, [msgspec.json.encode(Current(run_id, parts, files, voids=kept))])
+    storage.write(CURRENT, [msgspec.json.encode(Current(run_id, parts, files, voids=kept))], durable=durable)
     remove_parts(storage, parts.values())
 
 
@@ -314,7 +365,7 @@ class BucketFold:
             pass_size: bytes that are decompressed at a time, as for `users_of`.
 
         Raises:
-            StateError: a part of the state is missing.
+            StateError: a part of the state is missing, or is not as it was written.
         """
         options = self._options
         new = list(blobs)
@@ -323,7 +374,7 @@ class BucketFold:
         for turn in range(passes):
             users: dict[str, list[SessionLines]] = {}
             for blob in old:
-                for user_id, sessions in _decode(zstandard.ZstdDecompressor().decompress(blob)).items():
+                for user_id, sessions in self._unpacked(blob).items():
                     if passes == 1 or crc32(user_id.encode()) // BUCKETS % passes == turn:
                         users[user_id] = sessions
             for user_id, lines in lines_by_user(new, passes, turn):
@@ -341,25 +392,43 @@ class BucketFold:
         self._writer.add(user_id, sessions)
         return records
 
-    def close(self) -> str:
-        """Write the part. Returns its name; empty if nothing is left of the bucket, or nothing is to be written."""
-        if self._options.read_only:
-            return ""
-        return self._writer.close(self._storage, f"{PARTS}/{self._options.run_id}-{self._bucket:02}-{uuid4().hex[:8]}")
+    def _unpacked(self, blob: bytes) -> dict[str, list[SessionLines]]:
+        try:
+            return _decode(zstandard.ZstdDecompressor().decompress(blob))
+        except (zstandard.ZstdError, msgspec.DecodeError) as error:
+            part = dict(self._options.parts)[self._bucket]
+            raise _does_not_fit(self._options.directory, part, f"cannot be read ({error})") from None
+
+    def close(self) -> WrittenPart:
+        """Write the part. Its name is empty if nothing is left of the bucket, or nothing is to be written."""
+        options = self._options
+        if options.read_only:
+            return WrittenPart("")
+        name = f"{PARTS}/{options.run_id}-{self._bucket:02}-{uuid4().hex[:8]}"
+        return self._writer.close(self._storage, name, options.durable)
 
     def _old_blobs(self) -> Iterator[bytes]:
-        name = dict(self._options.parts).get(self._bucket)
-        if name is None:
+        part = dict(self._options.parts).get(self._bucket)
+        if part is None:
             return
+        directory = self._options.directory
         try:
-            stream = self._storage.open(name)
+            stream = self._storage.open(part.name)
         except FileNotFoundError:
-            raise StateError(
-                f"{self._options.directory}/{name} is missing: restore it, or use another --state"
-            ) from None
+            raise _does_not_fit(directory, part, "is missing") from None
         with stream:
+            if part.checksum is not None and _checksum(stream) != part.checksum:
+                raise _does_not_fit(directory, part, "is not as it was written: its checksum differs")
+            stream.seek(0)
             for _, blob in read_frames(stream):
                 yield blob
+
+
+def _checksum(stream: IO[bytes]) -> int:
+    checksum = 0
+    while piece := stream.read(_PIECE):
+        checksum = crc32(piece, checksum)
+    return checksum
 
 
 class _PartWriter:
@@ -382,13 +451,16 @@ class _PartWriter:
         self._users = {}
         self._size = 0
 
-    def close(self, storage: Storage, name: str) -> str:
-        """Write what was added as `name`. Returns the name; empty if there was nothing."""
+    def close(self, storage: Storage, name: str, durable: bool) -> WrittenPart:
+        """Write what was added as `name`. The name of what is returned is empty if there was nothing."""
         if self._users:
             self._end_frame()
         with self._spool as spool:
-            if not spool.tell():
-                return ""
+            size = spool.tell()
+            if not size:
+                return WrittenPart("")
             spool.seek(0)
-            storage.write(name, iter(lambda: spool.read(1 << 20), b""))
-        return name
+            checksum = _checksum(spool)
+            spool.seek(0)
+            storage.write(name, iter(lambda: spool.read(_PIECE), b""), durable=durable)
+        return WrittenPart(name, size, checksum)

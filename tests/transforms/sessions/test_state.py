@@ -1,7 +1,8 @@
 """Runs one after the other on a state, against one run over everything."""
 
+import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,16 @@ from tests.transforms.sessions.strategies import ACTIVITY_OF_ONE_USER
 from transforms.reading.activity import encode
 from transforms.reading.bucket_blobs import PASS_SIZE, BucketBlobs
 from transforms.sessions.derivation import Derivation
-from transforms.sessions.state import CURRENT, PARTS, BucketFold, StateError, StateOptions, commit, read_current
+from transforms.sessions.state import (
+    CURRENT,
+    PARTS,
+    BucketFold,
+    StateError,
+    StateOptions,
+    WrittenPart,
+    commit,
+    read_current,
+)
 from transforms.storage import LocalStorage
 
 DAY = 86_400_000
@@ -35,17 +45,17 @@ def run(
     blobs: dict[int, list[bytes]] = {}
     for bucket, blob in shards.take():
         blobs.setdefault(bucket, []).append(blob)
-    parts = tuple((bucket, part.name) for bucket, part in current.parts.items())
-    options = StateOptions(str(directory), f"run{day}", day * DAY, ttl * DAY, parts)
+    parts = tuple(current.parts.items())
+    options = StateOptions(str(directory), f"run{day}", day * DAY, ttl * DAY, parts, durable=False)
     records: list[Record] = []
-    written: dict[int, str] = {}
+    written: dict[int, WrittenPart] = {}
     for bucket, each_blobs in blobs.items():
         fold = BucketFold(options, bucket, Derivation(), Derivation())
         for of_user in fold.records(each_blobs, PASS_SIZE if passes == 1 else 4000):
             records += of_user
         written[bucket] = fold.close()
     if not dies:
-        commit(str(directory), current, f"run{day}", written, {}, day * DAY, ttl * DAY)
+        commit(str(directory), current, f"run{day}", written, {}, day * DAY, ttl * DAY, durable=False)
     return records
 
 
@@ -141,12 +151,63 @@ def test_a_run_that_dies_leaves_the_state_before_it_in_force(tmp_path: Path) -> 
     assert len(LocalStorage(tmp_path).list(PARTS)) == 1, "what the dead run wrote is removed"
 
 
-def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
+def _cut(part: Path) -> None:
+    part.write_bytes(part.read_bytes()[:-1])
+
+
+def _zero_last(part: Path) -> None:
+    part.write_bytes(part.read_bytes()[:-8] + bytes(8))
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (Path.unlink, "is missing"),
+        (lambda part: part.write_bytes(b""), "has 0 bytes, not "),
+        (_cut, "bytes, not "),
+        (_zero_last, "its checksum differs"),
+    ],
+    ids=["missing", "empty", "shorter", "zeros"],
+)
+def test_a_part_that_is_not_as_it_was_written_is_refused_by_its_name(
+    tmp_path: Path, damage: Callable[[Path], object], problem: str
+) -> None:
     run(tmp_path, [activity("START", 0)])
     (part,) = (tmp_path / PARTS).iterdir()
-    part.unlink()
-    with pytest.raises(StateError, match=r"missing: restore it"):
+    damage(part)
+    with pytest.raises(StateError, match=rf"{part.name} .*{problem}.*: restore it, or use another --state"):
         run(tmp_path, [activity("SUBMIT", 100)], day=1)
-    (tmp_path / CURRENT).write_text("{")
-    with pytest.raises(StateError, match=r"cannot be read"):
+
+
+def test_a_bucket_that_nothing_is_new_of_is_looked_at_too(tmp_path: Path) -> None:
+    run(tmp_path, [activity("START", 0)])
+    (part,) = (tmp_path / PARTS).iterdir()
+    part.write_bytes(b"")
+    with pytest.raises(StateError, match=part.name):
         read_current(str(tmp_path))
+
+
+def test_a_state_of_version_1_knows_no_sizes_and_is_read(tmp_path: Path) -> None:
+    run(tmp_path, [activity("START", 0)])
+    written = json.loads((tmp_path / CURRENT).read_bytes())
+    assert written["version"] == 2
+    for part in written["parts"].values():
+        del part["size"], part["checksum"]
+    (tmp_path / CURRENT).write_text(json.dumps({**written, "version": 1}))
+    assert names(run(tmp_path, [activity("SUBMIT", 100)], day=1))[0] == "session-completed"
+    (part,) = read_current(str(tmp_path)).parts.values()
+    assert part.size
+    (tmp_path / part.name).write_bytes(b"")
+    (tmp_path / CURRENT).write_text(
+        json.dumps({**written, "version": 1, "parts": {"1": {"name": part.name, "written": 0}}})
+    )
+    with pytest.raises(StateError, match="has 0 bytes: restore it"):
+        read_current(str(tmp_path))
+
+
+def test_a_current_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, [activity("START", 0)])
+    for content in ("{", ""):
+        (tmp_path / CURRENT).write_text(content)
+        with pytest.raises(StateError, match=r"cannot be read"):
+            read_current(str(tmp_path))
