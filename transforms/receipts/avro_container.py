@@ -5,8 +5,9 @@ write. This module knows how a container is framed (Avro 1.11 specification, "Ob
 and sync marker, then blocks of count, size, data and sync marker. It knows nothing of the rows inside a block. The
 codec is always `null`: no compression.
 
-Reading is by hand too, because `recover` cuts a journal at the offset where reading failed. So every damage must end in
-one known error with that offset. fastavro's readers raise whatever the damage leads to.
+Reading is by hand too, because a file may be damaged: a power cut can leave zeros, or anything, where the last pages
+were to be. A reader goes on behind the damage, at the next block that is whole, and says what it left out. fastavro's
+readers raise whatever the damage leads to.
 """
 
 import json
@@ -25,8 +26,11 @@ SYNC_SIZE = 16
 MAX_BLOCK_BYTES = 256 * 1024 * 1024
 """A length in a file that is larger than this is damage, and must not become an attempt to allocate that much memory.
 
-It is far above what a journal writes: a block of 4 MiB, or of one row that holds a record of at most 16 MiB.
+It is far above what a journal writes: a block of a page, or of one row that holds a record of at most 16 MiB.
 """
+
+
+_SCANNED = 1 << 20
 
 
 class NotAContainerError(ValueError):
@@ -34,9 +38,9 @@ class NotAContainerError(ValueError):
 
 
 class TornError(ValueError):
-    """The file ends inside its header or inside a block, or is damaged there.
+    """The file ends inside its header or inside a block, or is damaged there, and no whole block follows.
 
-    `whole` is the length in bytes of what is sound before that: 0, or where the last whole block ends.
+    `whole` is where the last whole block ends, in bytes; 0 if the header is damaged.
     """
 
     def __init__(self, whole: int) -> None:
@@ -78,11 +82,15 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class EncodedBlock:
-    """`count` encoded rows, which `data` holds one after the other. The block ends before byte `end` of the file."""
+    """`count` encoded rows, which `data` holds one after the other.
+
+    The block ends before byte `end` of the file. With its frame it has `size` bytes.
+    """
 
     count: int
     data: bytes
     end: int
+    size: int
 
 
 class _Source:
@@ -94,6 +102,28 @@ class _Source:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self.offset = 0
+
+    def go_to(self, offset: int) -> None:
+        self._stream.seek(offset)
+        self.offset = offset
+
+    def after_each(self, mark: bytes, start: int) -> Iterator[int]:
+        """The offsets behind each place where `mark` stands, from `start` on. The caller may move in between."""
+        before = b""
+        if not self._stream.seekable():
+            return
+        while True:
+            self.go_to(start)
+            piece = self._stream.read(_SCANNED)
+            if not piece:
+                return
+            window = before + piece
+            at = window.find(mark)
+            while at >= 0:
+                yield start - len(before) + at + len(mark)
+                at = window.find(mark, at + 1)
+            before = window[1 - len(mark) :]
+            start += len(piece)
 
     def take(self, size: int) -> bytes:
         data = self._stream.read(size)
@@ -153,33 +183,67 @@ def _read_header(source: _Source, name: str) -> Header:
 class Reader:
     """Reads a container block by block: iterate over it once. Memory holds one block at a time.
 
+    Where the file is damaged, reading goes on at the next whole block: every block ends with the file's sync marker.
+
     Args:
-        stream: the file, at its beginning.
+        stream: the file, at its beginning. If it can seek, what is behind a damage is read.
         name: what errors call the file.
+        expected: what the header says, for a file of which it is known. It counts if the header cannot be read.
+
+    Attributes:
+        header: of the file.
+        lost: the damaged ranges that were passed over so far, as offsets of their beginning and end.
 
     Raises:
         NotAContainerError: the file is something else, or compressed.
-        TornError: its header is cut short; from iterating, after the last whole block of a file that is cut short.
+        TornError: its header is damaged; from iterating, after the last whole block of a file that does not end there.
     """
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
+    def __init__(self, stream: BinaryIO, name: str, expected: Header | None = None) -> None:
         self._source = _Source(stream)
-        self.header = _read_header(self._source, name)
+        self.lost: list[tuple[int, int]] = []
+        try:
+            self.header = _read_header(self._source, name)
+        except (TornError, NotAContainerError):
+            if expected is None:
+                raise
+            self.header = expected
+            self._source.go_to(0)
 
     def __iter__(self) -> Iterator[EncodedBlock]:
         source = self._source
         while True:
             start = source.offset
             try:
-                count = source.long()
-                data = source.bytes()
-                if source.take(SYNC_SIZE) != self.header.sync:
-                    raise EOFError
+                block = self._block()
             except EOFError:
                 if source.offset == start:
                     return  # Not a byte was left: the end, and no cut.
-                raise TornError(start) from None
-            yield EncodedBlock(count, data, source.offset)
+                self.lost.append((start, self._next_whole(start)))
+                continue
+            yield block
+
+    def _block(self) -> EncodedBlock:
+        """The block that begins here. Raises EOFError if there is none."""
+        source = self._source
+        start = source.offset
+        count = source.long()
+        data = source.bytes()
+        if source.take(SYNC_SIZE) != self.header.sync or not 0 < count <= len(data):
+            raise EOFError
+        return EncodedBlock(count, data, source.offset, source.offset - start)
+
+    def _next_whole(self, start: int) -> int:
+        """Go to the next whole block behind `start`. Raises TornError if there is none."""
+        for offset in self._source.after_each(self.header.sync, start):
+            self._source.go_to(offset)
+            try:
+                self._block()
+            except EOFError:
+                continue
+            self._source.go_to(offset)
+            return offset
+        raise TornError(start) from None
 
 
 def plain(schema: Any) -> Any:

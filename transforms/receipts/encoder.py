@@ -8,8 +8,11 @@ from schemas.record import encode_record
 from transforms.receipts.avro_container import long_bytes
 from transforms.sinks.base import Settlement
 
-BLOCK_BYTES = 4 * 1024 * 1024
-"""Bytes of a block of rows, at most, unless one row alone is larger. So readers need little memory."""
+BLOCK_BYTES = 4096
+"""Bytes of a block of rows, at most, unless one row alone is larger.
+
+It is a page of a disk's cache: a page that a power cut leaves full of zeros takes few rows with it.
+"""
 
 _MEMO_LIMIT = 1 << 16
 """Encoded values that an encoder remembers of a kind, more or less."""

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,10 +16,13 @@ from transforms.receipts.parts import (
     horizon_beginning,
     open_part,
     parts_written,
+    place_of,
     read_receipts,
     rows_of,
+    warn_of_damage,
     written_since,
 )
+from transforms.receipts.rows import DamagedError
 from transforms.storage import LocalStorage, Storage, frame, read_frame, read_frames, storage_at, write_frame
 
 INDEX = ".history"
@@ -228,12 +232,16 @@ def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> tu
     """
     partition = _Partition(scratch)
     for name in parts:
+        on_damage = partial(warn_of_damage, storage, name)
         for schema, blocks in open_part(storage, name):
             if schema == RECEIPT_SCHEMA:
                 for block in blocks:
-                    read_receipts(block.data, block.count, partition.add)
+                    try:
+                        read_receipts(block.data, block.count, partition.add)
+                    except DamagedError:
+                        on_damage(place_of(block))
                 continue
-            for row in rows_of(schema, blocks, "receipt"):
+            for row in rows_of(schema, blocks, "receipt", on_damage):
                 ids = (row["forwarder_id"].encode(), row["id"].encode(), row["user_id"].encode())
                 partition.add(*ids, row["outcome"] == "delivered", row["settled_at"])
     partition.spill()
@@ -298,7 +306,7 @@ def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -
 
     for name in parts:
         for schema, blocks in open_part(storage, name):
-            for row in rows_of(schema, blocks, "dead_letter"):
+            for row in rows_of(schema, blocks, "dead_letter", partial(warn_of_damage, storage, name)):
                 letter = _encode(msgspec.convert(row, DeadLetter))
                 waiting[bucket_of(row["user_id"])].append(letter)
                 total += 1

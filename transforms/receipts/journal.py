@@ -1,10 +1,14 @@
 """Receipts and dead letters, durable as the work goes on (docs/spec/forwarders.md section 4).
 
-On a local disk a journal is an Avro container file that grows by one block, in one write, each time items are settled.
-What `settle` has written survives a SIGKILL of the process when it returns, because the kernel has it. It is not synced
-to the disk, so a power cut can take the last seconds: a sync would cost more than to send the record did. A journal
-that is large enough, or closed, is renamed, and is then a part, which never changes. One that a kill left behind
-becomes a part in `recover`.
+On a local disk a journal is an Avro container file that grows by some blocks, in one write, each time items are
+settled. What `settle` has written survives a SIGKILL of the process when it returns, because the kernel has it. To
+survive a power cut it has to be synced to the disk, which takes longer than to send a record did. So a thread of its
+own syncs journals together, GROUP_SECONDS after something was written, dead letters before receipts. `settle` does not
+wait for it unless it is told to. After a cut, what was acknowledged since the last sync is sent again. `flush` and
+`close` do wait: what a runner takes as done is on the disk.
+
+A journal that is large enough, or closed, is renamed, and is then a part, which never changes. One that a kill or a
+power cut left behind becomes a part in `recover`.
 
 On any other file system files cannot grow. There a part is collected in memory, and a thread of its own writes it
 within a second after its first receipt.
@@ -19,15 +23,20 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from schemas import avro_schema
 from schemas.times import now_ms
-from transforms.receipts.avro_container import SYNC_SIZE, Reader, TornError, block, header
+from transforms import durability
+from transforms.durability import GROUP_SECONDS, Durability
+from transforms.receipts.avro_container import SYNC_SIZE, EncodedBlock, Header, Reader, TornError, block, header, plain
 from transforms.receipts.encoder import Blocks, Encoder, in_blocks
+from transforms.receipts.rows import DamagedError, read_rows
 from transforms.sinks.base import Settlement
 from transforms.storage import LocalStorage, Storage, storage_at
 
@@ -36,6 +45,8 @@ logger = logging.getLogger(__name__)
 RECEIPTS = "receipts"
 DEAD_LETTERS = "dead_letters"
 """The directories under the output that hold the journals and parts."""
+
+_SCHEMAS = {RECEIPTS: "receipt", DEAD_LETTERS: "dead_letter"}
 
 PART = ".avro"
 """The suffix of a part: a whole file, which never changes."""
@@ -94,6 +105,7 @@ class Journal:
         output: a path, or a url of a file system that is registered with Beam.
         run_id: of the run; letters, digits, `.`, `_` and `-`.
         worker: whose journal it is, in the same characters. No two journals of an output may share both names.
+        durability: what of it is synced to a local disk, and when.
         clock: epoch ms.
         part_bytes: see PART_BYTES.
         flush_after: see FLUSH_AFTER.
@@ -108,6 +120,7 @@ class Journal:
         run_id: str,
         worker: str,
         *,
+        durability: Durability = "group",
         clock: Callable[[], int] = now_ms,
         part_bytes: int = PART_BYTES,
         flush_after: float = FLUSH_AFTER,
@@ -122,7 +135,7 @@ class Journal:
         stem = f"{run_id}-{worker}"
         self._writer: _Writer
         if isinstance(storage, LocalStorage):
-            self._writer = _LocalWriter(storage.path, stem, part_bytes)
+            self._writer = _LocalWriter(storage.path, stem, part_bytes, durability)
         else:
             self._writer = _ObjectWriter(storage, stem, part_bytes, flush_after)
         _open.add(self)
@@ -130,12 +143,14 @@ class Journal:
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Write a receipt for each settlement, and before those a dead letter for each item that was given up.
 
-        It may be called from any thread. On a local disk they survive the death of the process when this returns;
-        elsewhere a second later.
+        It may be called from any thread. On a local disk they survive the death of the process when this returns, and
+        that of the machine GROUP_SECONDS later or, with the durability `each`, when this returns. Elsewhere they
+        survive both a second later.
 
         Raises:
-            JournalError: they cannot be made durable, because the disk is full or the store cannot be reached. Send
-                nothing more then: the next run would not know that it was delivered.
+            JournalError: they cannot be made durable, because the disk is full or the store cannot be reached; also
+                when what was settled before could not be synced. Send nothing more then: the next run would not know
+                that it was delivered.
         """
         # Within a journal time does not run backwards, so that the latest receipt is also the last one written.
         settled_at = self._latest = max(self._clock(), self._latest)
@@ -188,26 +203,38 @@ def _forsake_in_child() -> None:
 os.register_at_fork(after_in_child=_forsake_in_child)
 
 
+def _sync_marker(stem: str) -> bytes:
+    """The sync marker of a journal: it follows from the name, so that it is known when its header is damaged.
+
+    A name is used once, and has random parts. So markers differ as random ones do.
+    """
+    return blake2b(stem.encode(), digest_size=SYNC_SIZE).digest()
+
+
 class _LocalLog:
     """The journals of one kind, receipts or dead letters, one after the other. Each is made by its first write."""
 
-    def __init__(self, directory: Path, stem: str, schema: str, part_bytes: int) -> None:
-        self._directory = directory
+    def __init__(self, root: Path, directory: str, stem: str, part_bytes: int) -> None:
+        self._directory = root / directory
         self._stem = stem
-        self._schema = schema
+        self._schema = _SCHEMAS[directory]
         self._part_bytes = part_bytes
         self._number = 0
         self._descriptor: int | None = None
-        self._journal = directory
-        self._sync = b""
+        self._journal = self._directory
+        self._marker = b""
         self._size = 0
+        self._synced = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self._descriptor is not None and self._size >= self._part_bytes
 
     def write(self, blocks: Blocks) -> None:
-        for count, data in blocks:
+        """Append blocks in one write: all of them, or none and raise JournalError."""
+        if blocks:
             descriptor = self._begin() if self._descriptor is None else self._descriptor
-            self._append(descriptor, block(count, data, self._sync))
-            if self._size >= self._part_bytes:
-                self.roll()
+            self._append(descriptor, b"".join([block(count, data, self._marker) for count, data in blocks]))
 
     def _begin(self) -> int:
         """Make a journal, and lock it.
@@ -215,51 +242,58 @@ class _LocalLog:
         It has its lock and its header before it has the name that `recover` looks for. So `recover` takes no journal
         away from a worker that lives.
         """
-        self._directory.mkdir(parents=True, exist_ok=True)
+        durability.make_directories(self._directory)
         name = f"{self._stem}-{self._number:06}"
         unfinished, journal, part = (self._directory / (name + suffix) for suffix in (UNFINISHED, JOURNAL, PART))
         try:
-            descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
+            descriptor = durability.create(unfinished)
         except FileExistsError:
             raise _taken(unfinished) from None
-        self._size = 0
-        self._sync = os.urandom(SYNC_SIZE)
+        self._size = self._synced = 0
+        self._marker = _sync_marker(name)
         try:
             for taken in (journal, part):
                 if taken.exists():
                     raise _taken(taken)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._append(descriptor, header(avro_schema(self._schema), self._sync))
-            unfinished.rename(journal)
+            self._append(descriptor, header(avro_schema(self._schema), self._marker))
+            durability.replace(unfinished, journal)
         except BaseException:
             os.close(descriptor)
-            unfinished.unlink(missing_ok=True)
+            durability.remove(unfinished)
             raise
         self._number += 1
         self._journal, self._descriptor = journal, descriptor
         return descriptor
 
     def _append(self, descriptor: int, data: bytes) -> None:
-        """Write all of `data`, or none of it and raise JournalError.
-
-        It is one write. The loop is for a system that writes a part of it only.
-        """
-        view = memoryview(data)
+        """Write all of `data`, or none of it and raise JournalError."""
         try:
-            while view:
-                view = view[os.write(descriptor, view) :]
+            durability.append_all(descriptor, data)
         except OSError as error:
-            os.ftruncate(descriptor, self._size)
-            raise JournalError(
-                f"cannot write the journal in {self._directory}: {error.strerror}; make room, then run again: "
-                "what is in the journal is not sent twice"
-            ) from error
+            durability.truncate(descriptor, self._size)
+            raise _unwritable(self._directory, error) from error
         self._size += len(data)
 
+    def sync(self) -> None:
+        """Wait until what was written before this call is on the disk. Another thread may write meanwhile."""
+        descriptor, size = self._descriptor, self._size
+        if descriptor is None or size == self._synced:
+            return
+        try:
+            durability.sync(descriptor)
+            if not self._synced:
+                durability.sync_directory(self._directory)
+        except OSError as error:
+            raise _unwritable(self._directory, error) from error
+        self._synced = size
+
     def roll(self) -> None:
-        """Make the journal a part, if there is one."""
+        """Make the journal a part, if there is one. What is in it has been synced, if anything is."""
         if self._descriptor is not None:
-            self._journal.rename(self._journal.with_suffix(PART))
+            durability.replace(self._journal, self._journal.with_suffix(PART))
+            if self._synced:
+                durability.sync_directory(self._directory)
             self.forsake()
 
     def forsake(self) -> None:
@@ -272,34 +306,143 @@ def _taken(path: Path) -> JournalError:
     return JournalError(f"{path} exists: two journals with one name; give each worker a name of its own")
 
 
-class _LocalWriter:
-    """Writes to a local disk, where files grow."""
+def _unwritable(directory: Path, error: OSError) -> JournalError:
+    return JournalError(
+        f"cannot write the journal in {directory}: {error.strerror}; make room, then run again: what is in the journal "
+        "is not sent twice"
+    )
 
-    def __init__(self, root: Path, stem: str, part_bytes: int) -> None:
-        self._lock = threading.Lock()
-        self._dead_letters = _LocalLog(root / DEAD_LETTERS, stem, "dead_letter", part_bytes)
-        self._receipts = _LocalLog(root / RECEIPTS, stem, "receipt", part_bytes)
-        self._closed = False
+
+class _LocalWriter:
+    """Writes to a local disk, where files grow, and syncs what was written, in groups.
+
+    A group is synced without the lock, so that nobody who settles waits for the disk. Files are closed only while no
+    group is being synced.
+    """
+
+    def __init__(self, root: Path, stem: str, part_bytes: int, durability: Durability) -> None:
+        self._durability = durability
+        self._dead_letters = _LocalLog(root, DEAD_LETTERS, stem, part_bytes)
+        self._receipts = _LocalLog(root, RECEIPTS, stem, part_bytes)
+        self._changed = threading.Condition()
+        self._hurry = threading.Event()
+        # Calls of `write`, and how many of the first of them are synced.
+        self._written = self._synced = 0
+        self._idle = self._syncing = self._closed = False
+        self._error: JournalError | None = None
+        self._thread: threading.Thread | None = None
 
     def write(self, dead_letters: Blocks, receipts: Blocks) -> None:
-        with self._lock:
+        with self._changed:
             if self._closed:
                 raise JournalError("the journal is closed")
+            self._check()
             self._dead_letters.write(dead_letters)
             self._receipts.write(receipts)
+            if self._durability != "none" and (dead_letters or receipts):
+                self._written += 1
+                self._wake()
+            if self._dead_letters.is_full or self._receipts.is_full:
+                self._end_full()
+            if self._durability == "each":
+                self._await_sync()
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._sync_groups, name="journal", daemon=True)
+            self._thread.start()
+        elif self._idle:
+            self._changed.notify_all()
+
+    def _end_full(self) -> None:
+        self._sync_now()
+        for log in (self._dead_letters, self._receipts):
+            if log.is_full:
+                log.roll()
+
+    def _sync_now(self) -> None:
+        """Sync all that is written, while nobody writes."""
+        while self._syncing:
+            self._changed.wait()
+        self._check()
+        if self._durability != "none":
+            self._sync()
+            self._synced = self._written
+
+    def _sync(self) -> None:
+        # Receipts say of dead letters that they are there. So these come first.
+        try:
+            self._dead_letters.sync()
+            self._receipts.sync()
+        except JournalError as error:
+            self._error = error
+            raise
+
+    def _check(self) -> None:
+        """Raises JournalError once a sync has failed: the kernel may have dropped the data, and says so only once."""
+        if self._error is not None:
+            raise self._error
+
+    def _await_sync(self) -> None:
+        written = self._written
+        while self._synced < written:
+            self._check()
+            self._hurry.set()
+            self._changed.wait()
+
+    def _sync_groups(self) -> None:
+        while True:
+            with self._changed:
+                self._idle = True
+                while self._written == self._synced and not self._closed:
+                    self._changed.wait()
+                self._idle = False
+            self._hurry.wait(GROUP_SECONDS)
+            with self._changed:
+                self._hurry.clear()
+                if self._closed or self._error is not None:
+                    return
+                self._syncing = True
+                written = self._written
+            try:
+                self._sync()
+            except JournalError:
+                logger.exception("syncing the journals failed")
+            with self._changed:
+                self._syncing = False
+                if self._error is None:
+                    self._synced = max(self._synced, written)
+                self._changed.notify_all()
 
     def flush(self) -> None:
-        """Nothing to do: what is written is durable."""
+        with self._changed:
+            if self._durability != "none" and not self._closed:
+                self._check()
+                self._await_sync()
 
     def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            self._dead_letters.roll()
-            self._receipts.roll()
+        with self._changed:
+            if not self._closed:
+                self._closed = True
+                self._changed.notify_all()
+                self._hurry.set()
+                try:
+                    self._sync_now()
+                    self._dead_letters.roll()
+                    self._receipts.roll()
+                finally:
+                    self._forsake_files()
+        if self._thread is not None:
+            self._thread.join()
 
     def forsake(self) -> None:
-        self._lock = threading.Lock()  # A new one: at the fork another thread of the parent may have held it.
+        # New ones: at the fork another thread of the parent may have held them.
+        self._changed, self._hurry = threading.Condition(), threading.Event()
+        self._thread = None
         self._closed = True
+        self._forsake_files()
+
+    def _forsake_files(self) -> None:
         self._dead_letters.forsake()
         self._receipts.forsake()
 
@@ -426,10 +569,11 @@ class _ObjectWriter:
 
 
 def recover(output: str, *, wait: float = 10.0) -> list[str]:
-    """Make parts of the journals that killed workers left under an output.
+    """Make parts of the journals that killed workers, or a power cut, left under an output.
 
-    Call it under the output's lock, before receipts are indexed, and again when all journals of a run are closed. A
-    last block that a kill cut short is dropped: `settle` had not returned from writing it. It costs nothing where
+    Call it under the output's lock, before receipts are indexed, and again when all journals of a run are closed. Of a
+    journal that is damaged the blocks that are whole are kept, before the damage and behind it. The others are dropped:
+    `settle` had not returned from writing them, or they had not been synced when the power went. It costs nothing where
     nothing is left, and does nothing where files cannot grow.
 
     Args:
@@ -437,10 +581,10 @@ def recover(output: str, *, wait: float = 10.0) -> list[str]:
         wait: seconds to wait for workers that still write though their job was killed.
 
     Returns:
-        The names of the parts that were made.
+        The names of the parts that were made. They are on the disk.
 
     Raises:
-        JournalError: a worker of an earlier run still writes.
+        JournalError: a worker of an earlier run still writes, or a journal cannot be made a part.
     """
     storage = storage_at(output)
     if not isinstance(storage, LocalStorage):
@@ -450,7 +594,7 @@ def recover(output: str, *, wait: float = 10.0) -> list[str]:
         for name in storage.list(directory):
             journal = storage.path / directory / name
             if journal.suffix == UNFINISHED:
-                journal.unlink(missing_ok=True)
+                durability.remove(journal)
             elif journal.suffix == JOURNAL and _recover_one(journal, time.monotonic() + wait):
                 parts.append(f"{directory}/{journal.with_suffix(PART).name}")
     return parts
@@ -472,20 +616,53 @@ def _recover_one(journal: Path, deadline: float) -> bool:
         if not journal.exists():
             return False  # Its worker has closed it meanwhile, so it is a part.
         size = os.fstat(stream.fileno()).st_size
-        rows = whole = 0
-        try:
-            reader = Reader(stream, str(journal))
-            whole = reader.header.length
-            for written in reader:
-                rows += written.count
-                whole = written.end
-        except TornError as torn:
-            whole = torn.whole
+        reader = _reader(stream, journal)
+        kept = reader.header.length
+        rows = 0
+        for written in _whole_blocks(reader):
+            kept += written.size
+            rows += written.count
         if not rows:
-            journal.unlink()
+            durability.remove(journal)
             return False
-        if whole < size:
-            logger.warning("%s: dropped the last %d bytes, cut short by a kill", journal, size - whole)
-            stream.truncate(whole)
-        journal.rename(journal.with_suffix(PART))
+        if kept < size:
+            logger.warning("%s: dropped %d bytes, damaged by a kill or a power cut", journal, size - kept)
+        part = journal.with_suffix(PART)
+        try:
+            if kept < size:
+                stream.seek(0)
+                durability.write_file(part, _whole_part(_reader(stream, journal), journal))
+                durability.remove(journal)
+            else:
+                durability.sync(stream.fileno())
+                durability.replace(journal, part)
+                durability.sync_directory(part.parent)
+        except OSError as error:
+            raise _unwritable(journal.parent, error) from error
         return True
+
+
+def _reader(stream: BinaryIO, journal: Path) -> Reader:
+    """Reads a journal, also if its header is damaged: of what this release writes, it is known."""
+    known = Header(avro_schema(_SCHEMAS[journal.parent.name]), _sync_marker(journal.stem), 0)
+    return Reader(stream, str(journal), known)
+
+
+def _whole_blocks(reader: Reader) -> Iterator[EncodedBlock]:
+    """The blocks that are whole. One may be framed well and hold a damaged page: that is no whole block either."""
+    schema = plain(reader.header.schema)
+    try:
+        for written in reader:
+            with suppress(DamagedError):
+                read_rows(schema, None, written)
+                yield written
+    except TornError:
+        return
+
+
+def _whole_part(reader: Reader, journal: Path) -> Iterator[bytes]:
+    """A container of the blocks that are whole."""
+    marker = _sync_marker(journal.stem)
+    yield header(reader.header.schema, marker)
+    for written in _whole_blocks(reader):
+        yield block(written.count, written.data, marker)

@@ -1,16 +1,14 @@
 """Parts as they are read: which files there are, their blocks, and the rows of these."""
 
-import io
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import fastavro
-
 from schemas import avro_schema
 from transforms.receipts.avro_container import EncodedBlock, Reader, TornError, plain
 from transforms.receipts.journal import JOURNAL, PART
+from transforms.receipts.rows import DamagedError, read_rows
 from transforms.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -76,6 +74,8 @@ def _whole_blocks(storage: Storage, name: str, reader: Reader) -> Iterator[Encod
         yield from reader
     except TornError as torn:
         _warn(storage, name, torn)
+    for start, end in reader.lost:
+        warn_of_damage(storage, name, f"from byte {start} to {end}")
 
 
 def _warn(storage: Storage, name: str, torn: TornError) -> None:
@@ -87,23 +87,46 @@ def _warn(storage: Storage, name: str, torn: TornError) -> None:
     logger.log(level, "%s/%s is %s; what came before is used", storage.root, name, torn)
 
 
-def rows_of(schema: dict[str, Any], blocks: Iterable[EncodedBlock], shape: str) -> Iterator[dict[str, Any]]:
+def warn_of_damage(storage: Storage, name: str, where: str) -> None:
+    """Log that rows of a part cannot be used, and what follows from it."""
+    logger.warning(
+        "%s/%s is damaged %s: restore it if you can. Without the receipts there records are sent again; dead letters "
+        "there are lost to --redrive",
+        storage.root,
+        name,
+        where,
+    )
+
+
+def rows_of(
+    schema: dict[str, Any],
+    blocks: Iterable[EncodedBlock],
+    shape: str,
+    on_damage: Callable[[str], None] = lambda where: None,
+) -> Iterator[dict[str, Any]]:
     """The rows of blocks, with the fields that the schema `shape` has now.
 
     Args:
         schema: what the blocks were written with, by this version of the job or another.
         blocks: of a part.
         shape: `receipt` or `dead_letter`.
+        on_damage: called with where a block is that is left out, because its rows are not as they were written.
     """
     written, wanted = plain(schema), _PLAIN[shape]
     if written == wanted:
         wanted = None  # fastavro takes half the time if it need not match the two.
     for block in blocks:
-        stream = io.BytesIO(block.data)
-        for _ in range(block.count):
-            row = fastavro.schemaless_reader(stream, written, wanted)
-            assert isinstance(row, dict)  # noqa: S101 - both schemas are records
-            yield row
+        try:
+            rows = read_rows(written, wanted, block)
+        except DamagedError:
+            on_damage(place_of(block))
+            continue
+        yield from rows
+
+
+def place_of(block: EncodedBlock) -> str:
+    """Where a block is in its file, for a message."""
+    return f"from byte {block.end - block.size} to {block.end}"
 
 
 def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, bool, int], None]) -> None:
@@ -117,6 +140,9 @@ def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, 
         count: how many these are.
         take: called for each with forwarder id, record id, user id, whether it was delivered, and `settled_at` in
             epoch ms.
+
+    Raises:
+        DamagedError: they are not as they were written (`transforms.receipts.rows`). Then none of them is taken.
     """
 
     # Each of these reads a value at an offset, and gives the offset after it.
@@ -143,20 +169,32 @@ def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, 
             offset += 1
         return offset + 1
 
-    offset = 0
-    for _ in range(count):
-        forwarder_id, offset = text(offset)
-        record_id, offset = text(offset)
-        user_id, offset = text(offset)
-        _, offset = text(offset)  # kind
-        delivered = data[offset] == 0  # The first symbol of the enum.
-        offset = after_long(offset + 1)  # attempts
-        offset = after_long(offset + 1) if data[offset] else offset + 1  # status
-        offset = text(offset + 1)[1] if data[offset] else offset + 1  # shard
-        offset = text(offset + 1)[1] if data[offset] else offset + 1  # sequence_number
-        offset += 1  # ambiguous
-        offset = after_long(offset + 1) if data[offset] else offset + 1  # first_attempt
-        offset = after_long(offset + 1) if data[offset] else offset + 1  # last_attempt
-        settled_at, offset = long(offset)
-        _, offset = text(offset)  # run_id
-        take(forwarder_id, record_id, user_id, delivered, settled_at)
+    rows: list[tuple[bytes, bytes, bytes, bool, int]] = []
+    offset, run_id = 0, b""
+    try:
+        for _ in range(count):
+            forwarder_id, offset = text(offset)
+            record_id, offset = text(offset)
+            user_id, offset = text(offset)
+            _, offset = text(offset)  # kind
+            delivered = data[offset] == 0  # The first symbol of the enum.
+            offset = after_long(offset + 1)  # attempts
+            offset = after_long(offset + 1) if data[offset] else offset + 1  # status
+            offset = text(offset + 1)[1] if data[offset] else offset + 1  # shard
+            offset = text(offset + 1)[1] if data[offset] else offset + 1  # sequence_number
+            offset += 1  # ambiguous
+            offset = after_long(offset + 1) if data[offset] else offset + 1  # first_attempt
+            offset = after_long(offset + 1) if data[offset] else offset + 1  # last_attempt
+            settled_at, offset = long(offset)
+            of_run, offset = text(offset)
+            if not (forwarder_id and record_id and of_run) or of_run != (run_id or of_run):
+                raise DamagedError("a receipt names no forwarder, no record, or another run")
+            run_id = of_run
+            (forwarder_id + record_id + user_id).decode()
+            rows.append((forwarder_id, record_id, user_id, delivered, settled_at))
+    except (IndexError, UnicodeDecodeError):
+        raise DamagedError("a receipt ends behind its block, or has an id that is no text") from None
+    if offset != len(data):
+        raise DamagedError("the receipts do not fill the block")
+    for row in rows:
+        take(*row)

@@ -336,7 +336,7 @@ def values_of(avro_type: Any) -> st.SearchStrategy[Any]:
 
 RECEIPTS = st.fixed_dictionaries(
     {field["name"]: values_of(field["type"]) for field in avro_schema("receipt")["fields"]}
-)
+).map(lambda row: row | {name: row[name] or "-" for name in ("forwarder_id", "id")} | {"run_id": "run"})
 
 
 @given(st.lists(RECEIPTS, min_size=2, max_size=4))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ import fastavro
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from schemas import DeadLetter, Receipt, avro_schema
 from schemas.delivery import PayloadKind
@@ -367,6 +369,72 @@ def test_a_journal_torn_at_any_byte_keeps_its_whole_blocks(tmp_path: Path) -> No
     assert counts[-1] == 3
     assert counts[-2] == 2
     assert counts[0] == 0
+
+
+PAGE = 4096
+DAMAGES: dict[str, Callable[[int], bytes]] = {"zeros": bytes, "anything": random.Random(3).randbytes}  # noqa: S311
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("batch", [1, 150])
+def test_a_damaged_page_of_a_journal_costs_the_rows_on_it_and_no_others(
+    tmp_path: Path, damage: str, batch: int
+) -> None:
+    """Every page in turn, the first one with the header too. A sector of 512 bytes at its end may be whole."""
+    count, left = 300, tmp_path / "receipts/run-w-000000.journal"
+    journal = Journal(str(tmp_path), "run", "w")
+    for start in range(0, count, batch):
+        journal.settle([delivered(str(number)) for number in range(start, start + batch)])
+    whole = left.read_bytes()
+    journal.close()
+    (part,) = (tmp_path / "receipts").iterdir()
+    part.unlink()
+    ids = [documented_record(str(number)).id for number in range(count)]
+    places = [whole.index(id_.encode()) for id_ in ids]
+    for start in range(0, len(whole), PAGE):
+        end = start + PAGE - (start // PAGE % 2) * 512
+        left.write_bytes(whole[:start] + DAMAGES[damage](min(end, len(whole)) - start) + whole[end:])
+        assert recover(str(tmp_path)) == ["receipts/run-w-000000.avro"]
+        assert not left.exists()
+        kept = {row["id"] for row in read_parts(tmp_path / "receipts")}
+        # A block is a page at most. What is on the page may have begun on the one before, and end on the next.
+        assert kept <= set(ids)
+        assert kept >= {id_ for id_, place in zip(ids, places, strict=True) if not start - PAGE <= place < end + PAGE}
+        (tmp_path / "receipts/run-w-000000.avro").unlink()
+
+
+def test_several_damaged_pages_and_a_torn_end(tmp_path: Path) -> None:
+    left = leave_journal(tmp_path, count=400)
+    whole = bytearray(left.read_bytes())
+    whole[2 * PAGE : 3 * PAGE] = whole[5 * PAGE : 6 * PAGE] = bytes(PAGE)
+    left.write_bytes(whole[:-30])
+    recover(str(tmp_path))
+    rows = read_parts(tmp_path / "receipts")
+    assert 280 < len(rows) < 330, "a page holds some 40 rows"
+    assert rows[-1]["id"] == documented_record("398").id
+    assert recover(str(tmp_path)) == []
+
+
+def test_a_page_of_zeros_makes_no_receipt_and_no_payload(tmp_path: Path) -> None:
+    """In the middle of a block its frame is whole: zeros would be read as delivered, and sent as a payload."""
+    journal = Journal(str(tmp_path), "run", "w")
+    item = given_up("0").item
+    large = structs.replace(item, payload=b"{" + b" " * 3 * PAGE + b"}")
+    journal.settle([Settlement(large, AttemptResult(Verdict.GIVE_UP, "http_400")), given_up("1")])
+    files = {directory: tmp_path / directory / "run-w-000000.journal" for directory in ("receipts", "dead_letters")}
+    contents = {directory: bytearray(path.read_bytes()) for directory, path in files.items()}
+    journal.close()
+    letters = contents["dead_letters"]
+    at = letters.index(b" " * PAGE)
+    letters[at : at + PAGE] = bytes(PAGE)
+    receipts = contents["receipts"]
+    outcome = receipts.index(item.record.id.encode()) + len(item.record.id) + 5
+    receipts[outcome:] = bytes(len(receipts) - outcome)
+    for directory, path in files.items():
+        path.with_suffix(".avro").unlink()
+        path.write_bytes(contents[directory])
+    assert recover(str(tmp_path)) == ["dead_letters/run-w-000000.avro"]
+    assert [row["id"] for row in read_parts(tmp_path / "dead_letters")] == [documented_record("1").id]
 
 
 def test_a_journal_that_a_living_worker_writes_is_not_taken(tmp_path: Path) -> None:
