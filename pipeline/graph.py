@@ -109,7 +109,7 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
         | "Read" >> ReadKinesis(source, job.job_server_jar)
         | "Admit" >> AdmitStreaming(source.stream_name, input_format, job.organisation, job.lrs_id, job.leniency)
     )
-    _ = admitted.rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id))
+    _ = admitted.rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id, job.durable))
     derive = DeriveStreaming(job.session_ttl, job.session_duration_unit, input_format, job.window)
     lines = admitted.lines
     if input_format.has_voids:

@@ -22,6 +22,7 @@ from typing import Protocol, Self
 
 import msgspec
 
+from transforms import durability
 from transforms.storage import LocalStorage, Storage, storage_at
 
 logger = logging.getLogger(__name__)
@@ -117,10 +118,10 @@ class _FileLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
+        durability.make_directories(self._directory)
         path = self._directory / LOCK
         # Python opens files close-on-exec, so no program that is started inherits the lock. For forks see below.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, durability.FILE_MODE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,6 +13,7 @@ from pipeline import flag_values
 from schemas import KINDS
 from transforms.accounting.summary import RejectLimit
 from transforms.delivery.policy import DeliverySettings, OnFailure
+from transforms.durability import Durability
 from transforms.forwarders.service import location_problem
 from transforms.matching.statement import DEFAULT_HOME_PAGE
 from transforms.read_kinesis import SCHEME, KinesisInput, KinesisUrlError
@@ -120,6 +121,7 @@ class Job:
     max_backoff: float = _DELIVERY.max_backoff
     outage_budget: float = _DELIVERY.outage_budget
     allow_networks: tuple[str, ...] = ()
+    durability: Durability = "group"
     dry_run: bool = False
     explain: str | None = None
     write_records: RecordFormat | None = None
@@ -136,6 +138,11 @@ class Job:
     def reject_limit(self) -> RejectLimit:
         """From how many rejects on a run ends before anything is delivered (`--max_reject_ratio`, `--max_rejects`)."""
         return RejectLimit(self.max_reject_ratio, self.max_rejects)
+
+    @property
+    def durable(self) -> bool:
+        """Whether what the run leaves is to survive a power cut (`--durability`)."""
+        return self.durability != "none"
 
     @property
     def delivers(self) -> bool:
@@ -366,6 +373,12 @@ def _add_delivery(group: argparse._ArgumentGroup) -> None:
         type=flag_values.network,
         metavar="CIDR",
         help="a private network that HTTP forwarders may reach; repeatable",
+    )
+    group.add_argument(
+        "--durability",
+        choices=get_args(Durability),
+        help="what is synced to a local disk, to survive a power cut: nothing; receipts in groups, 20 times a second "
+        "(group, the default); or each receipt before its user's next record is sent",
     )
 
 

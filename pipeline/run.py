@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
@@ -23,6 +24,7 @@ from schemas.times import now_ms
 from transforms.accounting.progress import Progress
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions
+from transforms.durability import private_files
 from transforms.read import InputError, InputFile, match_files, ranges_of
 from transforms.reading.input_formats import INPUT_FORMATS
 from transforms.reading.pipes import STANDARD_INPUT, descriptor_of
@@ -32,7 +34,7 @@ from transforms.receipts.journal import JournalError, close_journals, new_run_id
 from transforms.sessions.state import StateError
 from transforms.sinks.kinesis import StreamLimits
 from transforms.storage import local_path, storage_at
-from transforms.write import remove_records
+from transforms.write import RECORDS, remove_records
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,8 @@ def main(argv: Sequence[str]) -> int:
     for name in ("apache_beam", "botocore", "FlinkJarJobServer"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        return run(parse(argv))
+        with private_files():
+            return run(parse(argv))
     except UsageError as error:
         for line in str(error).splitlines():
             logger.error("%s", line)
@@ -101,6 +104,8 @@ def run(job: Job) -> int:
             return _run_streaming(plan, options)
         state, summary = execute(plan, options, sum(file.size for file in files))
         _end_journals(plan)
+        rejects = _reject_files(job, run_id) if summary.read.rejected else ()
+        _make_durable(job, rejects)
         report = Report(
             job=job,
             run_id=run_id,
@@ -113,12 +118,18 @@ def run(job: Job) -> int:
             digest=chosen.source.digest if chosen.source else None,
             started=started,
             elapsed=time.monotonic() - clock,
-            rejects=_reject_files(job, run_id) if summary.read.rejected else (),
+            rejects=rejects,
         )
+        _write_report(report)
         # An incomplete run leaves the state as it was, so that the next run reads the same files again.
         if sessions and report.complete and not job.looks_only:
-            sessions.commit(summary, matched)
-        _publish(report)
+            # From here on the input counts as read. So all that came of it is on the disk by now.
+            try:
+                sessions.commit(summary, matched)
+            except Exception:
+                _write_report(replace(report, state="failed"))
+                raise
+        _print(report)
         return report.exit_status
 
 
@@ -182,7 +193,7 @@ def _session_state(job: Job, run_id: str, now: int, progress: Progress, stack: E
     if job.state is None:
         return None
     _lock("--state", job.state, progress, stack)
-    return SessionState.opened(job.state, run_id, now, job.session_ttl)
+    return SessionState.opened(job.state, run_id, now, job.session_ttl, durable=job.durable)
 
 
 def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> None:
@@ -238,6 +249,7 @@ def _deliver_options(
         ),
         streaming=job.streaming,
         horizon=_retry_horizon(job) if job.streaming else None,
+        durability=job.durability,
     )
 
 
@@ -267,11 +279,35 @@ def _reject_files(job: Job, run_id: str) -> tuple[str, ...]:
     return tuple(f"{job.output}/rejects/{name}" for name in names if name.startswith(run_id))
 
 
-def _publish(report: Report) -> None:
-    output = report.job.output
-    if output is not None:
+def _make_durable(job: Job, rejects: Sequence[str]) -> None:
+    """Sync the files that Beam wrote: rejects and records. What else the run writes is synced by who writes it.
+
+    Raises:
+        JournalError: that fails.
+    """
+    if job.output is None or not job.durable or job.looks_only:
+        return
+    storage = storage_at(job.output)
+    files = {"rejects": [path.rpartition("/")[2] for path in rejects]}
+    if job.write_records is not None:
+        files[RECORDS] = storage.list(RECORDS)
+    try:
+        for directory, names in files.items():
+            storage.sync(directory, names)
+    except OSError as error:
+        raise JournalError(
+            f"cannot write {error.filename or job.output}: {error.strerror}; make room, or see to the disk, then run "
+            "again: what is in the receipts is not sent twice"
+        ) from error
+
+
+def _write_report(report: Report) -> None:
+    if report.job.output is not None:
         text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
-        storage_at(output).write("report.json", [text.encode() + b"\n"])
+        storage_at(report.job.output).write("report.json", [text.encode() + b"\n"], durable=report.job.durable)
+
+
+def _print(report: Report) -> None:
     for line in report.summary.explanation:
         print(line)
     if report.job.explain is not None and not report.summary.explanation:

@@ -19,8 +19,10 @@ keeps its mode. Tests replace the functions here to record what a run does, and 
 (`tests/support/power.py`). So callers go through the module: `durability.sync(...)`.
 """
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +42,16 @@ DIRECTORY_MODE = 0o700
 _PIECE = 1 << 20
 
 
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Let this process make files that only their owner can read, whoever in it makes them: Beam does, too."""
+    before = os.umask(0o777 & ~DIRECTORY_MODE)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def make_directories(path: Path) -> None:
     """Make a directory, and those above it, if they are missing. Their names are on the disk when this returns."""
     if path.is_dir():
@@ -47,8 +59,10 @@ def make_directories(path: Path) -> None:
     make_directories(path.parent)
     try:
         make_directory(path)
-    except FileExistsError:  # Another worker was faster.
-        return
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return  # Another worker was faster.
     sync_directory(path.parent)
 
 
@@ -98,6 +112,10 @@ def sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # fsync(2): what the file system cannot sync, such as the directories of some network file systems.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 

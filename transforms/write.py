@@ -106,12 +106,13 @@ class WriteStreamingRejects(beam.DoFn):
     """PCollection[Reject] -> Avro files `<output>/rejects/<run_id>-*.avro`, one for each bundle that has rejects.
 
     Beam's own writer of Avro needs windows in a streaming job, and shards in each of them. A bundle that is tried again
-    writes another file.
+    writes another file. With `durable` a file is on the disk before its bundle is committed.
     """
 
-    def __init__(self, output: str, run_id: str) -> None:
+    def __init__(self, output: str, run_id: str, durable: bool = True) -> None:
         self._output = output
         self._run_id = run_id
+        self._durable = durable
 
     def start_bundle(self) -> None:
         self._rows: list[dict[str, Any]] = []
@@ -123,7 +124,8 @@ class WriteStreamingRejects(beam.DoFn):
         if self._rows:
             content = BytesIO()
             fastavro.writer(content, avro_schema("reject"), self._rows, codec="deflate")
-            storage_at(self._output).write(f"rejects/{self._run_id}-{uuid4().hex[:12]}.avro", [content.getvalue()])
+            name = f"rejects/{self._run_id}-{uuid4().hex[:12]}.avro"
+            storage_at(self._output).write(name, [content.getvalue()], durable=self._durable)
             self._rows = []
 
 

@@ -12,6 +12,8 @@ import grpc
 from apache_beam.portability.api import beam_fn_api_pb2_grpc
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 
+from transforms.durability import private_files
+
 _THREADS = 8
 
 
@@ -25,7 +27,8 @@ def main() -> None:
     beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)
     server.add_insecure_port(address)
     server.start()
-    server.wait_for_termination()
+    with private_files():
+        server.wait_for_termination()
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "test_project.py": ("server",),
     "transforms": ("beam",),
     "transforms/accounting": ("fast",),
+    "transforms/test_durability.py": ("fast",),
     "transforms/delivery": ("fast",),
     "transforms/delivery/test_random_faults.py": ("server",),
     "transforms/delivery/test_sender.py": ("server",),

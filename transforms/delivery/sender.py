@@ -19,6 +19,7 @@ from transforms.delivery.deferral import Deferral
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import DeliveryStoppedError
 from transforms.delivery.policy import DeliverySettings
+from transforms.durability import Durability
 from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.matching.document import encode_payload
 from transforms.matching.matcher import Match, stored_match
@@ -62,6 +63,7 @@ class DeliverOptions:
             would count it as done.
         horizon: seconds before this run's latest receipt in which a worker looks for what the run settled and deferred.
             None for all of it. The runner must not read input again that is older than that.
+        durability: what of the journal is synced to a local disk, and when.
     """
 
     output: str
@@ -72,6 +74,7 @@ class DeliverOptions:
     settings: DeliverySettings
     streaming: bool = False
     horizon: float | None = None
+    durability: Durability = "group"
 
 
 class Sender:
@@ -109,7 +112,7 @@ class Sender:
         # What was settled, by any thread; and what `send` counts before that.
         self._settled = SharedAccounts()
         self._books = Accounts()
-        self._journal = Journal(options.output, options.run_id, new_worker_name())
+        self._journal = Journal(options.output, options.run_id, new_worker_name(), durability=options.durability)
         keep = BUCKETS if options.streaming else _BUCKETS_AT_ONCE
         self._history = History(options.history, options.run_id, keep, options.horizon)
         self._deferral = Deferral(self._settle) if options.streaming else None

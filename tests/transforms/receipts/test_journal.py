@@ -23,6 +23,8 @@ from schemas.delivery import PayloadKind
 from schemas.record import encode_record
 from tests.support.avro_parts import as_typed, read_part, read_parts
 from tests.support.settlements import delivered, documented_record, given_up
+from tests.support.waiting import until
+from transforms import durability
 from transforms.receipts import encoder
 from transforms.receipts.encoder import Encoder
 from transforms.receipts.journal import Journal, JournalError, close_journals, new_run_id, new_worker_name, recover
@@ -325,6 +327,149 @@ def test_names_are_used_once_and_sort_by_time() -> None:
     assert new_run_id(early) < new_run_id(late)
     assert new_worker_name() != new_worker_name()
     Journal("/nowhere", new_run_id(), new_worker_name())
+
+
+# --- what is synced
+
+
+class _Synced:
+    """Stands in for the syncs of `transforms.durability`: what of each file was on the disk when they last ended."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.contents: dict[str, bytes] = {}
+        self.names: dict[str, set[str]] = {}
+        self.order: list[str] = []
+        self.error: OSError | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        monkeypatch.setattr(durability, "sync", self.sync)
+        monkeypatch.setattr(durability, "sync_directory", self.sync_directory)
+
+    def sync(self, descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        content = path.read_bytes()
+        self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        self.contents[path.parent.name] = content
+        self.order.append(path.parent.name)
+
+    def sync_directory(self, path: Path) -> None:
+        self.names[path.name] = {each.name for each in path.iterdir()}
+
+    def ids(self, directory: str) -> list[str]:
+        return [row["id"] for row in fastavro.reader(io.BytesIO(self.contents[directory])) if isinstance(row, dict)]
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> _Synced:
+    return _Synced(monkeypatch)
+
+
+def test_what_is_settled_is_synced_soon_and_nobody_waits_for_it(tmp_path: Path, synced: _Synced) -> None:
+    journal = Journal(str(tmp_path), "run", "w")
+    synced.gate.clear()
+    for number in range(20):
+        journal.settle([delivered(str(number))])
+    assert synced.contents == {}
+    synced.gate.set()
+    until(lambda: len(synced.ids("receipts")) == 20 if synced.contents else False, 5.0)
+    journal.settle([delivered("20")])
+    until(lambda: len(synced.ids("receipts")) == 21, 5.0)
+    assert synced.names["receipts"] == {"run-w-000000.journal"}
+    journal.close()
+
+
+def test_a_group_is_synced_dead_letters_first(tmp_path: Path, synced: _Synced) -> None:
+    journal = Journal(str(tmp_path), "run", "w")
+    for number in range(3):
+        journal.settle([given_up(str(number))])
+        journal.flush()
+    assert synced.order == ["dead_letters", "receipts"] * 3
+    assert synced.ids("dead_letters") == synced.ids("receipts")
+    journal.close()
+
+
+def test_flush_and_close_wait_for_the_disk(tmp_path: Path, synced: _Synced, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transforms.receipts.journal.GROUP_SECONDS", 60)
+    journal = Journal(str(tmp_path), "run", "w")
+    journal.flush()
+    journal.settle([delivered("1")])
+    journal.flush()
+    assert len(synced.ids("receipts")) == 1
+    journal.settle([delivered("2")])
+    journal.close()
+    assert len(synced.ids("receipts")) == 2
+    assert synced.names["receipts"] == {"run-w-000000.avro"}
+    journal.flush()
+
+
+def test_with_each_a_receipt_is_on_the_disk_when_it_is_settled(tmp_path: Path, synced: _Synced) -> None:
+    journal = Journal(str(tmp_path), "run", "w", durability="each")
+    for number in range(10):
+        settlement = given_up(str(number)) if number % 3 == 0 else delivered(str(number))
+        journal.settle([settlement])
+        assert synced.ids("receipts")[-1] == settlement.item.record.id
+        if not settlement.delivered:
+            assert synced.ids("dead_letters")[-1] == settlement.item.record.id
+    journal.close()
+
+
+def test_many_threads_settle_each(tmp_path: Path, synced: _Synced) -> None:
+    journal = Journal(str(tmp_path), "run", "w", durability="each", part_bytes=20_000)
+
+    def work(thread: int) -> None:
+        for number in range(20):
+            journal.settle([delivered(f"{thread}-{number}")])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert len(synced.ids("receipts")) > 0
+    journal.close()
+    assert len(read_parts(tmp_path / "receipts")) == 160
+
+
+def test_with_none_nothing_is_synced(tmp_path: Path, synced: _Synced) -> None:
+    journal = Journal(str(tmp_path), "run", "w", durability="none", part_bytes=1000)
+    for number in range(20):
+        journal.settle([given_up(str(number))])
+    journal.flush()
+    journal.close()
+    assert synced.order == []
+    assert len(read_parts(tmp_path / "receipts")) == 20
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_sync_that_fails_ends_the_journal(tmp_path: Path, synced: _Synced, number: int) -> None:
+    """The kernel may have dropped what it could not write, and says so once: a later sync would find nothing wrong."""
+    journal = Journal(str(tmp_path), "run", "w")
+    journal.settle([delivered("1")])
+    journal.flush()
+    synced.error = OSError(number, os.strerror(number))
+    journal.settle([delivered("2")])
+    with pytest.raises(JournalError, match=f"receipts: {os.strerror(number)}"):
+        journal.flush()
+    synced.error = None
+    with pytest.raises(JournalError, match="cannot write the journal"):
+        journal.settle([delivered("3")])
+    for call in (journal.flush, journal.close):
+        with pytest.raises(JournalError, match="cannot write the journal"):
+            call()
+    journal.close()
+    assert len(synced.ids("receipts")) == 1
+    recover(str(tmp_path), wait=0)
+    assert len(read_parts(tmp_path / "receipts")) == 2
+
+
+def test_files_are_their_owners_and_folders_that_are_there_stay_as_they_are(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    (output / "receipts").mkdir(parents=True, mode=0o755)
+    journal = Journal(str(output), "run", "w")
+    journal.settle([given_up("1")])
+    journal.close()
+    modes = {path.name: path.stat().st_mode & 0o777 for path in output.iterdir()}
+    assert modes == {"receipts": 0o755, "dead_letters": 0o700}
+    assert {path.stat().st_mode & 0o777 for path in output.glob("*/*")} == {0o600}
 
 
 # --- recovery

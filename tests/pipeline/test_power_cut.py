@@ -1,0 +1,258 @@
+"""The power goes at any moment of two runs on a state, and the next run goes on from what is left on the disk."""
+
+import os
+import random
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+
+from schemas import Activity
+from schemas.buckets import BUCKETS
+from tests.support.activity import sessions
+from tests.support.forwarder_documents import http_document
+from tests.support.laboratory.http_fault_server import Answer, Arrival, in_thread
+from tests.support.power import Note, Operation, Recorder, Sync, SyncDirectory, disk_after, without
+from tests.support.receiver import Receiver
+from tests.support.workshop import Workshop
+from transforms import durability
+from transforms.reading.activity import encode
+from transforms.reading.bucket_blobs import BucketBlobs
+from transforms.receipts.history import History
+from transforms.receipts.index import index_history, remove_index
+from transforms.receipts.journal import Journal, recover
+from transforms.sessions.derivation import Derivation
+from transforms.sessions.state import BucketFold, StateOptions, read_current
+
+USERS = 30
+DAY = 86_400_000
+WHOLE_RUNS = 12
+
+
+@dataclass
+class Recording:
+    """Two runs, Monday's and Tuesday's, and what they were to do."""
+
+    workshop: Workshop
+    receiver: Receiver
+    root: Path
+    operations: list[Operation]
+    inputs: dict[str, list[Activity]]
+    due: frozenset[str]
+    refused: frozenset[str]
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    workshop = Workshop(tmp_path_factory.mktemp("power"))
+    both = sessions(USERS)
+    monday = [each for each in both if each.action != "SUBMIT"]
+    tuesday = [each for each in both if each.action == "SUBMIT"]
+    of_user = defaultdict(list)
+    for each in both:
+        of_user[each.user_id].append(each)
+    due = [record.id for activities in of_user.values() for record in Derivation().user(activities)]
+    refused = frozenset(due[::9])
+    root = workshop.path / "disk"
+    root.mkdir()
+    receiver = Receiver()
+    inputs: dict[str, list[Activity]] = {}
+    with in_thread(receiver):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            recorder = Recorder(root, monkeypatch)
+            _note_settlements(recorder, monkeypatch)
+            # So that groups are synced and journals become parts often enough in runs of a second.
+            monkeypatch.setattr("transforms.receipts.journal.GROUP_SECONDS", 0.002)
+            monkeypatch.setitem(Journal.__init__.__kwdefaults__ or {}, "part_bytes", 6000)
+
+            def script(arrival: Arrival) -> Answer:
+                if arrival.key in refused:
+                    return Answer(400)
+                recorder.note("acknowledged", arrival.key)
+                return Answer()
+
+            receiver.script = script
+            workshop.write_forwarders(http_document(receiver))
+            for day, activities in (("monday", monday), ("tuesday", tuesday)):
+                workshop.write_lines([*map(encode, activities), b"no activity"], f"{day}.jsonl")
+                inputs[str(workshop.path / "in" / f"{day}.jsonl")] = activities
+                assert _run(workshop, root) == 3
+        operations = list(recorder.operations)
+        yield Recording(workshop, receiver, root, operations, inputs, frozenset(due), refused)
+
+
+@pytest.fixture
+def disks() -> Iterator[Path]:
+    """Where disks are made: in memory, if the machine has such a place."""
+    memory = Path("/dev/shm")  # noqa: S108
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_synced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows a cut is not cut again, and a sync takes longer than all else of it."""
+    for name in ("sync", "sync_file", "sync_directory"):
+        monkeypatch.setattr(durability, name, lambda of: None)
+
+
+def _note_settlements(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle = Journal.settle
+
+    def noted(journal: Journal, settlements: Sequence[Any]) -> None:
+        settle(journal, settlements)
+        recorder.note("settled", [each.item.record.id for each in settlements if each.delivered])
+
+    monkeypatch.setattr(Journal, "settle", noted)
+
+
+def _run(workshop: Workshop, disk: Path) -> int:
+    return workshop.run("--state", str(disk / "state"), "--output", str(disk / "out"))
+
+
+@dataclass
+class Found:
+    """What the next run finds on a disk, and what of that is wrong.
+
+    Attributes:
+        sent: the ids of the records that it will send.
+        lost: due records that the receiver does not have, and that nobody will ever send to it.
+        repeated: records that were settled before the last sync but one, and are sent again.
+        missing_rejects: whether input counts as read whose rejects are gone.
+    """
+
+    sent: frozenset[str]
+    lost: frozenset[str]
+    repeated: frozenset[str]
+    missing_rejects: bool
+
+
+def _look(recording: Recording, operations: Sequence[Operation], disk: Path) -> Found:
+    """Go on from a disk as the next run does, with the cores and without Beam."""
+    output, state = disk / "out", disk / "state"
+    current = read_current(str(state))
+    acknowledged = {each.about for each in operations if isinstance(each, Note) and each.what == "acknowledged"}
+    recover(str(output))
+    index = index_history(str(output), "next", dead_letters=True)
+    history = History(index, keep=BUCKETS)
+    delivered = {id_ for bucket in range(BUCKETS) for id_ in history.bucket(bucket).get("http", frozenset())}
+    letters = {letter.id for letter in history.undelivered_dead_letters()}
+    remove_index(index)
+
+    blobs = BucketBlobs()
+    for name, activities in recording.inputs.items():
+        for each in activities if name not in current.files else ():
+            blobs.lines[each.user_id].append(encode(each))
+    lines: dict[int, list[bytes]] = {bucket: [] for bucket in current.parts}
+    for bucket, blob in blobs.take():
+        lines.setdefault(bucket, []).append(blob)
+    options = StateOptions(str(state), "next", 3 * DAY, 30 * DAY, tuple(current.parts.items()), read_only=True)
+    derived = {
+        record.id
+        for bucket, of_bucket in lines.items()
+        for records in BucketFold(options, bucket, Derivation(), Derivation()).records(of_bucket)
+        for record in records
+    }
+    sent = frozenset(derived - delivered)
+    rejects = [row for part in (output / "rejects").glob("*.avro") for row in _rows(part)]
+    return Found(
+        sent,
+        recording.due - acknowledged - sent - letters,
+        frozenset(sent & _settled_for_good(operations)),
+        len(current.files) > len({row["file"] for row in rejects}),
+    )
+
+
+def _rows(part: Path) -> list[Any]:
+    with part.open("rb") as stream:
+        return list(fastavro.reader(stream))
+
+
+def _settled_for_good(operations: Sequence[Operation]) -> set[str]:
+    """The records that were settled as delivered when the last sync of receipts but one began.
+
+    The first sync of a journal alone does not hold: its name comes after it.
+    """
+    syncs = [each.begun for each in operations if isinstance(each, Sync) and each.path.parent.name == "receipts"]
+    begun = syncs[-2] if len(syncs) > 1 else 0
+    return {
+        id_ for each in operations[:begun] if isinstance(each, Note) and each.what == "settled" for id_ in each.about
+    }
+
+
+def _cuts(recording: Recording, count: int) -> list[int]:
+    rng = random.Random(15)  # noqa: S311
+    everything = len(recording.operations)
+    return [everything, *(rng.randint(0, everything) for _ in range(count - 1))]
+
+
+def _faults(recording: Recording, operations: Sequence[Operation], count: int, disks: Path) -> Iterator[str]:
+    """What is wrong after each of `count` cuts."""
+    for number, cut in enumerate(_cuts(recording, count)):
+        disk = disks / f"cut-{number}"
+        disk_after(operations[:cut], recording.root, random.Random(number), disk)  # noqa: S311
+        try:
+            found = _look(recording, recording.operations[:cut], disk)
+        except Exception as error:
+            yield f"cut {number} at {cut}: {error}"
+        else:
+            if found.lost or found.repeated or found.missing_rejects:
+                yield (
+                    f"cut {number} at {cut}: lost {len(found.lost)}, repeated {len(found.repeated)}, "
+                    f"missing rejects: {found.missing_rejects}"
+                )
+
+
+def test_nothing_is_lost_by_a_power_cut_at_any_of_200_moments(recording: Recording, disks: Path) -> None:
+    synced = {each.path.parent.name for each in recording.operations if isinstance(each, Sync)}
+    assert synced >= {"receipts", "dead_letters", "rejects", "parts", "state"}
+    assert list(_faults(recording, recording.operations, 200, disks)) == []
+
+
+def _is_sync(of: str, *, names: bool) -> Callable[[Operation], bool]:
+    """Of the files in a directory, or of their names."""
+
+    def is_it(operation: Operation) -> bool:
+        if names:
+            return isinstance(operation, SyncDirectory) and operation.path.name == of
+        return isinstance(operation, Sync) and operation.path.parent.name == of
+
+    return is_it
+
+
+LEFT_OUT: dict[str, Callable[[Operation], bool]] = {
+    "all": lambda operation: True,
+    **{
+        f"{what} of {of}": _is_sync(of, names=what == "names")
+        for of in ("receipts", "dead_letters", "rejects", "parts", "state")
+        for what in ("data", "names")
+    },
+    "names of out": _is_sync("out", names=True),
+}
+
+
+@pytest.mark.parametrize("left_out", LEFT_OUT)
+def test_each_kind_of_sync_is_needed(recording: Recording, disks: Path, left_out: str) -> None:
+    """What the test above is worth: it fails if a program does all the same, and leaves out syncs of one kind."""
+    operations = without(recording.operations, LEFT_OUT[left_out])
+    assert next(_faults(recording, operations, 200, disks), None) is not None
+
+
+def test_whole_runs_go_on_after_a_power_cut(recording: Recording, disks: Path) -> None:
+    workshop, receiver, operations = recording.workshop, recording.receiver, recording.operations
+    for number, cut in enumerate(_cuts(recording, WHOLE_RUNS)):
+        disk = disks / f"cut-{number}"
+        disk_after(operations[:cut], recording.root, random.Random(number), disk)  # noqa: S311
+        before = {each.about for each in operations[:cut] if isinstance(each, Note) and each.what == "acknowledged"}
+        came = len(receiver.log)
+        assert _run(workshop, disk) in (0, 3)
+        after = [arrival.key for arrival in receiver.log[came:] if arrival.stored]
+        letters = {letter["id"] for letter in Workshop(disk).avro("dead_letters")}
+        assert before | set(after) | letters == recording.due
+        assert not set(after) & _settled_for_good(operations[:cut])
+        assert letters >= recording.refused
