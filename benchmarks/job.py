@@ -31,7 +31,7 @@ from transforms.reading.bucket_blobs import ReadCounts
 Stage = Literal["derive", "encode"]
 
 
-def deliver(path: Path, forwarders: Path, output: Path, beam_args: Sequence[str] = ()) -> None:
+def deliver(path: Path, forwarders: Path, output: Path, flags: Sequence[str] = ()) -> None:
     """What `python -m pipeline` does with these arguments."""
     status = main(
         [
@@ -40,7 +40,7 @@ def deliver(path: Path, forwarders: Path, output: Path, beam_args: Sequence[str]
             f"--forwarders={forwarders}",
             f"--output={output}",
             "--allow_network=127.0.0.0/8",
-            *beam_args,
+            *flags,
         ]
     )
     if status != 0:

@@ -59,20 +59,25 @@ def _floor(collect_garbage: bool) -> Callable[[Stage], Program]:
     return of_stage
 
 
-def _job(stage: Stage) -> Program:
-    from benchmarks import job
+def _job(*flags: str) -> Callable[[Stage], Program]:
+    """The job, with further flags where it delivers."""
 
-    def run(arguments: Arguments) -> dict[str, Any] | None:
-        workers = arguments.workers
-        beam_args = (
-            () if workers == 1 else ("--direct_running_mode=multi_processing", f"--direct_num_workers={workers}")
-        )
-        if stage == "deliver":
-            job.deliver(arguments.input, arguments.forwarders, arguments.output, beam_args)
-            return None
-        return job.count(arguments.input, arguments.forwarders, arguments.output, stage, beam_args)
+    def of_stage(stage: Stage) -> Program:
+        from benchmarks import job
 
-    return run
+        def run(arguments: Arguments) -> dict[str, Any] | None:
+            workers = arguments.workers
+            beam_args = (
+                () if workers == 1 else ("--direct_running_mode=multi_processing", f"--direct_num_workers={workers}")
+            )
+            if stage == "deliver":
+                job.deliver(arguments.input, arguments.forwarders, arguments.output, (*flags, *beam_args))
+                return None
+            return job.count(arguments.input, arguments.forwarders, arguments.output, stage, beam_args)
+
+        return run
+
+    return of_stage
 
 
 def _load(location: Path) -> Any:
@@ -149,7 +154,8 @@ def _quix_feed(stage: Stage) -> Program:
 PROGRAMS: dict[str, Callable[[Stage], Program]] = {
     "floor": _floor(collect_garbage=False),
     "floor-gc": _floor(collect_garbage=True),
-    "job": _job,
+    "job": _job(),
+    "job-none": _job("--durability=none"),
     "engine": _delivering("engine"),
     "floor-lanes": _delivering("floor"),
     "bare-boto3": _delivering("bare-boto3"),

@@ -65,7 +65,8 @@ def promises(rows: list[Row]) -> list[dict[str, Any]]:
 
 def _ratio(comparison: Comparison, target: Target, activities: int, slower: Row, faster: Row) -> dict[str, Any]:
     wall, cpu = slower.wall / faster.wall, slower.cpu / faster.cpu
-    met = wall >= target.at_least if target.at_least is not None else wall <= (target.at_most or 0)
+    ratio = cpu if target.of == "cpu" else wall
+    met = ratio >= target.at_least if target.at_least is not None else ratio <= (target.at_most or 0)
     return {
         "what": comparison.title,
         "target": target.text,

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 from benchmarks.measuring import Run, Task, run
 from benchmarks.peers.kafka import kafka_broker
@@ -37,13 +38,14 @@ JOB, FLOOR, FLOOR_GC = Contestant("job"), Contestant("floor"), Contestant("floor
 
 @dataclass(frozen=True)
 class Target:
-    """A promise: `slower` takes at least, or `faster` at most, so many times what the other one takes."""
+    """A promise: `slower` takes at least, or at most, so many times what `faster` takes, of wall clock or processor."""
 
     text: str
     slower: str
     faster: str
     at_least: float | None = None
     at_most: float | None = None
+    of: Literal["wall", "cpu"] = "wall"
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,14 @@ COMPARISONS: tuple[Comparison, ...] = (
         "deliver",
         (FLOOR, JOB, FLOOR_GC),
         targets=(Target("at most 1.4x the floor", "job", "floor", at_most=1.4),),
+    ),
+    Comparison(
+        "durability",
+        "end to end, synced in groups and not",
+        "deliver",
+        (Contestant("job-none"), JOB),
+        targets=(Target("at most 1.03x one that syncs nothing", "job", "job-none", at_most=1.03, of="cpu"),),
+        only=lambda size: size < LARGE,
     ),
     Comparison(
         "scripts",
