@@ -176,6 +176,7 @@ def who_stands_on_whom() -> str:
                 ("transforms/storage.py", "a directory, here or anywhere", KEPT),
             ),
         ),
+        ("", (("transforms/durability.py", "what outlives a power cut", KEPT),)),
         ("words", (("schemas/", "Avro files and their types, times, buckets: imports none of ours", KEPT),)),
     )
     left, width, height, gap = 132, 880, 46, 8
@@ -191,8 +192,8 @@ def who_stands_on_whom() -> str:
     parts.append(Arrow(((12, 30), (12, bottom - 20))))
     return drawing(
         "Who stands on whom, from the top: pipeline and registry; the steps in Beam; delivery; receipts and "
-        "accounting; sinks and matching; forwarders and sessions; query and reading; bundles and storage; schemas. All "
-        "imports go down.",
+        "accounting; sinks and matching; forwarders and sessions; query and reading; bundles and storage; durability; "
+        "schemas. All imports go down.",
         width,
         bottom,
         parts,

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from schemas import avro_schema
-from transforms.receipts.avro_container import EncodedBlock, Reader, TornError, plain
+from transforms.receipts.avro_container import EncodedBlock, NotAContainerError, Reader, TornError, plain
 from transforms.receipts.journal import JOURNAL, PART
 from transforms.receipts.rows import DamagedError, read_rows
-from transforms.storage import Storage
+from transforms.storage import LocalStorage, Storage
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,12 @@ def written_since(written: Mapping[str, float], beginning: float) -> list[str]:
 
 
 def open_part(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Iterator[EncodedBlock]]]:
-    """The schema of a part and its blocks, as one pair; nothing if the file is cut short inside its header."""
+    """The schema of a part and its blocks, as one pair; nothing if a journal is cut short inside its header.
+
+    Raises:
+        NotAContainerError: the file is none of the job's; or it is empty, and became so on a local disk. There a part
+            has a header from its first moment on, so what was in it is lost, and that must not pass in silence.
+    """
     try:
         stream = storage.open(name)
     except FileNotFoundError:
@@ -64,6 +69,11 @@ def open_part(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Ite
         try:
             reader = Reader(stream, f"{storage.root}/{name}")
         except TornError as torn:
+            if isinstance(storage, LocalStorage) and name.endswith(PART):
+                raise NotAContainerError(
+                    f"{storage.root}/{name} is empty, or has lost its beginning: restore it, or move it away. Without "
+                    "it, what it says was delivered is sent again, and its dead letters are lost"
+                ) from None
             _warn(storage, name, torn)
             return
         yield reader.header.schema, _whole_blocks(storage, name, reader)

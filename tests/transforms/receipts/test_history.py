@@ -20,6 +20,7 @@ from schemas.record import decode_record
 from tests.support.avro_parts import read_parts
 from tests.support.settlements import delivered, documented_record, given_up
 from transforms.receipts import index as index_module
+from transforms.receipts.avro_container import NotAContainerError
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex, index_history, remove_index
 from transforms.receipts.journal import Journal
@@ -382,3 +383,40 @@ def test_a_part_cut_short_is_used_as_far_as_it_goes(tmp_path: Path, caplog: pyte
     assert has(found, "f-1", "1")
     assert not has(found, "f-1", "2")
     assert "run-w-000000.avro is cut short" in caplog.text
+
+
+def test_a_damaged_page_of_a_part_costs_its_rows_and_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Zeros between blocks, and in the middle of a block whose frame is whole."""
+    settle(tmp_path, *[[delivered(str(number)), given_up(f"{number}-")] for number in range(300)])
+    for directory in ("receipts", "dead_letters"):
+        part = tmp_path / directory / "run-w-000000.avro"
+        content = bytearray(part.read_bytes())
+        content[8192:12288] = bytes(4096)
+        part.write_bytes(content)
+    found = history(tmp_path, dead_letters=True)
+    known = [number for number in range(300) if has(found, "f-1", str(number))]
+    assert 240 < len(known) < 300
+    assert known[-1] == 299
+    letters = list(found.undelivered_dead_letters())
+    assert 285 < len(letters) < 300
+    for directory in ("receipts", "dead_letters"):
+        assert f"{directory}/run-w-000000.avro is damaged from byte" in caplog.text
+
+
+def test_rows_of_zeros_say_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A receipt that zeros begin in says `delivered`, and one of zeros alone names nobody."""
+    settle(tmp_path, [given_up("1")])
+    part = tmp_path / "receipts/run-w-000000.avro"
+    content = part.read_bytes()
+    outcome = content.index(documented_record("1").id.encode()) + 36 + len("\x06u-1\x0aevent")
+    part.write_bytes(content[:outcome] + bytes(len(content) - 16 - outcome) + content[-16:])
+    assert not has(history(tmp_path), "f-1", "1")
+    assert "receipts/run-w-000000.avro is damaged from byte" in caplog.text
+
+
+@pytest.mark.parametrize("directory", ["receipts", "dead_letters"])
+def test_an_empty_part_is_not_taken_for_nothing(tmp_path: Path, directory: str) -> None:
+    settle(tmp_path, [given_up("1")])
+    (tmp_path / directory / "run-w-000000.avro").write_bytes(b"")
+    with pytest.raises(NotAContainerError, match=f"{directory}/run-w-000000.avro is empty, .* restore it, or move it"):
+        history(tmp_path, dead_letters=True)
