@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from tests.support.forwarder_documents import http_document
 from tests.support.laboratory.http_fault_server import scripted
 from tests.support.receiver import Receiver, by_user
 from tests.support.workshop import Workshop
+from transforms.reading.activity import encode
+from transforms.sessions.state import StateError
 
 
 @pytest.fixture
@@ -146,6 +149,48 @@ def test_a_dry_run_changes_nothing(workshop: Workshop, receiver: Receiver, sched
     assert [path.name for path in (workshop.path / "state").iterdir()] == [".lock"]
     assert workshop.run(*scheduled) == 0
     assert len(receiver.stored()) == 8
+
+
+def test_what_a_run_leaves_can_be_read_by_its_owner_alone(
+    workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str]
+) -> None:
+    """Beam's own files too. A folder that is there stays as it is."""
+    workshop.write_forwarders(http_document(receiver))
+    receiver.script = scripted(default=[400])
+    workshop.write_lines([*map(encode, sessions(2)), b"no activity"])
+    (workshop.output / "receipts").mkdir(parents=True)
+    for folder in (workshop.output, workshop.output / "receipts"):
+        folder.chmod(0o755)
+    before = os.umask(0o022)
+    try:
+        assert workshop.run(*scheduled, "--write_records=jsonl", "--durability=each") == 3
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+    state = Path(scheduled[1])
+    left = [*workshop.output.rglob("*"), state, *state.rglob("*")]
+    modes = {str(path.relative_to(workshop.path)): path.stat().st_mode & 0o777 for path in left}
+    assert {"out/dead_letters", "out/rejects", "out/records", "out/report.json", "state/parts"} <= modes.keys()
+    assert modes.pop("out/receipts") == 0o755
+    assert {name: mode for name, mode in modes.items() if mode not in (0o600, 0o700)} == {}
+
+
+def test_a_state_that_cannot_be_written_fails_the_run_and_the_report_says_so(
+    workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.write_forwarders(http_document(receiver))
+    workshop.write_activity(sessions(1))
+
+    def fail(*_: object, **__: object) -> None:
+        raise StateError("the disk is full")
+
+    monkeypatch.setattr("pipeline.session_state.commit", fail)
+    assert workshop.run(*scheduled) == 1
+    assert workshop.report()["state"] == "failed"
+    assert workshop.report()["exit_status"] == 1
+    monkeypatch.undo()
+    assert workshop.run(*scheduled) == 0
+    assert workshop.account("http")["already_delivered"] == 4
 
 
 def test_runs_that_overlap_do_not_share_a_state(
