@@ -366,8 +366,11 @@ class _LocalWriter:
             self._changed.wait()
         self._check()
         if self._durability != "none":
-            self._sync()
-            self._synced = self._written
+            try:
+                self._sync()
+                self._synced = self._written
+            finally:
+                self._changed.notify_all()
 
     def _sync(self) -> None:
         # Receipts say of dead letters that they are there. So these come first.
@@ -377,11 +380,15 @@ class _LocalWriter:
         except JournalError as error:
             self._error = error
             raise
+        except Exception as error:
+            # A fault in this program. Those who wait for the disk must not wait for ever.
+            self._error = JournalError(f"cannot sync the journal: {error}")
+            raise self._error from error
 
     def _check(self) -> None:
         """Raises JournalError once a sync has failed: the kernel may have dropped the data, and says so only once."""
         if self._error is not None:
-            raise self._error
+            raise JournalError(str(self._error)) from self._error
 
     def _await_sync(self) -> None:
         written = self._written
@@ -406,8 +413,8 @@ class _LocalWriter:
                 written = self._written
             try:
                 self._sync()
-            except JournalError:
-                logger.exception("syncing the journals failed")
+            except JournalError as error:
+                logger.error("%s", error)
             with self._changed:
                 self._syncing = False
                 if self._error is None:
