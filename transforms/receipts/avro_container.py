@@ -103,6 +103,9 @@ class _Source:
         self._stream = stream
         self.offset = 0
 
+    def can_seek(self) -> bool:
+        return self._stream.seekable()
+
     def go_to(self, offset: int) -> None:
         self._stream.seek(offset)
         self.offset = offset
@@ -110,8 +113,6 @@ class _Source:
     def after_each(self, mark: bytes, start: int) -> Iterator[int]:
         """The offsets behind each place where `mark` stands, from `start` on. The caller may move in between."""
         before = b""
-        if not self._stream.seekable():
-            return
         while True:
             self.go_to(start)
             piece = self._stream.read(_SCANNED)
@@ -202,6 +203,7 @@ class Reader:
     def __init__(self, stream: BinaryIO, name: str, expected: Header | None = None) -> None:
         self._source = _Source(stream)
         self.lost: list[tuple[int, int]] = []
+        self._expected_end = 0
         try:
             self.header = _read_header(self._source, name)
         except (TornError, NotAContainerError):
@@ -219,23 +221,30 @@ class Reader:
             except EOFError:
                 if source.offset == start:
                     return  # Not a byte was left: the end, and no cut.
-                self.lost.append((start, self._next_whole(start)))
+                self.lost.append((start, self._next_whole(start, self._expected_end)))
                 continue
             yield block
 
     def _block(self) -> EncodedBlock:
         """The block that begins here. Raises EOFError if there is none."""
         source = self._source
-        start = source.offset
+        start = self._expected_end = source.offset
         count = source.long()
         data = source.bytes()
+        self._expected_end = source.offset + SYNC_SIZE
         if source.take(SYNC_SIZE) != self.header.sync or not 0 < count <= len(data):
             raise EOFError
         return EncodedBlock(count, data, source.offset, source.offset - start)
 
-    def _next_whole(self, start: int) -> int:
-        """Go to the next whole block behind `start`. Raises TornError if there is none."""
-        for offset in self._source.after_each(self.header.sync, start):
+    def _next_whole(self, start: int, expected_end: int) -> int:
+        """Go to the next whole block behind `start`. Raises TornError if there is none.
+
+        It begins where the damaged block says that it ends, if that is no part of the damage, or behind a sync marker.
+        """
+        if not self._source.can_seek():
+            raise TornError(start) from None
+        markers = self._source.after_each(self.header.sync, start)
+        for offset in (expected_end, *markers) if expected_end > start else markers:
             self._source.go_to(offset)
             try:
                 self._block()

@@ -1,4 +1,6 @@
+import contextlib
 import io
+import random
 from typing import Any
 
 import fastavro
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from transforms.receipts.avro_container import (
     EncodedBlock,
+    Header,
     NotAContainerError,
     Reader,
     TornError,
@@ -72,6 +75,52 @@ def test_a_file_cut_at_any_byte_gives_its_whole_blocks_and_says_where_they_end()
             assert torn is None
         else:
             assert torn == max((end for end in ends if end <= cut), default=0)
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=2, max_size=12),
+    st.randoms(use_true_random=False),
+    st.booleans(),
+)
+def test_a_damage_costs_the_blocks_that_it_touches(sizes: list[int], rng: random.Random, zeros: bool) -> None:
+    """And the block behind it, if the damage took both its place from the block before and the marker in between."""
+    head = header(SCHEMA, SYNC)
+    blocks = [block(size, bytes([number + 1]) * size, SYNC) for number, size in enumerate(sizes)]
+    starts = [len(head) + sum(map(len, blocks[:number])) for number in range(len(blocks))]
+    data = head + b"".join(blocks)
+    first = rng.randrange(len(head), len(data))
+    last = rng.randint(first + 1, min(first + 120, len(data)))
+    damaged = data[:first] + (bytes(last - first) if zeros else rng.randbytes(last - first)) + data[last:]
+
+    found: list[bytes] = []
+    reader = Reader(io.BytesIO(damaged), "it")
+    with contextlib.suppress(TornError):
+        found += (each.data for each in reader)
+    touched = [n for n, start in enumerate(starts) if start < last and start + len(blocks[n]) > first]
+    whole = [n for n in range(len(blocks)) if n not in touched]
+    numbers = [each[0] - 1 for each in found if len(set(each)) == 1]
+    assert set(whole) - set(numbers) <= {touched[-1] + 1}
+    assert [number for number in numbers if number in whole] == sorted(set(numbers) & set(whole))
+    if reader.lost:
+        assert all(start < end for start, end in reader.lost)
+
+
+def test_a_marker_that_is_damaged_alone_costs_its_block_alone() -> None:
+    blocks = [block(3, bytes([number]) * 3, SYNC) for number in range(4)]
+    data = bytearray(header(SCHEMA, SYNC) + b"".join(blocks))
+    data[-len(blocks[3]) - len(blocks[2]) - 1] ^= 1
+    reader = Reader(io.BytesIO(data), "it")
+    assert [each.data[0] for each in reader] == [0, 2, 3]
+    assert [end - start for start, end in reader.lost] == [len(blocks[1])]
+
+
+def test_a_file_of_which_the_header_is_known_does_without_it() -> None:
+    data = bytearray(header(SCHEMA, SYNC) + block(2, b"\x02\x04", SYNC) + block(1, b"\x06", SYNC))
+    data[:20] = bytes(20)
+    with pytest.raises(NotAContainerError):
+        Reader(io.BytesIO(data), "it")
+    reader = Reader(io.BytesIO(data), "it", Header(SCHEMA, SYNC, 0))
+    assert [each.data for each in reader] == [b"\x02\x04", b"\x06"]
 
 
 @pytest.mark.parametrize("tail", [bytes(40), b"\xff" * 40, b"\x02\xff\xff\xff\xff\xff\xff\x01" + bytes(40)])
