@@ -14,6 +14,7 @@ On any other file system files cannot grow. There a part is collected in memory,
 within a second after its first receipt.
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -285,15 +286,18 @@ class _LocalLog:
             if not self._synced:
                 durability.sync_directory(self._directory)
         except OSError as error:
-            raise _unwritable(self._directory, error) from error
+            raise _unsynced(self._directory, error) from error
         self._synced = size
 
     def roll(self) -> None:
         """Make the journal a part, if there is one. What is in it has been synced, if anything is."""
         if self._descriptor is not None:
-            durability.replace(self._journal, self._journal.with_suffix(PART))
-            if self._synced:
-                durability.sync_directory(self._directory)
+            try:
+                durability.replace(self._journal, self._journal.with_suffix(PART))
+                if self._synced:
+                    durability.sync_directory(self._directory)
+            except OSError as error:
+                raise _unsynced(self._directory, error) from error
             self.forsake()
 
     def forsake(self) -> None:
@@ -308,9 +312,20 @@ def _taken(path: Path) -> JournalError:
 
 def _unwritable(directory: Path, error: OSError) -> JournalError:
     return JournalError(
-        f"cannot write the journal in {directory}: {error.strerror}; make room, then run again: what is in the journal "
-        "is not sent twice"
+        f"cannot write the journal in {directory}: {error.strerror}; {_remedy(error)}, then run again: what is in the "
+        "journal is not sent twice"
     )
+
+
+def _unsynced(directory: Path, error: OSError) -> JournalError:
+    return JournalError(
+        f"cannot sync the journal in {directory}: {error.strerror}; {_remedy(error)}, then run again: what was "
+        "acknowledged in the last moment may be sent twice"
+    )
+
+
+def _remedy(error: OSError) -> str:
+    return "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "see to the disk"
 
 
 class _LocalWriter:

@@ -439,21 +439,21 @@ def test_with_none_nothing_is_synced(tmp_path: Path, synced: _Synced) -> None:
     assert len(read_parts(tmp_path / "receipts")) == 20
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
-def test_a_sync_that_fails_ends_the_journal(tmp_path: Path, synced: _Synced, number: int) -> None:
+@pytest.mark.parametrize(("number", "remedy"), [(errno.EIO, "see to the disk"), (errno.ENOSPC, "make room")])
+def test_a_sync_that_fails_ends_the_journal(tmp_path: Path, synced: _Synced, number: int, remedy: str) -> None:
     """The kernel may have dropped what it could not write, and says so once: a later sync would find nothing wrong."""
     journal = Journal(str(tmp_path), "run", "w")
     journal.settle([delivered("1")])
     journal.flush()
     synced.error = OSError(number, os.strerror(number))
     journal.settle([delivered("2")])
-    with pytest.raises(JournalError, match=f"receipts: {os.strerror(number)}"):
+    with pytest.raises(JournalError, match=f"receipts: {os.strerror(number)}; {remedy}"):
         journal.flush()
     synced.error = None
-    with pytest.raises(JournalError, match="cannot write the journal"):
+    with pytest.raises(JournalError, match="cannot sync the journal"):
         journal.settle([delivered("3")])
     for call in (journal.flush, journal.close):
-        with pytest.raises(JournalError, match="cannot write the journal"):
+        with pytest.raises(JournalError, match="cannot sync the journal"):
             call()
     journal.close()
     assert len(synced.ids("receipts")) == 1
