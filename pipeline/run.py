@@ -28,12 +28,10 @@ from transforms.durability import private_files
 from transforms.read import InputError, InputFile, match_files, ranges_of
 from transforms.reading.input_formats import INPUT_FORMATS
 from transforms.reading.pipes import STANDARD_INPUT, descriptor_of
-from transforms.receipts.avro_container import NotAContainerError
 from transforms.receipts.index import HistoryIndex, index_history, remove_index
 from transforms.receipts.journal import JournalError, close_journals, new_run_id, recover
-from transforms.sessions.state import StateError
 from transforms.sinks.kinesis import StreamLimits
-from transforms.storage import local_path, storage_at
+from transforms.storage import StorageError, local_path, storage_at
 from transforms.write import RECORDS, remove_records
 
 logger = logging.getLogger(__name__)
@@ -62,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
         for line in str(error).splitlines():
             logger.error("%s", line)
         return USAGE
-    except (OutputLockedError, JournalError, NotAContainerError, StateError) as error:
+    except (OutputLockedError, StorageError) as error:
         logger.error("%s", error)
         return FAILED
 

@@ -4,12 +4,13 @@ The cores read and write through this module alone. It imports Beam late, and on
 because importing Beam takes seconds.
 """
 
+import errno
 import os
 import re
 import shutil
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol
 
@@ -17,6 +18,47 @@ from transforms import durability
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _FRAME_LENGTH = struct.Struct("<I")
+
+
+class StorageError(RuntimeError):
+    """A file of a run cannot be written or read, or is not as the job wrote it.
+
+    The text names the file and says what to do. It is the end of a run, and no fault of the program: whoever reports
+    it shows the text alone, without a traceback.
+    """
+
+
+_REMEDIES = {
+    errno.ENOSPC: "make room on that disk",
+    errno.EDQUOT: "make room: the quota of that disk is used up",
+    errno.EFBIG: "allow larger files (`ulimit -f`)",
+    errno.EMFILE: "allow this process more open files (`ulimit -n`)",
+    errno.ENFILE: "allow this machine more open files (`fs.file-max`)",
+    errno.ENOMEM: "give this machine more memory",
+    errno.EACCES: "give the job the right to it",
+    errno.EPERM: "give the job the right to it",
+    errno.EROFS: "give another directory: that file system takes no writes",
+}
+"""What to do about an error of the operating system, by its number."""
+
+
+def remedy(error: OSError) -> str:
+    """What to do about an error of the operating system, for a message."""
+    return _REMEDIES.get(error.errno or 0, "see that the disk is well")
+
+
+def not_written(path: str | Path, error: OSError) -> StorageError:
+    """The error that says that a file cannot be written, and what to do."""
+    return StorageError(f"{path} cannot be written: {error.strerror or error}; {remedy(error)}, then run again")
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turns an OSError of what is done inside into a StorageError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise not_written(path, error) from error
 
 
 class Storage(Protocol):
@@ -48,6 +90,8 @@ class Storage(Protocol):
         """Write a whole file. Its pieces need not be in memory together. It must not be empty, which S3 refuses.
 
         With `durable` it survives a power cut when this returns. Elsewhere than on a local disk that is always so.
+
+        Raises StorageError if it cannot be written. Nothing is left of it then.
         """
         ...
 
@@ -145,16 +189,18 @@ class LocalStorage:
 
     def write(self, name: str, pieces: Iterable[bytes], *, durable: bool = True) -> None:
         """Write a whole file in one step: a reader sees the old file or the new one, and never a half of it."""
-        durability.write_file(self.path / name, pieces, durable=durable)
+        with writing(self.path / name):
+            durability.write_file(self.path / name, pieces, durable=durable)
 
     def sync(self, directory: str, names: Iterable[str]) -> None:
         """Make files and their names durable. Nothing is done if there are none."""
         names = sorted(names)
-        for name in names:
-            durability.sync_file(self.path / directory / name)
-        if names:
-            durability.sync_directory(self.path / directory)
-            durability.sync_directory((self.path / directory).parent)
+        with writing(self.path / directory):
+            for name in names:
+                durability.sync_file(self.path / directory / name)
+            if names:
+                durability.sync_directory(self.path / directory)
+                durability.sync_directory((self.path / directory).parent)
 
     def remove(self, name: str) -> None:
         durability.remove(self.path / name)
@@ -212,9 +258,17 @@ class BeamStorage:
 
     def write(self, name: str, pieces: Iterable[bytes], *, durable: bool = True) -> None:
         files, _ = _beam()
-        with files.create(self._url(name), "application/octet-stream", compression_type="uncompressed") as stream:
-            for piece in pieces:
-                stream.write(piece)
+        url = self._url(name)
+        try:
+            with files.create(url, "application/octet-stream", compression_type="uncompressed") as stream:
+                for piece in pieces:
+                    stream.write(piece)
+        except StorageError:
+            raise
+        except Exception as error:  # Each file system raises its own.
+            raise StorageError(
+                f"{url} cannot be written: {error}; see that the store can be reached and written, then run again"
+            ) from error
 
     def sync(self, directory: str, names: Iterable[str]) -> None:
         """Nothing to do: what is uploaded is durable."""
@@ -270,15 +324,32 @@ def read_frames(stream: IO[bytes], offset: int = 0, end: int | None = None) -> I
         stream: where it is, a frame begins.
         offset: that place in the file.
         end: the offset where the last frame ends; None for the end of the file.
+
+    Raises:
+        EOFError: the file ends in the middle of a frame.
     """
     while offset != end and (head := stream.read(_FRAME_LENGTH.size)):
-        (size,) = _FRAME_LENGTH.unpack(head)
-        yield offset, stream.read(size)
+        size = _size_of_frame(head)
+        yield offset, _exactly(stream, size)
         offset += _FRAME_LENGTH.size + size
 
 
 def read_frame(stream: IO[bytes], offset: int) -> bytes:
-    """The data of one frame, at an offset that `read_frames` gave."""
+    """The data of one frame, at an offset that `read_frames` gave. Raises EOFError as that does."""
     stream.seek(offset)
-    (size,) = _FRAME_LENGTH.unpack(stream.read(_FRAME_LENGTH.size))
-    return stream.read(size)
+    return _exactly(stream, _size_of_frame(stream.read(_FRAME_LENGTH.size)))
+
+
+def _size_of_frame(head: bytes) -> int:
+    if len(head) < _FRAME_LENGTH.size:
+        raise EOFError
+    (size,) = _FRAME_LENGTH.unpack(head)
+    return int(size)
+
+
+def _exactly(stream: IO[bytes], size: int) -> bytes:
+    """The next `size` bytes of a file. A damaged length asks for no more memory than the file has bytes."""
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data

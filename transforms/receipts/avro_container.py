@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 
 import fastavro
 
+from transforms.storage import StorageError
+
 MAGIC = b"Obj\x01"
 """The first bytes of every container."""
 
@@ -33,7 +35,7 @@ It is far above what a journal writes: a block of a page, or of one row that hol
 _SCANNED = 1 << 20
 
 
-class NotAContainerError(ValueError):
+class NotAContainerError(StorageError):
     """The file is not an Avro container that this job can read. The text says which file it is, and what to do."""
 
 
@@ -171,7 +173,7 @@ def _read_header(source: _Source, name: str) -> Header:
         sync = source.take(SYNC_SIZE)
     except EOFError:
         raise TornError(0) from None
-    codec = metadata.get(b"avro.codec", b"null").decode()
+    codec = metadata.get(b"avro.codec", b"null").decode("utf-8", "replace")
     if codec != "null":
         raise NotAContainerError(f"{name} is compressed ({codec}): put back the part as the job wrote it")
     try:

@@ -4,11 +4,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from schemas import KINDS, DeadLetter, Kind
 from schemas.buckets import BUCKETS, bucket_of
+from schemas.record import decode_record
 from transforms import durability
 from transforms.receipts.journal import DEAD_LETTERS, PART, RECEIPTS
 from transforms.receipts.parts import (
@@ -18,12 +20,13 @@ from transforms.receipts.parts import (
     parts_written,
     place_of,
     read_receipts,
+    reading_part,
     rows_of,
     warn_of_damage,
     written_since,
 )
 from transforms.receipts.rows import DamagedError
-from transforms.storage import LocalStorage, Storage, frame, read_frame, read_frames, storage_at, write_frame
+from transforms.storage import LocalStorage, Storage, frame, read_frame, read_frames, storage_at, write_frame, writing
 
 INDEX = ".history"
 """The directory under the output that holds the index of the present run, in a directory of the run's name."""
@@ -218,7 +221,8 @@ class _Partition:
         """Write all receipts that are still in memory."""
         for bucket, rows in enumerate(self._waiting):
             if rows:
-                with _bucket_file(self._scratch, "receipts", bucket).open("ab") as stream:
+                path = _bucket_file(self._scratch, "receipts", bucket)
+                with writing(path), path.open("ab") as stream:
                     write_frame(stream, _encode(rows))
                 rows.clear()
         self._rows = 0
@@ -233,17 +237,18 @@ def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> tu
     partition = _Partition(scratch)
     for name in parts:
         on_damage = partial(warn_of_damage, storage, name)
-        for schema, blocks in open_part(storage, name):
-            if schema == RECEIPT_SCHEMA:
-                for block in blocks:
-                    try:
-                        read_receipts(block.data, block.count, partition.add)
-                    except DamagedError:
-                        on_damage(place_of(block))
-                continue
-            for row in rows_of(schema, blocks, "receipt", on_damage):
-                ids = (row["forwarder_id"].encode(), row["id"].encode(), row["user_id"].encode())
-                partition.add(*ids, row["outcome"] == "delivered", row["settled_at"])
+        with reading_part(storage, name):
+            for schema, blocks in open_part(storage, name):
+                if schema == RECEIPT_SCHEMA:
+                    for block in blocks:
+                        try:
+                            read_receipts(block.data, block.count, partition.add)
+                        except DamagedError:
+                            on_damage(place_of(block))
+                    continue
+                for row in rows_of(schema, blocks, "receipt", on_damage):
+                    ids = (row["forwarder_id"].encode(), row["id"].encode(), row["user_id"].encode())
+                    partition.add(*ids, row["outcome"] == "delivered", row["settled_at"])
     partition.spill()
     return partition.forwarders, partition.total
 
@@ -299,23 +304,43 @@ def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -
     def spill() -> None:
         for bucket, letters in enumerate(waiting):
             if letters:
-                with _bucket_file(scratch, "dead_letters", bucket).open("ab") as stream:
+                path = _bucket_file(scratch, "dead_letters", bucket)
+                with writing(path), path.open("ab") as stream:
                     for letter in letters:
                         write_frame(stream, letter)
                 letters.clear()
 
     for name in parts:
-        for schema, blocks in open_part(storage, name):
-            for row in rows_of(schema, blocks, "dead_letter", partial(warn_of_damage, storage, name)):
-                letter = _encode(msgspec.convert(row, DeadLetter))
-                waiting[bucket_of(row["user_id"])].append(letter)
-                total += 1
-                size += len(letter)
-                if size >= _SPILL_BYTES:
-                    spill()
-                    size = 0
+        on_damage = partial(warn_of_damage, storage, name)
+        with reading_part(storage, name):
+            for schema, blocks in open_part(storage, name):
+                for row in rows_of(schema, blocks, "dead_letter", on_damage):
+                    letter = _dead_letter(row)
+                    if letter is None:
+                        on_damage(f"in the dead letter of {row['id']!a} to {row['forwarder_id']!a}")
+                        continue
+                    encoded = _encode(letter)
+                    waiting[bucket_of(letter.user_id)].append(encoded)
+                    total += 1
+                    size += len(encoded)
+                    if size >= _SPILL_BYTES:
+                        spill()
+                        size = 0
     spill()
     return total
+
+
+def _dead_letter(row: dict[str, Any]) -> DeadLetter | None:
+    """The dead letter of a row; None if its record cannot be read, or is another one.
+
+    It is asked here, where the file is known that the row is from.
+    """
+    try:
+        letter = msgspec.convert(row, DeadLetter)
+        record = decode_record(letter.record)
+    except ValueError:
+        return None
+    return letter if (record.id, record.user_id) == (letter.id, letter.user_id) else None
 
 
 def _undelivered(scratch: Path, bucket: int, delivered: dict[str, list[str]]) -> Iterator[bytes]:

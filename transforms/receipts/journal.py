@@ -39,7 +39,7 @@ from transforms.receipts.avro_container import SYNC_SIZE, EncodedBlock, Header, 
 from transforms.receipts.encoder import Blocks, Encoder, in_blocks
 from transforms.receipts.rows import DamagedError, read_rows
 from transforms.sinks.base import Settlement
-from transforms.storage import LocalStorage, Storage, storage_at
+from transforms.storage import LocalStorage, Storage, StorageError, storage_at
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ BACKLOG_BYTES = 2 * PART_BYTES
 _SAFE_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
-class JournalError(RuntimeError):
+class JournalError(StorageError):
     """A journal cannot be written or taken over. The text says where and why, and what to do."""
 
 

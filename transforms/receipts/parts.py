@@ -3,13 +3,17 @@
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+from fastavro.read import SchemaResolutionError
+from fastavro.schema import SchemaParseException
 
 from schemas import avro_schema
 from transforms.receipts.avro_container import EncodedBlock, NotAContainerError, Reader, TornError, plain
 from transforms.receipts.journal import JOURNAL, PART
 from transforms.receipts.rows import DamagedError, read_rows
-from transforms.storage import LocalStorage, Storage
+from transforms.storage import LocalStorage, Storage, StorageError, remedy
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +21,51 @@ RECEIPT_SCHEMA = avro_schema("receipt")
 """What receipts are written with now: `read_receipts` reads these, `rows_of` those of any version."""
 
 _PLAIN = {"receipt": plain(RECEIPT_SCHEMA), "dead_letter": plain(avro_schema("dead_letter"))}
+
+
+_LATEST = (1 << 62) - 1
+"""Epoch ms after which nothing was settled."""
+
+
+class DamagedPartError(StorageError):
+    """A part holds what the job never wrote, or cannot be read at all. The text names it, and says what to do."""
+
+
+_DAMAGE = (
+    ValueError,  # a text that is not UTF-8, a number that does not fit, a dead letter without its fields
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,  # a length that was a small number once
+    RecursionError,
+    SchemaParseException,
+    SchemaResolutionError,
+)
+"""What readers raise, by hand or by fastavro and msgspec, when bytes are not those that were written."""
+
+
+@contextmanager
+def reading_part(storage: Storage, name: str) -> Iterator[None]:
+    """Turns what goes wrong while a part is read into a DamagedPartError that names the part.
+
+    Do nothing else inside: the errors are also those of a mistake in a program.
+    """
+    path = f"{storage.root}/{name}"
+    try:
+        yield
+    except FileNotFoundError:
+        raise DamagedPartError(f"{path} has gone since the run began: put it back, then run again") from None
+    except OSError as error:
+        raise DamagedPartError(
+            f"{path} cannot be read: {error.strerror or error}; {remedy(error)}, then run again"
+        ) from error
+    except _DAMAGE as error:
+        raise DamagedPartError(
+            f"{path} is damaged: restore it from a backup, or move it away. Without a part of receipts, what it says "
+            "is delivered is sent again; without a part of dead letters, those are not sent again"
+        ) from error
 
 
 def parts_written(storage: Storage, directory: str, *suffixes: str, prefix: str = "") -> dict[str, float]:
@@ -170,6 +219,8 @@ def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, 
         size = data[offset]
         if size > 0x7F:
             size, offset = long(offset)
+            if size < 0:
+                raise ValueError("a text of negative length")
         else:
             size, offset = size >> 1, offset + 1
         return data[offset : offset + size], offset + size
@@ -199,6 +250,8 @@ def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, 
             of_run, offset = text(offset)
             if not (forwarder_id and record_id and of_run) or of_run != (run_id or of_run):
                 raise DamagedError("a receipt names no forwarder, no record, or another run")
+            if not 0 <= settled_at <= _LATEST:
+                raise DamagedError("a receipt is of a time that no clock gives")
             run_id = of_run
             (forwarder_id + record_id + user_id).decode()
             rows.append((forwarder_id, record_id, user_id, delivered, settled_at))

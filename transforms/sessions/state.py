@@ -17,7 +17,7 @@ part that is missing, or is not as it was written, is known from a bucket of whi
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, gettempdir
 from typing import IO
 from uuid import uuid4
 from zlib import crc32
@@ -31,7 +31,7 @@ from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.bucket_blobs import PASS_SIZE, lines_by_user
 from transforms.reading.voids import NOTHING, Void, without_voided
 from transforms.sessions.derivation import Derivation, StateKey, state_key
-from transforms.storage import Storage, read_frames, storage_at, write_frame
+from transforms.storage import Storage, StorageError, read_frames, remedy, storage_at, write_frame, writing
 
 CURRENT = "current.json"
 PARTS = "parts"
@@ -43,8 +43,12 @@ _IN_MEMORY = 64 * 1024 * 1024
 _PIECE = 1 << 20
 
 
-class StateError(RuntimeError):
+class StateError(StorageError):
     """The state cannot be used. The text says which file, and what to do."""
+
+
+class _DamagedLineError(ValueError):
+    """A line of a session in the state is not as it was written."""
 
 
 class SessionLines(msgspec.Struct, array_like=True, gc=False):
@@ -71,8 +75,11 @@ class SessionLines(msgspec.Struct, array_like=True, gc=False):
         return self.organisation, self.lrs_id, self.session_id, self.home_page
 
     def activities(self) -> list[Activity]:
-        """All that does not count as never read."""
-        activities = [decode_admitted(line) for line in self.lines]
+        """All that does not count as never read. Raises _DamagedLineError for a line that cannot be read."""
+        try:
+            activities = [decode_admitted(line) for line in self.lines]
+        except ValueError as error:
+            raise _DamagedLineError from error
         voided = frozenset(self.voided)
         return [each for each in activities if each.record_id not in voided] if voided else activities
 
@@ -200,7 +207,7 @@ def _read_current(directory: str) -> Current:
             current = msgspec.json.decode(stream.read(), type=Current)
     except FileNotFoundError:
         return Current()
-    except (msgspec.DecodeError, OSError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
         raise StateError(
             f"{directory}/{CURRENT} cannot be read ({error}): restore it, or use another --state"
         ) from None
@@ -370,7 +377,7 @@ class BucketFold:
         options = self._options
         new = list(blobs)
         old = list(self._old_blobs())
-        passes = 1 + sum(zstandard.frame_content_size(blob) for blob in (*new, *old)) // pass_size
+        passes = 1 + (sum(map(zstandard.frame_content_size, new)) + sum(map(self._size, old))) // pass_size
         for turn in range(passes):
             users: dict[str, list[SessionLines]] = {}
             for blob in old:
@@ -388,16 +395,18 @@ class BucketFold:
 
     def _folded(self, user_id: str, sessions: list[SessionLines], lines: Iterable[bytes]) -> list[Record]:
         now = self._options.now
-        records = fold_on(sessions, lines, now, self._derivation, self._before, self._voids, self._new_voids)
+        try:
+            records = fold_on(sessions, lines, now, self._derivation, self._before, self._voids, self._new_voids)
+        except _DamagedLineError as error:
+            raise self._damaged() from error
         self._writer.add(user_id, sessions)
         return records
 
     def _unpacked(self, blob: bytes) -> dict[str, list[SessionLines]]:
         try:
             return _decode(zstandard.ZstdDecompressor().decompress(blob))
-        except (zstandard.ZstdError, msgspec.DecodeError) as error:
-            part = dict(self._options.parts)[self._bucket]
-            raise _does_not_fit(self._options.directory, part, f"cannot be read ({error})") from None
+        except (zstandard.ZstdError, ValueError, MemoryError) as error:
+            raise self._damaged(f"cannot be read ({error})") from error
 
     def close(self) -> WrittenPart:
         """Write the part. Its name is empty if nothing is left of the bucket, or nothing is to be written."""
@@ -411,17 +420,37 @@ class BucketFold:
         part = dict(self._options.parts).get(self._bucket)
         if part is None:
             return
-        directory = self._options.directory
+        path = f"{self._options.directory}/{part.name}"
         try:
-            stream = self._storage.open(part.name)
+            with self._storage.open(part.name) as stream:
+                if part.checksum is not None and _checksum(stream) != part.checksum:
+                    raise _does_not_fit(self._options.directory, part, "is not as it was written: its checksum differs")
+                stream.seek(0)
+                for _, blob in read_frames(stream):
+                    yield blob
         except FileNotFoundError:
-            raise _does_not_fit(directory, part, "is missing") from None
-        with stream:
-            if part.checksum is not None and _checksum(stream) != part.checksum:
-                raise _does_not_fit(directory, part, "is not as it was written: its checksum differs")
-            stream.seek(0)
-            for _, blob in read_frames(stream):
-                yield blob
+            raise _does_not_fit(self._options.directory, part, "is missing") from None
+        except EOFError:
+            raise self._damaged("is cut short") from None
+        except OSError as error:
+            raise StateError(
+                f"{path} cannot be read: {error.strerror or error}; {remedy(error)}, then run again"
+            ) from error
+
+    def _size(self, blob: bytes) -> int:
+        """Bytes of a frame of the part when it is decompressed."""
+        try:
+            return zstandard.frame_content_size(blob)
+        except zstandard.ZstdError:
+            raise self._damaged() from None
+
+    def _damaged(self, problem: str = "is damaged") -> StateError:
+        return _does_not_fit(self._options.directory, dict(self._options.parts)[self._bucket], problem)
+
+
+def _spool_place() -> str:
+    """Where a large part waits until it is complete, for a message."""
+    return f"{gettempdir()} (TMPDIR)"
 
 
 def _checksum(stream: IO[bytes]) -> int:
@@ -447,7 +476,9 @@ class _PartWriter:
                 self._end_frame()
 
     def _end_frame(self) -> None:
-        write_frame(self._spool, zstandard.ZstdCompressor(level=3).compress(_encode(self._users)))
+        compressed = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(_encode(self._users))
+        with writing(_spool_place()):
+            write_frame(self._spool, compressed)
         self._users = {}
         self._size = 0
 
