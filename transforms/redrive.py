@@ -15,8 +15,7 @@ from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary
 from transforms.bundles import BATCH_SIZE, at_end_of_bundle
 from transforms.forwarders.source import ForwarderSource
-from transforms.matching.document import query_document
-from transforms.matching.matcher import Match, stored_match
+from transforms.matching.matcher import Match, stored_document, stored_match
 from transforms.matching.scope import out_of_scope
 from transforms.matching.statement import StatementBuilder
 from transforms.query import MatchResult, compile_query
@@ -130,8 +129,7 @@ class _MatchAgain(beam.DoFn):
             return "no_active_forwarder"
         if out_of_scope(record, forwarder):
             return "out_of_scope"
-        document = query_document(record, self._statements.statement(record))
-        result = self._queries[forwarder.id].evaluate(document)
+        result = self._queries[forwarder.id].evaluate(stored_document(letter, record, self._statements))
         if result is MatchResult.MATCH:
             return None
         return "no_longer_matches" if result is MatchResult.NO_MATCH else "undecided"

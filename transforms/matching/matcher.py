@@ -8,6 +8,7 @@ from transforms.forwarders import Forwarder, PayloadKind
 from transforms.matching.document import query_document
 from transforms.matching.statement import StatementBuilder
 from transforms.query import ForwarderIndex
+from transforms.storage import StorageError
 
 
 class StoredPayload(NamedTuple):
@@ -42,6 +43,21 @@ def stored_match(letter: DeadLetter, record: Record) -> Match:
     """The record of a dead letter, due to the forwarder of the letter, with the payload that was sent."""
     stored = None if letter.payload is None else StoredPayload(letter.payload, letter.payload_kind)
     return Match(record, None, (letter.forwarder_id,), (), stored)
+
+
+def stored_document(letter: DeadLetter, record: Record, statements: StatementBuilder) -> dict[str, Any]:
+    """What a query sees of the record of a dead letter.
+
+    Raises:
+        StorageError: the record lacks what every record has, so the letter is not as it was written.
+    """
+    try:
+        return query_document(record, statements.statement(record))
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"the dead letter of {letter.id} to {letter.forwarder_id} is damaged: restore dead_letters/{letter.run_id}"
+            "-* from a backup, or move that part away; then its dead letters are not sent again"
+        ) from error
 
 
 class Matcher:
