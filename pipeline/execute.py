@@ -14,6 +14,7 @@ from apache_beam.portability.python_urns import SUBPROCESS_SDK
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner, RunnerResult
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
+from pipeline.faults import causes, places_of, told
 from pipeline.flink import cancel_job
 from pipeline.graph import Plan, build
 from pipeline.options import FLINK_RUNNERS, Job
@@ -47,19 +48,27 @@ def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[Sta
         with _stopping_on_signals(plan.progress), ProgressLine(plan.progress, total_bytes or None):
             _wait(pipeline.run(), plan, options)
     except (Exception, KeyboardInterrupt) as error:
-        causes = list(_causes(error))
-        # Beam may report a step that was interrupted as one that failed.
-        interrupted = any(isinstance(cause, KeyboardInterrupt) for cause in causes)
-        logger.error(
-            "%s; what was delivered is in the receipts, run the same command again to go on",
-            "interrupted" if interrupted else "the run failed",
-            exc_info=None if interrupted else causes[-1],
-        )
+        _report(error, job)
         return "failed", Summary()
     summary = read_summary(plan.summary)
     if job.reject_limit.is_exceeded(summary.read):
         return "too_many_rejects", summary
     return "done", summary
+
+
+def _report(error: BaseException, job: Job) -> None:
+    """Log what ended a run."""
+    known = list(causes(error))
+    # Beam may report a step that was interrupted as one that failed.
+    interrupted = any(isinstance(cause, KeyboardInterrupt) for cause in known)
+    line = None if interrupted else told(error, places_of(job.output, job.state))
+    if line is not None:
+        logger.error("%s", line)
+    logger.error(
+        "%s; what was delivered is in the receipts, run the same command again to go on",
+        "interrupted" if interrupted else "the run failed",
+        exc_info=None if interrupted or line is not None else known[-1],
+    )
 
 
 def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
@@ -85,9 +94,12 @@ def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
                 time.sleep(_POLL)
             result.wait_until_finish()
     except Exception as error:
+        line = told(error, places_of(plan.job.output))
+        if line is not None:
+            logger.error("%s", line)
         logger.error(
             "the job failed; what was delivered is in the receipts and is not sent again by the same command",
-            exc_info=list(_causes(error))[-1],
+            exc_info=None if line is not None else list(causes(error))[-1],
         )
     return False
 
@@ -144,14 +156,6 @@ def _wait(result: PipelineResult, plan: Plan, options: PipelineOptions) -> None:
         except KeyboardInterrupt:
             _cancel(result, plan.job, options)
             raise
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and those that it was raised from: Beam adds layers of its own. The last one is what began it."""
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
 
 
 def is_direct(job: Job) -> bool:

@@ -42,7 +42,7 @@ class OutputLockedError(RuntimeError):
 
 
 class OutputLostError(RuntimeError):
-    """The lease ran out before it could be renewed, so another run may have the output by now."""
+    """The output is no longer this run's: its lease ran out, or its directory was deleted or moved."""
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -99,10 +99,10 @@ class OutputLock:
         self._lock.release()
 
     def check(self) -> None:
-        """Call this now and then, and stop the run when it raises. On a local disk it never does.
+        """Call this now and then, and stop the run when it raises.
 
         Raises:
-            OutputLostError: the lease is lost.
+            OutputLostError: the lease is lost; on a local disk, the directory or the lock in it is gone.
         """
         self._lock.check()
 
@@ -155,7 +155,15 @@ class _FileLock:
             self._descriptor = None
 
     def check(self) -> None:
-        pass
+        if self._descriptor is None:
+            return
+        with contextlib.suppress(OSError):
+            if os.path.samestat((self._directory / LOCK).stat(), os.fstat(self._descriptor)):
+                return
+        raise OutputLostError(
+            f"{self._directory} was deleted or moved during the run, so nothing more is sent: leave it alone while a "
+            "run is under way. Put it back if you can, then run again: what is not in the receipts is sent again"
+        )
 
 
 _held: set[_FileLock] = set()

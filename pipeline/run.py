@@ -2,11 +2,12 @@
 
 import json
 import logging
+import os
 import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, PipelineOptions
 
 from pipeline.execute import execute, execute_until_stopped, is_direct
+from pipeline.faults import WithoutTracebacks
 from pipeline.graph import Plan
 from pipeline.lock import OutputLock, OutputLockedError, OutputLostError
 from pipeline.options import Job, UsageError, parse
@@ -31,8 +33,8 @@ from transforms.reading.pipes import STANDARD_INPUT, descriptor_of
 from transforms.receipts.index import HistoryIndex, index_history, remove_index
 from transforms.receipts.journal import JournalError, close_journals, new_run_id, recover
 from transforms.sinks.kinesis import StreamLimits
-from transforms.storage import StorageError, local_path, storage_at
-from transforms.write import RECORDS, remove_records
+from transforms.storage import StorageError, local_path, not_written, storage_at
+from transforms.write import RECORDS, remove_records, remove_unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +55,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the job that a command line asks for. Returns the exit status (docs/spec/forwarders.md section 4)."""
     for name in ("apache_beam", "botocore", "FlinkJarJobServer"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        if not any(isinstance(each, WithoutTracebacks) for each in handler.filters):
+            handler.addFilter(WithoutTracebacks())
     try:
         with private_files():
             return run(parse(argv))
@@ -80,10 +85,11 @@ def run(job: Job) -> int:
     with ExitStack() as stack:
         matched = _input_files(job, options)
         chosen = choose_forwarders(job, on_this_machine=is_direct(job))
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="session-forwarder-")))
+        work = _temporary_directory(stack)
         progress = Progress(str(work))
+        lost = threading.Event()
         if job.output is not None:
-            _lock("--output", job.output, progress, stack)
+            lost = _lock("--output", job.output, progress, stack)
         sessions = _session_state(job, run_id, started, progress, stack)
         files = sessions.new_files(matched) if sessions else matched
         if job.output is not None and job.write_records is not None:
@@ -101,6 +107,13 @@ def run(job: Job) -> int:
         if job.streaming:
             return _run_streaming(plan, options)
         state, summary = execute(plan, options, sum(file.size for file in files))
+        if state == "failed" and job.output is not None:
+            remove_unfinished(job.output)
+        if lost.is_set():
+            # A report or a part would be in another directory of the same name now, or in another run's.
+            with suppress(StorageError):
+                close_journals()
+            return FAILED
         _end_journals(plan)
         rejects = _reject_files(job, run_id) if summary.read.rejected else ()
         _make_durable(job, rejects)
@@ -129,6 +142,15 @@ def run(job: Job) -> int:
                 raise
         _print(report)
         return report.exit_status
+
+
+def _temporary_directory(stack: ExitStack) -> Path:
+    """A directory on this machine for the time of the run."""
+    try:
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="session-forwarder-")))
+    except OSError as error:
+        place = os.environ.get("TMPDIR", "the directory of temporary files")
+        raise not_written(f"{place} (TMPDIR)", error) from error
 
 
 def _run_streaming(plan: Plan, options: PipelineOptions) -> int:
@@ -194,13 +216,17 @@ def _session_state(job: Job, run_id: str, now: int, progress: Progress, stack: E
     return SessionState.opened(job.state, run_id, now, job.session_ttl, durable=job.durable)
 
 
-def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> None:
-    """Hold the output or the state for the run. If the lock is lost, the run is asked to stop."""
+def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> threading.Event:
+    """Hold the output or the state for the run. If the lock is lost, the run is asked to stop.
+
+    Returns:
+        What is set when the lock is lost.
+    """
     try:
         lock = stack.enter_context(OutputLock(directory))
     except OSError as error:
         raise UsageError(f"{flag} {directory} cannot be written: {error.strerror or error}") from None
-    ended = threading.Event()
+    ended, lost = threading.Event(), threading.Event()
 
     def watch() -> None:
         while not ended.wait(_LOCK_CHECK):
@@ -208,6 +234,7 @@ def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> No
                 lock.check()
             except OutputLostError as error:
                 logger.error("%s", error)
+                lost.set()
                 progress.stop()
                 return
 
@@ -215,6 +242,7 @@ def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> No
     thread.start()
     stack.callback(thread.join)
     stack.callback(ended.set)
+    return lost
 
 
 def _history(job: Job, output: str, run_id: str, stack: ExitStack) -> HistoryIndex:

@@ -44,7 +44,7 @@ _REMEDIES = {
 
 def remedy(error: OSError) -> str:
     """What to do about an error of the operating system, for a message."""
-    return _REMEDIES.get(error.errno or 0, "see that the disk is well")
+    return _REMEDIES.get(error.errno or 0, "see to the disk")
 
 
 def not_written(path: str | Path, error: OSError) -> StorageError:

@@ -1,6 +1,7 @@
 """Write: derived records, rejects and what was counted, as files."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -21,11 +22,14 @@ from schemas import KINDS, Kind, Record, Reject, avro_schema
 from schemas.arrow import arrow_schema
 from schemas.record import encode_record, parquet_row, record_row
 from transforms.accounting.summary import Summary
-from transforms.storage import storage_at
+from transforms.storage import local_path, storage_at, writing
 
 RecordFormat = Literal["jsonl", "avro", "parquet"]
 
 RECORDS = "records"
+REJECTS = "rejects"
+"""The directories of an output that these files are in."""
+
 _RECORD_FILE = re.compile(rf"({'|'.join(KINDS)})-\d{{5}}-of-\d{{5}}\.(jsonl|avro|parquet)")
 
 
@@ -84,6 +88,20 @@ def remove_records(output: str) -> None:
             storage.remove(f"{RECORDS}/{name}")
 
 
+def remove_unfinished(output: str) -> None:
+    """Remove what a failed run's `WriteRecords` and `WriteRejects` left half written in an output on a local disk.
+
+    Beam writes files in directories of its own beside their places, and removes these when all are written. In an
+    object store an unfinished file is not there.
+    """
+    directory = local_path(output)
+    if directory is None:
+        return
+    for kind in (RECORDS, REJECTS):
+        for unfinished in (directory / kind).glob("beam-temp-*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
 @dataclass(eq=False)
 class WriteRejects(beam.PTransform[PCollection[Reject], None]):
     """Writes rejects as files: PCollection[Reject] -> Avro files `<prefix>-*.avro` (`schemas/reject.avsc`).
@@ -124,7 +142,7 @@ class WriteStreamingRejects(beam.DoFn):
         if self._rows:
             content = BytesIO()
             fastavro.writer(content, avro_schema("reject"), self._rows, codec="deflate")
-            name = f"rejects/{self._run_id}-{uuid4().hex[:12]}.avro"
+            name = f"{REJECTS}/{self._run_id}-{uuid4().hex[:12]}.avro"
             storage_at(self._output).write(name, [content.getvalue()], durable=self._durable)
             self._rows = []
 
@@ -146,7 +164,7 @@ class WriteSummary(beam.PTransform[PCollection[Summary], None]):
 
 
 def _write_summary(summary: Summary, path: str) -> None:
-    with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+    with writing(path), FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
         file.write(msgspec.json.encode(summary))
 
 

@@ -63,8 +63,7 @@ def run_on_state(directory: Path, kind: str) -> list[Record]:
     for user in USERS:
         blobs.lines[user].append(encode(activity(kind, 1, user_id=user)))
     current = read_current(str(directory))
-    parts = tuple((bucket, part.name) for bucket, part in current.parts.items())
-    options = StateOptions(str(directory), kind, 0, DAY, parts)
+    options = StateOptions(str(directory), kind, 0, DAY, tuple(current.parts.items()))
     records: list[Record] = []
     written = {}
     for bucket, blob in blobs.take():

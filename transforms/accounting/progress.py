@@ -8,6 +8,7 @@ import json
 import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ _lock = threading.Lock()
 # What this process has counted, and when it last wrote that, by directory.
 _counts: dict[str, dict[str, int]] = {}
 _written: dict[str, float] = {}
+# The directories of the runs that were asked to stop in this process.
+_stopped: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,13 @@ class Progress:
         self._write(text)
 
     def _write(self, text: str) -> None:
+        """Write this process's counts. A full disk hides how far the run is, and is no reason to end it."""
         board = Path(self.directory)
-        if board.is_dir():
-            draft = board / f"{os.getpid()}-{threading.get_ident()}.draft"
-            draft.write_text(text)
-            draft.replace(board / f"{os.getpid()}.json")
+        draft = board / f"{os.getpid()}-{threading.get_ident()}.draft"
+        with suppress(OSError):
+            if board.is_dir():
+                draft.write_text(text)
+                draft.replace(board / f"{os.getpid()}.json")
 
     def read(self) -> dict[str, int]:
         """The counts of all processes, added up."""
@@ -69,10 +74,17 @@ class Progress:
         return total
 
     def stop(self) -> None:
-        """Ask all workers to take no more work."""
-        (Path(self.directory) / _STOP).touch()
+        """Ask all workers to take no more work.
+
+        Raises nothing. Where the file cannot be made, the workers of this process are asked all the same.
+        """
+        _stopped.add(self.directory)
+        with suppress(OSError):
+            (Path(self.directory) / _STOP).touch()
 
     def stopping(self) -> bool:
         """Whether the run was asked to stop."""
+        if self.directory in _stopped:
+            return True
         # Without pathlib, which is slower: this is asked for every block that is read.
         return os.path.exists(os.path.join(self.directory, _STOP))  # noqa: PTH110, PTH118

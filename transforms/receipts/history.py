@@ -9,8 +9,9 @@ redrive the index also has, for each bucket, the dead letters to send, in order.
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 import msgspec
 
@@ -20,7 +21,7 @@ from transforms.receipts.index import DELIVERED_FILE, LETTERS_FILE, HistoryIndex
 from transforms.receipts.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
 from transforms.receipts.parts import horizon_beginning, parts_written, written_since
 from transforms.sinks.base import DEFERRED
-from transforms.storage import LocalStorage, read_frame, read_frames, storage_at
+from transforms.storage import LocalStorage, StorageError, read_frame, read_frames, remedy, storage_at
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +82,26 @@ class History:
         return {id_: earlier.get(id_, frozenset()) | now.get(id_, frozenset()) for id_ in {*earlier, *now}}
 
     def _read(self, file: str, offsets: tuple[int, ...], bucket: int) -> bytes:
-        with self._storage.open(f"{self._index.name}/{file}") as stream:
+        with self._file(file) as stream:
             stream.seek(offsets[bucket])
             return stream.read(offsets[bucket + 1] - offsets[bucket])
+
+    @contextmanager
+    def _file(self, file: str) -> Iterator[IO[bytes]]:
+        """A file of the index, which is this run's own. Raises StorageError if it cannot be read."""
+        path = f"{self._storage.root}/{self._index.name}/{file}"
+        try:
+            with self._storage.open(f"{self._index.name}/{file}") as stream:
+                yield stream
+        except FileNotFoundError:
+            raise StorageError(
+                f"{path} is gone: the output was deleted or moved during the run; put it back if you can, then run "
+                "again"
+            ) from None
+        except EOFError:
+            raise StorageError(f"{path} is cut short: see that the disk is well, then run again") from None
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read: {error.strerror or error}; {remedy(error)}") from error
 
     def dead_letters(self, bucket: int) -> Iterator[DeadLetter]:
         """The dead letters that a redrive has to send for the users of `bucket`, one at a time.
@@ -100,12 +118,12 @@ class History:
         offsets = self._index.letters_at
         if not offsets or offsets[bucket] == offsets[bucket + 1]:
             return
-        with self._storage.open(f"{self._index.name}/{LETTERS_FILE}") as stream:
+        with self._file(LETTERS_FILE) as stream:
             stream.seek(offsets[bucket])
             yield from read_frames(stream, offsets[bucket], offsets[bucket + 1])
 
     def _letter_at(self, offset: int) -> DeadLetter:
-        with self._storage.open(f"{self._index.name}/{LETTERS_FILE}") as stream:
+        with self._file(LETTERS_FILE) as stream:
             return decode_dead_letter(read_frame(stream, offset))
 
     def take_deferred(self, user_id: str) -> list[DeadLetter]:

@@ -39,7 +39,7 @@ from transforms.receipts.avro_container import SYNC_SIZE, EncodedBlock, Header, 
 from transforms.receipts.encoder import Blocks, Encoder, in_blocks
 from transforms.receipts.rows import DamagedError, read_rows
 from transforms.sinks.base import Settlement
-from transforms.storage import LocalStorage, Storage, StorageError, storage_at
+from transforms.storage import LocalStorage, Storage, StorageError, remedy, storage_at
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +91,8 @@ def new_worker_name() -> str:
 class _Writer(Protocol):
     """How a journal writes to its file system. Each method is as the journal's; `write` is for `settle`."""
 
+    def open(self) -> None: ...
+    def check(self) -> None: ...
     def write(self, dead_letters: Blocks, receipts: Blocks) -> None: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
@@ -140,6 +142,22 @@ class Journal:
         else:
             self._writer = _ObjectWriter(storage, stem, part_bytes, flush_after)
         _open.add(self)
+
+    def open(self) -> None:
+        """Make the files, so that what is sent from now on can be booked: a lack of descriptors or of room shows here.
+
+        Raises:
+            JournalError: they cannot be made.
+        """
+        self._writer.open()
+
+    def check(self) -> None:
+        """See that the files are still there. Call it now and then.
+
+        Raises:
+            JournalError: one was deleted or moved away, so that nobody would find what is settled from now on.
+        """
+        self._writer.check()
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Write a receipt for each settlement, and before those a dead letter for each item that was given up.
@@ -213,7 +231,10 @@ def _sync_marker(stem: str) -> bytes:
 
 
 class _LocalLog:
-    """The journals of one kind, receipts or dead letters, one after the other. Each is made by its first write."""
+    """The journals of one kind, receipts or dead letters, one after the other. Each is made by its first write.
+
+    The first one may be made before by `begin`. One without rows does not become a part.
+    """
 
     def __init__(self, root: Path, directory: str, stem: str, part_bytes: int) -> None:
         self._directory = root / directory
@@ -226,16 +247,34 @@ class _LocalLog:
         self._marker = b""
         self._size = 0
         self._synced = 0
+        self._has_rows = False
 
     @property
     def is_full(self) -> bool:
         return self._descriptor is not None and self._size >= self._part_bytes
+
+    def begin(self) -> None:
+        """Make a journal, if there is none."""
+        if self._descriptor is None:
+            self._begin()
+
+    def check(self) -> None:
+        """Raises JournalError if the journal is no longer what has its name."""
+        if self._descriptor is None:
+            return
+        try:
+            there = self._journal.stat()
+        except OSError:
+            raise _gone(self._journal) from None
+        if not os.path.samestat(there, os.fstat(self._descriptor)):
+            raise _gone(self._journal)
 
     def write(self, blocks: Blocks) -> None:
         """Append blocks in one write: all of them, or none and raise JournalError."""
         if blocks:
             descriptor = self._begin() if self._descriptor is None else self._descriptor
             self._append(descriptor, b"".join([block(count, data, self._marker) for count, data in blocks]))
+            self._has_rows = True
 
     def _begin(self) -> int:
         """Make a journal, and lock it.
@@ -243,14 +282,17 @@ class _LocalLog:
         It has its lock and its header before it has the name that `recover` looks for. So `recover` takes no journal
         away from a worker that lives.
         """
-        durability.make_directories(self._directory)
         name = f"{self._stem}-{self._number:06}"
         unfinished, journal, part = (self._directory / (name + suffix) for suffix in (UNFINISHED, JOURNAL, PART))
         try:
+            durability.make_directories(self._directory)
             descriptor = durability.create(unfinished)
         except FileExistsError:
             raise _taken(unfinished) from None
+        except OSError as error:
+            raise _unwritable(self._directory, error) from error
         self._size = self._synced = 0
+        self._has_rows = False
         self._marker = _sync_marker(name)
         try:
             for taken in (journal, part):
@@ -275,11 +317,13 @@ class _LocalLog:
             durability.truncate(descriptor, self._size)
             raise _unwritable(self._directory, error) from error
         self._size += len(data)
+        if not os.fstat(descriptor).st_nlink:  # Nobody would ever read what was written.
+            raise _gone(self._journal)
 
     def sync(self) -> None:
         """Wait until what was written before this call is on the disk. Another thread may write meanwhile."""
         descriptor, size = self._descriptor, self._size
-        if descriptor is None or size == self._synced:
+        if descriptor is None or size == self._synced or not self._has_rows:
             return
         try:
             durability.sync(descriptor)
@@ -290,15 +334,24 @@ class _LocalLog:
         self._synced = size
 
     def roll(self) -> None:
-        """Make the journal a part, if there is one. What is in it has been synced, if anything is."""
+        """Make the journal a part, if there is one; one without rows is removed.
+
+        What is in it has been synced, if anything is.
+        """
         if self._descriptor is not None:
             try:
-                durability.replace(self._journal, self._journal.with_suffix(PART))
+                if self._has_rows:
+                    durability.replace(self._journal, self._journal.with_suffix(PART))
+                else:
+                    durability.remove(self._journal)
                 if self._synced:
                     durability.sync_directory(self._directory)
+            except FileNotFoundError:
+                raise _gone(self._journal) from None
             except OSError as error:
                 raise _unsynced(self._directory, error) from error
-            self.forsake()
+            finally:
+                self.forsake()
 
     def forsake(self) -> None:
         if self._descriptor is not None:
@@ -306,26 +359,29 @@ class _LocalLog:
             self._descriptor = None
 
 
-def _taken(path: Path) -> JournalError:
-    return JournalError(f"{path} exists: two journals with one name; give each worker a name of its own")
-
-
 def _unwritable(directory: Path, error: OSError) -> JournalError:
     return JournalError(
-        f"cannot write the journal in {directory}: {error.strerror}; {_remedy(error)}, then run again: what is in the "
+        f"cannot write the journal in {directory}: {error.strerror}; {remedy(error)}, then run again: what is in the "
         "journal is not sent twice"
     )
 
 
 def _unsynced(directory: Path, error: OSError) -> JournalError:
     return JournalError(
-        f"cannot sync the journal in {directory}: {error.strerror}; {_remedy(error)}, then run again: what was "
+        f"cannot sync the journal in {directory}: {error.strerror}; {remedy(error)}, then run again: what was "
         "acknowledged in the last moment may be sent twice"
     )
 
 
-def _remedy(error: OSError) -> str:
-    return "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "see to the disk"
+def _gone(journal: Path) -> JournalError:
+    return JournalError(
+        f"{journal} was deleted or moved during the run, so nothing more is sent: leave the output alone while a run "
+        "is under way. Put it back if you can, then run again: what is not in the receipts is sent again"
+    )
+
+
+def _taken(path: Path) -> JournalError:
+    return JournalError(f"{path} exists: two journals with one name; give each worker a name of its own")
 
 
 class _LocalWriter:
@@ -346,6 +402,16 @@ class _LocalWriter:
         self._idle = self._syncing = self._closed = False
         self._error: JournalError | None = None
         self._thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        with self._changed:
+            self._dead_letters.begin()
+            self._receipts.begin()
+
+    def check(self) -> None:
+        with self._changed:
+            self._dead_letters.check()
+            self._receipts.check()
 
     def write(self, dead_letters: Blocks, receipts: Blocks) -> None:
         with self._changed:
@@ -491,6 +557,12 @@ class _ObjectWriter:
         self._error: Exception | None = None
         self._thread: threading.Thread | None = None
         self._number = 0
+
+    def open(self) -> None:
+        """Nothing to do: a file is made when it is complete."""
+
+    def check(self) -> None:
+        """Nothing to do: nothing is kept open, so each upload finds the place or says that it does not."""
 
     def write(self, dead_letters: Blocks, receipts: Blocks) -> None:
         with self._changed:
