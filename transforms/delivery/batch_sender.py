@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from schemas.times import now_ms
 from transforms.delivery.lane import Lane
 from transforms.delivery.lane_sender import EngineState, LaneSender
-from transforms.sinks.base import BatchSink, Item, Settle, Settlement
+from transforms.sinks.base import AttemptResult, BatchSink, Item, Settle, Settlement
 
 RETRIES_TOGETHER = 0.1
 """Seconds that a call of retries may wait for other retries, to be fuller. The first backoff is of up to 0.5 s."""
@@ -111,21 +111,23 @@ class BatchSender(LaneSender):
                 return False
             self._in_flight += 1
             self._settling += bool(ended)
+        outcomes: list[AttemptResult] = []
         try:
             if batch:
                 called = self._call(batch)
                 if called is None:
                     return False
-                ended = called
+                ended, outcomes = called
             self._settle_and_release(ended)
+            self._note_lacks(outcomes)
         finally:
             with self._lock:
                 self._in_flight -= 1
                 self._wake.notify_all()
         return True
 
-    def _call(self, batch: list[Item]) -> list[Settlement] | None:
-        """Send the batch. Returns what ended with it, to be settled; None if the answer came after `seal`."""
+    def _call(self, batch: list[Item]) -> tuple[list[Settlement], list[AttemptResult]] | None:
+        """Send the batch. Returns what ended with it, to be settled, and its outcomes; None after `seal`."""
         outcomes = self._sink.send(batch)
         now = time.monotonic()
         with self._lock:
@@ -133,7 +135,7 @@ class BatchSender(LaneSender):
                 return None
             ended = self.lane.finish(batch, outcomes, now)
             self._settling += 1
-            return ended
+            return ended, outcomes
 
     def _settle_and_release(self, ended: list[Settlement]) -> None:
         """Settle without holding the lock: while the journal is written, other records may be submitted and sent."""

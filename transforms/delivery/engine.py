@@ -17,6 +17,7 @@ from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.spool import DiskParking, DiskSpool, SpoolDirectory
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.sinks.base import BatchSinkFactory, HttpSinkFactory, Item, Settle
+from transforms.sinks.lacks import Patience
 
 QUICK_RECORDS = 200
 QUICK_SECONDS = 0.1
@@ -43,6 +44,9 @@ class DeliveryEngine:
         settings: None for the defaults.
         http_sink: makes the sink of an HTTP forwarder.
         batch_sink: makes the sink of a Kinesis forwarder.
+        patience: waits out what this machine lacks; None for one of its own.
+        most_requests: requests that an HTTP forwarder may have in flight, if its document allows more; None for no
+            such bound.
     """
 
     def __init__(
@@ -53,19 +57,22 @@ class DeliveryEngine:
         *,
         http_sink: HttpSinkFactory,
         batch_sink: BatchSinkFactory,
+        patience: Patience | None = None,
+        most_requests: int | None = None,
     ) -> None:
         self._forwarders = {forwarder.id: forwarder for forwarder in forwarders}
         self._settle = settle
         self._settings = settings or DeliverySettings()
         self._http_sink = http_sink
         self._batch_sink = batch_sink
+        self._most_requests = most_requests
         self._directory = SpoolDirectory(self._settings.spool_dir)
         self._senders: dict[str, LaneSender] = {}
         self._loop: LoopThread | None = None
         self._starting = threading.Lock()
         self._ending = threading.Lock()
         self._closed = False
-        self.state = EngineState()
+        self.state = EngineState(patience or Patience(self._settings.patience))
 
     def submit(self, items: Sequence[Item]) -> None:
         """Take in items, those of one (forwarder, user) in the order in which they are to arrive.
@@ -165,6 +172,10 @@ class DeliveryEngine:
                     sender.seal()
         return self.pending()
 
+    def fail(self, error: BaseException) -> None:
+        """Send no more, because of `error`: `submit` and `drain` raise it."""
+        self.state.fail(error)
+
     def close(self) -> None:
         """Stop without grace, close the sinks and remove the spool. May be called again, and raises nothing.
 
@@ -202,9 +213,8 @@ class DeliveryEngine:
                 if self._loop is None:
                     self._loop = LoopThread()
                 sink = self._http_sink(forwarder)
-                sender = HttpSender(
-                    self._lane(forwarder), sink, forwarder.target.concurrency, self._settle, self.state, self._loop
-                )
+                concurrency = min(forwarder.target.concurrency, self._most_requests or forwarder.target.concurrency)
+                sender = HttpSender(self._lane(forwarder), sink, concurrency, self._settle, self.state, self._loop)
             else:
                 batch_sink = self._batch_sink(forwarder)
                 lane = self._lane(forwarder, batch_sink.size)

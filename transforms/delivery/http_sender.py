@@ -191,6 +191,7 @@ class HttpSender(LaneSender):
                         settlements += self.lane.finish((item,), (outcome,), now)
             if settlements:
                 self._end(settlements)
+            self._note_lacks([outcome for _, outcome in finished])
             # Else there is no need to look: busy workers take what is ready by themselves.
             if self._idle or self.lane.has_troubles:
                 self._look()

@@ -29,6 +29,9 @@ from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 ITEM_OVERHEAD = 1024
 """Bytes that an item takes in memory beside its payload: the structs, the record and its decoded message."""
 
+LEAST_PAUSE = 0.01
+"""Seconds that a lane waits at least after an attempt that this machine could not make."""
+
 ENDED_AT_ONCE = 500
 """Settlements that `ended` gives at a time, at most: a long spool is given up within the window's memory."""
 
@@ -120,6 +123,8 @@ class Lane:
         self._held = 0
         self._held_bytes = 0
         self._parked = 0
+        # Until when nothing is taken, since this machine lacks something; 0 when nothing is lacking.
+        self._paused_until = 0.0
         self.last_failure: AttemptResult | None = None
         self.abandoned = False
         self.submitted = 0
@@ -151,7 +156,8 @@ class Lane:
     @property
     def has_troubles(self) -> bool:
         """Whether `ended` or `wake_at` may have something to say: there are retries, an outage, or items to give up."""
-        return bool(self._retries or self._blocked_heads or self.abandoned or self._outage.ends_at is not None)
+        waiting = self._retries or self._blocked_heads or self._paused_until
+        return bool(waiting or self.abandoned or self._outage.ends_at is not None)
 
     @property
     def spooled(self) -> int:
@@ -234,6 +240,8 @@ class Lane:
             ready_at = float("inf")  # Until the probe ends.
         elif self.breaker.probe_at is not None:
             ready_at = max(ready_at, self.breaker.probe_at)
+        if self._paused_until:
+            ready_at = max(ready_at, self._paused_until)
         if self._outage.ends_at is not None and not self.abandoned:
             return min(ready_at, self._outage.ends_at)
         return None if ready_at == float("inf") else ready_at
@@ -252,8 +260,9 @@ class Lane:
         """
         self._bring_due(now)
         ready = self._ready
-        if not ready or not self.breaker.allows(now):
+        if not ready or now < self._paused_until or not self.breaker.allows(now):
             return []
+        self._paused_until = 0.0
         if self.breaker.state is not BreakerState.CLOSED:
             max_items = 1  # A probe risks the attempts of one record, not of a whole call's.
         taken = [ready.popleft()]
@@ -321,12 +330,17 @@ class Lane:
         """
         settlements: list[Settlement] = []
         retries: list[tuple[Item, AttemptResult]] = []
+        lacking: list[Item] = []
         progress = contact = False
         throttled = 0
         failure: AttemptResult | None = None
         delivered = Verdict.DELIVERED
         self.attempts += len(items)
         for item, outcome in zip(items, outcomes, strict=True):
+            if outcome.lack:
+                item.ambiguous = item.ambiguous or outcome.ambiguous
+                lacking.append(item)
+                continue
             if outcome.spends_attempt:
                 item.attempts += 1
             if outcome.verdict is delivered:
@@ -355,15 +369,23 @@ class Lane:
         elif not contact and failure is None:
             self.breaker.unused(now)
         else:
-            self._made_no_progress(failure, outcomes[-1], now)
+            self._made_no_progress(failure, next(each for each in reversed(outcomes) if not each.lack), now)
         if throttled or progress:
-            self._pace.saw(now, len(items) - len(retries), throttled)
+            self._pace.saw(now, len(items) - len(retries) - len(lacking), throttled)
+        if lacking:
+            self._put_back(lacking, now)
 
         for item, outcome in retries:
             settlement = self._retry_or_end(item, outcome, now)
             if settlement is not None:
                 settlements.append(settlement)
         return settlements
+
+    def _put_back(self, items: list[Item], now: float) -> None:
+        """Put items back that could not be sent, since this machine lacks something. Nothing is taken for a while."""
+        self.attempts -= len(items)
+        self._ready.extendleft(reversed(items))
+        self._paused_until = max(self._paused_until, now + max(LEAST_PAUSE, self._backoff.delay(1)))
 
     def _progressed(self) -> None:
         self._outage.progressed()

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from transforms.delivery.lane import Lane
-from transforms.sinks.base import Item, Settle, Settlement
+from transforms.sinks.base import AttemptResult, Item, Settle, Settlement
+from transforms.sinks.lacks import Patience
 
 logger = logging.getLogger(__name__)
 
@@ -46,15 +47,20 @@ class LaneCounts:
 class EngineState:
     """What all senders of an engine share: whether to go on, and news for the thread that waits for them.
 
+    Args:
+        patience: waits out what this machine lacks.
+
     Attributes:
         changed: notified when a lane becomes idle, when it has room again while somebody waits for that, and when
             deliveries end.
         stopping: whether the engine was told to stop.
         waiting: how many threads wait for room. Change it holding `changed`.
         error: what made the engine fail.
+        patience: waits out what this machine lacks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: Patience) -> None:
+        self.patience = patience
         self.changed = threading.Condition()
         self.stopping = False
         self.waiting = 0
@@ -155,6 +161,17 @@ class LaneSender(ABC):
             idle = not self.lane.pending
         if idle or (self._state.waiting and self.lane.fullness < 0.5):
             self._state.notify()
+
+    def _note_lacks(self, outcomes: Sequence[AttemptResult]) -> None:
+        """Tell the engine's patience whether a call could be made. Call it when all that ended with it is settled.
+
+        Raises LackError when none could be made for too long.
+        """
+        lack = next((outcome for outcome in outcomes if outcome.lack), None)
+        if lack is None:
+            self._state.patience.had()
+        else:
+            self._state.patience.lacked(lack.response or "")
 
     def _remarks(self) -> Mapping[str, int]:
         """What the sink counted that a report should mention."""

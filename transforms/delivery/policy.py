@@ -40,6 +40,7 @@ class DeliverySettings:
         linger: seconds that a call to Kinesis or Firehose which is not full may wait for more records to come in.
         spool_dir: where items wait on disk, in a directory of their own; None for the system's temporary directory.
         grace: seconds that what is in flight has to end when a run is stopped.
+        patience: seconds that this machine may lack something, while nothing goes through, before that ends the run.
     """
 
     max_backoff: float = 60.0
@@ -51,6 +52,7 @@ class DeliverySettings:
     linger: float = 0.05
     spool_dir: str | None = None
     grace: float = 10.0
+    patience: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

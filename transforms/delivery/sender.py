@@ -1,7 +1,9 @@
 """What one worker delivers with: an engine, a journal and accounts. The core of the step in `deliver.py`."""
 
+import asyncio
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +28,12 @@ from transforms.matching.matcher import Match, stored_match
 from transforms.matching.statement import StatementBuilder
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex
-from transforms.receipts.journal import Journal, new_worker_name
+from transforms.receipts.journal import Journal, JournalError, new_worker_name
 from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http import AiohttpSink
 from transforms.sinks.kinesis import StreamLimits, partition_key
+from transforms.sinks.lacks import LackError, Patience, connections_allowed
 
 HOPS = "forward_hops"
 """The key of a record's metadata under which it says how many forwarders it has been through (X-Forward-Hops)."""
@@ -39,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 _STOP_CHECK = 0.2
 """Seconds between two looks whether the run is to stop."""
+
+_BOOKS_CHECK = 1.0
+"""Seconds between two looks whether the journal's files are still there."""
 
 _BUCKETS_AT_ONCE = 2
 """Buckets of the history to keep loaded when the input comes bucket by bucket, and the next one begins."""
@@ -112,18 +118,24 @@ class Sender:
         # What was settled, by any thread; and what `send` counts before that.
         self._settled = SharedAccounts()
         self._books = Accounts()
+        self._patience = Patience(options.settings.patience)
         self._journal = Journal(options.output, options.run_id, new_worker_name(), durability=options.durability)
+        # Before anything is sent: what is sent has to be booked, and connections may take all other descriptors.
+        self._patience.through(self._journal.open, progress.stopping)
         keep = BUCKETS if options.streaming else _BUCKETS_AT_ONCE
         self._history = History(options.history, options.run_id, keep, options.horizon)
         self._deferral = Deferral(self._settle) if options.streaming else None
         # (forwarder, id) of records that an earlier worker of this run had deferred, and that this one sends now.
         self._taken_on: set[tuple[str, str]] = set()
+        most_calls, turns = _connections(len(forwarders))
         self._deliveries = DeliveryEngine(
             forwarders,
             self._deferral.settle if self._deferral else self._settle,
             options.settings,
-            http_sink=partial(AiohttpSink, allow_networks=options.allow_networks),
-            batch_sink=batch_sinks(options.limits),
+            http_sink=partial(AiohttpSink, allow_networks=options.allow_networks, turns=turns),
+            batch_sink=batch_sinks(options.limits, most_calls),
+            patience=self._patience,
+            most_requests=most_calls,
         )
         self._handed_over: Counter[str] = Counter()
         # (forwarder, user) of records that were given up here. The engine knows of those that it gave up itself.
@@ -174,6 +186,9 @@ class Sender:
                 self._deliveries.submit(items)
             except DeliveryStoppedError:
                 self._stopped = True
+            except LackError:
+                self._deliveries.stop()  # What is in flight ends, and is booked.
+                raise
 
     def _deferred_before(self, matches: list[Match]) -> list[Match]:
         """The matches of one user, after those that an earlier worker of this run had deferred; each record once."""
@@ -209,6 +224,9 @@ class Sender:
         except DeliveryStoppedError:
             self._stopped = True
             self._deliveries.stop()
+        except LackError:
+            self._deliveries.stop()  # What is in flight ends, and is booked.
+            raise
         self._journal.flush()
         if self._stopped and self._deferral:
             raise DeliveryStoppedError("the job is being stopped, and not all of this bundle is delivered")
@@ -242,17 +260,47 @@ class Sender:
         return self._history.bucket(bucket_of(record.user_id))
 
     def _settle(self, settlements: Sequence[Settlement]) -> None:
-        self._journal.settle(settlements)
+        self._patience.through(lambda: self._journal.settle(settlements), self._progress.stopping)
         self._settled.settle(settlements, now_ms())
         delivered = sum(settlement.delivered for settlement in settlements)
         self._progress.advance(delivered=delivered, dead_lettered=len(settlements) - delivered)
 
     def _watch(self) -> None:
+        looked = time.monotonic()
         while not self._closing.wait(_STOP_CHECK):
+            if time.monotonic() - looked >= _BOOKS_CHECK:
+                looked = time.monotonic()
+                try:
+                    self._journal.check()
+                except JournalError as error:
+                    self._deliveries.fail(error)
+                    return
             if self._progress.stopping():
                 logger.info("taking no more records; what is in flight has %g s to end", self._settings.grace)
                 self._deliveries.stop(self._settings.grace)
                 return
+
+
+def _connections(forwarders: int) -> tuple[int, asyncio.Semaphore | None]:
+    """How the connections that this process may have are shared.
+
+    Args:
+        forwarders: how many there are.
+
+    Returns:
+        How many connections each forwarder may have; and, if there are fewer than forwarders, what the requests of all
+        HTTP forwarders take in turns.
+    """
+    allowed = connections_allowed()
+    if forwarders <= allowed:
+        return allowed // max(1, forwarders), None
+    logger.warning(
+        "there are %d forwarders, and descriptors for %d connections: these take turns, and are not kept open. More "
+        "descriptors make it quicker (`ulimit -n`)",
+        forwarders,
+        allowed,
+    )
+    return 1, asyncio.Semaphore(allowed)
 
 
 _UNDECIDED = AttemptResult(

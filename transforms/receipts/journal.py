@@ -14,7 +14,6 @@ On any other file system files cannot grow. There a part is collected in memory,
 within a second after its first receipt.
 """
 
-import errno
 import fcntl
 import logging
 import os

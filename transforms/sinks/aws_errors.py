@@ -26,6 +26,7 @@ from transforms.forwarders import KinesisTarget
 from transforms.forwarders.scrubber import Scrubber
 from transforms.forwarders.secrets import REDACTED
 from transforms.sinks.base import AttemptResult, Item, Verdict
+from transforms.sinks.lacks import lack_in, lacking, no_descriptor
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -170,6 +171,11 @@ def call_outcome(error: Exception, scrub: Scrub) -> AttemptResult:
     """
     if isinstance(error, ClientError):
         return _client_error_outcome(error, scrub)
+    lack = lack_in(error)
+    if lack is None and isinstance(error, EndpointConnectionError):
+        lack = no_descriptor()  # A name cannot be looked up without one.
+    if lack is not None:
+        return lacking(lack)
     if isinstance(error, ResponseParserError):
         return _UNREADABLE
     if isinstance(error, SSLError):

@@ -61,6 +61,7 @@ class AttemptResult(msgspec.Struct, frozen=True, gc=False):
         opens_breaker: whether it opens the breaker at once.
         shard: the shard of a data stream that took the record.
         sequence_number: the record's number in that shard.
+        lack: whether it could not be made, since this machine lacks something. Then it says nothing of the receiver.
     """
 
     verdict: Verdict
@@ -74,6 +75,7 @@ class AttemptResult(msgspec.Struct, frozen=True, gc=False):
     opens_breaker: bool = False
     shard: str | None = None
     sequence_number: str | None = None
+    lack: bool = False
 
 
 DEFERRED = "deferred"

@@ -8,11 +8,12 @@ from transforms.sinks.firehose import FirehoseSink
 from transforms.sinks.kinesis import KinesisSink, StreamLimits
 
 
-def batch_sinks(limits: Mapping[str, StreamLimits] | None = None) -> BatchSinkFactory:
+def batch_sinks(limits: Mapping[str, StreamLimits] | None = None, most_calls: int | None = None) -> BatchSinkFactory:
     """What makes the sinks of Kinesis forwarders for a `DeliveryEngine`.
 
     Args:
         limits: of data streams, by forwarder id, as `preflight` gives them. A stream without has the default limits.
+        most_calls: calls that a forwarder may have in flight, if its sink would have more; None for no such bound.
     """
     known = limits or {}
 
@@ -21,7 +22,7 @@ def batch_sinks(limits: Mapping[str, StreamLimits] | None = None) -> BatchSinkFa
         if not isinstance(target, KinesisTarget):
             raise TypeError(f"{forwarder.id} is not a Kinesis forwarder")
         if target.service == "firehose":
-            return FirehoseSink(target)
-        return KinesisSink(target, known.get(forwarder.id))
+            return FirehoseSink(target, most_calls)
+        return KinesisSink(target, known.get(forwarder.id), most_calls)
 
     return batch_sink

@@ -50,9 +50,13 @@ class FirehoseSink:
 
     The policy that Learning Locker documents allows `firehose:PutRecord` alone. When PutRecordBatch is denied, the sink
     goes on with PutRecord: from then on `max_items` is 1, and `remarks` says so.
+
+    Args:
+        target: the stream and the credentials.
+        most_calls: calls that may be in flight, if the sink would have more; None for no such bound.
     """
 
-    def __init__(self, target: KinesisTarget) -> None:
+    def __init__(self, target: KinesisTarget, most_calls: int | None = None) -> None:
         self._target = target
         self._scrub = scrub_for(target)
         self._client: FirehoseClient | None = None
@@ -61,14 +65,15 @@ class FirehoseSink:
         self._singly = False
         self.max_items = MAX_RECORDS
         self.max_bytes = MAX_REQUEST_BYTES
-        self.calls_in_flight = CALLS_IN_FLIGHT
+        self._most_calls = most_calls or PUT_RECORD_CALLS_IN_FLIGHT
+        self.calls_in_flight = min(CALLS_IN_FLIGHT, self._most_calls)
 
     @property
     def remarks(self) -> Mapping[str, int]:
         return self._remarks
 
     def open(self) -> None:
-        self._client = firehose_client(self._target, sending_config(PUT_RECORD_CALLS_IN_FLIGHT))
+        self._client = firehose_client(self._target, sending_config(min(PUT_RECORD_CALLS_IN_FLIGHT, self._most_calls)))
         encode_in_c(self._client, "PutRecordBatch", PutRecordBatchAnswer)
 
     def close(self) -> None:
@@ -116,7 +121,7 @@ class FirehoseSink:
             self._singly = True
             self._remarks[FALLBACK] = 1
             self.max_items = 1
-            self.calls_in_flight = PUT_RECORD_CALLS_IN_FLIGHT
+            self.calls_in_flight = min(PUT_RECORD_CALLS_IN_FLIGHT, self._most_calls)
         # They are handed back, and not sent here one after the other, so that many calls can be in flight.
         return [AttemptResult(Verdict.RETRY, FALLBACK, spends_attempt=False)] * len(items)
 

@@ -5,6 +5,7 @@ What leaves this module (log lines, outcomes, errors) holds no url, header or cr
 them, so those are judged by their type and never printed.
 """
 
+import asyncio
 import base64
 import logging
 import re
@@ -28,6 +29,7 @@ from transforms.sinks.addresses import AddressGuard, AddressInfo, AddressRefused
 from transforms.sinks.base import AttemptResult, Item, Verdict
 from transforms.sinks.http_connections import CheckedConnector, CheckedResolver, Exchange, GetAddrInfo, current_exchange
 from transforms.sinks.http_errors import ADDRESS_REFUSED, classify, timed_out, why
+from transforms.sinks.lacks import lack_in, lacking
 from transforms.sinks.signatures import Signer, signing_key
 from transforms.sinks.user_agent import USER_AGENT
 
@@ -82,6 +84,8 @@ class AiohttpSink:
         allow_networks: CIDRs that may be dialled though they are in a refused range (`--allow_network`).
         clock: seconds since the epoch.
         getaddrinfo: stands in for the system's resolver in tests.
+        turns: where there are too few descriptors for a connection of each forwarder: what all of them share, one for
+            each connection there may be. No connection is kept then when its request has ended.
 
     Raises:
         SinkError: the host has no valid form.
@@ -94,12 +98,14 @@ class AiohttpSink:
         allow_networks: Sequence[str] = (),
         clock: Callable[[], float] = time.time,
         getaddrinfo: GetAddrInfo = socket.getaddrinfo,
+        turns: asyncio.Semaphore | None = None,
     ) -> None:
         self._forwarder_id = forwarder.id
         self._target = http_target(forwarder)
         self._guard = AddressGuard(allow_networks)
         self._clock = clock
         self._getaddrinfo = getaddrinfo
+        self._turns = turns
         self._url = request_url(self._target)
         self._headers = _fixed_headers(self._target)
         self._statement_headers = self._headers.copy()
@@ -114,6 +120,7 @@ class AiohttpSink:
         resolver = CheckedResolver(self._getaddrinfo)
         connector = CheckedConnector(
             limit=self._target.concurrency,
+            force_close=self._turns is not None,
             resolver=resolver,
             socket_factory=self._socket,
             ssl=tls_context(self._target),
@@ -140,6 +147,9 @@ class AiohttpSink:
         except AddressRefusedError as error:
             exchange.refused = error
             raise
+        except OSError as error:
+            exchange.lack = lack_in(error)
+            raise
         exchange.dialled = True
         return made
 
@@ -154,6 +164,12 @@ class AiohttpSink:
         """Make one attempt, with one resend if the request went out on a connection that turned out to be closed."""
         if item.hops >= MOST_HOPS:
             return _TOO_MANY_HOPS
+        if self._turns is None:
+            return await self._send(item)
+        async with self._turns:
+            return await self._send(item)
+
+    async def _send(self, item: Item) -> AttemptResult:
         exchange = Exchange()
         try:
             return await self._post(item, exchange)
@@ -232,11 +248,16 @@ class AiohttpSink:
             status = exchange.connection.status()
             if status is not None:
                 return _DELIVERED.get(status) or self._judged(item, status, {}, None)
+        if exchange.lack is not None and exchange.connection is None:
+            # aiohttp puts what happened at several addresses into one text.
+            return lacking(exchange.lack)
         if exchange.refused is not None and not exchange.dialled:
             # If another address of the host was dialled in vain, a later attempt may get through. Here none was.
             outcome, detail = ADDRESS_REFUSED, f"{exchange.refused}; --allow_network permits a network"
         else:
             outcome, detail = classify(error, connected=exchange.connection is not None)
+        if outcome.lack:
+            return outcome
         if outcome.reason not in self._logged:
             # Each kind of failure is logged once. The receipts have every one of them.
             self._logged.add(outcome.reason)

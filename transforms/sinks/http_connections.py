@@ -36,6 +36,7 @@ class Exchange:
         reused: whether that connection had served before.
         dialled: whether an address of the host was allowed, and dialled.
         refused: why an address of the host was refused.
+        lack: what this machine lacked when an address was to be dialled.
     """
 
     fresh: bool = False
@@ -43,6 +44,7 @@ class Exchange:
     reused: bool = False
     dialled: bool = False
     refused: AddressRefusedError | None = None
+    lack: str | None = None
 
     @property
     def is_stale(self) -> bool:

@@ -6,8 +6,10 @@ import socket
 import ssl
 
 import aiohttp
+import msgspec
 
 from transforms.sinks.base import AttemptResult, Verdict
+from transforms.sinks.lacks import lack_in, lacking, no_descriptor
 
 ADDRESS_REFUSED = AttemptResult(Verdict.GIVE_UP, "address_refused")
 """The outcome when no address of the host may be dialled."""
@@ -21,9 +23,15 @@ def classify(error: Exception, *, connected: bool) -> tuple[AttemptResult, str]:
         connected: there was a connection, so the request may have reached the receiver.
 
     Returns:
-        The outcome, and a detail for the log, which is made of numbers and names of errors only.
+        The outcome, and a detail for the log, which is made of numbers and names of errors only. If this machine lacks
+        something, such as a descriptor, the outcome says so: it is no failure of the receiver's.
     """
     cause = getattr(error, "os_error", None) or error.__cause__
+    lack = lack_in(error)
+    if lack is None and isinstance(error, aiohttp.ClientConnectorDNSError):
+        lack = no_descriptor()
+    if lack is not None:
+        return msgspec.structs.replace(lacking(lack), ambiguous=connected), ""
     if isinstance(error, aiohttp.InvalidURL):
         return ADDRESS_REFUSED, "the host is a number, but no address in its usual form"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):

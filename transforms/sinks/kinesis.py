@@ -128,9 +128,12 @@ class KinesisSink:
     Args:
         target: the stream and the credentials.
         limits: what the stream takes; None for the defaults.
+        most_calls: calls that may be in flight, if CALLS_IN_FLIGHT is more; None for no such bound.
     """
 
-    def __init__(self, target: KinesisTarget, limits: StreamLimits | None = None) -> None:
+    def __init__(
+        self, target: KinesisTarget, limits: StreamLimits | None = None, most_calls: int | None = None
+    ) -> None:
         self._target = target
         self._scrub = scrub_for(target)
         self._limits = limits or StreamLimits()
@@ -141,14 +144,14 @@ class KinesisSink:
         self._ignores_keys = False
         self.max_items = MAX_RECORDS
         self.max_bytes = self._limits.request_bytes
-        self.calls_in_flight = CALLS_IN_FLIGHT
+        self.calls_in_flight = min(CALLS_IN_FLIGHT, most_calls or CALLS_IN_FLIGHT)
 
     @property
     def remarks(self) -> Mapping[str, int]:
         return self._remarks
 
     def open(self) -> None:
-        self._client = kinesis_client(self._target, sending_config(CALLS_IN_FLIGHT))
+        self._client = kinesis_client(self._target, sending_config(self.calls_in_flight))
         encode_in_c(self._client, "PutRecords", PutRecordsAnswer)
 
     def close(self) -> None:
