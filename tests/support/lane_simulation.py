@@ -11,6 +11,7 @@ from tests.support.records import number_of
 from transforms.delivery.lane import ITEM_OVERHEAD, Lane
 from transforms.delivery.policy import DeliverySettings
 from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
+from transforms.sinks.lacks import lacking
 
 DELIVERED = AttemptResult(Verdict.DELIVERED, status=200)
 FAILED = AttemptResult(Verdict.RETRY, "http_500", 500, failure=True)
@@ -18,6 +19,7 @@ LOST = AttemptResult(Verdict.RETRY, "timeout", ambiguous=True, failure=True)
 THROTTLED = AttemptResult(Verdict.RETRY, "throttled", spends_attempt=False)
 REFUSED = AttemptResult(Verdict.GIVE_UP, "http_400", 400)
 TOO_BIG = AttemptResult(Verdict.GIVE_UP, "oversize")
+LACKING = lacking("no descriptor")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ ANSWERS = {
     "throttled": Answer(THROTTLED, False),
     "refused": Answer(REFUSED, False),
     "too_big": Answer(TOO_BIG, False),
+    "lacking": Answer(LACKING, False),
 }
 
 
@@ -52,6 +55,7 @@ class Simulation:
     call_seconds: float = 0.01
     seed: int = 0
     spool_chunk: int = 3
+    spool_limit: int | None = None
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)  # noqa: S311
@@ -60,8 +64,8 @@ class Simulation:
             "f",
             self.max_retries,
             self.settings,
-            spool=MemorySpool(self.spool_chunk),
-            parking=MemoryParking(max(1, self.settings.user_items // 2)),
+            spool=MemorySpool(self.spool_chunk, self.spool_limit),
+            parking=MemoryParking(max(1, self.settings.user_items // 2), self.spool_limit),
             random=self.random.random,
         )
         self.arrivals: list[str] = []
@@ -82,6 +86,7 @@ class Simulation:
             self.biggest = max(self.biggest, len(item.payload))
         self.submitted += chunk
         self.lane.submit(chunk)
+        self._drop_overflow()
         self._check_memory()
 
     def step(self) -> bool:
@@ -143,7 +148,18 @@ class Simulation:
             self.settled[id_] = settlement
             assert self._due[settlement.item.record.user_id].popleft() == id_
         self.lane.release(settlements)
+        self._drop_overflow()
         self._check_memory()
+
+    def _drop_overflow(self) -> None:
+        """Settle what there was no room for. It ends before what waits."""
+        while overflow := self.lane.overflow():
+            for settlement in overflow:
+                id_ = settlement.item.record.id
+                assert id_ not in self.settled, "settled twice"
+                self.settled[id_] = settlement
+                self._due[settlement.item.record.user_id].remove(id_)
+            self.lane.dropped(overflow)
 
     def _check_memory(self) -> None:
         self.most_held = max(self.most_held, self.lane.held)

@@ -7,12 +7,17 @@ from transforms.sinks.base import Item
 
 
 class MemorySpool:
-    def __init__(self, chunk: int = 3) -> None:
+    """`limit`: items that it has room for; None for no limit."""
+
+    def __init__(self, chunk: int = 3, limit: int | None = None) -> None:
         self._items: deque[Item] = deque()
         self._chunk = chunk
+        self._limit = limit
 
-    def append(self, items: Sequence[Item]) -> None:
-        self._items.extend(items)
+    def append(self, items: Sequence[Item]) -> int:
+        taken = items if self._limit is None else items[: max(0, self._limit - len(self._items))]
+        self._items.extend(taken)
+        return len(taken)
 
     def take(self) -> list[Item]:
         return [self._items.popleft() for _ in range(min(self._chunk, len(self._items)))]
@@ -22,12 +27,18 @@ class MemorySpool:
 
 
 class MemoryParking:
-    def __init__(self, chunk: int = 2) -> None:
+    """`limit`: items that it has room for; None for no limit."""
+
+    def __init__(self, chunk: int = 2, limit: int | None = None) -> None:
         self._users: dict[str, deque[Item]] = {}
         self._chunk = chunk
+        self._limit = limit
 
-    def put(self, user_id: str, item: Item) -> None:
+    def put(self, user_id: str, item: Item) -> bool:
+        if self._limit is not None and len(self) >= self._limit:
+            return False
         self._users.setdefault(user_id, deque()).append(item)
+        return True
 
     def take(self, user_id: str) -> list[Item]:
         queue = self._users[user_id]

@@ -49,6 +49,7 @@ class BatchSender(LaneSender):
             self.lane.submit(items)
             self._submitted_at = time.monotonic()
             self._ensure_a_thread_looks()
+        self._settle_overflow()
 
     def flush(self, on: bool) -> None:
         with self._lock:

@@ -69,6 +69,7 @@ class HttpSender(LaneSender):
         with self._lock:
             self.lane.submit(items)
             poked, self._poked = self._poked, True
+        self._settle_overflow()
         if not poked:
             self._loop.call_soon_threadsafe(self._poke)
 

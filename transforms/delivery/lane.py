@@ -29,6 +29,9 @@ from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 ITEM_OVERHEAD = 1024
 """Bytes that an item takes in memory beside its payload: the structs, the record and its decoded message."""
 
+SPOOL_FULL = "spool_full"
+"""The reason of records that wait for a slow forwarder, when this machine's disk has no room for them."""
+
 LEAST_PAUSE = 0.01
 """Seconds that a lane waits at least after an attempt that this machine could not make."""
 
@@ -39,10 +42,11 @@ ENDED_AT_ONCE = 500
 class Spool(Protocol):
     """Items that the window has no room for, first in, first out.
 
-    `take` gives and removes the next chunk of them, and [] when there is none.
+    `append` says how many of the items it took, the first ones: fewer than all when it is full. `take` gives and
+    removes the next chunk of them, and [] when there is none.
     """
 
-    def append(self, items: Sequence[Item]) -> None: ...
+    def append(self, items: Sequence[Item]) -> int: ...
     def take(self) -> list[Item]: ...
     def __len__(self) -> int: ...
 
@@ -50,10 +54,11 @@ class Spool(Protocol):
 class Parking(Protocol):
     """Items beyond their user's share of the window, first in, first out for each user.
 
-    `take` gives and removes the next chunk of a user that is `in` the parking.
+    `put` says whether it took the item: not when it is full. `take` gives and removes the next chunk of a user that is
+    `in` the parking.
     """
 
-    def put(self, user_id: str, item: Item) -> None: ...
+    def put(self, user_id: str, item: Item) -> bool: ...
     def take(self, user_id: str) -> list[Item]: ...
     def __contains__(self, user_id: object) -> bool: ...
     def __len__(self) -> int: ...
@@ -123,6 +128,11 @@ class Lane:
         self._held = 0
         self._held_bytes = 0
         self._parked = 0
+        # What neither the window nor the spool had room for, with the reason of its dead letter; and, if such a record
+        # blocks its user, the users whose later records come too late: from `submit`, or from the spool as well.
+        self._overflow: list[tuple[Item, str]] = []
+        self._cut_at_submit: set[str] = set()
+        self._cut_at_admit: set[str] = set()
         # Until when nothing is taken, since this machine lacks something; 0 when nothing is lacking.
         self._paused_until = 0.0
         self.last_failure: AttemptResult | None = None
@@ -167,19 +177,54 @@ class Lane:
     def submit(self, items: Sequence[Item]) -> None:
         """Take in items, each user's in the order in which they are to be sent.
 
-        What the window has no room for is spooled, and so is all that comes later until the spool is empty.
+        What the window has no room for is spooled, and so is all that comes later until the spool is empty. What the
+        spool has no room for overflows: see `overflow`.
         """
         self.submitted += len(items)
+        if self._cut_at_submit:
+            items = self._not_cut(items, self._cut_at_submit)
         admitted = 0
         if not len(self._spool):
             settings = self._settings
             admitted = self._admit(items, settings.window_items - self._held, settings.window_bytes - self._held_bytes)
         if admitted < len(items):
-            self._spool.append(items[admitted:])
+            admitted += self._spool.append(items[admitted:])
+            self._let_overflow(items[admitted:], self._cut_at_submit)
+
+    def overflow(self) -> list[Settlement]:
+        """Take out what overflowed: to be made durable, and then given to `dropped`. [] when nothing has.
+
+        Ask after each `submit` and `release`. These records end without an attempt, and before earlier ones of their
+        users that wait in the window or the spool.
+        """
+        overflow, self._overflow = self._overflow, []
+        return [Settlement(item, AttemptResult(Verdict.GIVE_UP, reason)) for item, reason in overflow]
+
+    def dropped(self, settlements: Sequence[Settlement]) -> None:
+        """Take note that what `overflow` gave is durable."""
+        self.dead_lettered += len(settlements)
+
+    def _let_overflow(self, items: Sequence[Item], cut: set[str]) -> None:
+        """Let items overflow. If a record blocks its user, the user's later ones follow: `cut` knows the user then."""
+        for item in items:
+            user = item.record.user_id
+            self._overflow.append((item, "blocked_by_earlier" if user in cut else SPOOL_FULL))
+            if self._settings.on_failure == "block_user":
+                cut.add(user)
+
+    def _not_cut(self, items: Sequence[Item], cut: set[str]) -> list[Item]:
+        """The items whose users are not cut off. The others overflow."""
+        left = []
+        for item in items:
+            if item.record.user_id in cut:
+                self._overflow.append((item, "blocked_by_earlier"))
+            else:
+                left.append(item)
+        return left
 
     def _admit(self, items: Sequence[Item], room: int, bytes_room: int) -> int:
         """Bring items into the window while it has room for more items and bytes; returns how many were taken in."""
-        users, parking, blocked = self._users, self._parking, self._blocked
+        users, parking, blocked, cut = self._users, self._parking, self._blocked, self._cut_at_admit
         share = self._settings.user_items
         admitted = held = held_bytes = 0
         for item in items:
@@ -187,6 +232,9 @@ class Lane:
                 break
             admitted += 1
             user = item.record.user_id
+            if cut and user in cut:
+                self._let_overflow((item,), cut)
+                continue
             if user not in users:
                 users[user] = None
                 if blocked and user in blocked:
@@ -200,8 +248,10 @@ class Lane:
                 elif len(queue) < share and not (self._parked and user in parking):
                     queue.append(item)
                 else:
-                    parking.put(user, item)
-                    self._parked += 1
+                    if parking.put(user, item):
+                        self._parked += 1
+                    else:
+                        self._let_overflow((item,), cut)
                     continue
             held += 1
             held_bytes += len(item.payload) + ITEM_OVERHEAD

@@ -112,6 +112,7 @@ class LaneSender(ABC):
         self._state = state
         self._lock = threading.Lock()
         self._reported_unavailable = False
+        self._reported_full = False
         self._sealed = False
 
     @abstractmethod
@@ -158,9 +159,30 @@ class LaneSender(ABC):
         with self._lock:
             self.lane.release(settlements)
             self._report_availability()
-            idle = not self.lane.pending
+        self._settle_overflow()
+        idle = not self.lane.pending
         if idle or (self._state.waiting and self.lane.fullness < 0.5):
             self._state.notify()
+
+    def _settle_overflow(self) -> None:
+        """Settle what the disk has no room for. Others go on: it is of this lane alone. The caller holds no lock."""
+        while True:
+            with self._lock:
+                overflow = self.lane.overflow()
+            if not overflow:
+                return
+            if not self._reported_full:
+                self._reported_full = True
+                logger.warning(
+                    "forwarder %s: the disk of TMPDIR has no room for what it has not taken yet; more of its records "
+                    "are given up as spool_full",
+                    self.lane.forwarder_id,
+                )
+            self._settle(overflow)
+            with self._lock:
+                self.lane.dropped(overflow)
+            if not self.lane.pending:
+                self._state.notify()
 
     def _note_lacks(self, outcomes: Sequence[AttemptResult]) -> None:
         """Tell the engine's patience whether a call could be made. Call it when all that ended with it is settled.

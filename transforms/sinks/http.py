@@ -27,6 +27,7 @@ from transforms.forwarders import Forwarder, HttpTarget
 from transforms.forwarders.scrubber import Scrubber
 from transforms.sinks.addresses import AddressGuard, AddressInfo, AddressRefusedError
 from transforms.sinks.base import AttemptResult, Item, Verdict
+from transforms.sinks.deadline import Deadline
 from transforms.sinks.http_connections import CheckedConnector, CheckedResolver, Exchange, GetAddrInfo, current_exchange
 from transforms.sinks.http_errors import ADDRESS_REFUSED, classify, timed_out, why
 from transforms.sinks.lacks import lack_in, lacking
@@ -127,7 +128,8 @@ class AiohttpSink:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
-            timeout=aiohttp.ClientTimeout(total=self._target.timeout),
+            # The time of an attempt is a Deadline's, which knows when this process stood still.
+            timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             # A proxy of the environment would go round the guard, and its .netrc would add a credential.
             trust_env=False,
@@ -189,16 +191,24 @@ class AiohttpSink:
         if self._session is None:
             raise RuntimeError("the sink is not open")
         current_exchange.set(exchange)
-        response = await self._session.post(
-            self._url, data=item.payload, headers=self._request_headers(item), allow_redirects=False
-        )
+        deadline = Deadline(self._target.timeout)
+        try:
+            return await self._answer(self._session, item, deadline)
+        finally:
+            deadline.close()
+
+    async def _answer(self, session: aiohttp.ClientSession, item: Item, deadline: Deadline) -> AttemptResult:
+        with deadline:
+            response = await session.post(
+                self._url, data=item.payload, headers=self._request_headers(item), allow_redirects=False
+            )
         status = response.status
         if (delivered := _DELIVERED.get(status)) is not None:
             # The body changes nothing. It is read only so that the connection can serve again.
             if not response.content.is_eof():
-                await _read(response)
+                await _read(response, deadline)
             return delivered
-        body, complete = await _read(response)
+        body, complete = await _read(response, deadline)
         kept = self._kept(response.headers, body, complete)
         location = response.headers.get("Location")
         if 300 <= status < 400 and location:
@@ -377,7 +387,7 @@ def shown_location(location: str) -> str:
     return _AUTHORITY.sub(lambda match: match[1] + match[2].rpartition("@")[2], printable, count=1)
 
 
-async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+async def _read(response: aiohttp.ClientResponse, deadline: Deadline) -> tuple[bytes, bool]:
     """The body as far as it is read, and whether that is all of it.
 
     A body that breaks off raises nothing, because the status is known already. Reading ends with the time of the
@@ -386,7 +396,8 @@ async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
     data = bytearray()
     try:
         while len(data) < RESPONSE_READ:
-            chunk = await response.content.readany()
+            with deadline:
+                chunk = await response.content.readany()
             if not chunk:
                 return bytes(data), True
             data += chunk

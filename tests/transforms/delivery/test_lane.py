@@ -50,6 +50,7 @@ def simulations(draw: st.DrawFn) -> tuple[Simulation, list[int]]:
         max_items=draw(st.integers(1, 5)),
         seed=draw(st.integers(0, 1 << 16)),
         spool_chunk=draw(st.integers(1, 4)),
+        spool_limit=draw(st.sampled_from([None, None, 0, 1, 5])),
     )
     return simulation, users
 
@@ -102,6 +103,52 @@ def test_fifty_users_of_forty_records(script: list[str], reasons: dict[str, int]
     assert simulation.reasons() == reasons
     assert simulation.most_held <= 600
     assert set(simulation.sent.values()) == {len(script)}
+
+
+def test_what_this_machine_lacks_spends_no_attempt_and_opens_no_breaker() -> None:
+    simulation = Simulation(
+        DeliverySettings(outage_budget=300),
+        max_retries=0,
+        finally_=lambda now, item: "lacking" if now < 250 else "delivered",
+        max_items=1,
+    )
+    simulation.submit(items(40, 5))
+    simulation.run()
+    simulation.check()
+    assert simulation.reasons() == {"delivered": 200}
+    assert simulation.lane.attempts == 200, "an attempt that was not made is none"
+    assert simulation.lane.last_failure is None
+    assert state_of(simulation.lane) is BreakerState.CLOSED
+    # The lane stands still for a while each time, instead of trying each of its records.
+    assert sum(simulation.sent.values()) - 200 < 2000
+
+
+def test_an_outage_goes_on_where_this_machine_lacks_something_for_a_probe() -> None:
+    simulation = Simulation(
+        DeliverySettings(), max_retries=10, finally_=lambda now, item: "lacking" if 100 < now < 110 else "failed"
+    )
+    simulation.submit(items(20, 2))
+    simulation.run()
+    simulation.check()
+    assert simulation.reasons()["unavailable"] >= 35
+    assert simulation.reasons().keys() <= {"unavailable", "http_500"}
+
+
+@pytest.mark.parametrize("on_failure", ["continue", "block_user"])
+def test_what_the_disk_has_no_room_for_is_given_up_and_the_rest_is_delivered(on_failure: str) -> None:
+    settings = DeliverySettings(window_items=10, user_items=2, on_failure=on_failure)  # type: ignore[arg-type]
+    simulation = Simulation(settings, spool_limit=20)
+    simulation.submit(items(10, 10))
+    simulation.run()
+    simulation.submit([item(f"user-{number}", 10) for number in range(10)])
+    simulation.run()
+    simulation.check()
+    reasons = simulation.reasons()
+    assert reasons["delivered"] >= 20
+    assert reasons["spool_full"] > 0
+    # Later on there is room again; but not for a user whose record was given up, if that blocks its user.
+    last = [simulation.settled[f"user-{number}/10"] for number in range(10)]
+    assert {settlement.delivered for settlement in last} == {on_failure == "continue"}
 
 
 def test_a_dead_forwarder_costs_a_bounded_time_and_few_attempts() -> None:

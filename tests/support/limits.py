@@ -1,0 +1,16 @@
+"""Limits of this process, which make the kernel say what it says on a full disk or without descriptors."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A file may not grow beyond `size` bytes: a write fails, as on a full disk (Python ignores the signal)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
