@@ -33,6 +33,7 @@ from transforms.reading.pipes import STANDARD_INPUT, descriptor_of
 from transforms.receipts.index import HistoryIndex, index_history, remove_index
 from transforms.receipts.journal import JournalError, close_journals, new_run_id, recover
 from transforms.sinks.kinesis import StreamLimits
+from transforms.sinks.lacks import raise_descriptor_limit
 from transforms.storage import StorageError, local_path, not_written, storage_at
 from transforms.write import RECORDS, remove_records, remove_unfinished
 
@@ -79,6 +80,7 @@ def run(job: Job) -> int:
     Raises:
         UsageError: before anything is read or sent, when the job cannot run as it was asked to.
     """
+    raise_descriptor_limit()
     started, clock = now_ms(), time.monotonic()
     run_id = new_run_id()
     options = _beam_options(job, run_id)

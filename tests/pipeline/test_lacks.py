@@ -1,16 +1,24 @@
 """What is lacking on this machine: room, descriptors, time. It is told in a line, and is no receiver's fault."""
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from typing import Any
 
 import pytest
 
 from tests.support.activity import sessions
-from tests.support.forwarder_documents import http_document
+from tests.support.forwarder_documents import aws_document, http_document
+from tests.support.laboratory.http_fault_server import Answer, Arrival, scripted
+from tests.support.laboratory.scenarios import laboratory
 from tests.support.paths import ROOT
 from tests.support.receiver import Receiver
+from tests.support.waiting import until
 from tests.support.workshop import Workshop
 
 # --- room
@@ -24,24 +32,103 @@ def limited(workshop: Workshop, limits: list[int], *more: str) -> list[dict[str,
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("record_format", ["jsonl", "avro", "parquet"])
 def test_a_disk_that_is_full_is_told_by_name_and_leaves_nothing_half_written(
-    workshop: Workshop, receiver: Receiver, record_format: str
+    workshop: Workshop, receiver: Receiver
 ) -> None:
     workshop.write_activity(sessions(60))
     workshop.write_forwarders(http_document(receiver))
-    output = str(workshop.path / "out-{}")
-    limits = [100, 1_000, 2_000, 8_000]
-    state = str(workshop.path / "state-{}")
-    runs = limited(
-        workshop, [*limits, 1 << 30], f"--output={output}", f"--state={state}", f"--write_records={record_format}"
-    )
-    for run in runs[:-1]:
+    places = [f"--{flag}={workshop.path / flag}-{{}}" for flag in ("output", "state")]
+    for run in limited(workshop, [1_000, 8_000], *places, "--write_records=jsonl"):
         log = run["log"]
         assert run["status"] == 1, log
         assert "Traceback" not in log
         assert "File too large; allow larger files (`ulimit -f`), then run again" in log
         assert str(workshop.path) in log
-    assert runs[-1]["status"] == 0
     left = [path.name for path in workshop.path.rglob("*") if path.suffix == ".tmp" or "beam-temp" in path.name]
     assert left == []
+
+
+def test_an_output_that_is_deleted_stops_the_run(
+    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    workshop.write_activity(sessions(300))
+    workshop.write_forwarders(http_document(receiver))
+
+    def script(arrival: Arrival) -> Answer:
+        if len(receiver.log) == 200:
+            shutil.rmtree(workshop.output)
+        return Answer()
+
+    receiver.script = script
+    assert workshop.run() == 1
+    assert "was deleted or moved during the run, so nothing more is sent" in caplog.text
+    assert "Traceback" not in caplog.text
+    # Those that were in flight have arrived, and no others.
+    assert len(receiver.log) <= 200 + 2 * 16
+    receiver.script = scripted()
+    assert workshop.run() == 0
+    assert len({arrival.key for arrival in receiver.log}) == 1200
+
+
+# --- descriptors
+
+FEW_DESCRIPTORS = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+from pipeline.__main__ import console
+console()
+"""
+
+
+def test_two_hundred_forwarders_on_256_descriptors(workshop: Workshop, receiver: Receiver) -> None:
+    workshop.write_activity(sessions(2))
+    workshop.write_forwarders(*(http_document(receiver, f"f{number}") for number in range(200)))
+    arguments = workshop.arguments("--input", str(workshop.path / "in" / "*"))
+    command = [sys.executable, "-c", FEW_DESCRIPTORS, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    assert "More descriptors make it quicker (`ulimit -n`)" in done.stderr
+    assert len(receiver.log) == 200 * 8
+    for account in workshop.report()["forwarders"]:
+        assert (account["delivered"], account["attempts"], account["ambiguous"]) == (8, 8, 0)
+
+
+# --- time
+
+HURRIED = """
+import transforms.sinks.aws_clients as clients
+clients.READ_TIMEOUT = 2.0
+from pipeline.__main__ import console
+console()
+"""
+
+
+def test_a_process_that_stood_still_reads_the_answers_that_are_there(workshop: Workshop) -> None:
+    """Stopped while a request and a call are in flight, for longer than either may take."""
+    workshop.write_activity(sessions(3))
+    with laboratory() as (receiver, kinesis, _):
+        kinesis.add_stream("stream")
+        workshop.write_forwarders(http_document(receiver, "http", {"timeout": 3}), aws_document("stream"))
+        stopped = threading.Event()
+
+        def stop() -> None:
+            if not stopped.is_set():
+                until(lambda: len(receiver.log) == 3)  # one of each user
+                os.kill(job.pid, signal.SIGSTOP)
+                receiver.release()
+                stopped.set()
+
+        receiver.script = lambda arrival: Answer(fault="none" if stopped.is_set() else "hold")
+        kinesis.before_put = stop
+        command = [sys.executable, "-c", HURRIED, *workshop.arguments("--input", str(workshop.path / "in" / "*"))]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as job:  # noqa: S603
+            assert stopped.wait(30)
+            time.sleep(3.5)  # That is what is tested: the process does nothing for so long.
+            os.kill(job.pid, signal.SIGCONT)
+            _, log = job.communicate(timeout=60)
+        assert job.returncode == 0, log.decode()
+    for forwarder in ("http", "stream"):
+        account = workshop.account(forwarder)
+        assert (account["matched"], account["delivered"], account["attempts"]) == (12, 12, 12)
+        assert account["ambiguous"] == 0
+    assert len(receiver.log) == 12

@@ -1,12 +1,13 @@
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -79,6 +80,19 @@ def test_a_forked_child_does_not_free_the_lock_of_its_parent(tmp_path: Path) -> 
         os.waitpid(child, 0)
         with pytest.raises(OutputLockedError), OutputLock(str(tmp_path)):
             pass
+
+
+@pytest.mark.parametrize("how", [shutil.rmtree, lambda output: output.rename(output.with_name("moved"))])
+def test_a_directory_that_is_gone_is_lost(tmp_path: Path, how: Callable[[Path], object]) -> None:
+    output = tmp_path / "out"
+    with OutputLock(str(output)) as held:
+        held.check()
+        how(output)
+        with pytest.raises(OutputLostError, match="out was deleted or moved during the run, so nothing more is sent"):
+            held.check()
+        # Another run may make a directory of that name, and that is not this one's.
+        with OutputLock(str(output)), pytest.raises(OutputLostError):
+            held.check()
 
 
 # --- by lease

@@ -120,10 +120,10 @@ class Sender:
         self._books = Accounts()
         self._patience = Patience(options.settings.patience)
         self._journal = Journal(options.output, options.run_id, new_worker_name(), durability=options.durability)
-        # Before anything is sent: what is sent has to be booked, and connections may take all other descriptors.
-        self._patience.through(self._journal.open, progress.stopping)
         keep = BUCKETS if options.streaming else _BUCKETS_AT_ONCE
         self._history = History(options.history, options.run_id, keep, options.horizon)
+        # Before anything is sent: what is sent has to be booked, and connections may take all other descriptors.
+        self._patience.through(self._journal.open, progress.stopping)
         self._deferral = Deferral(self._settle) if options.streaming else None
         # (forwarder, id) of records that an earlier worker of this run had deferred, and that this one sends now.
         self._taken_on: set[tuple[str, str]] = set()

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.support.forwarders import aws_forwarder, http_forwarder
 from tests.support.laboratory.checker import check
+from tests.support.limits import files_of_at_most
 from tests.support.records import item, items
 from tests.support.waiting import until
 from transforms.delivery.engine import DeliveryEngine
@@ -18,6 +20,7 @@ from transforms.delivery.lane_sender import DeliveryStoppedError
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder
 from transforms.sinks.base import AttemptResult, BatchSink, HttpSink, Item, Settlement, Verdict
+from transforms.sinks.lacks import LackError, lacking
 
 DELIVERED = AttemptResult(Verdict.DELIVERED, status=200)
 FAILED = AttemptResult(Verdict.RETRY, "http_500", 500, failure=True)
@@ -471,3 +474,51 @@ def test_nothing_is_started_for_a_forwarder_without_records() -> None:
 def test_a_forwarder_nobody_knows_is_an_error() -> None:
     with deliveries({}) as (engine, _), pytest.raises(KeyError):
         engine.submit([item("user", 0, "stranger")])
+
+
+# --- what this machine lacks -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [ScriptedHttp, ScriptedBatch])
+def test_a_lack_is_waited_out(kind: type[ScriptedHttp] | type[ScriptedBatch]) -> None:
+    sink = kind(lambda item, attempt: lacking("no descriptor") if attempt < 3 else DELIVERED)
+    due = items(20, 3)
+    with deliveries({"f": sink}, max_retries=0) as (engine, settled):
+        engine.submit(due)
+        engine.drain()
+    judge(due, sink, settled)
+    assert all(settlement.delivered for settlement in settled)
+    assert {settlement.item.attempts for settlement in settled} == {1}
+    assert engine.counts()["f"].attempts == len(due)
+
+
+@pytest.mark.parametrize("kind", [ScriptedHttp, ScriptedBatch])
+def test_a_lack_that_lasts_ends_all_with_what_to_do(kind: type[ScriptedHttp] | type[ScriptedBatch]) -> None:
+    sink = kind(always(lacking("Too many open files: allow more (`ulimit -n`)")))
+    settings = DeliverySettings(max_backoff=0.005, patience=0.05)
+    with deliveries({"f": sink}, settings) as (engine, settled):
+        engine.submit(items(5, 2))
+        with pytest.raises(LackError, match=r"Too many open files: allow more \(`ulimit -n`\), then run again"):
+            engine.drain()
+        assert engine.stop(1.0) == {"f": 10}
+    assert settled == []
+
+
+def test_a_lack_of_one_forwarder_s_disk_stops_no_other(tmp_path: Path) -> None:
+    gate = threading.Event()
+    dead, fine = ScriptedHttp(always(DELIVERED), gate), ScriptedHttp(always(DELIVERED))
+    settings = DeliverySettings(max_backoff=0.005, window_items=50, user_items=8, spool_dir=str(tmp_path))
+    with deliveries({"dead": dead, "fine": fine}, settings) as (engine, settled):
+        with files_of_at_most(20_000):
+            for number in range(40):
+                batch = [item("user", number * 100 + place) for place in range(100)]
+                engine.submit([*(msgspec.structs.replace(each, forwarder_id="dead") for each in batch)])
+                engine.submit([msgspec.structs.replace(each, forwarder_id="fine") for each in batch[:20]])
+            until(lambda: engine.counts()["fine"].delivered == 800)
+        gate.set()
+        engine.drain()
+    reasons = Counter((each.item.forwarder_id, each.outcome.reason) for each in settled)
+    assert reasons["fine", ""] == 800
+    assert reasons["dead", "spool_full"] > 1000
+    assert reasons["dead", ""] > 50
+    assert sum(reasons.values()) == 4800
