@@ -140,12 +140,13 @@ def test_what_is_spoilt_is_read_rightly_or_named(sound: Path, tmp_path: Path, se
             told = name.removesuffix(".journal").removeprefix("out/")
             if victim.parent.name == "dead_letters":
                 told = told.removesuffix("-w-000000.avro")
-            elif victim.name == CURRENT and "is missing" in error:
+            elif victim.name == CURRENT and "cannot be read" not in error:
                 told = "state/"
             assert told in error, (name, error)
             assert "\n" not in error
         else:
-            # A letter of an id may have become another one, which nothing tells. A row is not made of nothing.
-            assert len(found) <= len(truth), (name, spoil.__name__)
+            # A letter of an id may have become another one, which nothing tells. Rows are not made of nothing: there
+            # is no more that was never written than bits were turned over.
+            assert len(found - truth) <= 8, (name, spoil.__name__)
         shutil.rmtree(place)
     assert refused > WAYS_TO_SPOIL // 4 // 5

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import fastavro
+from fastavro.schema import SchemaParseException
 
 from transforms.storage import StorageError
 
@@ -178,7 +179,8 @@ def _read_header(source: _Source, name: str) -> Header:
         raise NotAContainerError(f"{name} is compressed ({codec}): put back the part as the job wrote it")
     try:
         schema = json.loads(metadata[b"avro.schema"])
-    except (KeyError, ValueError):
+        plain(schema)
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError, SchemaParseException):
         raise NotAContainerError(f"{name} has no readable Avro schema: move it away") from None
     return Header(schema, sync, source.offset)
 

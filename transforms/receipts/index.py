@@ -338,6 +338,7 @@ def _dead_letter(row: dict[str, Any]) -> DeadLetter | None:
     try:
         letter = msgspec.convert(row, DeadLetter)
         record = decode_record(letter.record)
+        _decode_position(letter.record)
     except ValueError:
         return None
     return letter if (record.id, record.user_id) == (letter.id, letter.user_id) else None

@@ -328,6 +328,8 @@ class _LocalLog:
             durability.sync(descriptor)
             if not self._synced:
                 durability.sync_directory(self._directory)
+        except FileNotFoundError:
+            raise _gone(self._journal) from None
         except OSError as error:
             raise _unsynced(self._directory, error) from error
         self._synced = size

@@ -23,8 +23,8 @@ RECEIPT_SCHEMA = avro_schema("receipt")
 _PLAIN = {"receipt": plain(RECEIPT_SCHEMA), "dead_letter": plain(avro_schema("dead_letter"))}
 
 
-_LATEST = (1 << 62) - 1
-"""Epoch ms after which nothing was settled."""
+_MOST = 1 << 63
+"""A long of Avro is less than this."""
 
 
 class DamagedPartError(StorageError):
@@ -250,8 +250,8 @@ def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, 
             of_run, offset = text(offset)
             if not (forwarder_id and record_id and of_run) or of_run != (run_id or of_run):
                 raise DamagedError("a receipt names no forwarder, no record, or another run")
-            if not 0 <= settled_at <= _LATEST:
-                raise DamagedError("a receipt is of a time that no clock gives")
+            if not -_MOST <= settled_at < _MOST:
+                raise DamagedError("a receipt is of a time of more than 64 bits")
             run_id = of_run
             (forwarder_id + record_id + user_id).decode()
             rows.append((forwarder_id, record_id, user_id, delivered, settled_at))
