@@ -195,12 +195,11 @@ class LocalStorage:
     def sync(self, directory: str, names: Iterable[str]) -> None:
         """Make files and their names durable. Nothing is done if there are none."""
         names = sorted(names)
-        with writing(self.path / directory):
-            for name in names:
-                durability.sync_file(self.path / directory / name)
-            if names:
-                durability.sync_directory(self.path / directory)
-                durability.sync_directory((self.path / directory).parent)
+        for name in names:
+            durability.sync_file(self.path / directory / name)
+        if names:
+            durability.sync_directory(self.path / directory)
+            durability.sync_directory((self.path / directory).parent)
 
     def remove(self, name: str) -> None:
         durability.remove(self.path / name)
