@@ -68,3 +68,32 @@ def test_a_forwarder_that_cannot_be_chosen(tmp_path: Path, wanted: str, message:
 
 def test_only_those_that_are_named(tmp_path: Path) -> None:
     assert [forwarder.id for forwarder in choose(tmp_path, HTTP, KINESIS, only_forwarders=("k",)).forwarders] == ["k"]
+
+
+NESTED = (
+    '{"$and": [' * 500 + "{}" + "]}" * 500,
+    '{"a": ' * 500 + "1" + "}" * 500,
+    '{"a": ' + "[" * 5_000 + "]" * 5_000 + "}",
+)
+
+
+@pytest.mark.parametrize("query", NESTED, ids=["operators", "objects", "arrays"])
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_query_that_is_nested_too_deeply_is_a_fault_of_its_document(
+    tmp_path: Path, query: str, as_text: bool
+) -> None:
+    path = tmp_path / "forwarders.json"
+    # By hand: Python does not write JSON that is so deep either.
+    deep = json.dumps(changed(HTTP, {"_id": "deep"}) | {"query": "HERE"}).replace(
+        '"HERE"', json.dumps(query) if as_text else query
+    )
+    path.write_text(f"[{json.dumps(HTTP)}, {deep}]")
+    job = Job(forwarders=str(path), dry_run=True)
+    with pytest.raises(UsageError, match=r"forwarders\.json.* nested ") as refused:
+        choose_forwarders(job, on_this_machine=True)
+    assert "Traceback" not in str(refused.value)
+    # The others are not to blame.
+    chosen = choose_forwarders(
+        Job(forwarders=str(path), dry_run=True, skip_invalid_forwarders=True), on_this_machine=True
+    )
+    assert [forwarder.id for forwarder in chosen.forwarders] == ["h"]
