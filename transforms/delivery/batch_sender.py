@@ -1,7 +1,6 @@
 """Sends a lane in calls of many records: PutRecords or PutRecordBatch."""
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 
 from schemas.times import now_ms
@@ -47,7 +46,7 @@ class BatchSender(LaneSender):
     def submit(self, items: Sequence[Item]) -> None:
         with self._lock:
             self.lane.submit(items)
-            self._submitted_at = time.monotonic()
+            self._submitted_at = self._state.clock()
             self._ensure_a_thread_looks()
         self._settle_overflow()
 
@@ -130,7 +129,7 @@ class BatchSender(LaneSender):
     def _call(self, batch: list[Item]) -> tuple[list[Settlement], list[AttemptResult]] | None:
         """Send the batch. Returns what ended with it, to be settled, and its outcomes; None after `seal`."""
         outcomes = self._sink.send(batch)
-        now = time.monotonic()
+        now = self._state.clock()
         with self._lock:
             if self._sealed:
                 return None
@@ -155,7 +154,7 @@ class BatchSender(LaneSender):
             Settlements that need no call, or else the items of the next call. Both are empty once deliveries ended.
         """
         while not self._state.ended:
-            now = time.monotonic()
+            now = self._state.clock()
             ended = self.lane.ended(now)
             batch = [] if ended else self._take(now)
             if ended or batch:

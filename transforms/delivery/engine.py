@@ -47,6 +47,7 @@ class DeliveryEngine:
         patience: waits out what this machine lacks; None for one of its own.
         most_requests: requests that an HTTP forwarder may have in flight, if its document allows more; None for no
             such bound.
+        clock: monotonic seconds, by which waits, outages and lacks are measured.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class DeliveryEngine:
         batch_sink: BatchSinkFactory,
         patience: Patience | None = None,
         most_requests: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._forwarders = {forwarder.id: forwarder for forwarder in forwarders}
         self._settle = settle
@@ -72,7 +74,7 @@ class DeliveryEngine:
         self._starting = threading.Lock()
         self._ending = threading.Lock()
         self._closed = False
-        self.state = EngineState(patience or Patience(self._settings.patience))
+        self.state = EngineState(patience or Patience(self._settings.patience, clock), clock)
 
     def submit(self, items: Sequence[Item]) -> None:
         """Take in items, those of one (forwarder, user) in the order in which they are to arrive.

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -98,7 +97,7 @@ class HttpSender(LaneSender):
     def _look(self) -> None:
         """Settle what ends without an attempt, and wake or start a worker for each record that is ready."""
         try:
-            now = time.monotonic()
+            now = self._state.clock()
             if self._state.ended:
                 while self._idle:
                     self._wake_one()
@@ -157,7 +156,7 @@ class HttpSender(LaneSender):
             await asyncio.shield(self._open)
             while not self._state.ended:
                 with self._lock:
-                    taken = self.lane.take(time.monotonic(), now_ms())
+                    taken = self.lane.take(self._state.clock(), now_ms())
                 if not taken:
                     waiter = self._loop.create_future()
                     self._idle.append(waiter)
@@ -180,7 +179,7 @@ class HttpSender(LaneSender):
             finished, self._finished = self._finished, []
             if self._sealed:
                 return
-            now = time.monotonic()
+            now = self._state.clock()
             settlements: list[Settlement] = []
             with self._lock:
                 if all(outcome.verdict is Verdict.DELIVERED for _, outcome in finished):

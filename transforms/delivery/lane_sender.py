@@ -3,7 +3,7 @@
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from transforms.delivery.lane import Lane
@@ -49,6 +49,7 @@ class EngineState:
 
     Args:
         patience: waits out what this machine lacks.
+        clock: monotonic seconds, of the lanes.
 
     Attributes:
         changed: notified when a lane becomes idle, when it has room again while somebody waits for that, and when
@@ -57,10 +58,12 @@ class EngineState:
         waiting: how many threads wait for room. Change it holding `changed`.
         error: what made the engine fail.
         patience: waits out what this machine lacks.
+        clock: gives the `now` of the lanes.
     """
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: Patience, clock: Callable[[], float]) -> None:
         self.patience = patience
+        self.clock = clock
         self.changed = threading.Condition()
         self.stopping = False
         self.waiting = 0

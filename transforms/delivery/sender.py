@@ -21,6 +21,7 @@ from transforms.delivery.deferral import Deferral
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import DeliveryStoppedError
 from transforms.delivery.policy import DeliverySettings
+from transforms.delivery.running_clock import RunningClock
 from transforms.durability import Durability
 from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.matching.document import encode_payload
@@ -118,12 +119,13 @@ class Sender:
         # What was settled, by any thread; and what `send` counts before that.
         self._settled = SharedAccounts()
         self._books = Accounts()
-        self._patience = Patience(options.settings.patience)
+        self._clock = RunningClock()
+        self._patience = Patience(options.settings.patience, self._clock)
         self._journal = Journal(options.output, options.run_id, new_worker_name(), durability=options.durability)
         keep = BUCKETS if options.streaming else _BUCKETS_AT_ONCE
         self._history = History(options.history, options.run_id, keep, options.horizon)
         # Before anything is sent: what is sent has to be booked, and connections may take all other descriptors.
-        self._patience.through(self._journal.open, progress.stopping)
+        Patience(options.settings.patience).through(self._journal.open, progress.stopping)
         self._deferral = Deferral(self._settle) if options.streaming else None
         # (forwarder, id) of records that an earlier worker of this run had deferred, and that this one sends now.
         self._taken_on: set[tuple[str, str]] = set()
@@ -135,6 +137,7 @@ class Sender:
             http_sink=partial(AiohttpSink, allow_networks=options.allow_networks, turns=turns),
             batch_sink=batch_sinks(options.limits, most_calls),
             patience=self._patience,
+            clock=self._clock,
             most_requests=most_calls,
         )
         self._handed_over: Counter[str] = Counter()
@@ -266,19 +269,22 @@ class Sender:
         self._progress.advance(delivered=delivered, dead_lettered=len(settlements) - delivered)
 
     def _watch(self) -> None:
+        """Keep the clock going, and look whether the run is to stop and whether its books are still there."""
         looked = time.monotonic()
+        looking = stopping = True
         while not self._closing.wait(_STOP_CHECK):
-            if time.monotonic() - looked >= _BOOKS_CHECK:
+            self._clock.tick()
+            if looking and time.monotonic() - looked >= _BOOKS_CHECK:
                 looked = time.monotonic()
                 try:
                     self._journal.check()
                 except JournalError as error:
                     self._deliveries.fail(error)
-                    return
-            if self._progress.stopping():
+                    looking = False
+            if stopping and self._progress.stopping():
                 logger.info("taking no more records; what is in flight has %g s to end", self._settings.grace)
                 self._deliveries.stop(self._settings.grace)
-                return
+                looking = stopping = False
 
 
 def _connections(forwarders: int) -> tuple[int, asyncio.Semaphore | None]:
