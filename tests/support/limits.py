@@ -1,5 +1,6 @@
 """Limits of this process, which make the kernel say what it says on a full disk or without descriptors."""
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,10 @@ def files_of_at_most(size: int) -> Iterator[None]:
 def no_descriptors() -> Iterator[None]:
     """This process opens no file and no socket more. What is open stays so."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    # The lowest number that is free is given next, and has to be below the limit. (With a limit of 0 poll fails, too.)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
     try:
         yield
     finally:

@@ -73,7 +73,7 @@ def test_without_descriptors_kinesis_blames_nobody(fake: AwsFake) -> None:
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
 def test_memory_and_threads_are_lacks_too(error: Exception) -> None:
     http, _ = classify(error, connected=False)
-    for outcome in (http, call_outcome(error)):
+    for outcome in (http, call_outcome(error, str)):
         assert (outcome.reason, outcome.lack, outcome.spends_attempt) == ("lack", True, False)
 
 
@@ -81,7 +81,7 @@ def test_an_error_of_the_receiver_is_no_lack() -> None:
     refused, _ = classify(ConnectionRefusedError(errno.ECONNREFUSED, "refused"), connected=False)
     assert not refused.lack
     with pytest.raises(RuntimeError, match="a mistake"):
-        call_outcome(RuntimeError("a mistake"))
+        call_outcome(RuntimeError("a mistake"), str)
 
 
 class Clock:
