@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import orjson
 
-from transforms.reading.activity import BOM, ActivityError
+from transforms.reading.activity import BOM, ActivityError, TooManyValuesError, check_values
 from transforms.reading.blocks import Broken
 from transforms.reading.input_formats import Decoder
 from transforms.reading.json_text import JsonText
+from transforms.reading.limits import LIMITS
 
 Outcome = tuple[str, bytes] | ActivityError
 """What `Decoder.admit` returns or raises."""
@@ -16,7 +17,11 @@ Outcome = tuple[str, bytes] | ActivityError
 def admit_message(message: bytes, decoder: Decoder) -> Iterator[Outcome]:
     """The outcome for each activity in a message of a stream: what a file may hold, a message may hold."""
     try:
+        check_values(message)
         yield decoder.admit(message)
+        return
+    except TooManyValuesError as error:
+        yield error
         return
     except ActivityError as error:
         refusal = error
@@ -43,11 +48,20 @@ def admit_again(line: bytes, decoder: Decoder, refusal: ActivityError) -> Iterat
     if pieces is None:
         yield line, refusal
         return
+    if len(pieces) > LIMITS.pieces:
+        yield line, TooManyValuesError(f"it holds {len(pieces)} pieces of input, of at most {LIMITS.pieces}")
+        return
     for piece in pieces:
         try:
             yield piece, decoder.admit(piece)
         except ActivityError as error:
-            yield piece, error
+            yield piece, alone(error)
+
+
+def alone(error: ActivityError) -> ActivityError:
+    """`error` without what it came of, which holds the text that was read. There may be thousands of them."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 def is_object(line: bytes) -> bool:

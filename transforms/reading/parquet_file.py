@@ -16,6 +16,7 @@ from pyarrow import types
 
 from schemas.reject import CONTENT_LIMIT
 from transforms.reading.blocks import CHUNK, Block, Broken, File
+from transforms.reading.limits import LIMITS, ReadLimits
 from transforms.reading.rows import (
     ACTIVITY_FIELDS,
     ConversionError,
@@ -66,7 +67,7 @@ class _RefusedError(ValueError):
     """A file of which no row can be read, because of a column that is used."""
 
 
-def parquet_rows(file: File) -> Iterator[Block | Broken]:
+def parquet_rows(file: File, limits: ReadLimits = LIMITS) -> Iterator[Block | Broken]:
     """The rows of a Parquet file as dicts, in the types of `transforms.reading.rows`, and what could not be read."""
     rows = None
     try:
