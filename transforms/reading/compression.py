@@ -16,8 +16,8 @@ from transforms.reading.limits import Allowance, ReadLimits, TooLargeError
 Compression = Literal["gz", "bz2", "zst", "xz"]
 
 _PIECES: dict[Compression, int] = {"gz": 8192, "bz2": 8192, "zst": 512, "xz": 8192}
-"""Bytes decompressed at a time. What these can blow up to bounds the memory, whatever the file claims: a byte of gzip to
-1 KiB, a byte of zstd to 32 KiB. bz2 and xz give their content in parts."""
+"""Bytes decompressed at a time. What these can blow up to bounds the memory, whatever the file claims: a byte of gzip
+to 1 KiB, a byte of zstd to 32 KiB. bz2 and xz give their content in parts."""
 _LAYERS = 2
 """Files that were compressed already are compressed once more by some tools."""
 

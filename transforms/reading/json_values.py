@@ -78,10 +78,12 @@ def value_end(text: str, at: int, ended: bool, dense: bool = False) -> int | NoE
         return NoEnd.INCOMPLETE if cut_off else NoEnd.SYNTAX
     if text[at] in '{["':
         return end
-    # A number may go on: "-0" and ".5".
-    if end == len(text):
-        return end if ended else NoEnd.INCOMPLETE
-    return end if text[end] in ",] \t\r\n" else NoEnd.SYNTAX
+    if end < len(text) and text[end] in ",] \t\r\n":
+        return end
+    # A number may go on: "-0", "." and "5".
+    if not ended and end >= len(text) - _NEAR_THE_END:
+        return NoEnd.INCOMPLETE
+    return end if end == len(text) else NoEnd.SYNTAX
 
 
 class Measure:
