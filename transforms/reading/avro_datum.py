@@ -275,9 +275,7 @@ class _Compiler:
         if type_.name == "array":
             return self._array_reader(type_.branches[0], self.reader(type_.branches[0], used, True))
         if type_.name == "map":
-            return self._map_reader(
-                type_.branches[0], self.reader(type_.branches[0].fields[1][1], used, listed)
-            )
+            return self._map_reader(type_.branches[0], self.reader(type_.branches[0].fields[1][1], used, listed))
         key = id(type_), id(used if listed else None)
         if key not in self._records:
             # Until it is made: a record may contain itself.
@@ -316,7 +314,6 @@ class _Compiler:
             return record, at
 
         return read
-
 
     def _array_reader(self, item_type: AvroType, read_item: _Read) -> _Read:
         block = self._budget.block

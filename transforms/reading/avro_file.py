@@ -109,7 +109,9 @@ class _Container:
                 key = tape.take(tape.long())
                 meta[key] = tape.take(tape.long())
                 if tape.taken() > 2 * self._limits.schema:
-                    raise _FrameError(f"what comes before its first block has more than {2 * self._limits.schema} bytes")
+                    raise _FrameError(
+                        f"what comes before its first block has more than {2 * self._limits.schema} bytes"
+                    )
         sync = tape.take(_SYNC)
         tape.forget()
         codec = meta.get(b"avro.codec", b"null").decode(errors="replace")
@@ -224,7 +226,9 @@ class _Container:
                     yield Block(start, rows, kind="rows")
                 rows, start, values = [], index + 1, 0
                 if isinstance(error, DamagedError):
-                    yield _broken(index, _not_readable(error), body[at : at + CONTENT_LIMIT], len(body) - at, end - index)
+                    yield _broken(
+                        index, _not_readable(error), body[at : at + CONTENT_LIMIT], len(body) - at, end - index
+                    )
                     return
                 yield _broken(index, str(error), error.content, len(error.content), 1)
                 at = error.end

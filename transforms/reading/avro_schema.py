@@ -110,7 +110,7 @@ class _Costs:
         # A record that holds itself costs what is known of it so far. Where that changes, it is looked at again.
         changed, rounds = True, 0
         while changed and rounds < self._limits.depth:
-            changed = any([_set_least(type_) for type_ in self._order])
+            changed = sum(map(_set_least, self._order)) > 0
             rounds += 1
         for type_ in self._order:
             if isinf(type_.least):

@@ -31,9 +31,10 @@ class ReadLimits:
         window: bytes that xz and zstd may keep to refer back to.
         footer: bytes of the footer of a Parquet file.
         footer_parts: structs in it.
-        chunks: columns of row groups in it.
-        pages: bytes of the largest pages of the columns that are read, one of each, as they are and decompressed; and
-            bytes of what is converted at a time.
+        columns: columns in its schema, and groups of them.
+        chunks: columns of row groups in it, and pages of a column.
+        pages: bytes of the largest pages of the columns that are read, one of each, as they are and decompressed.
+        batch: bytes of the rows of Parquet that are converted at a time.
         page_header: bytes of the header of a page.
         rows: rows of Avro or Parquet that are converted at a time.
         items: lines or elements that are checked at a time.
@@ -45,15 +46,17 @@ class ReadLimits:
     empty_values: int = 100
     depth: int = 64
     schema: int = MIB
-    name: int = 256
+    name: int = 1024
     block: int = 64 * MIB
     ratio: int = 1000
     ratio_from: int = 64 * MIB
     window: int = 128 * MIB
     footer: int = 16 * MIB
     footer_parts: int = 1_000_000
+    columns: int = 10_000
     chunks: int = 100_000
-    pages: int = 128 * MIB
+    pages: int = 192 * MIB
+    batch: int = 64 * MIB
     page_header: int = MIB
     rows: int = 2048
     items: int = 8192

@@ -307,9 +307,7 @@ def test_what_is_too_long_and_never_ends(size: int) -> None:
         b'{"statements":[{"id":1},{"id":2}]           }',
     ],
 )
-def test_an_answer_of_an_lrs_that_is_too_long_for_one_value_is_entered(
-    size: int, answer: bytes
-) -> None:
+def test_an_answer_of_an_lrs_that_is_too_long_for_one_value_is_entered(size: int, answer: bytes) -> None:
     chunks = chunked(b'{"a":1}' + answer + b' {"b":2}', size)
     items, broken = values(JsonText(chunks, by_value=True, limits=ReadLimits(item=40)))
     assert not broken
