@@ -320,7 +320,8 @@ class Outcome:
     @property
     def is_good(self) -> bool:
         """Whether it ended as it should, took no more than it may, and lost nothing that is good."""
-        return self.status in (_FINISHED, _FINISHED_WITH_REJECTS) and self.peak <= MOST and (self.accepted or 0) >= _GOOD
+        finished = self.status in (_FINISHED, _FINISHED_WITH_REJECTS)
+        return finished and self.peak <= MOST and (self.accepted or 0) >= _GOOD
 
 
 def outcomes(kinds: list[str], size: int) -> Iterator[Outcome]:
@@ -338,7 +339,8 @@ def _outcome(kind: str, directory: Path, size: int) -> Outcome:
     good.write_text("".join(_good(number, KINDS[kind].xapi) for number in range(_GOOD)))
     forwarders = directory / "forwarders.json"
     forwarders.write_text(
-        '[{"_id": "none", "active": true, "query": "{\\"kind\\": \\"none\\"}", "configuration": {"url": "127.0.0.1:9"}}]'
+        '[{"_id": "none", "active": true, "query": "{\\"kind\\": \\"none\\"}", '
+        '"configuration": {"url": "127.0.0.1:9"}}]'
     )
     output = directory / "output"
     begun = time.monotonic()
