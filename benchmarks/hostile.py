@@ -175,7 +175,7 @@ def _json_values(part: bytes, name: bytes = b"metadata") -> Callable[[int], byte
 
 def _json_elements(size: int) -> bytes:
     """An array in which a long value is followed by very many short ones, which are then read at once."""
-    return b'["' + b"x" * (9 * MIB) + b'",' + b"0," * (7 * MIB) + b"0]"
+    return b'["' + b"x" * (9 * MIB) + b'",' + b"0," * (2 * MIB) + b"0]"
 
 
 def _json_lines(size: int) -> bytes:

@@ -8,7 +8,6 @@ from transforms.reading.activity import BOM, ActivityError, TooManyValuesError, 
 from transforms.reading.blocks import Broken
 from transforms.reading.input_formats import Decoder
 from transforms.reading.json_text import JsonText
-from transforms.reading.limits import LIMITS
 
 Outcome = tuple[str, bytes] | ActivityError
 """What `Decoder.admit` returns or raises."""
@@ -44,12 +43,13 @@ def admit_again(line: bytes, decoder: Decoder, refusal: ActivityError) -> Iterat
 
     A line that is no wrapping of input is itself the one piece.
     """
-    pieces = decoder.expand(line) if is_object(line) else None
+    try:
+        pieces = decoder.expand(line) if is_object(line) else None
+    except TooManyValuesError as error:
+        yield line, error
+        return
     if pieces is None:
         yield line, refusal
-        return
-    if len(pieces) > LIMITS.pieces:
-        yield line, TooManyValuesError(f"it holds {len(pieces)} pieces of input, of at most {LIMITS.pieces}")
         return
     for piece in pieces:
         try:
