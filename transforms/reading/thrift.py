@@ -98,7 +98,8 @@ class Thrift:
         if type_ in _INTEGERS:
             self._varint()
         elif type_ == BINARY:
-            self.at += self._size()
+            size = self._size()
+            self.at += size
         elif type_ == STRUCT:
             for _, each in self.fields():
                 self.skip(each)

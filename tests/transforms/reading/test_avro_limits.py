@@ -199,12 +199,12 @@ def test_a_damaged_size_is_no_large_block() -> None:
 def test_no_more_comes_of_a_file_than_may() -> None:
     packed = COMPRESSORS["bzip2"](b"".join(ROWS) * 50)
     content = header(SCHEMA, "bzip2") + block(450, packed) * 4
-    limits = {"ratio": 0, "ratio_from": 20_000}
+    limits = {"ratio": 0, "ratio_from": 15_000}
     items, broken = read(parts_of(content, **limits))
     assert len(items) == 450
     assert [part.rows for part in broken] == [450] * 3
-    assert "0 for each byte of the file, above 20000" in broken[0].reason
-    assert len(read(parts_of(content, ratio=1000, ratio_from=20_000))[0]) == 1800
+    assert "0 for each byte of the file, above 15000" in broken[0].reason
+    assert len(read(parts_of(content, ratio=1000, ratio_from=15_000))[0]) == 1800
 
 
 def test_rows_that_may_take_no_bytes_are_refused() -> None:
