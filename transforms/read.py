@@ -278,7 +278,7 @@ class ReadRange(beam.DoFn):
         counts = ReadCounts()
         unit: Unit = "row" if part.file_format in ("avro", "parquet") else "element"
         with self._open(part) as file:
-            counted = _Counted(file)
+            counted = _Counted(file, part.size if part.file_format == "parquet" else None)
             parts = blocks(counted, part.file_format, part.start, part.end)
             for block in parts:
                 if self._progress and self._progress.stopping():
@@ -310,10 +310,14 @@ class ReadRange(beam.DoFn):
 
 
 class _Counted:
-    """A file that counts the bytes that are read of it."""
+    """A file that counts the bytes that are read of it.
 
-    def __init__(self, file: IO[bytes] | Pipe) -> None:
+    most: how many to count at most, of a file of which parts are read twice, as of Parquet.
+    """
+
+    def __init__(self, file: IO[bytes] | Pipe, most: int | None) -> None:
         self._file = file
+        self._left = most
         self._read = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -331,4 +335,7 @@ class _Counted:
     def taken(self) -> int:
         """Bytes that were read since the last call."""
         read, self._read = self._read, 0
+        if self._left is not None:
+            read = min(read, self._left)
+            self._left -= read
         return read

@@ -21,10 +21,8 @@ from schemas.activity import Action, InputAction, Long, Number, Scalar, State, S
 from transforms.reading import extended_json
 from transforms.reading.instants import FIRST_MS, LAST_MS, TIME_FORMS, TimeRefusedError, is_number, read_instant
 from transforms.reading.leniency import STRICT, Leniency
+from transforms.reading.limits import LIMITS, MAX_LINE, ReadLimits
 from transforms.reading.reasons import guess
-
-MAX_LINE = 16 * 1024 * 1024
-"""Bytes of the longest line or element that is accepted, without the newline."""
 
 MAX_DEPTH = 1024
 """How deep arrays and objects may be nested. It is the limit of orjson, and does not depend on Python's stack."""
@@ -54,6 +52,27 @@ class ActivityError(ValueError):
         super().__init__(f"{field}: {reason}" if field else reason)
         self.field = field
         self.rule = rule
+
+
+class TooManyValuesError(ActivityError):
+    """What was read would take too much memory, so it was not looked into."""
+
+
+def check_values(text: bytes | str, limits: ReadLimits = LIMITS) -> None:
+    """Raise TooManyValuesError if JSON has more values than a line, an element or a message may have.
+
+    They are counted by the marks that stand before each: in text such marks count too.
+    """
+    if may_have_too_many_values(len(text), limits):
+        content = text.encode() if isinstance(text, str) else text
+        number = content.count(b",") + content.count(b"[") + content.count(b"{")
+        if number > limits.values:
+            raise TooManyValuesError(f"{number} values, of at most {limits.values}", rule="too many values")
+
+
+def may_have_too_many_values(length: int, limits: ReadLimits = LIMITS) -> bool:
+    """Whether JSON of so many bytes has to be counted."""
+    return length > limits.values
 
 
 _UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -194,6 +213,7 @@ class ActivityDecoder:
         for name in _COMPOUND:
             text = fields.get(name)
             if isinstance(text, str):
+                check_values(text)
                 try:
                     fields[name] = orjson.loads(text)
                 except orjson.JSONDecodeError as error:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import orjson
 
-from transforms.reading.activity import BOM, ActivityError
+from transforms.reading.activity import BOM, ActivityError, TooManyValuesError, check_values
 from transforms.reading.blocks import Broken
 from transforms.reading.input_formats import Decoder
 from transforms.reading.json_text import JsonText
@@ -16,7 +16,11 @@ Outcome = tuple[str, bytes] | ActivityError
 def admit_message(message: bytes, decoder: Decoder) -> Iterator[Outcome]:
     """The outcome for each activity in a message of a stream: what a file may hold, a message may hold."""
     try:
+        check_values(message)
         yield decoder.admit(message)
+        return
+    except TooManyValuesError as error:
+        yield error
         return
     except ActivityError as error:
         refusal = error
@@ -39,7 +43,11 @@ def admit_again(line: bytes, decoder: Decoder, refusal: ActivityError) -> Iterat
 
     A line that is no wrapping of input is itself the one piece.
     """
-    pieces = decoder.expand(line) if is_object(line) else None
+    try:
+        pieces = decoder.expand(line) if is_object(line) else None
+    except TooManyValuesError as error:
+        yield line, error
+        return
     if pieces is None:
         yield line, refusal
         return
@@ -47,7 +55,13 @@ def admit_again(line: bytes, decoder: Decoder, refusal: ActivityError) -> Iterat
         try:
             yield piece, decoder.admit(piece)
         except ActivityError as error:
-            yield piece, error
+            yield piece, alone(error)
+
+
+def alone(error: ActivityError) -> ActivityError:
+    """`error` without what it came of, which holds the text that was read. There may be thousands of them."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 def is_object(line: bytes) -> bool:

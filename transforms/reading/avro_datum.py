@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from transforms.reading.avro_schema import AvroType
+from transforms.reading.limits import LIMITS, ReadLimits
 from transforms.reading.rows import (
     ACTIVITY_FIELDS,
     ConversionError,
@@ -38,8 +39,8 @@ _double = struct.Struct("<d").unpack_from
 _months_days_millis = struct.Struct("<III").unpack
 _WALL_CLOCK = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?")
 _ENDS = "the rows end within it"
-_MOST_VALUES = 100_000
-"""In a block of an array, if they take no bytes, as nulls do. Of others there are no more than bytes."""
+_LONGEST_DECIMAL = 1024
+"""Bytes. More hold no number that a double can hold, whatever the scale."""
 _IN_BLOCKS = -1
 """In place of a number of values: the next block of an array or a map is to come."""
 
@@ -57,35 +58,102 @@ class OddRowError(ValueError):
         self.end = end
 
 
+class _TooManyError(DamagedError, ConversionError):
+    """More values than a row may have. It is not read to its end, so where it ends is not known."""
+
+
+class _Budget:
+    """What the row that is being read may still cost.
+
+    Attributes:
+        values: that it may still have.
+        levels: how often records may still be entered that are in a record of the same type.
+    """
+
+    __slots__ = ("_limits", "levels", "values")
+
+    def __init__(self, limits: ReadLimits) -> None:
+        self._limits = limits
+        self.refill()
+
+    def refill(self) -> None:
+        """For the next row."""
+        self.values = self._limits.values
+        self.levels = self._limits.depth
+
+    def spent(self) -> int:
+        """Values that the row has, as far as they are counted: see `AvroType`."""
+        return self._limits.values - self.values
+
+    def spend(self, number: int) -> None:
+        """Raises _TooManyError if the row has more values than it may."""
+        self.values -= number
+        if self.values < 0:
+            raise _TooManyError(f"a row of {self.spent()} values or more, of at most {self._limits.values}")
+
+    def block(self, encoded: bytes, at: int, item: AvroType) -> tuple[int, int | None, int]:
+        """What a block of an array or a map begins with.
+
+        Returns how many values it has, in how many bytes if that is told, and where they are. Raises DamagedError if
+        they cannot be so many, or may not.
+        """
+        number, at = _read_long(encoded, at)
+        size = None
+        if number < 0:
+            number = -number
+            size, at = _read_long(encoded, at)
+        left = len(encoded) - at
+        most = left // item.least if item.least else self._limits.empty_values
+        if number > most or (size is not None and not 0 <= size <= left):
+            raise DamagedError(f"{number} values in a block of {left if size is None else size} bytes")
+        self.values -= number * item.values
+        if self.values < 0:
+            self.spend(0)
+        return number, size, at
+
+
 class RowReader:
     """Reads rows of a schema: a record, or a union in which records are."""
 
-    def __init__(self, schema: AvroType) -> None:
+    def __init__(self, schema: AvroType, limits: ReadLimits = LIMITS) -> None:
         self._union = schema.name == "union"
         self._types = schema.branches if self._union else [schema]
-        self._records = [_RecordReader(type_) if type_.name == "record" else None for type_ in self._types]
+        self._budget = _Budget(limits)
+        self._cost = schema.values
+        self._records = [
+            _RecordReader(type_, limits, self._budget) if type_.name == "record" else None for type_ in self._types
+        ]
         self.holds_rows = any(self._records)
         """Whether any row can be activity."""
+        self.least = schema.least
+        """The fewest bytes of a row."""
+
+    def spent(self) -> int:
+        """How many values the last row has, about."""
+        return self._cost + self._budget.spent()
 
     def read(self, encoded: bytes, at: int) -> tuple[dict[str, Any], int]:
         """The row that begins at `at`, in JSON's types, and where it ends. Raises OddRowError and DamagedError."""
+        self._budget.refill()
         branch = 0
         if self._union:
             branch, at = _branch(encoded, at, len(self._types))
         record = self._records[branch]
         if record is None:
-            end = skip(self._types[branch], encoded, at)
+            end = skip(self._types[branch], encoded, at, self._budget)
             raise OddRowError(f"a record is needed, not {self._types[branch].name}", encoded[at:end], end)
         return record.read(encoded, at)
 
 
 class _RecordReader:
-    def __init__(self, type_: AvroType) -> None:
+    def __init__(self, type_: AvroType, limits: ReadLimits, budget: _Budget) -> None:
         used = used_fields(name for name, _ in type_.fields)
-        compiler = _Compiler()
+        compiler = _Compiler(budget)
+        self._limits = limits
+        self._budget = budget
         self._types = type_.fields
         self._reads: list[tuple[str | None, _Read]] = [
-            (name, compiler.reader(each, used[name])) if name in used else (None, _passer(each))
+            (name, compiler.reader(each, used[name])) if name in used else (None, compiler.passer(each))
             for name, each in type_.fields
         ]
 
@@ -108,9 +176,11 @@ class _RecordReader:
         row: dict[str, Any] = {}
         content: dict[str, Any] = {}
         reason = ""
+        passing, reading = _Budget(self._limits), self._budget
+        reading.refill()
         for (used, read), (name, type_) in zip(self._reads, self._types, strict=True):
             try:
-                end = skip(type_, encoded, at)
+                end = skip(type_, encoded, at, passing)
             except DamagedError as error:
                 raise DamagedError(f"{name}: {error}") from None
             if used is not None:
@@ -126,13 +196,17 @@ class _RecordReader:
         return row, at
 
 
-def skip(type_: AvroType, encoded: bytes, at: int) -> int:
-    """Where the value that begins at `at` ends. Does not recurse: it may be of any depth. Raises DamagedError."""
+def skip(type_: AvroType, encoded: bytes, at: int, budget: _Budget | None = None) -> int:
+    """Where the value that begins at `at` ends. Does not recurse: it may be of any depth. Raises DamagedError.
+
+    budget: of the row that the value is in; None: the value has one of its own.
+    """
+    budget = budget or _Budget(LIMITS)
     todo = [(type_, 1)]
     while todo:
         each, count = todo.pop()
         if count == _IN_BLOCKS:
-            number, size, at = _block(encoded, at)
+            number, size, at = budget.block(encoded, at, each.branches[0])
             if number:
                 todo.append((each, _IN_BLOCKS))
                 if size is None:
@@ -149,6 +223,8 @@ def skip(type_: AvroType, encoded: bytes, at: int) -> int:
             if count > 1:
                 todo.append((each, count - 1))
             if each.name == "record":
+                if each.loops:
+                    budget.spend(each.values)
                 todo += [(field, 1) for _, field in reversed(each.fields)]
             elif each.name == "union":
                 branch, at = _branch(encoded, at, len(each.branches))
@@ -172,22 +248,22 @@ def _unconverted(type_: AvroType, encoded: bytes, at: int, end: int) -> bytes | 
     return _read_long(encoded, at)[0] if type_.name in ("int", "long", "enum") else encoded[at:end]
 
 
-def _passer(type_: AvroType) -> _Read:
-    """Passes over values that are not used. Its ends are not checked."""
-    if type_.name in ("int", "long", "enum"):
-        return _read_long
-    if type_.name in ("string", "bytes"):
-        return _read_bytes
-    if type_.name in ("null", "boolean", "float", "double", "fixed"):
-        return lambda encoded, at: (None, at + type_.size)
-    return lambda encoded, at: (None, skip(type_, encoded, at))
-
-
 class _Compiler:
     """Makes the functions that read the types of a schema."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: _Budget) -> None:
+        self._budget = budget
         self._records: dict[tuple[int, int], _Read] = {}
+
+    def passer(self, type_: AvroType) -> _Read:
+        """Passes over values that are not used. Its ends are not checked."""
+        if type_.name in ("int", "long", "enum"):
+            return _read_long
+        if type_.name in ("string", "bytes"):
+            return _read_bytes
+        if type_.name in ("null", "boolean", "float", "double", "fixed"):
+            return lambda encoded, at: (None, at + type_.size)
+        return lambda encoded, at: (None, skip(type_, encoded, at, self._budget))
 
     def reader(self, type_: AvroType, used: Fields | None, listed: bool = False) -> _Read:
         """Reads and converts values of a type. `used` are the fields of records in it, if they are `listed`."""
@@ -197,15 +273,27 @@ class _Compiler:
         if type_.name == "union":
             return _union_reader([self.reader(branch, used, listed) for branch in type_.branches])
         if type_.name == "array":
-            return _array_reader(self.reader(type_.branches[0], used, True))
+            return self._array_reader(type_.branches[0], self.reader(type_.branches[0], used, True))
         if type_.name == "map":
-            return _map_reader(self.reader(type_.branches[0].fields[1][1], used, listed))
+            return self._map_reader(type_.branches[0], self.reader(type_.branches[0].fields[1][1], used, listed))
         key = id(type_), id(used if listed else None)
         if key not in self._records:
             # Until it is made: a record may contain itself.
-            self._records[key] = lambda encoded, at: self._records[key](encoded, at)
+            self._records[key] = lambda encoded, at: self._again(type_, self._records[key], encoded, at)
             self._records[key] = self._record_reader(type_, used, listed)
         return self._records[key]
+
+    def _again(self, type_: AvroType, read: _Read, encoded: bytes, at: int) -> tuple[Any, int]:
+        """Reads a record that is in a record of the same type."""
+        budget = self._budget
+        budget.spend(type_.values)
+        if not budget.levels:
+            raise ConversionError("nested too deep")
+        budget.levels -= 1
+        try:
+            return read(encoded, at)
+        finally:
+            budget.levels += 1
 
     def _record_reader(self, type_: AvroType, used: Fields | None, listed: bool) -> _Read:
         reads: list[tuple[str | None, _Read]] = []
@@ -215,7 +303,7 @@ class _Compiler:
             elif name in used:
                 reads.append((name, self.reader(each, used[name])))
             else:
-                reads.append((None, _passer(each)))
+                reads.append((None, self.passer(each)))
 
         def read(encoded: bytes, at: int) -> tuple[Any, int]:
             record = {}
@@ -224,6 +312,36 @@ class _Compiler:
                 if name is not None:
                     record[name] = value
             return record, at
+
+        return read
+
+    def _array_reader(self, item_type: AvroType, read_item: _Read) -> _Read:
+        block = self._budget.block
+
+        def read(encoded: bytes, at: int) -> tuple[list[Any], int]:
+            items: list[Any] = []
+            number, _, at = block(encoded, at, item_type)
+            while number:
+                for _ in range(number):
+                    item, at = read_item(encoded, at)
+                    items.append(item)
+                number, _, at = block(encoded, at, item_type)
+            return items, at
+
+        return read
+
+    def _map_reader(self, entry_type: AvroType, read_value: _Read) -> _Read:
+        block = self._budget.block
+
+        def read(encoded: bytes, at: int) -> tuple[dict[str, Any], int]:
+            entries: dict[str, Any] = {}
+            number, _, at = block(encoded, at, entry_type)
+            while number:
+                for _ in range(number):
+                    key, at = _read_text(encoded, at)
+                    entries[key], at = read_value(encoded, at)
+                number, _, at = block(encoded, at, entry_type)
+            return entries, at
 
         return read
 
@@ -250,7 +368,7 @@ def _conversion(type_: AvroType) -> Callable[[Any], Any] | None:
     if type_.logical == "date":
         return date_text
     if type_.logical == "decimal":
-        return lambda value: scaled(int.from_bytes(value, "big", signed=True), type_.scale)
+        return lambda value: _decimal(value, type_.scale)
     if type_.logical == "datetime":
         return _wall_clock
     if type_.logical == "duration":
@@ -260,6 +378,12 @@ def _conversion(type_: AvroType) -> Callable[[Any], Any] | None:
     if type_.logical == "uuid":
         return uuid_text
     return text if type_.name in ("bytes", "fixed") else None
+
+
+def _decimal(value: bytes, scale: int) -> int | float:
+    if len(value) > _LONGEST_DECIMAL:
+        raise ConversionError("a number beyond double")
+    return scaled(int.from_bytes(value, "big", signed=True), scale)
 
 
 def _wall_clock(value: str) -> str:
@@ -373,46 +497,6 @@ def _union_reader(branches: list[_Read]) -> _Read:
             return read_branch(encoded, at + 1)
         branch, at = _branch(encoded, at, count)
         return branches[branch](encoded, at)
-
-    return read
-
-
-def _block(encoded: bytes, at: int) -> tuple[int, int | None, int]:
-    """What a block of an array or a map begins with: how many values, in how many bytes if told, and where they are."""
-    number, at = _read_long(encoded, at)
-    size = None
-    if number < 0:
-        number = -number
-        size, at = _read_long(encoded, at)
-    if number > max(len(encoded), _MOST_VALUES) or (size is not None and not 0 <= size <= len(encoded) - at):
-        raise DamagedError(f"{number} values in a block of {len(encoded) - at if size is None else size} bytes")
-    return number, size, at
-
-
-def _array_reader(read_item: _Read) -> _Read:
-    def read(encoded: bytes, at: int) -> tuple[list[Any], int]:
-        items: list[Any] = []
-        number, _, at = _block(encoded, at)
-        while number:
-            for _ in range(number):
-                item, at = read_item(encoded, at)
-                items.append(item)
-            number, _, at = _block(encoded, at)
-        return items, at
-
-    return read
-
-
-def _map_reader(read_value: _Read) -> _Read:
-    def read(encoded: bytes, at: int) -> tuple[dict[str, Any], int]:
-        entries: dict[str, Any] = {}
-        number, _, at = _block(encoded, at)
-        while number:
-            for _ in range(number):
-                key, at = _read_text(encoded, at)
-                entries[key], at = read_value(encoded, at)
-            number, _, at = _block(encoded, at)
-        return entries, at
 
     return read
 

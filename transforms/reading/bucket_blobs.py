@@ -6,9 +6,9 @@ blobs, because a runner's cost is for each element and not for each byte (docs/b
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -17,8 +17,15 @@ import zstandard
 from schemas import Activity, Reject
 from schemas.buckets import BUCKETS, bucket_of
 from schemas.reject import CONTENT_LIMIT
-from transforms.reading.activity import BOM, ActivityError, decode_admitted
-from transforms.reading.admission import admit_again, is_object
+from transforms.reading.activity import (
+    BOM,
+    ActivityError,
+    TooManyValuesError,
+    check_values,
+    decode_admitted,
+    may_have_too_many_values,
+)
+from transforms.reading.admission import admit_again, alone, is_object
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.input_formats import Decoder
 from transforms.reading.reasons import Place, Reasons, Unit, field_and_rule
@@ -160,14 +167,18 @@ def sort_in(
     refused: list[tuple[int, ActivityError, bytes]] = []
     passed_over: Counter[str] = Counter()
     voids: set[Void] = set()
-    admit = decoder.admit_row if block.kind == "rows" else decoder.admit
+    admit: Callable[[Any], tuple[str, bytes]] = decoder.admit_row if block.kind == "rows" else decoder.admit
     lines = blobs.lines
     count, blank = len(block.items), 0
     size = 0
     length = block.size if block.size or block.kind == "rows" else sum(map(len, block.items))
+    if may_have_too_many_values(length):
+        admit = _counting_values(admit)
     for index, item in enumerate(block.items):
         try:
             user_id, line = admit(item)
+        except TooManyValuesError as error:
+            refused.append((index, alone(error), item))
         except ActivityError as error:
             if block.kind == "lines" and not item.removeprefix(BOM).strip():
                 blank += 1
@@ -178,7 +189,7 @@ def sort_in(
                 length -= sum(len(left) + 1 for left in block.items[index:])
                 break
             elif block.kind == "rows":
-                refused.append((index, error, _content(item)))
+                refused.append((index, alone(error), _content(item)))
             else:
                 count -= 1
                 for piece, outcome in admit_again(item, decoder, error):
@@ -219,6 +230,16 @@ def sort_in(
     return accepted + counts, rejects
 
 
+def _counting_values(admit: Callable[[bytes], tuple[str, bytes]]) -> Callable[[bytes], tuple[str, bytes]]:
+    """`admit`, but what has too many values is refused before it is decoded."""
+
+    def admit_if_few(item: bytes) -> tuple[str, bytes]:
+        check_values(item)
+        return admit(item)
+
+    return admit_if_few
+
+
 class _Refusal(NamedTuple):
     position: int
     line: int | None
@@ -238,7 +259,8 @@ def _refused(
         reason = str(error)
         path, rule = (error.field, error.rule) if error.rule else field_and_rule(reason)
         # What is in a damaged container says nothing, and its beginning says no more than that it is one.
-        looks_like = None if reason.startswith("not readable as ") else decoder.guess(content)
+        known = reason.startswith("not readable as ") or isinstance(error, TooManyValuesError)
+        looks_like = None if known else decoder.guess(content)
         reasons.add(Place(file, start, position, line, unit, path, reason), rule, looks_like, rows)
         rejects.append(Reject(file, position, reason, content[:CONTENT_LIMIT], length))
         count, size = count + rows, size + length

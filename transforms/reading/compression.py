@@ -11,11 +11,13 @@ import zstandard
 
 from schemas.reject import CONTENT_LIMIT
 from transforms.reading.blocks import CHUNK, CutShortError
+from transforms.reading.limits import Allowance, ReadLimits, TooLargeError
 
 Compression = Literal["gz", "bz2", "zst", "xz"]
 
-_PIECE = 8192
-"""Bytes decompressed at a time. What these can blow up to bounds the memory, whatever the file claims."""
+_PIECES: dict[Compression, int] = {"gz": 8192, "bz2": 8192, "zst": 512, "xz": 8192}
+"""Bytes decompressed at a time. What these can blow up to bounds the memory, whatever the file claims: a byte of gzip
+to 1 KiB, a byte of zstd to 32 KiB. bz2 and xz give their content in parts."""
 _LAYERS = 2
 """Files that were compressed already are compressed once more by some tools."""
 
@@ -28,11 +30,11 @@ _MAGIC: dict[Compression, tuple[bytes, ...]] = {
 }
 MAGIC_LENGTH = 6
 
-_STREAMS: dict[Compression, Callable[[], Any]] = {
-    "gz": lambda: zlib.decompressobj(wbits=31),
-    "bz2": bz2.BZ2Decompressor,
-    "zst": lambda: zstandard.ZstdDecompressor().decompressobj(),
-    "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ),
+_STREAMS: dict[Compression, Callable[[ReadLimits], Any]] = {
+    "gz": lambda _: zlib.decompressobj(wbits=31),
+    "bz2": lambda _: bz2.BZ2Decompressor(),
+    "zst": lambda limits: zstandard.ZstdDecompressor(max_window_size=limits.window).decompressobj(),
+    "xz": lambda limits: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=limits.window),
 }
 
 
@@ -48,17 +50,25 @@ def compression_of(head: bytes) -> Compression | None:
     return None
 
 
-def decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def decompressed(chunks: Iterator[bytes], allowance: Allowance | None = None) -> Iterator[bytes]:
     """The content of `chunks`, never b"": as it is, or decompressed, also twice if it was compressed twice.
 
-    Raises CutShortError after the last readable byte of a damaged or incomplete stream.
+    Raises CutShortError after the last readable byte of a damaged or incomplete stream, and where more would come of
+    it than is allowed.
+
+    Args:
+        chunks: the bytes of a file.
+        allowance: for the file, whose bytes it counts; None: `chunks` are the file.
     """
+    if allowance is None:
+        allowance = Allowance()
+        chunks = allowance.counting(chunks)
     for _ in range(_LAYERS):
         head, chunks = peeked(chunks, MAGIC_LENGTH)
         compression = compression_of(head)
         if compression is None:
             break
-        chunks = _inflated(chunks, compression)
+        chunks = _inflated(chunks, compression, allowance)
     return chunks
 
 
@@ -82,15 +92,16 @@ def _raising(cut: CutShortError) -> Iterator[bytes]:
     yield  # a generator: it raises when it is asked for more
 
 
-def _inflated(chunks: Iterator[bytes], compression: Compression) -> Iterator[bytes]:
+def _inflated(chunks: Iterator[bytes], compression: Compression, allowance: Allowance) -> Iterator[bytes]:
     """Any number of compressed streams one after the other, as the formats allow; zero bytes may follow them."""
     stream: Any = None
     began = False
     gathered: list[bytes] = []
     size = 0
+    made = 0
     waiting = 0  # bytes taken since the last that something came of
     problem: CutShortError | None = None
-    pieces = _pieces(chunks)
+    pieces = _pieces(chunks, _PIECES[compression])
     while problem is None:
         try:
             left = next(pieces, b"")
@@ -104,18 +115,23 @@ def _inflated(chunks: Iterator[bytes], compression: Compression) -> Iterator[byt
                 left = left.lstrip(b"\0") if began else left
                 if not left:
                     break
-                stream, began = _STREAMS[compression](), True
+                stream, began = _STREAMS[compression](allowance.limits), True
             waiting += len(left)
             try:
                 for content in _decompress(stream, left, compression):
+                    made += len(content)
+                    allowance.check(made, f"the {compression} stream")
                     gathered.append(content)
                     size += len(content)
                     waiting = 0
                     if size >= CHUNK:
-                        yield b"".join(gathered)
+                        yield from _cut(b"".join(gathered))
                         gathered, size = [], 0
+            except TooLargeError as error:
+                problem = _damaged(str(error), left, pieces)
+                break
             except (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError, ValueError) as error:
-                problem = _damaged(f"the {compression} stream is damaged: {error}", left, pieces)
+                problem = _damaged(_problem(error, compression, allowance.limits), left, pieces)
                 break
             left = b""
             if stream.eof:
@@ -126,6 +142,21 @@ def _inflated(chunks: Iterator[bytes], compression: Compression) -> Iterator[byt
         raise problem
     if stream is not None:
         raise CutShortError(f"the {compression} stream is cut short", length=waiting)
+
+
+def _problem(error: Exception, compression: Compression, limits: ReadLimits) -> str:
+    if "memory" in str(error).lower():  # the one word that both libraries have for a window that is too large
+        return f"the {compression} stream refers back further than the {limits.window} bytes that are kept for it"
+    return f"the {compression} stream is damaged: {error}"
+
+
+def _cut(content: bytes) -> Iterator[bytes]:
+    """`content` in chunks, if it is much more than one."""
+    if len(content) <= 2 * CHUNK:
+        yield content
+    else:
+        for at in range(0, len(content), CHUNK):
+            yield content[at : at + CHUNK]
 
 
 def _decompress(stream: Any, data: bytes, compression: Compression) -> Iterator[bytes]:
@@ -153,7 +184,7 @@ def _damaged(reason: str, content: bytes, pieces: Iterator[bytes]) -> CutShortEr
     return CutShortError(reason, content[:CONTENT_LIMIT], length)
 
 
-def _pieces(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _pieces(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
     for chunk in chunks:
-        for at in range(0, len(chunk), _PIECE):
-            yield chunk[at : at + _PIECE]
+        for at in range(0, len(chunk), size):
+            yield chunk[at : at + size]

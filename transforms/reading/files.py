@@ -22,6 +22,7 @@ from transforms.reading.blocks import (
 from transforms.reading.compression import compression_of, decompressed, peeked
 from transforms.reading.json_ranges import begin_of, owned_part
 from transforms.reading.json_text import JsonText
+from transforms.reading.limits import LIMITS, Allowance, ReadLimits
 from transforms.reading.parquet_file import parquet_rows
 from transforms.reading.signatures import HEAD, problem
 
@@ -74,7 +75,7 @@ def format_of(path: str, file_format: str | None = None) -> tuple[FileFormat, bo
 
 
 def blocks(
-    file: File, file_format: FileFormat, start: int = 0, end: int | None = None
+    file: File, file_format: FileFormat, start: int = 0, end: int | None = None, limits: ReadLimits = LIMITS
 ) -> JsonText | Iterable[Block | Broken]:
     """The blocks of an open file, each of about a quarter of a megabyte, and what could not be read.
 
@@ -86,29 +87,31 @@ def blocks(
         file_format: of what is in it.
         start: where the range begins, a byte offset.
         end: where it ends; None for all of the file.
+        limits: what goes beyond them is refused.
     """
     if file_format == "parquet":
         try:
             file.seek(0)
         except OSError:
-            return parquet_rows(file)  # a pipe, as it will say
+            return parquet_rows(file, limits)  # a pipe, as it will say
         why = problem(file.read(HEAD), file_format)
         file.seek(0)
-        return [_refused(why, file_chunks(file))] if why else parquet_rows(file)
+        return [_refused(why, file_chunks(file))] if why else parquet_rows(file, limits)
     if start:
         if not _has_ranges(file.read(HEAD)) or end is None:
             return []
         file.seek(begin_of(start))
         start, chunks = owned_part(file_chunks(file), begin_of(start), start, end)
-        return JsonText(chunks, start)
-    head, raw = peeked(file_chunks(file), HEAD)
+        return JsonText(chunks, start, limits=limits)
+    allowance = Allowance(limits)
+    head, raw = peeked(allowance.counting(file_chunks(file)), HEAD)
     if end is not None and _has_ranges(head):
-        return JsonText(owned_part(raw, 0, 0, end)[1])
-    head, chunks = peeked(decompressed(raw), HEAD)
+        return JsonText(owned_part(raw, 0, 0, end)[1], limits=limits)
+    head, chunks = peeked(decompressed(raw, allowance), HEAD)
     why = problem(head, file_format)
     if why:
         return [_refused(why, chunks)]
-    return avro_rows(chunks) if file_format == "avro" else JsonText(chunks)
+    return avro_rows(chunks, allowance) if file_format == "avro" else JsonText(chunks, limits=limits)
 
 
 def file_chunks(file: File) -> Iterator[bytes]:

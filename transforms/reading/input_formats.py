@@ -30,7 +30,10 @@ class Decoder(Protocol):
         ...
 
     def expand(self, line: bytes, /) -> list[bytes] | None:
-        """What to admit instead of a JSON object that was refused, if it is known as a wrapping of input; else None."""
+        """What to admit instead of a JSON object that was refused, if it is known as a wrapping of input; else None.
+
+        Raises TooManyValuesError if that is too much.
+        """
         ...
 
     def take_left_out(self) -> Mapping[str, int]:

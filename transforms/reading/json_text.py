@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from schemas.reject import CONTENT_LIMIT
-from transforms.reading.activity import BOM, MAX_LINE, TOO_LONG
+from transforms.reading.activity import BOM, TOO_LONG
 from transforms.reading.blocks import BLANK, CHUNK, Block, Broken, CutShortError
 from transforms.reading.json_values import (
     ANSWER_BEGIN,
@@ -22,10 +22,12 @@ from transforms.reading.json_values import (
     RESYNC_LENGTH,
     Measure,
     NoEnd,
+    has_more_values,
     next_value,
     resync_after,
     value_end,
 )
+from transforms.reading.limits import LIMITS, ReadLimits
 
 NOT_CLOSED = "the array is not closed"
 _ANSWER = 0
@@ -37,11 +39,15 @@ class JsonText:
 
     `chunks` begin at the byte `start` of the text. A value's position is that of its first byte; in a text that begins
     with `[` it is the value's number instead, from 0. by_value: whether to look for values from the beginning on,
-    because it is known that the text does not begin with a line that holds one.
+    because it is known that the text does not begin with a line that holds one. limits: how long a value may be, and
+    how many there are in a block.
     """
 
-    def __init__(self, chunks: Iterator[bytes], start: int = 0, by_value: bool = False) -> None:
+    def __init__(
+        self, chunks: Iterator[bytes], start: int = 0, by_value: bool = False, limits: ReadLimits = LIMITS
+    ) -> None:
         self._chunks = chunks
+        self._limits = limits
         self._rest = b""
         """What is read and not given on yet."""
         self._ended = False
@@ -87,7 +93,7 @@ class JsonText:
 
     def _look_at_the_beginning(self) -> None:
         mark = b""
-        while not mark and not self._ended and len(self._rest) <= MAX_LINE:
+        while not mark and not self._ended and len(self._rest) <= self._limits.item:
             self._fill(len(self._rest) + 1)
             if not BOM.startswith(self._rest):
                 mark = self._rest.removeprefix(BOM).lstrip(BLANK)[:1]
@@ -126,7 +132,7 @@ class JsonText:
         """The lines that are there as a whole."""
         length = self._rest.rfind(b"\n") + 1
         if not length:
-            if self._cut or len(self._rest) > MAX_LINE:
+            if self._cut or len(self._rest) > self._limits.item:
                 self._by_value = True
                 return
             if not self._ended:
@@ -134,8 +140,12 @@ class JsonText:
                 return
             length = len(self._rest)
         text, self._rest = self._rest[:length], self._rest[length:]
-        lines = text.split(b"\n")
-        if not lines[-1]:
+        lines = text.split(b"\n", self._limits.items)
+        if len(lines) > self._limits.items:
+            left = lines.pop()
+            length -= len(left)
+            text, self._rest = text[:length], left + self._rest
+        elif not lines[-1]:
             lines.pop()
         offset, line = self._offset, self._line
         self._offset += length
@@ -153,7 +163,7 @@ class JsonText:
 
     def _values(self) -> Iterator[Block | Broken]:
         """The values that are there as a whole, and what cannot be read if that comes after them."""
-        values = _Values(self._rest.decode("latin-1"), self._line, self._column, self._indent)
+        values = _Values(self._rest.decode("latin-1"), self._line, self._column, self._indent, self._limits)
         problem = self._find(values)
         if values.items or values.blank:
             yield self._block(values)
@@ -162,11 +172,14 @@ class JsonText:
             yield self._skipped("a syntax error", values)
         elif problem is NoEnd.INCOMPLETE and self._ended:
             self._tail, self._rest = self._rest, b""
-        elif problem is NoEnd.INCOMPLETE and len(self._rest) > MAX_LINE:
+        elif problem is NoEnd.LATER:
+            return
+        elif problem is NoEnd.INCOMPLETE and len(self._rest) > self._limits.item:
             yield self._skipped(TOO_LONG, values)
         else:
             # A value that is not whole yet is looked at again when there is twice as much of it.
-            self._fill(max(2 * len(self._rest), 1))
+            length = len(self._rest)
+            self._fill(max(min(2 * length, self._limits.item), length) + 1)
             if values.items and values.plain and self._index is None and not self._column:
                 self._by_value = bool(self._open)
 
@@ -207,14 +220,16 @@ class JsonText:
                 if isinstance(end, NoEnd):
                     return end
                 values.add(end)
+                if len(values.items) >= self._limits.items:
+                    return NoEnd.LATER
 
     def _end(self, values: "_Values", mark: str) -> int | NoEnd:
         """Where the value ends that comes next and begins with `mark`."""
         text, at = values.text, values.at
         if self._open:
-            return value_end(text, at, self._ended)
+            return value_end(text, at, self._ended, values.dense)
         if mark == "{":
-            end = value_end(text, at, self._ended)
+            end = value_end(text, at, self._ended, values.dense)
             return self._broken_line(values, end) if isinstance(end, NoEnd) else end
         if closing := CLOSING_BRACKETS.match(text, at):
             return closing.end()
@@ -235,7 +250,7 @@ class JsonText:
     def _enter_answer(self, values: "_Values", end: int | NoEnd) -> bool:
         """Enter an LRS's answer that is too long to be one value."""
         reach = end if isinstance(end, int) else len(values.text)
-        if reach - values.at <= MAX_LINE or end is NoEnd.SYNTAX:
+        if reach - values.at <= self._limits.item or end is NoEnd.SYNTAX:
             return False
         begin = ANSWER_BEGIN.match(values.text, values.at)
         if not begin:
@@ -302,8 +317,11 @@ class JsonText:
 class _Values:
     """The values that were found in a text, from its beginning up to `at`."""
 
-    def __init__(self, text: str, line: int, column: int, indent: int) -> None:
+    def __init__(self, text: str, line: int, column: int, indent: int, limits: ReadLimits) -> None:
         self.text = text
+        self.dense = has_more_values(text, limits.values)
+        """Whether it has so many values that they are not to be held at once."""
+        self._limits = limits
         self._column = column
         self._indent = indent
         self.at = 0
@@ -337,7 +355,7 @@ class _Values:
         """Pass what stands between values. Returns whether something follows."""
         text, at = self.text, self.at
         after = next_value(text, at)
-        if after == len(text) and not ended and after - at <= MAX_LINE:
+        if after == len(text) and not ended and after - at <= self._limits.item:
             # A line may begin here whose first bytes are blank.
             after = max(at, text.rfind("\n", at, after) + 1)
         passed = text[at:after]

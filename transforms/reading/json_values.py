@@ -43,12 +43,29 @@ def next_value(text: str, at: int) -> int:
 class NoEnd(Enum):
     """Why the end of a value was not found."""
 
+    LATER = "there are values enough before it"
     INCOMPLETE = "the value goes on after the end of the text"
     SYNTAX = "a syntax error"
 
 
-def value_end(text: str, at: int, ended: bool) -> int | NoEnd:
-    """Where the value ends that begins at `at`. ended: whether nothing follows `text`."""
+def has_more_values(text: str, most: int) -> bool:
+    """Whether the values of `text` may be more than `most`, by the marks that stand before each."""
+    return len(text) > most and text.count(",") + text.count("[") + text.count("{") > most
+
+
+def value_end(text: str, at: int, ended: bool, dense: bool = False) -> int | NoEnd:
+    """Where the value ends that begins at `at`.
+
+    Args:
+        text: begins before the value.
+        at: where the value begins in it.
+        ended: whether nothing follows `text`.
+        dense: whether `text` has so many values that they are not to be held at once: then objects are measured by
+            their brackets and quotes, and whether there is an error in them is for the decoder to say.
+    """
+    if dense and text[at] == "{":
+        measured = Measure().feed(text, at)
+        return NoEnd.INCOMPLETE if measured is None else measured
     try:
         end = _scan(text, at)[1]
     except RecursionError:
@@ -61,10 +78,12 @@ def value_end(text: str, at: int, ended: bool) -> int | NoEnd:
         return NoEnd.INCOMPLETE if cut_off else NoEnd.SYNTAX
     if text[at] in '{["':
         return end
-    # A number may go on: "-0" and ".5".
-    if end == len(text):
-        return end if ended else NoEnd.INCOMPLETE
-    return end if text[end] in ",] \t\r\n" else NoEnd.SYNTAX
+    if end < len(text) and text[end] in ",] \t\r\n":
+        return end
+    # A number may go on: "-0", "." and "5".
+    if not ended and end >= len(text) - _NEAR_THE_END:
+        return NoEnd.INCOMPLETE
+    return end if end == len(text) else NoEnd.SYNTAX
 
 
 class Measure:

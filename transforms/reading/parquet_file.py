@@ -16,6 +16,8 @@ from pyarrow import types
 
 from schemas.reject import CONTENT_LIMIT
 from transforms.reading.blocks import CHUNK, Block, Broken, File
+from transforms.reading.limits import LIMITS, Allowance, ReadLimits, TooLargeError
+from transforms.reading.parquet_guard import check_footer, rows_at_a_time
 from transforms.reading.rows import (
     ACTIVITY_FIELDS,
     ConversionError,
@@ -35,8 +37,8 @@ from transforms.reading.rows import (
     why,
 )
 
-_BATCH = 2048
-"""Rows converted at a time."""
+_LEAST = 16
+"""Bytes that a row counts for, if it has fewer."""
 _PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 _DAY_MS = 86_400_000
 _COLUMN = re.compile(r"\n  (?=(?:required|optional|repeated) )")
@@ -66,16 +68,19 @@ class _RefusedError(ValueError):
     """A file of which no row can be read, because of a column that is used."""
 
 
-def parquet_rows(file: File) -> Iterator[Block | Broken]:
+def parquet_rows(file: File, limits: ReadLimits = LIMITS) -> Iterator[Block | Broken]:
     """The rows of a Parquet file as dicts, in the types of `transforms.reading.rows`, and what could not be read."""
     rows = None
     try:
+        check_footer(file, limits)
         parquet = pq.ParquetFile(
             file,
             buffer_size=CHUNK,
             pre_buffer=False,
             coerce_int96_timestamp_unit="ms",  # in nanoseconds, far years would come out as near ones
             page_checksum_verification=True,
+            thrift_string_size_limit=limits.footer,
+            thrift_container_size_limit=limits.chunks,
         )
         rows = parquet.metadata.num_rows
         columns = _columns(parquet)
@@ -86,8 +91,13 @@ def parquet_rows(file: File) -> Iterator[Block | Broken]:
         yield Broken(0, _not_readable(error), b"", _length(file), rows, unread=True)
         return
     start = 0
+    allowance = Allowance(limits)
+    allowance.read = _length(file)
+    reader = _Groups(file, parquet, columns, allowance)
     for group in range(parquet.metadata.num_row_groups):
-        yield from _row_group(parquet, group, start, columns)
+        yield from reader.read(group, start)
+        if reader.is_used_up:
+            return
         start += parquet.metadata.row_group(group).num_rows
     if start < rows:
         reason = f"the file says that it has {rows} rows, and its row groups have {start}"
@@ -142,24 +152,53 @@ def _variants(parquet: Any) -> list[bool]:
     return [anywhere and types.is_struct(field.type) for field in parquet.schema_arrow]
 
 
-def _row_group(parquet: Any, group: int, start: int, columns: list[_Column]) -> Iterator[Block | Broken]:
-    """The rows of a row group, read by itself: were a column of it short, later rows would be of mixed columns."""
-    told = parquet.metadata.row_group(group)
-    read = 0
-    try:
-        names = [column.name for column in columns]
-        for batch in parquet.iter_batches(batch_size=_BATCH, row_groups=[group], columns=names):
-            yield from _batch(start + read, batch, columns)
-            read += batch.num_rows
-    except Exception as error:  # foreign bytes lead to any
-        yield Broken(start + read, _not_readable(error), b"", 0 if read else told.total_byte_size, told.num_rows - read)
-        return
-    if read < told.num_rows:
-        reason = f"a row group says that it has {told.num_rows} rows, and has {read}"
-        yield Broken(start + read, _not_readable(reason), b"", 0, told.num_rows - read)
-    elif (values := most_values(parquet.schema, told, names)) > read:
-        reason = f"a row group says that it has {read} rows, and has columns of {values} values"
-        yield Broken(start + read, _not_readable(reason), b"", 0, values - read)
+class _Groups:
+    """Reads row groups, each by itself: were a column of it short, later rows would be of mixed columns.
+
+    Attributes:
+        is_used_up: whether more came of the file than may.
+    """
+
+    def __init__(self, file: File, parquet: Any, columns: list[_Column], allowance: Allowance) -> None:
+        self._file = file
+        self._parquet = parquet
+        self._columns = columns
+        self._names = [column.name for column in columns]
+        self._allowance = allowance
+        self._made = 0
+        self.is_used_up = False
+
+    def read(self, group: int, start: int) -> Iterator[Block | Broken]:
+        """The rows of a row group, of which the first one has the number `start`."""
+        told = self._parquet.metadata.row_group(group)
+        read = 0
+        try:
+            limits = self._allowance.limits
+            at_a_time = rows_at_a_time(self._file, self._parquet, group, self._names, limits)
+            for batch in self._parquet.iter_batches(batch_size=at_a_time, row_groups=[group], columns=self._names):
+                self._count(batch)
+                yield from _batch(start + read, batch, self._columns)
+                read += batch.num_rows
+        except Exception as error:  # foreign bytes lead to any
+            length = 0 if read else told.total_byte_size
+            rows = (self._parquet.metadata.num_rows - start if self.is_used_up else told.num_rows) - read
+            yield Broken(start + read, _not_readable(error), b"", length, rows, unread=self.is_used_up)
+            return
+        if read < told.num_rows:
+            reason = f"a row group says that it has {told.num_rows} rows, and has {read}"
+            yield Broken(start + read, _not_readable(reason), b"", 0, told.num_rows - read)
+        elif (values := most_values(self._parquet.schema, told, self._names)) > read:
+            reason = f"a row group says that it has {read} rows, and has columns of {values} values"
+            yield Broken(start + read, _not_readable(reason), b"", 0, values - read)
+
+    def _count(self, batch: Any) -> None:
+        """Raises TooLargeError if more came of the file than may."""
+        self._made += max(batch.nbytes, _LEAST * batch.num_rows)
+        try:
+            self._allowance.check(self._made, "the file")
+        except TooLargeError:
+            self.is_used_up = True
+            raise
 
 
 def most_values(schema: Any, group: Any, names: list[str]) -> int:

@@ -27,6 +27,7 @@ from typing import Any
 import msgspec
 
 from schemas import Activity, Response, SubscoreDefinition, Tag
+from transforms.reading.limits import TooLargeError
 
 Fields = Mapping[str, "Fields | None"]
 """Names of fields, and for each the fields that are used of the records in it; None: all of them."""
@@ -161,7 +162,7 @@ def key_text(value: object) -> str:
 
 def why(error: Exception) -> str:
     """The reason to give for a value that could not be converted, of any exception."""
-    if isinstance(error, ConversionError):
+    if isinstance(error, ConversionError | TooLargeError):
         return str(error)
     if isinstance(error, UnicodeError):
         return "not valid UTF-8"

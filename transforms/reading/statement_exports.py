@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from transforms.reading.activity import TooManyValuesError
+from transforms.reading.limits import LIMITS
+
 _INSIDE = ("statement", "_source", "statements", "hits")
 _BULK_ACTIONS = frozenset({"index", "create"})
 
@@ -51,7 +54,8 @@ def opened(value: dict[str, Any]) -> Document:
 def parts_of(line: bytes) -> list[bytes] | None:
     """What the array or object on `line` holds one after the other, each as JSON; None if it does not hold several.
 
-    An array may lie in `statements`, as in an LRS's answer, or around it all.
+    An array may lie in `statements`, as in an LRS's answer, or around it all. Raises TooManyValuesError for one of more
+    pieces than may be on a line.
     """
     try:
         value = orjson.loads(line)
@@ -64,6 +68,8 @@ def parts_of(line: bytes) -> list[bytes] | None:
         value = _parsed(value[name])
     if not isinstance(value, list):
         return None
+    if len(value) > LIMITS.pieces:
+        raise TooManyValuesError(f"it holds {len(value)} pieces of input, of at most {LIMITS.pieces}")
     try:
         return [orjson.dumps(part) for part in value]
     except orjson.JSONEncodeError:  # orjson reads deeper than it writes

@@ -13,7 +13,6 @@ from pipeline.sample import sample_activities
 from schemas import Activity, Response, SubscoreDefinition, Tag
 from transforms.reading.activity import (
     MAX_DEPTH,
-    MAX_LINE,
     ActivityDecoder,
     ActivityError,
     _decode_strict,
@@ -25,6 +24,7 @@ from transforms.reading.activity import (
     parse_time,
 )
 from transforms.reading.leniency import STRICT
+from transforms.reading.limits import MAX_LINE
 
 LEAST: dict[str, Any] = {
     "record_id": "r1",

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from schemas.reject import CONTENT_LIMIT
 from tests.support.parts import chunked, read, taken
 from tests.support.paths import ROOT
-from transforms.reading import json_text
 from transforms.reading.activity import BOM, TOO_LONG, ActivityDecoder
 from transforms.reading.admission import is_object
 from transforms.reading.blocks import CHUNK, Block, Broken, CutShortError
 from transforms.reading.bucket_blobs import BucketBlobs, sort_in
 from transforms.reading.json_text import NOT_CLOSED, JsonText
+from transforms.reading.limits import ReadLimits
 
 
 def activity(number: int, **more: Any) -> dict[str, Any]:
@@ -261,21 +261,18 @@ def test_numbers_text_and_nulls_in_an_array_are_elements() -> None:
         assert [item for _, item in found] == [b"1", b"-0.5e3", b'"a,]"', b"null", b"true", b'{"a":1}']
 
 
-@pytest.fixture
-def short_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_text, "MAX_LINE", 20)
+SHORT = ReadLimits(item=20)
 
 
 def lengths(content: bytes, size: int) -> tuple[list[bytes], list[tuple[int, int, str]]]:
     """The items that are short enough, and the position, the length and the reason of all that is refused."""
-    items, broken = read(JsonText(chunked(content, size)))
+    items, broken = read(JsonText(chunked(content, size), limits=SHORT))
     refused = [(part.position, part.length, part.reason) for part in broken]
     # What is too long and came as a whole is left to the decoder, which says the same.
     refused += [(position, len(item), TOO_LONG) for position, item in items if len(item) > 20]
     return [item for _, item in items if len(item) <= 20], sorted(refused)
 
 
-@pytest.mark.usefixtures("short_values")
 @pytest.mark.parametrize("size", [1, 3, 10, 21, 22, 64, 1000])
 def test_what_is_too_long_is_one_reject_and_the_rest_is_read(size: int) -> None:
     long = b'{"a":"' + b']\\"' * 20 + b'"}'
@@ -293,7 +290,6 @@ def test_what_is_too_long_is_one_reject_and_the_rest_is_read(size: int) -> None:
     assert lengths(b"[" + pretty + b',{"b":2}]', size) == ([b'{"b":2}'], [(0, len(pretty), TOO_LONG)])
 
 
-@pytest.mark.usefixtures("short_values")
 @pytest.mark.parametrize("size", [1, 4, 25])
 def test_what_is_too_long_and_never_ends(size: int) -> None:
     assert lengths(b'[{"a":1},{"b":"' + b"]" * 50, size) == ([b'{"a":1}'], [(1, 56, NOT_CLOSED)])
@@ -311,11 +307,9 @@ def test_what_is_too_long_and_never_ends(size: int) -> None:
         b'{"statements":[{"id":1},{"id":2}]           }',
     ],
 )
-def test_an_answer_of_an_lrs_that_is_too_long_for_one_value_is_entered(
-    size: int, answer: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(json_text, "MAX_LINE", 40)
-    items, broken = values(by_value(b'{"a":1}' + answer + b' {"b":2}', size))
+def test_an_answer_of_an_lrs_that_is_too_long_for_one_value_is_entered(size: int, answer: bytes) -> None:
+    chunks = chunked(b'{"a":1}' + answer + b' {"b":2}', size)
+    items, broken = values(JsonText(chunks, by_value=True, limits=ReadLimits(item=40)))
     assert not broken
     assert [item for _, item in items] == [b'{"a":1}', b'{"id":1}', b'{"id":2}', b'{"b":2}']
 
