@@ -22,7 +22,8 @@ from benchmarks.workload import REGION
 from transforms.delivery.engine import DeliveryEngine
 from transforms.derive import keep_live_objects_out_of_the_garbage_collector
 from transforms.forwarders import Forwarder, HttpTarget
-from transforms.receipts.journal import Journal, new_run_id
+from transforms.receipts.journal import Journal
+from transforms.receipts.runs import new_run_id
 from transforms.sinks.base import Item
 from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http import AiohttpSink
@@ -50,7 +51,7 @@ def prepared(path: Path, forwarders: tuple[Forwarder, ...]) -> Prepared:
 
 def engine(users: Prepared, forwarders: tuple[Forwarder, ...], output: Path) -> None:
     keep_live_objects_out_of_the_garbage_collector()
-    journal = Journal(str(output), new_run_id(), "engine")
+    journal = Journal(str(output), new_run_id(1), "engine")
     deliveries = DeliveryEngine(
         forwarders,
         journal.settle,
@@ -70,7 +71,7 @@ def engine(users: Prepared, forwarders: tuple[Forwarder, ...], output: Path) -> 
 
 
 def floor(users: Prepared, forwarders: tuple[Forwarder, ...], output: Path) -> None:
-    asyncio.run(_floor(users, forwarders, Journal(str(output), new_run_id(), "floor")))
+    asyncio.run(_floor(users, forwarders, Journal(str(output), new_run_id(1), "floor")))
 
 
 async def _floor(users: Prepared, forwarders: tuple[Forwarder, ...], journal: Journal) -> None:

@@ -52,7 +52,8 @@ from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.forwarders.secrets import Secret
-from transforms.receipts.journal import Journal, new_run_id, new_worker_name
+from transforms.receipts.journal import Journal, new_worker_name
+from transforms.receipts.runs import new_run_id
 from transforms.sinks.base import Item
 from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http import AiohttpSink
@@ -177,7 +178,7 @@ def made(records: int, users: int, forwarder_id: str) -> list[Item]:
 def through_the_engine(forwarder: Forwarder, sent: Sequence[Item]) -> Took:
     """Seconds from the first record handed in to the last one delivered and durable."""
     with tempfile.TemporaryDirectory() as output:
-        journal = Journal(output, new_run_id(), new_worker_name())
+        journal = Journal(output, new_run_id(1), new_worker_name())
         engine = DeliveryEngine(
             [forwarder],
             journal.settle,

@@ -28,7 +28,8 @@ from transforms.matching.document import query_document
 from transforms.matching.statement import StatementBuilder
 from transforms.query import ForwarderIndex
 from transforms.reading.activity import ActivityDecoder, decode_admitted
-from transforms.receipts.journal import Journal, new_run_id
+from transforms.receipts.journal import Journal
+from transforms.receipts.runs import new_run_id
 from transforms.sessions.derivation import Derivation
 from transforms.sinks.aws_wire import PutRecordBatchAnswer, PutRecordsAnswer, encode_in_c
 from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
@@ -99,7 +100,7 @@ def encode_only(path: Path, forwarders: tuple[Forwarder, ...]) -> dict[str, Any]
 
 def deliver(path: Path, forwarders: tuple[Forwarder, ...], output: Path) -> None:
     """All of it, with receipts under `output`."""
-    uvloop.run(_Delivery(forwarders, Journal(str(output), new_run_id(), "floor")).run(path))
+    uvloop.run(_Delivery(forwarders, Journal(str(output), new_run_id(1), "floor")).run(path))
 
 
 class _Delivery:

@@ -35,7 +35,7 @@ from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.reading.activity import ActivityDecoder, decode_admitted
 from transforms.receipts.index import HistoryIndex
-from transforms.receipts.journal import new_run_id
+from transforms.receipts.runs import new_run_id
 from transforms.sessions.derivation import Derivation
 from transforms.sessions.state import SessionLines, fold_on
 
@@ -141,7 +141,7 @@ def _sent(forwarders: tuple[Forwarder, ...]) -> tuple[float, int]:
     with tempfile.TemporaryDirectory() as output:
         options = DeliverOptions(
             output=output,
-            run_id=new_run_id(),
+            run_id=new_run_id(1),
             history=HistoryIndex(output, ""),
             limits={},
             allow_networks=("127.0.0.0/8",),

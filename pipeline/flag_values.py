@@ -7,7 +7,7 @@ import argparse
 import re
 from datetime import UTC, datetime, timedelta
 
-from schemas.times import millis_of
+from schemas.times import millis_of, now_ms, utc
 from transforms.matching.statement import is_absolute_iri
 from transforms.sinks.addresses import parse_network
 
@@ -20,7 +20,7 @@ def instant(text: str) -> int:
     relative = _RELATIVE.fullmatch(text)
     try:
         if relative:
-            when = datetime.now(UTC) - timedelta(**{_UNITS[relative[2]]: int(relative[1])})
+            when = utc(now_ms()) - timedelta(**{_UNITS[relative[2]]: int(relative[1])})
         else:
             when = datetime.fromisoformat(text)
             if when.tzinfo is None:

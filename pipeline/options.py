@@ -155,6 +155,11 @@ class Job:
         return self.dry_run or self.explain is not None
 
     @property
+    def sends_again(self) -> bool:
+        """Whether what earlier runs delivered is sent again (`--replay all`). A redrive never does that."""
+        return self.replay == "all" and not self.redrive
+
+    @property
     def receipts_horizon(self) -> float | None:
         """Seconds before the latest receipt from which on the receipts of earlier runs count; None for all of them."""
         if not self.streaming:

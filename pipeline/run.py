@@ -31,7 +31,8 @@ from transforms.read import InputError, InputFile, match_files, ranges_of
 from transforms.reading.input_formats import INPUT_FORMATS
 from transforms.reading.pipes import STANDARD_INPUT, descriptor_of
 from transforms.receipts.index import HistoryIndex, index_history, remove_index
-from transforms.receipts.journal import JournalError, close_journals, new_run_id, recover
+from transforms.receipts.journal import JournalError, close_journals, recover
+from transforms.receipts.runs import new_run_id, next_run_number
 from transforms.sinks.kinesis import StreamLimits
 from transforms.sinks.lacks import raise_descriptor_limit
 from transforms.storage import StorageError, local_path, not_written, storage_at
@@ -82,8 +83,9 @@ def run(job: Job) -> int:
     """
     raise_descriptor_limit()
     started, clock = now_ms(), time.monotonic()
-    run_id = new_run_id()
-    options = _beam_options(job, run_id)
+    options = PipelineOptions(list(job.beam_args), runner=job.runner)
+    # Before the first path is opened, since the clients of s3:// and gs:// take their settings from here.
+    FileSystems.set_options(options)
     with ExitStack() as stack:
         matched = _input_files(job, options)
         chosen = choose_forwarders(job, on_this_machine=is_direct(job))
@@ -92,6 +94,7 @@ def run(job: Job) -> int:
         lost = threading.Event()
         if job.output is not None:
             lost = _lock("--output", job.output, progress, stack)
+        run_id = _named_run(job, options)
         sessions = _session_state(job, run_id, started, progress, stack)
         files = sessions.new_files(matched) if sessions else matched
         if job.output is not None and job.write_records is not None:
@@ -165,14 +168,14 @@ def _run_streaming(plan: Plan, options: PipelineOptions) -> int:
     return 0 if stopped else FAILED
 
 
-def _beam_options(job: Job, run_id: str) -> PipelineOptions:
-    options = PipelineOptions(list(job.beam_args), runner=job.runner)
+def _named_run(job: Job, options: PipelineOptions) -> str:
+    """The id of the run, with its number among the runs of the output. On a cluster the job is found by it."""
+    number = 1 if job.output is None else next_run_number(job.output)
+    run_id = new_run_id(number, replay=job.sends_again)
     named = options.view_as(GoogleCloudOptions)
-    # On a cluster a job is found by its name. Dataflow allows no capitals in it.
+    # Dataflow allows no capitals in a job's name.
     named.job_name = named.job_name or f"session-forwarder-{run_id}".lower()
-    # Before the first path is opened, since the clients of s3:// and gs:// take their settings from here.
-    FileSystems.set_options(options)
-    return options
+    return run_id
 
 
 def _end_journals(plan: Plan) -> None:
@@ -250,7 +253,7 @@ def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> th
 def _history(job: Job, output: str, run_id: str, stack: ExitStack) -> HistoryIndex:
     """What earlier runs on the output settled, as far as this run has to know it."""
     recover(output)
-    if job.replay == "all" and not job.redrive:
+    if job.sends_again:
         return HistoryIndex(output, "")
     index = index_history(output, run_id, dead_letters=job.redrive, horizon=job.receipts_horizon)
     stack.callback(remove_index, index)

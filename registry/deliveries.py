@@ -16,6 +16,7 @@ from schemas.json_values import JsonObject
 from schemas.times import rfc3339
 from transforms.receipts.avro_container import EncodedBlock, NotAContainerError, Reader, TornError, plain
 from transforms.receipts.journal import DEAD_LETTERS, PART, RECEIPTS
+from transforms.receipts.runs import place, run_number
 from transforms.storage import Storage, storage_at
 
 KEPT = 100
@@ -62,21 +63,20 @@ class RecentDeliveries:
         with self._lock:
             self._catch_up()
             receipts = list(self._receipts.get(forwarder_id, ()))
-        receipts.sort(key=_settled_at, reverse=True)
+        receipts.sort(key=_order, reverse=True)
         return receipts[:limit]
 
     def last_of(self) -> dict[str, JsonObject]:
         """The latest receipt of every forwarder that has one, by the forwarder's id."""
         with self._lock:
             self._catch_up()
-            return {forwarder_id: max(receipts, key=_settled_at) for forwarder_id, receipts in self._receipts.items()}
+            return {forwarder_id: max(receipts, key=_order) for forwarder_id, receipts in self._receipts.items()}
 
     def _catch_up(self) -> None:
         storage = storage_at(self._output)
-        # A part's name begins with its run's, and that with the time at which the run began.
         names = sorted(
             (name for directory in (RECEIPTS, DEAD_LETTERS) for name in _parts(storage, directory)),
-            key=lambda name: name.partition("/")[2],
+            key=lambda name: place(name.partition("/")[2]),
         )[-_MOST_PARTS:]
         for name in names:
             if name not in self._read:
@@ -85,8 +85,9 @@ class RecentDeliveries:
                 self._read.add(name)
 
 
-def _settled_at(receipt: JsonObject) -> str:
-    return str(receipt["settled_at"])
+def _order(receipt: JsonObject) -> tuple[int, str]:
+    """Runs are in the order of their numbers, since clocks are set back. What one run did is in the order of time."""
+    return run_number(receipt["run_id"]), str(receipt["settled_at"])
 
 
 def _parts(storage: Storage, directory: str) -> list[str]:

@@ -3,9 +3,9 @@
 Every `millis` is in epoch milliseconds, and every text is in UTC.
 """
 
-import time
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from time import time_ns
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TWO_DIGITS = [f"{number:02}" for number in range(60)]
@@ -24,8 +24,11 @@ def _date_and_clock(millis: int) -> tuple[str, str]:
 
 
 def now_ms() -> int:
-    """The present time in epoch milliseconds."""
-    return time.time_ns() // 1_000_000
+    """The present time in epoch milliseconds: the one place where a run reads the clock of the machine.
+
+    A test moves the clock by another `time_ns` in this module.
+    """
+    return time_ns() // 1_000_000
 
 
 def snapshot_time(millis: int) -> str:

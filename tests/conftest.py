@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.support.lrs_server",
     "tests.support.markers",
     "tests.support.mongo_server",
+    "tests.support.moved_clock",
     "tests.support.receiver",
     "tests.support.workshop",
 ]

@@ -3,8 +3,8 @@
 A bundle is committed when each of its records is settled on disk. A bundle that waited for all of them would let a
 forwarder that is down stop the others. So a record that is not worth waiting for is *deferred*: it becomes a dead
 letter with the reason `deferred`, which outlives the process, while its lane goes on trying to deliver it, in its
-user's order. How that ends is a receipt of its own. The latest receipt of (forwarder, id) decides what became of a
-record (docs/spec/forwarders.md section 4).
+user's order. How that ends is a receipt of its own. If that says delivered, it counts, whatever the clocks said
+(docs/spec/forwarders.md section 4).
 """
 
 import logging

@@ -121,9 +121,10 @@ class Sender:
         self._books = Accounts()
         self._clock = RunningClock()
         self._patience = Patience(options.settings.patience, self._clock)
-        self._journal = Journal(options.output, options.run_id, new_worker_name(), durability=options.durability)
         keep = BUCKETS if options.streaming else _BUCKETS_AT_ONCE
         self._history = History(options.history, options.run_id, keep, options.horizon)
+        worker = new_worker_name(self._history.generation)
+        self._journal = Journal(options.output, options.run_id, worker, durability=options.durability)
         # Before anything is sent: what is sent has to be booked, and connections may take all other descriptors.
         Patience(options.settings.patience).through(self._journal.open, progress.stopping)
         self._deferral = Deferral(self._settle) if options.streaming else None

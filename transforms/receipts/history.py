@@ -1,4 +1,4 @@
-"""What earlier runs settled, as a worker asks for it. The latest receipt of (forwarder, id) decides.
+"""What earlier runs settled, as a worker asks for it: a delivery is final, whatever came later.
 
 The rule is docs/spec/forwarders.md section 4. There can be far more receipts than memory holds, and users are worked on
 bucket by bucket. So the launcher reads all receipts once, and leaves an index under the output (`index_history`): for
@@ -8,6 +8,7 @@ redrive the index also has, for each bucket, the dead letters to send, in order.
 
 import logging
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from schemas.buckets import BUCKETS
 from transforms.receipts.index import DELIVERED_FILE, LETTERS_FILE, HistoryIndex, decode_dead_letter, write_index
 from transforms.receipts.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
 from transforms.receipts.parts import horizon_beginning, parts_written, written_since
+from transforms.receipts.runs import generation_of
 from transforms.sinks.base import DEFERRED
 from transforms.storage import LocalStorage, StorageError, read_frame, read_frames, remedy, storage_at
 
@@ -38,6 +40,9 @@ class History:
     The second is for runners that try a bundle again, as Flink does: then only what was in flight is sent again. Make
     the object when the worker starts. It lists the files of the present run, and reads those that there are.
 
+    Attributes:
+        generation: of the present run, from 1: one more than the highest that has settled anything.
+
     Args:
         index: what the launcher knows of earlier runs.
         run_id: the present run; None if the runner tries no bundle again.
@@ -55,6 +60,7 @@ class History:
         self._storage = storage_at(index.output)
         self._loaded: dict[int, Delivered] = {}
         self._same_run = None if run_id is None else _SameRun.read(index.output, run_id, horizon)
+        self.generation = 1 if self._same_run is None else self._same_run.generations + 1
 
     def bucket(self, bucket: int) -> Delivered:
         """The ids of the records that each forwarder has, for the users whose `bucket_of` is `bucket`.
@@ -106,8 +112,8 @@ class History:
     def dead_letters(self, bucket: int) -> Iterator[DeadLetter]:
         """The dead letters that a redrive has to send for the users of `bucket`, one at a time.
 
-        They are in an index that was made with `dead_letters`: the latest of each (forwarder, id), if the record was
-        not delivered later. They come by user, and each user's in the order of the records: by timestamp, place,
+        They are in an index that was made with `dead_letters`: the last of each (forwarder, id), if the record was not
+        delivered. They come by user, and each user's in the order of the records: by timestamp, place,
         session, then event, status and score (docs/spec/records.md section 2).
         """
         for _, data in self._letters(bucket):
@@ -139,23 +145,23 @@ class History:
 class _SameRun:
     """What workers of the present run have delivered and deferred, in an index on this machine's disk."""
 
-    def __init__(self, directory: tempfile.TemporaryDirectory[str], history: History, since: float) -> None:
+    def __init__(self, directory: tempfile.TemporaryDirectory[str], history: History, generations: int) -> None:
         """Find the deferred dead letters in an index.
 
         Args:
             directory: where the index is; it is removed with this object.
             history: reads the index.
-            since: epoch seconds. Older dead letters are left out: the index may lack a receipt which says that such a
-                record was delivered later.
+            generations: the highest generation of the run that has settled anything.
         """
         self._directory = directory
         self.history = history
+        self.generations = generations
         # Where each user's dead letters are. The letters themselves may be more than memory holds.
         self._deferred: dict[str, list[int]] = {}
         for bucket in range(BUCKETS):
             for offset, data in history._letters(bucket):
                 letter = decode_dead_letter(data)
-                if letter.reason == DEFERRED and letter.settled_at / 1000 >= since:
+                if letter.reason == DEFERRED:
                     self._deferred.setdefault(letter.user_id, []).append(offset)
 
     @classmethod
@@ -170,18 +176,17 @@ class _SameRun:
         written = parts_written(storage, RECEIPTS, PART, JOURNAL, prefix=prefix)
         if not written:
             return None
-        beginning = horizon_beginning(written, horizon)
+        beginning = horizon_beginning(written, horizon, time.time())
         receipts, letters = written_since(written, beginning), []
         if horizon is not None:
             letters = written_since(parts_written(storage, DEAD_LETTERS, PART, JOURNAL, prefix=prefix), beginning)
-            # Half of the horizon is left for clocks that differ. This leaves out no record that is still tried: after
-            # an outage, which is shorter than the other half, records are given up.
-            beginning += horizon / 2
         directory = tempfile.TemporaryDirectory(prefix="session-forwarder-history-")
         here = LocalStorage(Path(directory.name))
         with tempfile.TemporaryDirectory(dir=directory.name) as scratch:
-            index = write_index(here.root, storage, receipts, letters, Path(scratch), here, "same_run")
-        return cls(directory, History(index), beginning)
+            index = write_index(
+                here.root, storage, receipts, letters, Path(scratch), here, "same_run", letters_with_receipts=True
+            )
+        return cls(directory, History(index), max(generation_of(name)[1] for name in written))
 
     def take_deferred(self, user_id: str) -> list[DeadLetter]:
         """As `History.take_deferred`."""

@@ -1,7 +1,8 @@
 """The index of what earlier runs settled: receipts and dead letters are read once, and sorted by bucket of users."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from transforms.receipts.parts import (
     written_since,
 )
 from transforms.receipts.rows import DamagedError
+from transforms.receipts.runs import is_replay, run_number
 from transforms.storage import LocalStorage, Storage, frame, read_frame, read_frames, storage_at, write_frame, writing
 
 INDEX = ".history"
@@ -48,18 +50,18 @@ decode_dead_letter = msgspec.msgpack.Decoder(DeadLetter).decode
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What is needed of a receipt to see which is the latest of (forwarder, id), and what that says.
+    """What is needed of a receipt to see what became of a record.
 
     Attributes:
         forwarder: the forwarder's number (`_Partition`).
         id: the record's.
-        settled_at: epoch ms.
+        run: the number of the run.
         delivered: whether the forwarder got the record.
     """
 
     forwarder: int
     id: str
-    settled_at: int
+    run: int
     delivered: bool
 
 
@@ -100,8 +102,8 @@ def index_history(
         output: the output of the present run and of the earlier ones.
         run_id: the present run.
         dead_letters: whether dead letters are indexed, too, for a redrive.
-        horizon: seconds; parts that were last written to longer than that before the latest part are left out. None
-            for all parts.
+        horizon: seconds; parts that were last written to longer than that before the last run's latest receipts are
+            left out. None for all parts.
 
     Raises:
         NotAContainerError: a file in `receipts/` or `dead_letters/` is not one of this job's.
@@ -110,7 +112,7 @@ def index_history(
     storage.remove_all(INDEX)
     name = f"{INDEX}/{run_id}"
     written = parts_written(storage, RECEIPTS, PART)
-    beginning = horizon_beginning(written, horizon)
+    beginning = horizon_beginning(written, horizon, time.time())
     receipts = written_since(written, beginning)
     letters = written_since(parts_written(storage, DEAD_LETTERS, PART), beginning) if dead_letters else []
     if not receipts and not letters:
@@ -127,31 +129,35 @@ def write_index(
     scratch: Path,
     target: Storage,
     name: str,
+    *,
+    letters_with_receipts: bool = False,
 ) -> HistoryIndex:
     """Write an index.
 
     Args:
         output: where `History` is to look for the index: the root of `target`.
         source: where the parts are.
-        receipts: the names of the parts of receipts.
-        letters: the names of the parts of dead letters.
+        receipts: the names of the parts of receipts, in their order (`runs.place`).
+        letters: the names of the parts of dead letters, in their order.
         scratch: an empty directory on this machine, for the files in between.
         target: where the index is written.
         name: the directory of the index in `target`.
+        letters_with_receipts: leave out the dead letters whose own receipts are in no part of `receipts`. If only the
+            latest parts are given, a later receipt of such a record may be missing, too.
     """
-    forwarders, receipt_rows = _partition_receipts(source, receipts, scratch)
+    settled = _partition_receipts(source, receipts, scratch)
     letter_rows = _partition_dead_letters(source, letters, scratch)
     delivered_at = _write_buckets(
-        target, f"{name}/{DELIVERED_FILE}", lambda bucket: [_encode(_resolve(scratch, bucket, forwarders))]
+        target, f"{name}/{DELIVERED_FILE}", lambda bucket: [_encode(settled.delivered(settled.resolve(bucket)))]
     )
     letters_at: tuple[int, ...] = ()
     if letter_rows:
         letters_at = _write_buckets(
             target,
             f"{name}/{LETTERS_FILE}",
-            lambda bucket: _undelivered(scratch, bucket, _resolve(scratch, bucket, forwarders)),
+            lambda bucket: _undelivered(scratch, bucket, settled, letters_with_receipts),
         )
-    return HistoryIndex(output, name, receipt_rows, letter_rows, delivered_at, letters_at)
+    return HistoryIndex(output, name, settled.total, letter_rows, delivered_at, letters_at)
 
 
 def remove_index(index: HistoryIndex) -> None:
@@ -197,21 +203,24 @@ class _Partition:
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
+        self._run = 0
         self._numbers: dict[bytes, int] = {}
         self._waiting: list[list[_Row]] = [[] for _ in range(BUCKETS)]
         self._rows = 0
         self.total = 0
+        self._replays: set[int] = set()
 
-    @property
-    def forwarders(self) -> list[str]:
-        """The ids of the forwarders, in the order of their numbers."""
-        return [forwarder.decode() for forwarder in self._numbers]
+    def begin(self, part: str) -> None:
+        """Go on with this part."""
+        self._run = run_number(part)
+        if is_replay(part):
+            self._replays.add(self._run)
 
-    def add(self, forwarder_id: bytes, record_id: bytes, user_id: bytes, delivered: bool, settled_at: int) -> None:
+    def add(self, forwarder_id: bytes, record_id: bytes, user_id: bytes, delivered: bool) -> None:
         """Put one receipt into the file of its bucket, sooner or later."""
         number = self._numbers.setdefault(forwarder_id, len(self._numbers))
         bucket = bucket_of(user_id.decode())
-        self._waiting[bucket].append(_Row(number, record_id.decode(), settled_at, delivered))
+        self._waiting[bucket].append(_Row(number, record_id.decode(), self._run, delivered))
         self._rows += 1
         self.total += 1
         if self._rows >= _SPILL_ROWS:
@@ -227,16 +236,48 @@ class _Partition:
                 rows.clear()
         self._rows = 0
 
+    def resolve(self, bucket: int) -> dict[tuple[int, str], _Row]:
+        """The receipt that counts, by the forwarder's number and the record's id, for the users of a bucket.
 
-def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> tuple[list[str], int]:
-    """Sort all receipts into a file for each bucket, in the order of the parts.
+        A delivery is final. Only a later run that sent again what had been delivered takes it back, if it gave the
+        record up. No time is looked at: clocks differ, and are set back.
+        """
+        spilled = _bucket_file(self._scratch, "receipts", bucket)
+        if not spilled.exists():
+            return {}
+        counts: dict[tuple[int, str], _Row] = {}
+        with spilled.open("rb") as stream:
+            for _, data in read_frames(stream):
+                for row in _decode_rows(data):
+                    key = (row.forwarder, row.id)
+                    known = counts.get(key)
+                    if known is None or row.delivered or not known.delivered or self._takes_back(row, known):
+                        counts[key] = row
+        return counts
 
-    Returns:
-        The ids of the forwarders in the order of their numbers, and how many receipts there are.
-    """
+    def _takes_back(self, given_up: _Row, delivered: _Row) -> bool:
+        return given_up.run > delivered.run and given_up.run in self._replays
+
+    def delivered(self, counts: Mapping[tuple[int, str], _Row]) -> dict[str, list[str]]:
+        """The ids of the records that each forwarder has, of what `resolve` gave."""
+        forwarders = [forwarder.decode() for forwarder in self._numbers]
+        delivered: dict[str, list[str]] = {}
+        for row in counts.values():
+            if row.delivered:
+                delivered.setdefault(forwarders[row.forwarder], []).append(row.id)
+        return delivered
+
+    def number(self, forwarder_id: str) -> int:
+        """The forwarder's number; -1 if there is no receipt of it."""
+        return self._numbers.get(forwarder_id.encode(), -1)
+
+
+def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> _Partition:
+    """Sort all receipts into a file for each bucket, in the order of the parts."""
     partition = _Partition(scratch)
     for name in parts:
         on_damage = partial(warn_of_damage, storage, name)
+        partition.begin(name)
         with reading_part(storage, name):
             for schema, blocks in open_part(storage, name):
                 if schema == RECEIPT_SCHEMA:
@@ -248,32 +289,9 @@ def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> tu
                     continue
                 for row in rows_of(schema, blocks, "receipt", on_damage):
                     ids = (row["forwarder_id"].encode(), row["id"].encode(), row["user_id"].encode())
-                    partition.add(*ids, row["outcome"] == "delivered", row["settled_at"])
+                    partition.add(*ids, row["outcome"] == "delivered")
     partition.spill()
-    return partition.forwarders, partition.total
-
-
-def _resolve(scratch: Path, bucket: int, forwarders: list[str]) -> dict[str, list[str]]:
-    """The ids of the records that each forwarder has, for the users of a bucket.
-
-    The latest receipt of (forwarder, id) decides, and of two in the same ms the one that was written later.
-    """
-    spilled = _bucket_file(scratch, "receipts", bucket)
-    if not spilled.exists():
-        return {}
-    latest: dict[tuple[int, str], _Row] = {}
-    with spilled.open("rb") as stream:
-        for _, data in read_frames(stream):
-            for row in _decode_rows(data):
-                key = (row.forwarder, row.id)
-                known = latest.get(key)
-                if known is None or row.settled_at >= known.settled_at:
-                    latest[key] = row
-    delivered: dict[str, list[str]] = {}
-    for row in latest.values():
-        if row.delivered:
-            delivered.setdefault(forwarders[row.forwarder], []).append(row.id)
-    return delivered
+    return partition
 
 
 class _Position(msgspec.Struct, frozen=True, gc=False):
@@ -344,23 +362,23 @@ def _dead_letter(row: dict[str, Any]) -> DeadLetter | None:
     return letter if (record.id, record.user_id) == (letter.id, letter.user_id) else None
 
 
-def _undelivered(scratch: Path, bucket: int, delivered: dict[str, list[str]]) -> Iterator[bytes]:
-    """The dead letters of a bucket that a redrive has to send, in order, as frames.
+def _undelivered(scratch: Path, bucket: int, settled: _Partition, with_receipts: bool) -> Iterator[bytes]:
+    """The dead letters of a bucket that are to be sent, in order, as frames.
 
-    They are the latest of each (forwarder, id) that is not delivered. Memory holds their places, not their payloads.
+    Of each (forwarder, id) that is not delivered it is the last one, by run and place. Memory holds their places in the
+    file, not their payloads.
     """
     spilled = _bucket_file(scratch, "dead_letters", bucket)
     if not spilled.exists():
         return
-    has = {forwarder: frozenset(ids) for forwarder, ids in delivered.items()}
-    latest: dict[tuple[str, str], tuple[int, int, _Position]] = {}
+    counts = settled.resolve(bucket)
+    last: dict[tuple[str, str], tuple[int, _Position]] = {}
     with spilled.open("rb") as stream:
         for offset, data in read_frames(stream):
             letter = decode_dead_letter(data)
-            if letter.id in has.get(letter.forwarder_id, ()):
+            receipt = counts.get((settled.number(letter.forwarder_id), letter.id))
+            if with_receipts if receipt is None else receipt.delivered:
                 continue
-            known = latest.get((letter.forwarder_id, letter.id))
-            if known is None or letter.settled_at >= known[0]:
-                latest[letter.forwarder_id, letter.id] = (letter.settled_at, offset, _decode_position(letter.record))
-        for _, offset, _ in sorted(latest.values(), key=lambda letter: letter[2].key()):
+            last[letter.forwarder_id, letter.id] = (offset, _decode_position(letter.record))
+        for offset, _ in sorted(last.values(), key=lambda letter: letter[1].key()):
             yield frame(read_frame(stream, offset))

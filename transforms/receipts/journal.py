@@ -25,7 +25,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -76,15 +75,16 @@ class JournalError(StorageError):
     """A journal cannot be written or taken over. The text says where and why, and what to do."""
 
 
-def new_run_id(now: datetime | None = None) -> str:
-    """A name for a run, which sorts by the time of its start and is used once: `20260203T101500Z-5f3a9c`."""
-    return f"{now or datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+def new_worker_name(generation: int = 1) -> str:
+    """A name for the owner of one journal, used once: generation, host, process and a random part.
 
+    A process may have several.
 
-def new_worker_name() -> str:
-    """A name for the owner of one journal, used once: host, process and a random part. A process may have several."""
+    Args:
+        generation: of the run (`History.generation`). It sorts the journals of a run.
+    """
     host = re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname())[:40]
-    return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
+    return f"{generation:06}-{host}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 class _Writer(Protocol):
@@ -131,7 +131,6 @@ class Journal:
             if not _SAFE_NAME.fullmatch(name):
                 raise ValueError(f"{what} {name!r} goes into file names: use letters, digits, '.', '_' and '-' only")
         self._clock = clock
-        self._latest = 0
         self._encoder = Encoder(run_id)
         storage = storage_at(output)
         stem = f"{run_id}-{worker}"
@@ -170,8 +169,7 @@ class Journal:
                 when what was settled before could not be synced. Send nothing more then: the next run would not know
                 that it was delivered.
         """
-        # Within a journal time does not run backwards, so that the latest receipt is also the last one written.
-        settled_at = self._latest = max(self._clock(), self._latest)
+        settled_at = self._clock()
         encoder = self._encoder
         encoder.forget()
         receipts = [encoder.receipt(settlement, settled_at) for settlement in settlements]

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 from fastavro.read import SchemaResolutionError
@@ -13,6 +14,7 @@ from schemas import avro_schema
 from transforms.receipts.avro_container import EncodedBlock, NotAContainerError, Reader, TornError, plain
 from transforms.receipts.journal import JOURNAL, PART
 from transforms.receipts.rows import DamagedError, read_rows
+from transforms.receipts.runs import generation_of, place, run_number
 from transforms.storage import LocalStorage, Storage, StorageError, remedy
 
 logger = logging.getLogger(__name__)
@@ -87,18 +89,41 @@ def parts_written(storage: Storage, directory: str, *suffixes: str, prefix: str 
     }
 
 
-def horizon_beginning(receipts: Mapping[str, float], horizon: float | None) -> float:
-    """The moment `horizon` seconds before the latest of the files was written to, in epoch seconds.
+def horizon_beginning(receipts: Mapping[str, float], horizon: float | None, now: float) -> float:
+    """The moment `horizon` seconds before the last run wrote receipts, in epoch seconds.
 
-    It is minus infinity, before all files, if `horizon` is None or nobody knows when they were written to.
+    A file that was written while the clock was ahead seems to be of the future. It does not count as later than `now`:
+    else all that was written since the clock was set right would seem too old.
+
+    Args:
+        receipts: when the files of receipts were written to (`parts_written`).
+        horizon: seconds, or None.
+        now: epoch seconds.
+
+    Returns:
+        Minus infinity, before all files, if `horizon` is None or nobody knows when they were written to.
     """
-    known = [modified for modified in receipts.values() if modified < math.inf]
-    return -math.inf if horizon is None or not known else max(known) - horizon
+    last = max((run_number(name) for name in receipts), default=0)
+    known = [time for name, time in receipts.items() if time < math.inf and run_number(name) == last]
+    return -math.inf if horizon is None or not known else min(max(known), now) - horizon
 
 
 def written_since(written: Mapping[str, float], beginning: float) -> list[str]:
-    """The names of the files that were written to since `beginning` (epoch seconds), sorted."""
-    return sorted(name for name, modified in written.items() if modified >= beginning)
+    """The names of the files that were written to since `beginning` (epoch seconds), in their order (`place`).
+
+    A file is not older than those before it: those of earlier runs and generations, and earlier ones of its own worker.
+    If its time says so, the clock was behind then. So it counts as old as the latest of these. This keeps too many
+    files rather than too few: a receipt that is left out is a record that is sent twice.
+    """
+    times: dict[str, float] = {}
+    earlier = -math.inf
+    for _, names in groupby(sorted(written, key=place), key=generation_of):
+        of_worker: dict[str, float] = {}
+        for name in names:
+            worker = name.rpartition("-")[0]
+            of_worker[worker] = times[name] = max(written[name], earlier, of_worker.get(worker, -math.inf))
+        earlier = max([earlier, *(time for time in of_worker.values() if time < math.inf)])
+    return [name for name, time in times.items() if time >= beginning]
 
 
 def open_part(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Iterator[EncodedBlock]]]:
@@ -188,7 +213,7 @@ def place_of(block: EncodedBlock) -> str:
     return f"from byte {block.end - block.size} to {block.end}"
 
 
-def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, bool, int], None]) -> None:
+def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, bool], None]) -> None:
     """Read the receipts of a block that was written with the present receipt.avsc, and no other version of it.
 
     It is done by hand because a run reads all receipts of earlier runs before it starts: 3 us each, where fastavro
@@ -197,8 +222,7 @@ def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, 
     Args:
         data: the rows of the block.
         count: how many these are.
-        take: called for each with forwarder id, record id, user id, whether it was delivered, and `settled_at` in
-            epoch ms.
+        take: called for each with forwarder id, record id, user id, and whether it was delivered.
 
     Raises:
         DamagedError: they are not as they were written (`transforms.receipts.rows`). Then none of them is taken.
@@ -230,7 +254,7 @@ def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, 
             offset += 1
         return offset + 1
 
-    rows: list[tuple[bytes, bytes, bytes, bool, int]] = []
+    rows: list[tuple[bytes, bytes, bytes, bool]] = []
     offset, run_id = 0, b""
     try:
         for _ in range(count):
@@ -254,7 +278,7 @@ def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, 
                 raise DamagedError("a receipt is of a time of more than 64 bits")
             run_id = of_run
             (forwarder_id + record_id + user_id).decode()
-            rows.append((forwarder_id, record_id, user_id, delivered, settled_at))
+            rows.append((forwarder_id, record_id, user_id, delivered))
     except (IndexError, UnicodeDecodeError):
         raise DamagedError("a receipt ends behind its block, or has an id that is no text") from None
     if offset != len(data):

@@ -23,15 +23,28 @@ from transforms.receipts import index as index_module
 from transforms.receipts.avro_container import NotAContainerError
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex, index_history, remove_index
-from transforms.receipts.journal import Journal
+from transforms.receipts.journal import Journal, new_worker_name
 from transforms.receipts.parts import read_receipts
 from transforms.sinks.base import DEFERRED, Settlement
 from transforms.storage import LocalStorage
 
+START = 1_700_000_000_000
+DAY = 86_400_000
 
-def settle(output: Path, *batches: list[Settlement], run: str = "run", start: int = 1_700_000_000_000) -> None:
+
+def run_id(number: int, replay: bool = False) -> str:
+    return f"r{number:06}-20260203T101500Z-5f3a9c" + "-replay" * replay
+
+
+def settle(
+    output: Path,
+    *batches: list[Settlement],
+    run: str = "run",
+    worker: str = "w",
+    start: int = START,
+) -> None:
     ticks = count(start)
-    journal = Journal(str(output), run, "w", clock=lambda: next(ticks))
+    journal = Journal(str(output), run, worker, clock=lambda: next(ticks))
     for batch in batches:
         journal.settle(batch)
     journal.close()
@@ -68,20 +81,32 @@ def test_finds_what_was_delivered_to_whom(tmp_path: Path) -> None:
     assert not has(found, "f-1", "3")
 
 
-def test_the_latest_receipt_decides(tmp_path: Path) -> None:
-    """Delivered, then sent again by --replay all and given up: it is not delivered; and the other way about."""
-    settle(tmp_path, [delivered("1"), given_up("2")], run="20260101-a")
-    settle(tmp_path, [given_up("1"), delivered("2")], run="20260102-b", start=1_700_000_001_000)
+@pytest.mark.parametrize("days", [-40, -1, 0, 1, 40])
+@pytest.mark.parametrize("runs", [(run_id(1), run_id(2)), ("20260203T101500Z-aaaaaa", "20260101T101500Z-bbbbbb")])
+def test_a_delivery_is_final_whatever_the_clock_of_the_dead_letter_said(
+    tmp_path: Path, days: int, runs: tuple[str, str]
+) -> None:
+    """The letter may be of an earlier run, of a later one, or of another worker of the same run."""
+    settle(tmp_path, [given_up("1"), delivered("2")], run=runs[0], start=START + days * DAY)
+    settle(tmp_path, [delivered("1"), given_up("2"), delivered("3")], run=runs[1])
+    settle(tmp_path, [given_up("3")], run=runs[1], worker="x", start=START + days * DAY)
     found = history(tmp_path, dead_letters=True)
-    assert not has(found, "f-1", "1")
-    assert has(found, "f-1", "2")
+    assert [name for name in "123" if has(found, "f-1", name)] == ["1", "2", "3"]
+    assert list(found.undelivered_dead_letters()) == []
+
+
+@pytest.mark.parametrize("days", [-40, 0, 40])
+def test_a_replay_that_gives_up_takes_back_what_earlier_runs_delivered(tmp_path: Path, days: int) -> None:
+    """Not what it has delivered itself, nor what was delivered after it."""
+    settle(tmp_path, [delivered(name) for name in "123"], run=run_id(9))
+    nothing = [given_up(name) for name in "123"]
+    settle(tmp_path, nothing, run=run_id(10, replay=True), start=START + days * DAY)
+    settle(tmp_path, [delivered("2")], run=run_id(10, replay=True), worker="another")
+    settle(tmp_path, [delivered("3")], run=run_id(11))
+    found = history(tmp_path, dead_letters=True)
+    assert [name for name in "123" if has(found, "f-1", name)] == ["2", "3"]
     assert [letter.id for letter in found.undelivered_dead_letters()] == [documented_record("1").id]
-
-
-def test_the_latest_decides_also_when_its_part_sorts_first(tmp_path: Path) -> None:
-    settle(tmp_path, [given_up("1")], run="b", start=1_700_000_000_000)
-    settle(tmp_path, [delivered("1")], run="a", start=1_700_000_009_000)
-    assert has(history(tmp_path), "f-1", "1")
+    assert [letter.run_id for letter in found.undelivered_dead_letters()] == [run_id(10, replay=True)]
 
 
 def test_an_index_travels_to_workers_and_is_removed(tmp_path: Path) -> None:
@@ -151,6 +176,38 @@ def test_a_horizon_leaves_out_parts_that_are_so_much_older_than_the_latest(tmp_p
     assert [name for name in "abc" if has(this_run, "f-1", name)] == ["b", "c"]
 
 
+def written(output: Path, run: str, worker: str, hours: float) -> None:
+    """Receipts of a record of that worker's name, in a part that was written so many hours from now."""
+    settle(output, [delivered(worker)], run=run, worker=worker)
+    (part,) = output.glob(f"receipts/{run}-{worker}-*")
+    moment = time.time() + hours * 3600
+    os.utime(part, (moment, moment))
+
+
+def test_a_clock_that_was_ahead_does_not_make_later_receipts_too_old(tmp_path: Path) -> None:
+    """The first run's was a day ahead; so is that of a worker of the last run."""
+    written(tmp_path, run_id(1), "1", 24)
+    written(tmp_path, run_id(2), "2", -3)
+    written(tmp_path, run_id(3), "3", -2)
+    written(tmp_path, run_id(3), "4", 23)
+    found = History(index_history(str(tmp_path), "next", horizon=4 * 3600))
+    assert [name for name in "1234" if has(found, "f-1", name)] == ["1", "2", "3", "4"]
+    same = History(HistoryIndex(str(tmp_path), ""), run_id(3), horizon=4 * 3600)
+    assert [name for name in "1234" if has(same, "f-1", name)] == ["3", "4"]
+
+
+def test_a_clock_that_was_behind_does_not_make_receipts_older_than_those_before_them(tmp_path: Path) -> None:
+    """A run is not older than the one before it, nor a generation, nor a worker's part than the one it wrote before."""
+    first, second = new_worker_name(1), new_worker_name(2)
+    written(tmp_path, run_id(1), "1", -1)
+    written(tmp_path, run_id(2), first, -40)
+    written(tmp_path, run_id(2), second, -30)
+    written(tmp_path, run_id(3), "3", 0)
+    found = History(index_history(str(tmp_path), "next", horizon=2 * 3600))
+    assert [name for name in ("1", first, second, "3") if has(found, "f-1", name)] == ["1", first, second, "3"]
+    assert index_history(str(tmp_path), "next", horizon=0.5 * 3600).receipts == 1
+
+
 def test_what_a_worker_of_this_run_had_deferred_is_taken_on_once_in_order(tmp_path: Path) -> None:
     """Not what was delivered after that, or given up for good; and nothing of another run."""
     settle(tmp_path, [deferred("1")], run="earlier")
@@ -174,16 +231,31 @@ def test_what_a_worker_of_this_run_had_deferred_is_taken_on_once_in_order(tmp_pa
     assert History(index).take_deferred("u-1") == []
 
 
-def test_a_letter_from_before_the_horizon_is_not_taken_on_for_its_receipt_may_not_be_looked_at(tmp_path: Path) -> None:
-    """A part of letters that is seldom written to begins long before the parts of receipts that are looked at."""
+def test_a_deferred_letter_is_taken_on_only_if_its_own_receipt_is_looked_at(tmp_path: Path) -> None:
+    """Otherwise that of its delivery may not be looked at either. What its clock said does not matter."""
     now = time.time_ns() // 1_000_000
-    settle(tmp_path, [delivered("1")], run="now-old", start=now - 3_600_000)
+    settle(tmp_path, [deferred("1")], [delivered("1")], run="now-old", start=now + DAY)
     for part in tmp_path.glob("receipts/now-old-*"):
         os.utime(part, (now / 1000 - 3600, now / 1000 - 3600))
-    settle(tmp_path, [deferred("1")], run="now-letters", start=now - 3_700_000)
-    settle(tmp_path, [deferred("2")], run="now-new", start=now)
+    settle(tmp_path, [deferred("2")], run="now-new", start=now - DAY)
     found = History(HistoryIndex(str(tmp_path), ""), "now", BUCKETS, horizon=600)
     assert [letter.id for letter in found.take_deferred("u-1")] == [documented_record("2").id]
+
+
+def test_of_two_generations_of_workers_the_later_one_says_what_is_still_tried(tmp_path: Path) -> None:
+    """The machine of each has a clock of its own."""
+    now = time.time_ns() // 1_000_000
+    run, index = run_id(1), HistoryIndex(str(tmp_path), "")
+    first = History(index, run, BUCKETS, horizon=600)
+    worker = new_worker_name(first.generation)
+    settle(tmp_path, [deferred("1"), deferred("2"), deferred("3")], run=run, worker=worker, start=now + DAY)
+    second = History(index, run, BUCKETS, horizon=600)
+    assert [letter.id for letter in second.take_deferred("u-1")] == [documented_record(name).id for name in "123"]
+    ends = [given_up("2", reason="unavailable"), delivered("3")]
+    settle(tmp_path, ends, run=run, worker=new_worker_name(second.generation), start=now - DAY)
+    third = History(index, run, BUCKETS, horizon=600)
+    assert [letter.id for letter in third.take_deferred("u-1")] == [documented_record("1").id]
+    assert (first.generation, second.generation, third.generation) == (1, 2, 3)
 
 
 def test_a_journal_that_becomes_a_part_while_it_is_looked_for_is_found(
@@ -199,39 +271,52 @@ def test_a_journal_that_becomes_a_part_while_it_is_looked_for_is_found(
 NAMES = [str(number) for number in range(6)]
 USERS = {name: f"user {int(name) % 3}" for name in NAMES}
 STEP = st.tuples(st.sampled_from(["f-1", "f-2"]), st.sampled_from(NAMES), st.booleans())
+RUN = st.tuples(
+    st.booleans(),  # whether it sends again what was delivered
+    st.lists(  # the workers, one after the other
+        st.tuples(st.integers(-40, 40), st.lists(st.lists(STEP, max_size=4), max_size=3)), min_size=1, max_size=2
+    ),
+)
 
 
-@settings(max_examples=40)
-@given(st.lists(st.lists(st.lists(STEP, max_size=4), max_size=4), max_size=4))
-def test_agrees_with_a_dict(tmp_path_factory: pytest.TempPathFactory, runs: list[list[list[Any]]]) -> None:
+@settings(max_examples=60)
+@given(st.lists(RUN, max_size=4))
+def test_agrees_with_a_dict_whatever_the_clocks_say(tmp_path_factory: pytest.TempPathFactory, runs: list[Any]) -> None:
+    """Each worker has a clock of its own, days ahead or behind."""
     output = tmp_path_factory.mktemp("out")
-    latest: dict[tuple[str, str], bool] = {}
+    delivered_by: dict[tuple[str, str], int] = {}
     letters: dict[tuple[str, str], str] = {}
-    for number, run in enumerate(runs):
-        batches = []
-        for batch in run:
-            batches.append(
+    for number, (replay, workers) in enumerate(runs, start=9):
+        for generation, (days, batches) in enumerate(workers, start=9):
+            reason = f"run {number}, generation {generation}"
+            settlements = [
                 [
                     delivered(name, forwarder, user=USERS[name])
                     if good
-                    else given_up(name, forwarder, reason=f"run {number}", user=USERS[name])
+                    else given_up(name, forwarder, reason=reason, user=USERS[name])
                     for forwarder, name, good in batch
                 ]
-            )
-            for forwarder, name, good in batch:
-                latest[forwarder, name] = good
-                if not good:
-                    letters[forwarder, name] = f"run {number}"
-        settle(output, *batches, run=f"run{number}", start=1_700_000_000_000 + 1000 * number)
+                for batch in batches
+            ]
+            for forwarder, name, good in (step for batch in batches for step in batch):
+                key = (forwarder, name)
+                if good:
+                    delivered_by[key] = number
+                    continue
+                letters[key] = reason
+                if replay and delivered_by.get(key, number) < number:
+                    del delivered_by[key]
+            worker = new_worker_name(generation)
+            settle(output, *settlements, run=run_id(number, replay), worker=worker, start=START + days * DAY)
 
     found = history(output, dead_letters=True)
     for forwarder in ("f-1", "f-2"):
         for name in NAMES:
-            assert has(found, forwarder, name, USERS[name]) == latest.get((forwarder, name), False)
+            assert has(found, forwarder, name, USERS[name]) == ((forwarder, name) in delivered_by)
     assert {(letter.forwarder_id, letter.id): letter.reason for letter in found.undelivered_dead_letters()} == {
         (forwarder, documented_record(name).id): reason
         for (forwarder, name), reason in letters.items()
-        if not latest[forwarder, name]
+        if (forwarder, name) not in delivered_by
     }
 
 
@@ -300,8 +385,9 @@ def test_dead_letters_come_by_bucket_and_per_user_in_record_order(tmp_path: Path
 
 
 def test_the_latest_dead_letter_is_the_one_to_send(tmp_path: Path) -> None:
-    settle(tmp_path, [given_up("1", reason="timeout")], run="a")
-    settle(tmp_path, [given_up("1", reason="http_404")], run="b", start=1_700_000_001_000)
+    for run in (run_id(10), run_id(9), "20260203T101500Z-5f3a9c"):  # The clock was set back a day each time.
+        settle(tmp_path, [given_up("1", reason="timeout")], run=run, start=START)
+    settle(tmp_path, [given_up("1", reason="http_404")], run=run_id(10), worker="x", start=START - DAY)
     (letter,) = history(tmp_path, dead_letters=True).undelivered_dead_letters()
     assert letter.reason == "http_404"
     assert letter.payload == b'{"payload":1}'
@@ -346,7 +432,7 @@ def test_reads_receipts_as_fastavro_does(rows: list[dict[str, Any]]) -> None:
     data = io.BytesIO()
     for row in rows:
         fastavro.schemaless_writer(data, avro_schema("receipt"), row)
-    found: list[tuple[bytes, bytes, bytes, bool, int]] = []
+    found: list[tuple[bytes, bytes, bytes, bool]] = []
     read_receipts(data.getvalue(), len(rows), lambda *receipt: found.append(receipt))
     assert found == [
         (
@@ -354,7 +440,6 @@ def test_reads_receipts_as_fastavro_does(rows: list[dict[str, Any]]) -> None:
             row["id"].encode(),
             row["user_id"].encode(),
             row["outcome"] == "delivered",
-            row["settled_at"],
         )
         for row in rows
     ]
