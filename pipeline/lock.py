@@ -1,8 +1,8 @@
 """One run at a time on one output (docs/spec/forwarders.md section 4).
 
 On a local disk the lock is one of the kernel (flock). So it is free as soon as the process is gone, whatever ended it.
-On other file systems it is a lease: a small object that says until when it holds. It is renewed in the background, and
-free when that time is over.
+On other file systems it is a lease: a small object, which holds for LEASE seconds and is renewed in the background. How
+old it is, is told by the clock of the store: those of two machines may differ by days.
 """
 
 import contextlib
@@ -32,6 +32,9 @@ LOCK = ".lock"
 
 LEASE = 30.0
 """Seconds for which a lease holds. So long an output stays locked after a run on it was killed."""
+
+_RESOLUTION = 1.0
+"""Seconds: stores tell when an object was written in whole seconds."""
 
 RENEWALS = 3
 """How often a lease is renewed within its time. Two renewals may fail before it is lost."""
@@ -70,6 +73,11 @@ class _Lock(Protocol):
     def check(self) -> None: ...
 
 
+def _elapsed() -> float:
+    """Seconds since the machine was started. While it sleeps they go on, where the system can say so."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class OutputLock:
     """Holds an output for as long as the `with` block runs.
 
@@ -77,17 +85,26 @@ class OutputLock:
 
     Args:
         output: a path, or a url of a file system of Beam.
-        clock: gives epoch seconds. Leases compare it between machines, so their clocks must agree within a few seconds.
+        clock: gives epoch seconds. Only for a store that does not tell when a file was written, leases compare it
+            between machines; there their clocks must agree within a few seconds.
+        elapsed: gives seconds, and is never set: for how long this lease has been held.
         lease: seconds for which a lease holds.
     """
 
-    def __init__(self, output: str | Storage, *, clock: Callable[[], float] = time.time, lease: float = LEASE) -> None:
+    def __init__(
+        self,
+        output: str | Storage,
+        *,
+        clock: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] = _elapsed,
+        lease: float = LEASE,
+    ) -> None:
         storage = storage_at(output)
         self._lock: _Lock
         if isinstance(storage, LocalStorage):
             self._lock = _FileLock(storage.path)
         else:
-            self._lock = _Lease(storage, clock, lease)
+            self._lock = _Lease(storage, clock, elapsed, lease)
 
     def __enter__(self) -> Self:
         self._lock.acquire()
@@ -186,16 +203,22 @@ def _named(content: bytes) -> str:
 
 
 class _Lease:
-    """A directory of leases, of which at most one has not expired. Their names tell whose they are and until when.
+    """A directory of leases, of which at most one has not expired.
+
+    Their names tell whose they are, and until when by the clock of their machine. It counts only where the store does
+    not tell when they were written.
 
     A file system of Beam's cannot replace an object on a condition, so a run first adds its own lease and then looks
     whether there is another. Of two runs the one that adds last always sees the other; when both add before either
     looks, both give way. Every object is written once and listed after that, which object stores show consistently.
     """
 
-    def __init__(self, storage: Storage, clock: Callable[[], float], seconds: float) -> None:
+    def __init__(
+        self, storage: Storage, clock: Callable[[], float], elapsed: Callable[[], float], seconds: float
+    ) -> None:
         self._storage = storage
         self._clock = clock
+        self._elapsed = elapsed
         self._seconds = seconds
         self._me = _myself()
         self._name = ""
@@ -205,8 +228,12 @@ class _Lease:
 
     def acquire(self) -> None:
         self._add()
-        for name in self._others():
-            left = _expiry(name) - self._clock()
+        written = self._storage.modified(LOCK)
+        now = written.get(self._name.removeprefix(f"{LOCK}/"), 0.0)
+        for name in sorted(written):
+            if name.startswith(self._me.id):
+                continue
+            left = self._left(name, written[name], now)
             if left <= 0:
                 self._storage.remove(f"{LOCK}/{name}")
                 continue
@@ -218,8 +245,18 @@ class _Lease:
         self._thread = threading.Thread(target=self._keep, name="output lease", daemon=True)
         self._thread.start()
 
-    def _others(self) -> list[str]:
-        return [name for name in self._storage.list(LOCK) if not name.startswith(self._me.id)]
+    def _left(self, name: str, written: float, now: float) -> float:
+        """Seconds for which another's lease still holds.
+
+        Args:
+            name: of the lease.
+            written: when it was written, in epoch seconds by the store's clock; 0 where nobody knows.
+            now: the same of the lease of this run, which was written just now.
+        """
+        expiry = _expiry(name)
+        if not expiry:
+            return 0.0
+        return written + self._seconds + _RESOLUTION - now if written and now else expiry - self._clock()
 
     def _holder(self, name: str) -> str:
         """Who holds the lease of that name. If it was renewed since it was listed, it is found under its new name."""
@@ -236,10 +273,10 @@ class _Lease:
         yield from (name for name in self._storage.list(LOCK) if name.startswith(owner))
 
     def _add(self) -> None:
-        expires = self._clock() + self._seconds
-        name = f"{LOCK}/{self._me.id}-{expires:.3f}"
+        began = self._elapsed()
+        name = f"{LOCK}/{self._me.id}-{self._clock() + self._seconds:.3f}"
         self._storage.write(name, [msgspec.json.encode(self._me)])
-        self._name, self._expires = name, expires
+        self._name, self._expires = name, began + self._seconds
 
     def _keep(self) -> None:
         while not self._stop.wait(self._seconds / RENEWALS):
@@ -247,17 +284,18 @@ class _Lease:
             try:
                 self._add()
                 # If it came too late, a run that looked in the meantime found the output free.
-                if self._clock() >= until:
+                if self._elapsed() >= until:
                     self._expires = until
                     self._storage.remove(self._name)
                     logger.error("the lease on %s ran out before it could be renewed", self._storage.root)
                     return
-                self._storage.remove(before)
+                if self._name != before:  # The same, if the clock was set back just so far.
+                    self._storage.remove(before)
             except Exception:
                 logger.warning("renewing the lease on %s failed; trying again", self._storage.root, exc_info=True)
 
     def check(self) -> None:
-        if self._clock() >= self._expires:
+        if self._elapsed() >= self._expires:
             raise OutputLostError(
                 f"the lease on {self._storage.root} ran out before it could be renewed, so another run may have it: "
                 "see that the store can be reached, then run again"

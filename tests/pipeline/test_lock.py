@@ -114,18 +114,50 @@ def is_lost(held: OutputLock) -> bool:
     return False
 
 
-def test_a_lease_keeps_others_out_until_it_is_given_back() -> None:
-    store, clock = MemoryStorage(), Clock()
-    with OutputLock(store, clock=clock) as held:
+@pytest.mark.parametrize("tells_times", [True, False])
+def test_a_lease_keeps_others_out_until_it_is_given_back(tells_times: bool) -> None:
+    clock = Clock()
+    store = MemoryStorage(clock) if tells_times else MemoryStorage()
+    with OutputLock(store, clock=clock, elapsed=clock) as held:
         with pytest.raises(OutputLockedError) as refused, OutputLock(store, clock=clock):
             pass
         assert f"memory://out is in use by another run (process {os.getpid()} on" in str(refused.value)
-        assert "If it was killed, this one is free in 30 s" in str(refused.value)
+        assert f"If it was killed, this one is free in {31 if tells_times else 30} s" in str(refused.value)
         held.check()
         assert len(store.files) == 1
     assert store.files == {}
     with OutputLock(store, clock=clock):
         pass
+
+
+@pytest.mark.parametrize("days", [-40, -1, 1, 40])
+def test_a_lease_holds_for_machines_whose_clocks_are_days_apart_and_no_longer(days: int) -> None:
+    """The clock of the store decides: it is one."""
+    clock = Clock()
+    store = MemoryStorage(clock)
+    with OutputLock(store, clock=lambda: clock.now + days * 86_400, elapsed=clock) as killed:
+        clock.now += 29
+        with pytest.raises(OutputLockedError, match="free in 2 s"), OutputLock(store, clock=clock, elapsed=clock):
+            pass
+        killed.check()
+        clock.now += 2
+        with OutputLock(store, clock=clock, elapsed=clock), pytest.raises(OutputLostError):
+            killed.check()
+
+
+def test_a_clock_that_is_set_back_or_ahead_does_not_lose_a_lease_that_is_renewed() -> None:
+    times = iter([1000.0, 900.0, 90_000.0, 90_000.0])
+    store = MemoryStorage()
+    with OutputLock(store, clock=lambda: next(times, 90_000.0), lease=0.6) as held:
+        seen: set[str] = set()
+
+        def renewed_thrice() -> bool:
+            held.check()
+            seen.update(store.files)
+            return len(seen) >= 3
+
+        until(renewed_thrice)
+    assert store.files == {}
 
 
 def test_the_holder_of_a_lease_is_named_though_it_is_renewed_in_between() -> None:
@@ -145,7 +177,7 @@ def test_the_holder_of_a_lease_is_named_though_it_is_renewed_in_between() -> Non
 def test_a_killed_run_s_lease_is_taken_over_when_it_has_expired() -> None:
     store, clock = MemoryStorage(), Clock()
     # Its first renewal is due when ten seconds have passed for its thread, whatever its clock says.
-    with OutputLock(store, clock=clock, lease=30) as killed:
+    with OutputLock(store, clock=clock, elapsed=clock, lease=30) as killed:
         clock.now += 29
         with pytest.raises(OutputLockedError, match="free in 1 s"), OutputLock(store, clock=clock):
             pass
@@ -197,7 +229,7 @@ def test_a_renewal_that_came_too_late_does_not_count() -> None:
     def stall(name: str) -> None:
         clock.now += 100
 
-    with OutputLock(store, clock=clock, lease=0.3) as held:
+    with OutputLock(store, elapsed=clock, lease=0.3) as held:
         store.before_write = stall
         until(lambda: is_lost(held))
 

@@ -7,9 +7,14 @@ from typing import BinaryIO
 
 
 class MemoryStorage:
-    """`before_write` is called with each name that is about to be written, and may raise."""
+    """`before_write` is called with each name that is about to be written, and may raise.
 
-    def __init__(self) -> None:
+    `clock` is the store's own, in epoch seconds. Without one nobody knows when a file was written.
+    """
+
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+        self.clock = clock
+        self.written: dict[str, float] = {}
         self.root = "memory://out"
         self.files: dict[str, bytes] = {}
         self.lock = threading.Lock()
@@ -21,7 +26,7 @@ class MemoryStorage:
             return sorted(name for name in inside if "/" not in name)
 
     def modified(self, directory: str) -> dict[str, float]:
-        return dict.fromkeys(self.list(directory), 0.0)
+        return {name: self.written.get(f"{directory}/{name}", 0.0) for name in self.list(directory)}
 
     def sizes(self, directory: str) -> dict[str, int]:
         return {name: len(self.files[f"{directory}/{name}"]) for name in self.list(directory)}
@@ -40,6 +45,7 @@ class MemoryStorage:
         self.before_write(name)
         with self.lock:
             self.files[name] = data
+            self.written[name] = self.clock()
 
     def remove(self, name: str) -> None:
         with self.lock:
