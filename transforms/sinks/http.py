@@ -221,7 +221,11 @@ class AiohttpSink:
         if status == 409 and item.payload_kind == "statement":
             return AttemptResult(Verdict.DELIVERED, status=status, response=body)
         verdict = Verdict.RETRY if status in _RETRIED else Verdict.GIVE_UP
-        after = retry_after(headers.get("Retry-After"), self._clock()) if verdict is Verdict.RETRY else None
+        after = None
+        if verdict is Verdict.RETRY:
+            # A date is by the receiver's clock, and so is that of its answer (RFC 9110, section 6.6.1).
+            sent = _http_date(headers.get("Date", ""))
+            after = retry_after(headers.get("Retry-After"), self._clock() if sent is None else sent)
         return AttemptResult(
             verdict,
             f"http_{status}",
@@ -365,7 +369,7 @@ def retry_after(value: str | None, now: float) -> float | None:
 
     Args:
         value: the header: seconds or an HTTP date. RFC 9110 has whole seconds alone; some servers send a fraction.
-        now: seconds since the epoch.
+        now: seconds since the epoch, by the receiver's clock if it is known.
 
     Returns:
         The seconds, 0 for a date that is past; None if there is no header that can be read. The lane bounds it.
@@ -373,9 +377,15 @@ def retry_after(value: str | None, now: float) -> float | None:
     value = (value or "").strip()
     if _SECONDS.fullmatch(value):
         return min(float(value), _LONGEST_WAIT)
+    until = _http_date(value)
+    return None if until is None else max(0.0, until - now)
+
+
+def _http_date(value: str) -> float | None:
+    """Seconds since the epoch of an HTTP date; None if it is none."""
     try:
         when = parsedate_to_datetime(value)
-        return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now)
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
 

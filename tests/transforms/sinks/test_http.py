@@ -164,6 +164,12 @@ class TestStatus:
         )
         assert one(Answer(400, headers=(("Retry-After", "7"),))).retry_after is None
 
+    def test_a_date_to_retry_after_is_by_the_receiver_s_own_clock(self) -> None:
+        headers = (("Retry-After", formatdate(1000, usegmt=True)), ("Date", formatdate(940, usegmt=True)))
+        assert one(Answer(503, headers=headers), clock=lambda: 86_940.0).retry_after == 60
+        headers = (("Retry-After", formatdate(1000, usegmt=True)), ("Date", "today"))
+        assert one(Answer(503, headers=headers), clock=lambda: 990.0).retry_after == 10
+
     @pytest.mark.parametrize(
         ("value", "seconds"),
         [
