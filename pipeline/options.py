@@ -103,6 +103,8 @@ class Job:
     max_rejects: int = 10
     state: str | None = None
     session_ttl: float = 30 * _DAY
+    max_forget_ratio: float = 0.1
+    trust_clock: bool = False
     dedupe_horizon: float | None = None
     window: Window = EVERYTHING
     session_duration_unit: DurationUnit = "minutes"
@@ -278,6 +280,19 @@ def _add_state(group: argparse._ArgumentGroup) -> None:
         metavar="TIME",
         help="forget a session of which nothing has arrived for so long, such as 12h or 30d "
         f"(default {Job.session_ttl // _DAY}d)",
+    )
+    group.add_argument(
+        "--max_forget_ratio",
+        type=flag_values.ratio,
+        metavar="RATIO",
+        help="with --state: a run that would forget more than this share of the sessions stops before anything is sent "
+        f"(default {Job.max_forget_ratio})",
+    )
+    group.add_argument(
+        "--trust_clock",
+        action="store_true",
+        help="with --state: the clock of this machine is right, so forget what is due, however much, and go on from a "
+        "state that is later",
     )
     group.add_argument(
         "--dedupe_horizon",
@@ -497,6 +512,8 @@ def _check_combination(job: Job) -> None:
             )
         if job.output is not None and Path(job.output).resolve() == Path(job.state).resolve():
             raise UsageError("--state and --output must be two directories: give --state one inside --output")
+    if job.trust_clock and job.state is None:
+        raise UsageError("--trust_clock goes with --state: only what is kept there is forgotten by the clock")
     if job.redrive:
         if job.forwarders is None or job.output is None:
             raise UsageError("--redrive needs --forwarders and --output: whose dead letters, and where they are")

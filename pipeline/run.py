@@ -21,7 +21,7 @@ from pipeline.lock import OutputLock, OutputLockedError, OutputLostError
 from pipeline.options import Job, UsageError, parse
 from pipeline.preflight import choose_forwarders
 from pipeline.report import FAILED, USAGE, Report
-from pipeline.session_state import SessionState
+from pipeline.session_state import ClockLimits, SessionState
 from schemas.times import now_ms
 from transforms.accounting.progress import Progress
 from transforms.delivery.policy import DeliverySettings
@@ -218,7 +218,8 @@ def _session_state(job: Job, run_id: str, now: int, progress: Progress, stack: E
     if job.state is None:
         return None
     _lock("--state", job.state, progress, stack)
-    return SessionState.opened(job.state, run_id, now, job.session_ttl, durable=job.durable)
+    clock = ClockLimits(job.max_forget_ratio, job.trust_clock)
+    return SessionState.opened(job.state, run_id, now, job.session_ttl, clock, durable=job.durable)
 
 
 def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> threading.Event:

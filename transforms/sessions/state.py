@@ -14,7 +14,7 @@ Each part is on the disk before `current.json` names it (`transforms/durability.
 part that is missing, or is not as it was written, is known from a bucket of which nothing is left: it is a StateError.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile, gettempdir
@@ -30,6 +30,7 @@ from schemas.buckets import BUCKETS
 from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.bucket_blobs import PASS_SIZE, lines_by_user
 from transforms.reading.voids import NOTHING, Void, without_voided
+from transforms.sessions.arrivals import Arrivals, counted
 from transforms.sessions.derivation import Derivation, StateKey, state_key
 from transforms.storage import Storage, StorageError, read_frames, remedy, storage_at, write_frame, writing
 
@@ -95,11 +96,13 @@ class WrittenPart(msgspec.Struct, frozen=True):
         name: its path in the state directory; empty if nothing is left of the bucket.
         size: bytes.
         checksum: the CRC-32 of its bytes.
+        arrivals: how many sessions are in it, by when something arrived last.
     """
 
     name: str
     size: int = 0
     checksum: int = 0
+    arrivals: Arrivals = ()
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -110,12 +113,14 @@ class Part(msgspec.Struct, frozen=True):
         written: epoch ms; nothing in the part arrived later.
         size: bytes; None in a state of version 1, which does not say it.
         checksum: the CRC-32 of its bytes; None in a state of version 1.
+        arrivals: how many sessions are in it, by when something arrived last; None in a state of version 1.
     """
 
     name: str
     written: int
     size: int | None = None
     checksum: int | None = None
+    arrivals: Arrivals | None = None
 
 
 class SeenFile(msgspec.Struct, frozen=True):
@@ -142,6 +147,9 @@ class Current(msgspec.Struct):
         version: of this format. 2 says the size and the checksum of each part that a run has written since. A state of
             version 1 is read, too, and the parts that are carried over from it stay without.
         voids: those that the runs so far have read.
+        arrived: epoch ms at which the activity of the run that wrote it arrived; 0 in a state of version 1.
+        forgotten_before: sessions of which nothing has arrived since (epoch ms) are forgotten, also where they are in a
+            part still; 0 in a state of version 1.
     """
 
     run_id: str = ""
@@ -149,6 +157,8 @@ class Current(msgspec.Struct):
     files: dict[str, SeenFile] = {}
     version: int = VERSION
     voids: list[KeptVoid] = []
+    arrived: int = 0
+    forgotten_before: int = 0
 
 
 @dataclass(frozen=True)
@@ -247,13 +257,14 @@ def commit(
     parts = {bucket: part for bucket, part in before.parts.items() if part.written >= now - ttl}
     for bucket, part in written.items():
         if part.name:
-            parts[bucket] = Part(part.name, now, part.size, part.checksum)
+            parts[bucket] = Part(part.name, now, part.size, part.checksum, part.arrivals)
         else:
             parts.pop(bucket, None)
     kept = [each for each in before.voids if each.arrived >= now - ttl and each.void not in voids]
     kept += [KeptVoid(void, now) for void in sorted(voids, key=str)]
     storage = storage_at(directory)
-    storage.write(CURRENT, [msgspec.json.encode(Current(run_id, parts, files, voids=kept))], durable=durable)
+    current = Current(run_id, parts, files, voids=kept, arrived=now, forgotten_before=now - ttl)
+    storage.write(CURRENT, [msgspec.json.encode(current)], durable=durable)
     remove_parts(storage, parts.values())
 
 
@@ -403,10 +414,7 @@ class BucketFold:
         return records
 
     def _unpacked(self, blob: bytes) -> dict[str, list[SessionLines]]:
-        try:
-            return _decode(zstandard.ZstdDecompressor().decompress(blob))
-        except (zstandard.ZstdError, ValueError, MemoryError) as error:
-            raise self._damaged(f"cannot be read ({error})") from error
+        return _unpacked(self._options.directory, dict(self._options.parts)[self._bucket], blob)
 
     def close(self) -> WrittenPart:
         """Write the part. Its name is empty if nothing is left of the bucket, or nothing is to be written."""
@@ -418,24 +426,8 @@ class BucketFold:
 
     def _old_blobs(self) -> Iterator[bytes]:
         part = dict(self._options.parts).get(self._bucket)
-        if part is None:
-            return
-        path = f"{self._options.directory}/{part.name}"
-        try:
-            with self._storage.open(part.name) as stream:
-                if part.checksum is not None and _checksum(stream) != part.checksum:
-                    raise _does_not_fit(self._options.directory, part, "is not as it was written: its checksum differs")
-                stream.seek(0)
-                for _, blob in read_frames(stream):
-                    yield blob
-        except FileNotFoundError:
-            raise _does_not_fit(self._options.directory, part, "is missing") from None
-        except EOFError:
-            raise self._damaged("is cut short") from None
-        except OSError as error:
-            raise StateError(
-                f"{path} cannot be read: {error.strerror or error}; {remedy(error)}, then run again"
-            ) from error
+        if part is not None:
+            yield from _blobs(self._options.directory, part)
 
     def _size(self, blob: bytes) -> int:
         """Bytes of a frame of the part when it is decompressed."""
@@ -444,8 +436,50 @@ class BucketFold:
         except zstandard.ZstdError:
             raise self._damaged() from None
 
-    def _damaged(self, problem: str = "is damaged") -> StateError:
-        return _does_not_fit(self._options.directory, dict(self._options.parts)[self._bucket], problem)
+    def _damaged(self) -> StateError:
+        return _does_not_fit(self._options.directory, dict(self._options.parts)[self._bucket], "is damaged")
+
+
+def _blobs(directory: str, part: Part) -> Iterator[bytes]:
+    """The frames of a part. Raises StateError if it is missing, or is not as it was written."""
+    try:
+        with storage_at(directory).open(part.name) as stream:
+            if part.checksum is not None and _checksum(stream) != part.checksum:
+                raise _does_not_fit(directory, part, "is not as it was written: its checksum differs")
+            stream.seek(0)
+            for _, blob in read_frames(stream):
+                yield blob
+    except FileNotFoundError:
+        raise _does_not_fit(directory, part, "is missing") from None
+    except EOFError:
+        raise _does_not_fit(directory, part, "is cut short") from None
+    except OSError as error:
+        raise StateError(
+            f"{directory}/{part.name} cannot be read: {error.strerror or error}; {remedy(error)}, then run again"
+        ) from error
+
+
+def _unpacked(directory: str, part: Part, blob: bytes) -> dict[str, list[SessionLines]]:
+    """The sessions of a frame by user. Raises StateError if it is not as it was written."""
+    try:
+        return _decode(zstandard.ZstdDecompressor().decompress(blob))
+    except (zstandard.ZstdError, ValueError, MemoryError) as error:
+        raise _does_not_fit(directory, part, f"cannot be read ({error})") from error
+
+
+def with_arrivals(directory: str, part: Part) -> Part:
+    """The part with its counts of sessions. It is read for them if it is of version 1, which has none.
+
+    Raises:
+        StateError: it is missing, or is not as it was written.
+    """
+    if part.arrivals is not None:
+        return part
+    sessions: Counter[int] = Counter()
+    for blob in _blobs(directory, part):
+        for each in _unpacked(directory, part, blob).values():
+            sessions.update(session.arrived for session in each)
+    return msgspec.structs.replace(part, arrivals=counted(sessions))
 
 
 def _spool_place() -> str:
@@ -467,9 +501,11 @@ class _PartWriter:
         self._spool = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed in `close`
         self._users: dict[str, list[SessionLines]] = {}
         self._size = 0
+        self._arrivals: Counter[int] = Counter()
 
     def add(self, user_id: str, sessions: list[SessionLines]) -> None:
         if sessions:
+            self._arrivals.update(session.arrived for session in sessions)
             self._users[user_id] = sessions
             self._size += sum(len(line) for session in sessions for line in session.lines)
             if self._size >= _FRAME_SIZE:
@@ -494,4 +530,4 @@ class _PartWriter:
             checksum = _checksum(spool)
             spool.seek(0)
             storage.write(name, iter(lambda: spool.read(_PIECE), b""), durable=durable)
-        return WrittenPart(name, size, checksum)
+        return WrittenPart(name, size, checksum, counted(self._arrivals))
