@@ -1,7 +1,6 @@
 """The job as a graph: read, derive, match, deliver, report."""
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
@@ -21,8 +20,7 @@ from transforms.preview import CountMatches, ExplainRecord
 from transforms.read import InputFile, ReadActivity
 from transforms.read_kinesis import AdmitStreaming, KinesisInput, ReadKinesis
 from transforms.reading.bucket_blobs import ReadCounts
-from transforms.reading.input_formats import INPUT_FORMATS, XAPI, InputFormat
-from transforms.reading.xapi import StatementDecoder
+from transforms.reading.input_formats import ACTIVITY, InputFormat, statement_format
 from transforms.redrive import ReadDeadLetters
 from transforms.sessions.state import StateOptions
 from transforms.write import WriteRecords, WriteRejects, WriteStreamingRejects, WriteSummary
@@ -110,10 +108,10 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
         | "Admit" >> AdmitStreaming(source.stream_name, input_format, job.organisation, job.lrs_id, job.leniency)
     )
     _ = admitted.rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id, job.durable))
-    derive = DeriveStreaming(job.session_ttl, job.session_duration_unit, input_format, job.window)
+    derive = DeriveStreaming(job.session_ttl, job.session_duration_unit, input_format, job.window, job.receipts_horizon)
     lines = admitted.lines
     if input_format.has_voids:
-        lines = lines | "Add voids" >> AddVoids(admitted.voids, job.session_ttl)
+        lines = lines | "Add voids" >> AddVoids(admitted.voids, job.session_ttl, input_format)
     matches = lines | "Derive" >> derive | "Match" >> MatchForwarders(plan.source, statements)
     settled = matches | "Deliver" >> DeliverMatches(plan.source, statements, plan.deliver, plan.progress)
     _ = settled | "Count" >> beam.Map(count_settled)
@@ -159,9 +157,15 @@ def _derive_settings(job: Job, state: StateOptions | None) -> DeriveSettings:
 
 
 def _input_format(job: Job) -> InputFormat:
-    if job.qualify_users:
-        return replace(XAPI, decoder=partial(StatementDecoder, qualify_users=True))
-    return INPUT_FORMATS[job.input_format]
+    if job.input_format == "activity":
+        return ACTIVITY
+    return statement_format(
+        job.input_format,
+        job.window.kinds,
+        qualify_users=job.qualify_users,
+        include_voided=job.include_voided,
+        stored_now=job.stored_as == "now",
+    )
 
 
 def _summary_of_reading(counts: ReadCounts) -> Summary:

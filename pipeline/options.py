@@ -10,7 +10,7 @@ from typing import Literal, NoReturn, get_args
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from pipeline import flag_values
-from schemas import KINDS
+from schemas import DERIVED_KINDS, KINDS, Kind
 from transforms.accounting.summary import RejectLimit
 from transforms.delivery.policy import DeliverySettings, OnFailure
 from transforms.durability import Durability
@@ -26,6 +26,7 @@ from transforms.write import RecordFormat
 
 Replay = Literal["new", "all"]
 NaiveTimes = Literal["refuse", "utc"]
+StoredAs = Literal["now"]
 
 # The flags of Flink's job server. Beam for Python passes them on without knowing them. The switches have no value.
 _FLINK_JOB_SERVER_FLAGS = (
@@ -78,7 +79,7 @@ class Job:
         runner: the name of Beam's runner.
         beam_args: the flags that are Beam's own, as they were given.
         inputs: what is read, globs or one kinesis:// url (`--input`).
-        window: which of the derived records are given on (`--since`, `--until`, `--kind`).
+        window: which records are given on (`--since`, `--until`, `--kind`).
         only_forwarders: ids (`--forwarder`); empty for all.
         allow_networks: CIDRs (`--allow_network`).
         max_backoff: seconds.
@@ -95,6 +96,8 @@ class Job:
     input_format: InputFormatName = "activity"
     file_format: str | None = None
     qualify_users: bool = False
+    include_voided: bool = False
+    stored_as: StoredAs | None = None
     organisation: str | None = None
     lrs_id: str | None = None
     naive_times: NaiveTimes = "refuse"
@@ -130,6 +133,11 @@ class Job:
     streaming: bool = False
     checkpointing_interval: int = 0
     job_server_jar: str | None = None
+
+    @property
+    def forwards_statements(self) -> bool:
+        """Whether statements are forwarded as they are."""
+        return "statement" in self.window.kinds
 
     @property
     def leniency(self) -> Leniency:
@@ -230,13 +238,24 @@ def _add_reading(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--input_format",
         choices=tuple(INPUT_FORMATS),
-        help="the project's own session activity (default), or xAPI statements read as such",
+        help="the project's own session activity (default); xapi: statements; or learninglocker: a mongoexport of "
+        "Learning Locker's statements. Of statements --kind says whether they are forwarded, derived from, or both",
     )
     group.add_argument(
         "--qualify_users",
         action="store_true",
         help="with --input_format xapi: a learner with an account is HOMEPAGE|NAME, not NAME alone, so that the same "
         "name on two home pages is two learners",
+    )
+    group.add_argument(
+        "--include_voided",
+        action="store_true",
+        help="forward statements, too, whose document in Learning Locker says that they are voided or not active",
+    )
+    group.add_argument(
+        "--stored_as",
+        choices=get_args(StoredAs),
+        help="a statement without timestamp and stored is refused (default), or has the time at which it is read (now)",
     )
     group.add_argument("--file_format", choices=FILE_FORMATS, help="instead of going by the files' extensions")
     group.add_argument("--organisation", metavar="ID", help="stamped on activity that carries none")
@@ -314,7 +333,12 @@ def _add_deriving(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--until", type=flag_values.instant, metavar="TIME", help="only records before this time")
     group.add_argument(
-        "--kind", action="append", choices=KINDS, dest="kinds", help="only records of this kind; repeatable"
+        "--kind",
+        action="append",
+        choices=KINDS,
+        dest="kinds",
+        help="only records of this kind; repeatable (default: event, status and score; of statements that are read: "
+        "statement)",
     )
     group.add_argument(
         "--session_duration_unit",
@@ -435,7 +459,7 @@ def parse(argv: Sequence[str]) -> Job:
     values = vars(arguments)
     for name in ("inputs", "only_forwarders", "allow_networks"):
         values[name] = tuple(dict.fromkeys(values[name] or ()))
-    kinds = values.pop("kinds") or KINDS
+    kinds = values.pop("kinds") or _usual_kinds(arguments)
     window = Window(
         since=values.pop("since"),
         until=values.pop("until"),
@@ -451,6 +475,13 @@ def parse(argv: Sequence[str]) -> Job:
     )
     _check_combination(job)
     return job
+
+
+def _usual_kinds(arguments: argparse.Namespace) -> tuple[Kind, ...]:
+    """The kinds of a run that names none: what was read, or what is derived of it. Dead letters are of any kind."""
+    if arguments.redrive:
+        return KINDS
+    return DERIVED_KINDS if arguments.input_format == "activity" else ("statement",)
 
 
 def _check_streaming(job: Job) -> None:
@@ -499,8 +530,15 @@ def _check_combination(job: Job) -> None:
     _check_streaming(job)
     if job.forwarders is not None and (problem := location_problem(job.forwarders)):
         raise UsageError(f"--forwarders {problem}")
-    if job.qualify_users and job.input_format != "xapi":
-        raise UsageError("--qualify_users goes with --input_format xapi: activity has no home pages")
+    if job.input_format == "activity" and not job.redrive:
+        if job.qualify_users:
+            raise UsageError("--qualify_users goes with --input_format xapi: activity has no home pages")
+        if job.forwards_statements:
+            raise UsageError("--kind statement goes with --input_format xapi or learninglocker: activity has none")
+    if not job.forwards_statements:
+        for flag, given in (("--include_voided", job.include_voided), ("--stored_as", job.stored_as)):
+            if given:
+                raise UsageError(f"{flag} goes with --kind statement, and --input_format xapi or learninglocker")
     since, until = job.window.since, job.window.until
     if since is not None and until is not None and since >= until:
         raise UsageError("--since must be before --until: the window they name is empty")

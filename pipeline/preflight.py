@@ -66,7 +66,13 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
     trusted = job.trust_references or not is_remote(job.forwarders)
     try:
         documents = read_forwarders(
-            job.forwarders, launch_rules(references, trusted=trusted, require_organisation=job.require_organisation)
+            job.forwarders,
+            launch_rules(
+                references,
+                trusted=trusted,
+                require_organisation=job.require_organisation,
+                kinds=job.window.kinds,
+            ),
         )
     except ForwardersUnreadableError as error:
         raise UsageError(str(error)) from None
@@ -80,7 +86,8 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
     limits: Mapping[str, StreamLimits] = {}
     if job.delivers:
         limits = _look_ahead(job, forwarders, references, findings, on_this_machine=on_this_machine)
-    if job.actor_home_page == DEFAULT_HOME_PAGE and any(forwarder.payload != "record" for forwarder in forwarders):
+    builds_statements = job.window.kinds != ("statement",) and any(each.payload != "record" for each in forwarders)
+    if builds_statements and job.actor_home_page == DEFAULT_HOME_PAGE:
         findings.warnings.append(
             f"statements name their learners under {DEFAULT_HOME_PAGE}: give --actor_home_page a page of your own"
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.options import Job
+from schemas import DERIVED_KINDS
 from schemas.times import rfc3339
 from transforms.accounting.accounts import Account
 from transforms.accounting.summary import Summary, reject_share
@@ -92,7 +93,7 @@ class Report:
     def hints(self) -> list[str]:
         """A line for each forwarder that got nothing.
 
-        Either no record was in its scope, or its query matched none of them.
+        Its kinds are not those of the run, or no record was in its scope, or its query matched none of them.
         """
         if self.job.redrive or self.state in ("failed", "too_many_rejects"):
             return []
@@ -106,6 +107,12 @@ class Report:
         lines = []
         for forwarder in self.forwarders:
             if books.account(forwarder.id).matched or forwarder.id in self.summary.kept:
+                continue
+            if forwarder.kinds is not None and not set(forwarder.kinds) & set(self.job.window.kinds):
+                lines.append(
+                    f"forwarder {forwarder.id}: its kinds are {', '.join(forwarder.kinds)}, and the run forwards "
+                    f"{', '.join(self.job.window.kinds)} (--kind)"
+                )
                 continue
             in_scope = any(out_of_scope(Tenant(*pair), forwarder) is None for pair in seen)
             reason = "its query matched no record" if in_scope else "no record is in its scope"
@@ -146,6 +153,8 @@ class Report:
             "submits_after_discard": summary.derivation.submits_after_discard,
             "activity_id_disagreements": summary.derivation.activity_id_disagreements,
             "negative_durations": summary.derivation.negative_durations,
+            "duplicate_statements": summary.statements.duplicates,
+            "conflicting_statements": summary.statements.conflicts,
             "sessions_of_several_users": summary.shared_sessions,
             "users_of_several_home_pages": summary.derivation.users_of_several_home_pages,
             "records": {kind: summary.records.get(kind, 0) for kind in self.job.window.kinds},
@@ -201,16 +210,10 @@ class Report:
         """What the terminal shows. A run that failed has no counts, since its workers did not hand them over."""
         if self.state == "failed":
             return self._verdict()
-        summary, read = self.summary, self.summary.read
+        summary = self.summary
         lines = []
         if not self.job.redrive:
-            lines += [
-                f"read      {read.read:,} activities in {self.files:,} files, "
-                f"{read.rejected:,} rejected, {summary.derivation.duplicates:,} duplicates",
-                f"derived   {summary.derivation.sessions:,} sessions: "
-                + ", ".join(f"{summary.records.get(kind, 0):,} {kind}" for kind in self.job.window.kinds),
-                *self._passed_over_lines(),
-            ]
+            lines += [*self._read_lines(), *self._passed_over_lines()]
             lines += self._reject_lines()
         lines += [f"warning: {warning}" for warning in self.found()]
         if self.forwarders:
@@ -219,6 +222,24 @@ class Report:
             lines.append(f"forwarder {forwarder_id}: left as they were: {_counts(reasons)}")
         lines += [*self.hints(), *self._dead_letter_lines(), "", self._verdict()]
         return "\n".join(lines)
+
+    def _read_lines(self) -> Iterable[str]:
+        summary, read, kinds = self.summary, self.summary.read, self.job.window.kinds
+        what = "activities" if self.job.input_format == "activity" else "statements"
+        duplicates = summary.statements.duplicates if self.job.forwards_statements else summary.derivation.duplicates
+        yield (
+            f"read      {read.read:,} {what} in {self.files:,} files, "
+            f"{read.rejected:,} rejected, {duplicates:,} duplicates"
+        )
+        if self.job.forwards_statements:
+            conflicts = summary.statements.conflicts
+            told = f", {conflicts:,} of an id that another has" if conflicts else ""
+            yield f"given on  {summary.records.get('statement', 0):,} statements as they are{told}"
+        derived = [kind for kind in kinds if kind in DERIVED_KINDS]
+        if derived:
+            yield f"derived   {summary.derivation.sessions:,} sessions: " + ", ".join(
+                f"{summary.records.get(kind, 0):,} {kind}" for kind in derived
+            )
 
     def _passed_over_lines(self) -> Iterable[str]:
         if self.summary.passed_over:

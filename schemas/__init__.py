@@ -7,14 +7,16 @@ from typing import Any
 
 from schemas.activity import Action, Activity, Response, State, SubscoreDefinition, Tag
 from schemas.delivery import DeadLetter, Receipt
-from schemas.record import KINDS, Kind, Record
+from schemas.record import DERIVED_KINDS, KINDS, DerivedKind, Kind, Record
 from schemas.reject import Reject
 
 __all__ = [
+    "DERIVED_KINDS",
     "KINDS",
     "Action",
     "Activity",
     "DeadLetter",
+    "DerivedKind",
     "Kind",
     "Receipt",
     "Record",

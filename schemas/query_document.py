@@ -1,27 +1,31 @@
-"""What a query document holds: the names that a forwarder's query may ask for (docs/spec/records.md section 4).
+"""What a query document holds: the names that a forwarder's query may ask for.
 
+For derived records that is docs/spec/records.md section 4, for statements docs/spec/statements.md section 2.
 `transforms.matching.document` builds the documents, the queries' parser reads ids and dates by this table,
 `transforms.query.never` finds by it what no document can match, and a forwarder document is warned of both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-QueryType = Literal["id", "string", "date", "number", "boolean", "object", "map", "array"]
+from schemas.record import Kind
+
+QueryType = Literal["id", "string", "date", "number", "boolean", "object", "map", "array", "any"]
 """What stands under a name.
 
 - `id`: a string, for which a query may also give an ObjectId.
 - `date`: a date in UTC, which a query may give as text.
 - `object`: an object whose members are names of the table.
 - `map`: an object with members of any name and value.
+- `any`: anything.
 """
 
-Shape = Literal["session-started", "session-resumed", "session-completed", "status", "score"]
-"""Which query document: that of an event, by its name, or that of a snapshot."""
+Shape = Literal["session-started", "session-resumed", "session-completed", "status", "score", "statement"]
+"""Which query document: that of an event, by its name, that of a snapshot, or that of a statement."""
 
 EVENTS: tuple[Shape, ...] = ("session-started", "session-resumed", "session-completed")
-SHAPES: tuple[Shape, ...] = (*EVENTS, "status", "score")
+DERIVED_SHAPES: tuple[Shape, ...] = (*EVENTS, "status", "score")
 
 
 class QueryField(NamedTuple):
@@ -40,7 +44,7 @@ class QueryField(NamedTuple):
     name: str
     type: QueryType
     meaning: str
-    shapes: tuple[Shape, ...] = SHAPES
+    shapes: tuple[Shape, ...] = DERIVED_SHAPES
     nullable: bool = False
     sometimes: bool = False
     values: Mapping[Shape, tuple[str | bool | int, ...]] = MappingProxyType({})
@@ -56,7 +60,7 @@ _VERBS: dict[Shape, str] = {
 
 
 def _always(value: str | int) -> dict[Shape, tuple[str | bool | int, ...]]:
-    return dict.fromkeys(SHAPES, (value,))
+    return dict.fromkeys(DERIVED_SHAPES, (value,))
 
 
 _WITH_RESULT: tuple[Shape, ...] = ("session-completed", "status", "score")
@@ -169,11 +173,76 @@ QUERY_FIELDS = (
     QueryField("statement.result.score.max", "number", "the max_score", shapes=_SCORE, sometimes=True),
     QueryField("statement.result.score.scaled", "number", "score by max_score", shapes=_SCORE, sometimes=True),
 )
+"""The names in the query document of a derived record."""
 
-QUERY_NAMES = frozenset(field.name for field in QUERY_FIELDS if "." not in field.name)
-"""The top-level names."""
+
+def _stored(name: str, type_: QueryType, meaning: str) -> QueryField:
+    """A name that only a document of Learning Locker has."""
+    return QueryField(name, type_, meaning, _STATEMENT, sometimes=True)
+
+
+_STATEMENT: tuple[Shape, ...] = ("statement",)
+_IN_LEARNING_LOCKER = "as Learning Locker's document has it"
+
+STATEMENT_FIELDS = (
+    QueryField("_id", "id", "the record's id", _STATEMENT),
+    QueryField("kind", "string", "statement", _STATEMENT, values={"statement": ("statement",)}),
+    QueryField("organisation", "id", "of the document, or as --organisation says", _STATEMENT, nullable=True),
+    QueryField("lrs_id", "id", "the store of the document, or as --lrs_id says", _STATEMENT, nullable=True),
+    QueryField("timestamp", "date", "the statement's timestamp, else its stored", _STATEMENT),
+    QueryField("stored", "date", "when a store took the statement", _STATEMENT, sometimes=True),
+    QueryField("voided", "boolean", "whether the document says that it was voided; false without one", _STATEMENT),
+    QueryField("statement", "map", "the statement as it was read", _STATEMENT),
+    QueryField("statement.timestamp", "date", "when it happened", _STATEMENT, sometimes=True),
+    QueryField("statement.stored", "date", "when a store took the statement", _STATEMENT, sometimes=True),
+    _stored("active", "boolean", _IN_LEARNING_LOCKER),
+    _stored("person", "any", "the person whose statement it is: person._id is an ObjectId"),
+    _stored("personaIdentifier", "any", "the identifier of the person: an ObjectId"),
+    _stored("client", "any", "who sent the statement: an ObjectId"),
+    _stored("refs", "any", "the ids of the statements that it refers to"),
+    _stored("metadata", "any", _IN_LEARNING_LOCKER),
+    _stored("hash", "any", _IN_LEARNING_LOCKER),
+    _stored("hasGeneratedId", "any", "whether Learning Locker made the id"),
+    _stored("agents", "any", "the identifiers of the statement's agents"),
+    _stored("relatedAgents", "any", "the identifiers of all agents in it"),
+    _stored("activities", "any", "the id of the statement's activity"),
+    _stored("relatedActivities", "any", "the ids of all activities in it"),
+    _stored("registrations", "any", "its registration"),
+    _stored("verbs", "any", "the ids of the verbs"),
+    _stored("personas", "any", _IN_LEARNING_LOCKER),
+    _stored("completedForwardingQueue", "any", _IN_LEARNING_LOCKER),
+    _stored("pendingForwardingQueue", "any", _IN_LEARNING_LOCKER),
+    _stored("failedForwardingLog", "any", _IN_LEARNING_LOCKER),
+    _stored("deadForwardingQueue", "any", _IN_LEARNING_LOCKER),
+    _stored("completedQueues", "any", _IN_LEARNING_LOCKER),
+    _stored("processingQueues", "any", _IN_LEARNING_LOCKER),
+    _stored("createdAt", "date", _IN_LEARNING_LOCKER),
+    _stored("updatedAt", "date", _IN_LEARNING_LOCKER),
+    _stored("__v", "any", _IN_LEARNING_LOCKER),
+)
+"""The names in the query document of a statement. A document of Learning Locker may have others, which it keeps."""
+
+_SHAPES_OF_KIND: Mapping[Kind, tuple[Shape, ...]] = {
+    "event": EVENTS,
+    "status": ("status",),
+    "score": ("score",),
+    "statement": ("statement",),
+}
+
+
+def shapes_of(kinds: Collection[Kind]) -> tuple[Shape, ...]:
+    """The shapes of the query documents of records of these kinds."""
+    return tuple(shape for kind, shapes in _SHAPES_OF_KIND.items() if kind in kinds for shape in shapes)
+
+
+def names_of(shapes: Collection[Shape]) -> frozenset[str]:
+    """The top-level names that the documents of some of these shapes have."""
+    fields = (*QUERY_FIELDS, *STATEMENT_FIELDS)
+    of_shapes = (field for field in fields if not set(shapes).isdisjoint(field.shapes))
+    return frozenset(field.name for field in of_shapes if "." not in field.name)
 
 
 def paths_of(type_: QueryType) -> frozenset[tuple[str, ...]]:
-    """The paths to what is of this type, each as the names on the way to it."""
-    return frozenset(tuple(field.name.split(".")) for field in QUERY_FIELDS if field.type == type_)
+    """The paths to what is of this type in some document, each as the names on the way to it."""
+    fields = (*QUERY_FIELDS, *STATEMENT_FIELDS)
+    return frozenset(tuple(field.name.split(".")) for field in fields if field.type == type_)

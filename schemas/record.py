@@ -1,31 +1,46 @@
-"""Derived records: the documented message, and what travels with it."""
+"""Records: what is forwarded. A record is a derived message, or a statement as it was read."""
 
 import re
 from datetime import datetime
 from typing import Any, Literal
+from uuid import UUID
 
 import msgspec
 
 from schemas.activity import Scalar
 from schemas.times import millis_of, rfc3339
 
-Kind = Literal["event", "status", "score"]
-KINDS: tuple[Kind, ...] = ("event", "status", "score")
+NAMESPACE = UUID("9b6f3c52-6f0e-4d0c-8f5e-6a3b8f1c7d24")
+"""The namespace of every id that is made. If it changed, every receiver would see every record as a new one."""
+
+DerivedKind = Literal["event", "status", "score"]
+DERIVED_KINDS: tuple[DerivedKind, ...] = ("event", "status", "score")
+Kind = Literal[DerivedKind, "statement"]
+KINDS: tuple[Kind, ...] = (*DERIVED_KINDS, "statement")
 
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One derived message (docs/spec/records.md section 3). Steps share it, so it is never changed.
+    """What is forwarded. Steps share it, so it is never changed.
+
+    It is one derived message (docs/spec/records.md section 3), or one statement as it was read, of the kind `statement`
+    (docs/spec/statements.md section 1).
 
     Attributes:
-        id: the same on every run.
-        timestamp: epoch ms; the `occurred_at` of the activity that caused the record.
-        record_id: of that activity.
-        place: the index of that activity in the order of its session.
-        message: the documented message. Its keys are in the documented order.
-        body: the message in compact JSON, as UTF-8.
-        metadata: what the session's activities brought along, up to that one.
+        id: the same on every run; of a statement its own, in lower case.
+        timestamp: epoch ms; the `occurred_at` of the activity that caused the record, or the statement's `timestamp`,
+            else its `stored`.
+        record_id: of that activity; of a statement its id.
+        place: the index of that activity in the order of its session; of a statement the index among its user's
+            statements of the run, in the order in which they leave.
+        message: the documented message. Its keys are in the documented order. It is empty for a statement: who needs
+            one as an object decodes `body`.
+        body: the message in compact JSON, as UTF-8; or the statement's text, as it was read.
+        metadata: what the session's activities brought along, up to that one; empty for a statement.
+        stored: epoch ms; when a store says that it took the statement. None: it does not say, or the record is derived.
+        document: what Learning Locker's document has around the statement, in Extended JSON; None where there is none.
+        voids: the id of the statement that this one voids, in lower case; None for all other records.
     """
 
     id: str
@@ -39,6 +54,14 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     message: dict[str, Any]
     body: bytes
     metadata: dict[str, Scalar]
+    stored: int | None = None
+    document: bytes | None = None
+    voids: str | None = None
+
+    @property
+    def leaves_at(self) -> int:
+        """Epoch ms by which a user's records are put in order: of a statement `stored`, else `timestamp`."""
+        return self.timestamp if self.stored is None else self.stored
 
 
 class _Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -54,11 +77,33 @@ class _Envelope(msgspec.Struct, frozen=True, gc=False):
     metadata: dict[str, Scalar]
 
 
+class _StatementLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A statement as a line. `document` is left out where there is none."""
+
+    statement: msgspec.Raw
+    id: str
+    kind: Literal["statement"]
+    organisation: str | None
+    lrs_id: str | None
+    user_id: str
+    timestamp: str
+    stored: str | None
+    voids: str | None
+    place: int
+    document: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _KindOfLine(msgspec.Struct, frozen=True, gc=False):
+    kind: Kind
+
+
 _ENVELOPE = frozenset(_Envelope.__struct_fields__)
 _encode = msgspec.json.Encoder().encode
 _decode_line = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_message = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_kind = msgspec.json.Decoder(_KindOfLine).decode
+_decode_statement_line = msgspec.json.Decoder(_StatementLine).decode
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
@@ -73,7 +118,26 @@ def encode_record(record: Record) -> bytes:
 
     First comes the message, byte for byte, then `id`, `kind`, `organisation`, `lrs_id`, `timestamp` (RFC 3339 with
     milliseconds), `record_id`, `place` and `metadata`.
+
+    Of a statement the line has `statement`, the text as it was read, then `id`, `kind`, `organisation`, `lrs_id`,
+    `user_id`, `timestamp`, `stored`, `voids`, `place`, and `document` where there is one.
     """
+    if record.kind == "statement":
+        return _encode(
+            _StatementLine(
+                statement=msgspec.Raw(record.body),
+                id=record.id,
+                kind=record.kind,
+                organisation=record.organisation,
+                lrs_id=record.lrs_id,
+                user_id=record.user_id,
+                timestamp=rfc3339(record.timestamp),
+                stored=None if record.stored is None else rfc3339(record.stored),
+                voids=record.voids,
+                place=record.place,
+                document=msgspec.UNSET if record.document is None else msgspec.Raw(record.document),
+            )
+        )
     envelope = _encode(
         _Envelope(
             record.id,
@@ -90,11 +154,13 @@ def encode_record(record: Record) -> bytes:
 
 
 def decode_record(line: bytes) -> Record:
-    """The record of a line that `encode_record` made. Nothing is lost, and the message has the same bytes.
+    """The record of a line that `encode_record` made. Nothing is lost, and message or statement have the same bytes.
 
     Raises:
         ValueError: it is no such line. (The errors of msgspec are ValueErrors, too.)
     """
+    if _decode_kind(line).kind == "statement":
+        return _decode_statement(line)
     envelope = _decode_envelope(line)
     # The message is cut out of the line and not encoded again, so that 1.0 stays 1.0, and an escape stays as it is.
     fields = [(name, raw) for name, raw in _decode_line(line).items() if name not in _ENVELOPE]
@@ -118,11 +184,45 @@ def decode_record(line: bytes) -> Record:
     )
 
 
-def record_row(record: Record) -> dict[str, Any]:
-    """A record as a row of the schema of its kind (event.avsc, status.avsc, score.avsc), for fastavro.
+def _decode_statement(line: bytes) -> Record:
+    fields = _decode_statement_line(line)
+    return Record(
+        fields.id,
+        fields.kind,
+        fields.organisation,
+        fields.lrs_id,
+        fields.user_id,
+        _timestamp_of(fields.timestamp),
+        fields.id,
+        fields.place,
+        {},
+        bytes(fields.statement),
+        {},
+        None if fields.stored is None else _timestamp_of(fields.stored),
+        None if isinstance(fields.document, msgspec.UnsetType) else bytes(fields.document),
+        fields.voids,
+    )
 
-    `timestamp` is in epoch ms. A sum of scores that 64 bits do not hold becomes a double.
+
+def record_row(record: Record) -> dict[str, Any]:
+    """A record as a row of the schema of its kind (event.avsc, status.avsc, score.avsc, statement.avsc), for fastavro.
+
+    Times are in epoch ms. A sum of scores that 64 bits do not hold becomes a double.
     """
+    if record.kind == "statement":
+        return {
+            "statement": record.body.decode(),
+            "id": record.id,
+            "kind": record.kind,
+            "organisation": record.organisation,
+            "lrs_id": record.lrs_id,
+            "user_id": record.user_id,
+            "timestamp": record.timestamp,
+            "stored": record.stored,
+            "voids": record.voids,
+            "place": record.place,
+            "document": None if record.document is None else record.document.decode(),
+        }
     message = record.message
     return {
         **(_fitting(message) if record.kind == "score" else message),
@@ -148,5 +248,7 @@ def _fitting(value: Any) -> Any:
 def parquet_row(record: Record) -> dict[str, Any]:
     """A record as a row of `schemas.arrow.arrow_schema(record.kind)`: `record_row`, with `metadata` as text in JSON."""
     row = record_row(record)
+    if record.kind == "statement":
+        return row
     row["metadata"] = _encode(record.metadata).decode()
     return row

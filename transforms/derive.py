@@ -1,4 +1,7 @@
-"""Derive: blobs of activity go in, batches of records come out (docs/spec/records.md sections 2 and 3)."""
+"""Derive: blobs of activity go in, batches of records come out (docs/spec/records.md sections 2 and 3).
+
+Statements that are forwarded as they are take the same way, and are records as they are.
+"""
 
 import gc
 import logging
@@ -14,16 +17,20 @@ from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
 
 from schemas import Activity, Record
+from schemas.times import rfc3339
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import ANY_REJECTS, RejectLimit, Summary
 from transforms.bundles import BATCH_SIZE, at_end_of_bundle
-from transforms.reading.bucket_blobs import users_of
+from transforms.reading.activity import decode_admitted
+from transforms.reading.bucket_blobs import in_passes, lines_by_user, originals_by_user
 from transforms.reading.input_formats import ACTIVITY, InputFormat
+from transforms.reading.originals import Original
 from transforms.reading.voids import Void, without_voided
 from transforms.sessions.derivation import Derivation, DurationUnit
 from transforms.sessions.session import Session
-from transforms.sessions.state import BucketFold, StateOptions
+from transforms.sessions.state import BucketFold, Parts, StateOptions
 from transforms.sessions.window import EVERYTHING, Window
+from transforms.statements.passage import Passage
 
 logger = logging.getLogger(__name__)
 _SUMMARY = "summary"
@@ -115,12 +122,13 @@ class _FoldUsers(beam.DoFn):
         self._summary = Summary()
         self._sessions: list[array[int]] = [array("Q") for _ in range(_SESSION_GROUPS)]
         self._derivation = self._new_derivation(on_session=self._saw_session, on_conflict=self._saw_conflict)
+        self._passage = Passage(self._saw_statement_conflict)
 
     def process(self, bucket_and_blobs: tuple[int, Iterable[bytes]], read: Summary) -> Iterator[list[Record]]:
         if self._settings.reject_limit.is_exceeded(read.read):
             return
         batch: list[Record] = []
-        for records in self._fold(*bucket_and_blobs, read.read.voids):
+        for records in self._records(*bucket_and_blobs, read.read.voids):
             batch.extend(self._settings.window.select(records))
             if len(batch) >= BATCH_SIZE:
                 if self._is_stopping():
@@ -133,6 +141,7 @@ class _FoldUsers(beam.DoFn):
     def finish_bundle(self) -> Iterator[Any]:
         counts = self._derivation.counts
         self._summary.derivation.add(counts)
+        self._summary.statements.add(self._passage.counts)
         for name, count in (("voided_statements", counts.voided), ("scores_of_parts", counts.part_scores)):
             if count:
                 self._summary.pass_over(name, count)
@@ -141,20 +150,36 @@ class _FoldUsers(beam.DoFn):
             if sessions:
                 yield TaggedOutput(_SESSIONS, at_end_of_bundle((group, sessions.tobytes())))
 
-    def _fold(self, bucket: int, blobs: Iterable[bytes], voids: frozenset[Void]) -> Iterator[list[Record]]:
+    def _records(self, bucket: int, blobs: Iterable[bytes], voids: frozenset[Void]) -> Iterator[list[Record]]:
         """For each user of a bucket a list of records, in their order."""
-        if self._settings.state is None:
-            for _, activities in users_of(blobs):
+        state = self._settings.state
+        if not self._settings.input_format.derives:
+            for user_id, originals in in_passes((blob for blob in blobs if blob), originals_by_user):
+                yield self._passage.records(user_id, originals)
+        elif state is None:
+            for _, statements, lines in in_passes(blobs, self._split):
+                activities = [decode_admitted(line) for line in lines]
                 if voids:
                     activities, used = without_voided(activities, voids)
                     self._derivation.counts.voided += len(used)
-                yield self._derivation.user(activities)
+                yield _together(statements, self._derivation.user(activities))
+        else:
+            shards = [blob for blob in blobs if blob]
+            if shards or voids - state.voids:
+                fold = BucketFold(state, bucket, self._derivation, self._new_derivation(), voids)
+                for statements, records in fold.records(shards, self._split):
+                    yield _together(statements, records)
+                self._summary.state_parts[bucket] = fold.close()
+
+    def _split(self, blobs: Iterable[bytes], passes: int, turn: int) -> Iterator[Parts]:
+        """For each user the statements that are forwarded as they are, and the lines of activity."""
+        if not self._settings.input_format.gives_originals:
+            for user_id, lines in lines_by_user(blobs, passes, turn):
+                yield user_id, [], lines
             return
-        shards = [blob for blob in blobs if blob]
-        if shards or voids - self._settings.state.voids:
-            fold = BucketFold(self._settings.state, bucket, self._derivation, self._new_derivation(), voids)
-            yield from fold.records(shards)
-            self._summary.state_parts[bucket] = fold.close()
+        for user_id, originals in originals_by_user(blobs, passes, turn):
+            activities = [original.activity for original in originals if original.activity is not None]
+            yield user_id, self._passage.records(user_id, originals), activities
 
     def _new_derivation(self, **observers: Any) -> Derivation:
         settings = self._settings
@@ -186,6 +211,27 @@ class _FoldUsers(beam.DoFn):
                 kept.occurred_at,
                 other.occurred_at,
             )
+
+    def _saw_statement_conflict(self, kept: Original, other: Original) -> None:
+        if self._passage.counts.conflicts == 1:
+            logger.warning(
+                "the id %s stands for two different statements; the one of %s is forwarded, not the one of %s. Further "
+                "such conflicts are counted, not logged.",
+                kept.id,
+                rfc3339(kept.timestamp if kept.stored is None else kept.stored),
+                rfc3339(other.timestamp if other.stored is None else other.stored),
+            )
+
+
+def _together(statements: list[Record], derived: list[Record]) -> list[Record]:
+    """All records of a user in one order by time, a statement before what is derived of it."""
+    if not statements or not derived:
+        return statements or derived
+    return sorted([*statements, *derived], key=_leaves_at)
+
+
+def _leaves_at(record: Record) -> int:
+    return record.leaves_at
 
 
 def _count_shared(group: tuple[int, Iterable[bytes]]) -> Summary:

@@ -1,4 +1,7 @@
-"""Derive, streaming: the fold of the batch job, on Beam's state (docs/spec/records.md section 3)."""
+"""Derive, streaming: the fold of the batch job, on Beam's state (docs/spec/records.md section 3).
+
+Statements that are forwarded as they are take the same way, and are records as they are.
+"""
 
 import logging
 from collections.abc import Iterator
@@ -18,10 +21,13 @@ from schemas import Record
 from transforms.accounting.summary import Summary
 from transforms.reading.activity import decode_admitted
 from transforms.reading.input_formats import ACTIVITY, InputFormat
+from transforms.reading.originals import Original, decode_original
 from transforms.reading.voids import Void, decode_void, encode_void, is_void, void_key
 from transforms.sessions.derivation import Counts, Derivation, DurationUnit
 from transforms.sessions.state import KeptVoid, SessionLines, alive, fold_on
 from transforms.sessions.window import EVERYTHING, Window
+from transforms.statements.known import Arrival, KnownStatements
+from transforms.statements.passage import record_of
 
 logger = logging.getLogger(__name__)
 
@@ -46,28 +52,44 @@ class FoldStreaming(beam.DoFn):
 
     The key is the user and not the session, so that the records of all sessions of a user leave in one order.
 
+    A statement that is forwarded as it is leaves as it arrives, before what is derived of it. Of such statements it is
+    kept which have arrived, so that one that arrives again is dropped. If nothing is derived, no activity is kept.
+
     Args:
         ttl: seconds for which a session is kept after its latest activity.
         duration_unit: the unit of a `session_duration` that the player did not report.
         input_format: what was read.
+        known_for: seconds for which it is known that a statement has arrived; None: as `ttl`.
     """
 
     SESSIONS = ReadModifyWriteStateSpec("sessions", BytesCoder())
     VOIDS = ReadModifyWriteStateSpec("voids", BytesCoder())
+    STATEMENTS = ReadModifyWriteStateSpec("statements", BytesCoder())
     EXPIRY = TimerSpec("expiry", TimeDomain.WATERMARK)
 
     def __init__(
-        self, ttl: float, duration_unit: DurationUnit = "minutes", input_format: InputFormat = ACTIVITY
+        self,
+        ttl: float,
+        duration_unit: DurationUnit = "minutes",
+        input_format: InputFormat = ACTIVITY,
+        known_for: float | None = None,
     ) -> None:
         self._ttl = int(ttl * 1000)
+        self._known_for = int((ttl if known_for is None else known_for) * 1000)
         self._settings = (duration_unit, input_format.resolve_session)
         self._expired = Metrics.counter("streaming", "sessions_expired")
         self._voided = Metrics.counter("streaming", "voided_statements")
         self._has_voids = input_format.has_voids
+        self._gives_originals = input_format.gives_originals
+        self._derives = input_format.derives
+        self._arrivals = {
+            Arrival.DUPLICATE: Metrics.counter("streaming", "duplicate_statements"),
+            Arrival.CONFLICT: Metrics.counter("streaming", "conflicting_statements"),
+        }
 
     def setup(self) -> None:
         self._derivation, self._before = Derivation(*self._settings), Derivation(*self._settings)
-        self._told = False
+        self._told = self._told_of_conflict = False
 
     def process(
         self,
@@ -75,10 +97,25 @@ class FoldStreaming(beam.DoFn):
         arrived: Any = beam.DoFn.TimestampParam,
         kept: Any = beam.DoFn.StateParam(SESSIONS),  # noqa: B008 - Beam's way
         voids: Any = beam.DoFn.StateParam(VOIDS),  # noqa: B008
+        statements: Any = beam.DoFn.StateParam(STATEMENTS),  # noqa: B008
         expiry: Any = beam.DoFn.TimerParam(EXPIRY),  # noqa: B008
     ) -> Iterator[list[Record]]:
         now = arrived.micros // 1000
-        line = element[1]
+        user_id, line = element
+        records: list[Record] = []
+        seen: KnownStatements | None = None
+        if self._gives_originals and not is_void(line):
+            original = decode_original(line)
+            seen = KnownStatements(statements.read(), now - self._known_for)
+            if self._arrives(original, seen, now):
+                records.append(record_of(user_id, original))
+                statements.write(seen.pack())
+            if not self._derives or original.activity is None:
+                expiry.set(_after(now + max(self._known_for, self._ttl if self._derives else 0)))
+                if records:
+                    yield records
+                return
+            line = original.activity
         sessions = self._alive(kept.read(), now)
         packed = voids.read() if self._has_voids else None
         known = [each for each in _decode_voids(packed) if each.arrived >= now - self._ttl] if packed else []
@@ -88,9 +125,9 @@ class FoldStreaming(beam.DoFn):
             known = [each for each in known if each.void not in new] + [KeptVoid(void, now) for void in new]
             voids.write(_encode(known))
         every = {each.void for each in known}
-        records = fold_on(sessions, [] if new else [line], now, self._derivation, self._before, every, new)
+        records += fold_on(sessions, [] if new else [line], now, self._derivation, self._before, every, new)
         kept.write(_encode(sessions))
-        expiry.set(self._next_expiry(sessions, known))
+        expiry.set(self._next_expiry(sessions, known, seen))
         self._count()
         if records:
             yield records
@@ -101,9 +138,10 @@ class FoldStreaming(beam.DoFn):
         now: Any = beam.DoFn.TimestampParam,
         kept: Any = beam.DoFn.StateParam(SESSIONS),  # noqa: B008
         voids: Any = beam.DoFn.StateParam(VOIDS),  # noqa: B008
+        statements: Any = beam.DoFn.StateParam(STATEMENTS),  # noqa: B008
         expiry: Any = beam.DoFn.TimerParam(EXPIRY),  # noqa: B008
     ) -> None:
-        """Forget the sessions whose time is over, and set the timer for the next one."""
+        """Forget the sessions and statements whose time is over, and set the timer for the next ones."""
         sessions = self._alive(kept.read(), now.micros // 1000)
         packed = voids.read()
         known = _decode_voids(packed) if packed else []
@@ -116,8 +154,29 @@ class FoldStreaming(beam.DoFn):
             kept.write(_encode(sessions))
         else:
             kept.clear()
-        if sessions or known:
-            expiry.set(self._next_expiry(sessions, known))
+        seen = KnownStatements(statements.read(), now.micros // 1000 - self._known_for)
+        left = seen.pack()
+        if left is not None:
+            statements.write(left)
+        else:
+            statements.clear()
+        if sessions or known or left is not None:
+            expiry.set(self._next_expiry(sessions, known, seen))
+
+    def _arrives(self, original: Original, seen: KnownStatements, now: int) -> bool:
+        """Whether a statement is new. What is not is counted."""
+        arrival = seen.arrive(original, now)
+        if arrival is Arrival.NEW:
+            return True
+        self._arrivals[arrival].inc()
+        if arrival is Arrival.CONFLICT and not self._told_of_conflict:
+            self._told_of_conflict = True
+            logger.warning(
+                "the id %s stands for two different statements; the one that arrived first was forwarded. Further such "
+                "conflicts are counted, not logged.",
+                original.id,
+            )
+        return False
 
     def _count(self) -> None:
         counts = self._derivation.counts
@@ -136,10 +195,18 @@ class FoldStreaming(beam.DoFn):
         self._expired.inc(len(known) - len(sessions))
         return sessions
 
-    def _next_expiry(self, sessions: list[SessionLines], voids: list[KeptVoid]) -> Timestamp:
-        """Just after the moment at which the first of the sessions and voids is to be forgotten."""
-        quiet = min([session.arrived for session in sessions] + [void.arrived for void in voids])
-        return Timestamp(micros=quiet * 1000) + Duration(micros=(self._ttl + 1) * 1000)
+    def _next_expiry(
+        self, sessions: list[SessionLines], voids: list[KeptVoid], seen: KnownStatements | None
+    ) -> Timestamp:
+        """Just after the moment at which the first of all that is kept is to be forgotten."""
+        ends = [session.arrived + self._ttl for session in sessions] + [void.arrived + self._ttl for void in voids]
+        if seen is not None:
+            ends += [arrived + self._known_for for arrived in seen.arrivals()]
+        return _after(min(ends))
+
+
+def _after(millis: int) -> Timestamp:
+    return Timestamp(micros=(millis + 1) * 1000)
 
 
 class FindVoided(beam.DoFn):
@@ -190,8 +257,11 @@ class FindVoided(beam.DoFn):
         voided.clear()
 
 
-def _statement_and_user(line: tuple[str, bytes]) -> tuple[bytes, str | None]:
-    return encode_void(void_key(decode_admitted(line[1]))), line[0]
+def _statement_and_user(element: tuple[str, bytes], gives_originals: bool) -> Iterator[tuple[bytes, str | None]]:
+    user_id, line = element
+    activity = decode_original(line).activity if gives_originals else line
+    if activity is not None:
+        yield encode_void(void_key(decode_admitted(activity))), user_id
 
 
 def _void_alone(void: Void) -> tuple[bytes, str | None]:
@@ -207,14 +277,17 @@ class AddVoids(beam.PTransform[PCollection[tuple[str, bytes]], PCollection[tuple
     Attributes:
         voids: of lines that were, are or will be there.
         ttl: seconds for which statements and voids are known.
+        input_format: of the lines.
     """
 
     voids: PCollection[Void]
     ttl: float
+    input_format: InputFormat
 
     def expand(self, lines: PCollection[tuple[str, bytes]]) -> PCollection[tuple[str, bytes]]:
         keyed = tuple[bytes, str | None]
-        statements = lines | "Statements" >> beam.Map(_statement_and_user).with_output_types(keyed)
+        name = beam.FlatMap(_statement_and_user, self.input_format.gives_originals)
+        statements = lines | "Statements" >> name.with_output_types(keyed)
         voids = self.voids | "Voids" >> beam.Map(_void_alone).with_output_types(keyed)
         found = (
             (statements, voids)
@@ -236,15 +309,17 @@ class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], PCollectio
         duration_unit: the unit of a `session_duration` that the player did not report.
         input_format: what was read.
         window: the records that are given on.
+        known_for: see `FoldStreaming`.
     """
 
     ttl: float
     duration_unit: DurationUnit = "minutes"
     input_format: InputFormat = ACTIVITY
     window: Window = EVERYTHING
+    known_for: float | None = None
 
     def expand(self, lines: PCollection[tuple[str, bytes]]) -> PCollection[list[Record]]:
-        fold = FoldStreaming(self.ttl, self.duration_unit, self.input_format)
+        fold = FoldStreaming(self.ttl, self.duration_unit, self.input_format, self.known_for)
         records: PCollection[list[Record]] = lines | "Fold" >> beam.ParDo(fold).with_output_types(list[Record])
         if self.window != EVERYTHING:
             records = records | "Window" >> beam.Map(self.window.select).with_output_types(list[Record])

@@ -12,7 +12,7 @@ from transforms.accounting.summary import Sample, Summary
 from transforms.bundles import at_end_of_bundle
 from transforms.forwarders import Forwarder
 from transforms.forwarders.source import ForwarderSource
-from transforms.matching.document import encode_payload
+from transforms.matching.document import encode_payload, payload_kind
 from transforms.matching.explanation import explain
 from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
@@ -64,7 +64,8 @@ class _CountMatches(beam.DoFn):
     def _sample(self, forwarder: Forwarder, record: Record) -> None:
         sample = self._summary.samples.get(forwarder.id)
         if sample is None or (record.timestamp, record.id) < (sample.timestamp, sample.id):
-            payload = encode_payload(record, forwarder.payload, lambda: self._statements.statement(record))
+            kind = payload_kind(record, forwarder.payload)
+            payload = encode_payload(record, kind, lambda: self._statements.statement(record))
             self._summary.samples[forwarder.id] = Sample(record.timestamp, record.id, payload)
 
 
@@ -93,7 +94,7 @@ class ExplainRecord(beam.PTransform[PCollection[list[Record]], PCollection[Summa
 
 class _ExplainRecord(beam.DoFn):
     def __init__(self, record_id: str, forwarders: ForwarderSource, statements: StatementBuilder) -> None:
-        self._id = record_id
+        self._id = record_id.lower()  # as ids are, however a statement spells its own
         self._source = forwarders
         self._statements = statements
 

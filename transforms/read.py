@@ -4,7 +4,7 @@ import logging
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -63,6 +63,7 @@ class FileRange:
         start: where the range begins, a byte offset; see `transforms.reading.files.blocks`.
         end: where it ends; None for a whole file.
         pipe: see `InputFile`.
+        number: of the file in the order of all files' paths.
     """
 
     path: str
@@ -71,6 +72,7 @@ class FileRange:
     start: int = 0
     end: int | None = None
     pipe: bool = False
+    number: int = 0
 
 
 class ReadOutputs(NamedTuple):
@@ -241,7 +243,11 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
         progress: Progress | None = None,
     ) -> None:
         super().__init__()
-        self.ranges = [part for file in files for part in ranges_of(file, input_format, file_format)]
+        self.ranges = [
+            replace(part, number=number)
+            for number, file in enumerate(files)
+            for part in ranges_of(file, input_format, file_format)
+        ]
         self.read_range = ReadRange(input_format.decoder(organisation, lrs_id, leniency), progress)
 
     def default_type_hints(self) -> IOTypeHints:
@@ -284,7 +290,7 @@ class ReadRange(beam.DoFn):
                 if self._progress and self._progress.stopping():
                     counts += ReadCounts(unfinished=1)
                     break
-                read, rejects = sort_in(block, part.path, self._decoder, self._blobs, part.start, unit)
+                read, rejects = sort_in(block, part.path, self._decoder, self._blobs, part.start, unit, part.number)
                 for reject in rejects:
                     yield TaggedOutput("rejects", reject)
                 size = counted.taken()

@@ -229,6 +229,8 @@ class _Admit(beam.DoFn):
                 yield TaggedOutput("rejects", reject)
             else:
                 yield outcome
+        for void in self._decoder.take_voids():
+            yield TaggedOutput("voids", void)
         for name, count in self._decoder.take_left_out().items():
             Metrics.counter("streaming", name).inc(count)
 

@@ -16,7 +16,7 @@ from transforms.accounting.summary import Summary
 from transforms.bundles import BATCH_SIZE, at_end_of_bundle
 from transforms.forwarders.source import ForwarderSource
 from transforms.matching.matcher import Match, stored_document, stored_match
-from transforms.matching.scope import out_of_scope
+from transforms.matching.scope import not_wanted
 from transforms.matching.statement import StatementBuilder
 from transforms.query import MatchResult, compile_query
 from transforms.receipts.history import History
@@ -127,7 +127,7 @@ class _MatchAgain(beam.DoFn):
         forwarder = self._forwarders.get(letter.forwarder_id)
         if forwarder is None:
             return "no_active_forwarder"
-        if out_of_scope(record, forwarder):
+        if not_wanted(record, forwarder):
             return "out_of_scope"
         result = self._queries[forwarder.id].evaluate(stored_document(letter, record, self._statements))
         if result is MatchResult.MATCH:

@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.lock import OutputLock
 from pipeline.run import main
+from schemas import DERIVED_KINDS
 from tests.support.activity import DOCUMENTED_EVENT, activity, of_user, sessions
 from tests.support.aws import read_stream
 from tests.support.forwarder_documents import http_document
@@ -28,6 +29,7 @@ from transforms.reading.activity import encode
 from transforms.sinks.base import AttemptResult, Item
 from transforms.sinks.http import AiohttpSink
 
+DERIVED = [f"--kind={kind}" for kind in DERIVED_KINDS]
 COMPLETED = json.dumps({"statement.verb.id": "http://adlnet.gov/expapi/verbs/completed"})
 
 
@@ -644,7 +646,7 @@ def test_real_activity_gives_the_records_that_were_counted_independently(
     workshop.write_forwarders(http_document(receiver))
     (workshop.path / "in").mkdir()
     (workshop.path / "in" / name).symlink_to(SHARED / "data" / name)
-    assert workshop.run("--input_format=xapi", "--dry_run", "--write_records=jsonl") == 0
+    assert workshop.run("--input_format=xapi", *DERIVED, "--dry_run", "--write_records=jsonl") == 0
     report = workshop.report()
     assert report["input"]["accepted_bytes"] > 500 * statements
     assert report["input"] | {"bytes": 0, "accepted_bytes": 0} == {

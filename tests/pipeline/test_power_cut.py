@@ -162,7 +162,7 @@ def _look(recording: Recording, operations: Sequence[Operation], disk: Path) -> 
     derived = {
         record.id
         for bucket, of_bucket in lines.items()
-        for records in BucketFold(options, bucket, Derivation(), Derivation()).records(of_bucket)
+        for _, records in BucketFold(options, bucket, Derivation(), Derivation()).records(of_bucket)
         for record in records
     }
     sent = frozenset(derived - delivered)

@@ -1,4 +1,4 @@
-"""xAPI statements as people have them, through the whole job."""
+"""xAPI statements as people have them, derived from by the whole job."""
 
 import json
 from collections import Counter
@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.options import UsageError, parse
 from pipeline.run import main
+from schemas import DERIVED_KINDS
 from tests.support.paths import SHARED, needs_shared
 
 INPUTS = SHARED / "cases" / "inputs"
@@ -45,7 +46,8 @@ class Run:
 
     def __init__(self, file: Path, output: Path, *more: str) -> None:
         arguments = ["--runner=DirectRunner", "--input", str(file), "--input_format=xapi", "--output", str(output)]
-        self.status = main([*arguments, "--write_records=jsonl", *more])
+        derived = [f"--kind={kind}" for kind in DERIVED_KINDS]
+        self.status = main([*arguments, *derived, "--write_records=jsonl", *more])
         self.report = json.loads((output / "report.json").read_text())
         parts = sorted((output / "records").rglob("*.jsonl"))
         self.records = [json.loads(line) for part in parts for line in part.read_bytes().splitlines()]
@@ -80,7 +82,7 @@ def test_an_lrs_answer_is_its_statements_and_what_is_bad_in_it_costs_itself(tmp_
     assert (run.status, run.report["input"]["read"], run.report["input"]["rejected"]) == (3, 5, 1)
     assert run.passed_over == {"voiding_statements": 1, "voided_statements": 1}
     assert run.events() == {"session-started": 1}
-    assert [(reject["position"], reject["content"]) for reject in run.rejects] == [(0, b'{"id":"x"}')]
+    assert [(reject["position"], reject["content"]) for reject in run.rejects] == [(0, b'{"id": "x"}')]
 
 
 def test_a_name_on_two_home_pages_is_warned_of_and_told_apart_on_demand(

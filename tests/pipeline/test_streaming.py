@@ -213,7 +213,7 @@ def test_xapi_statements_as_they_arrive_give_the_records_of_batch(
     fold = Derivation("minutes", resolve_session)
     workshop.write_forwarders(http_document(receiver))
     put(kinesis, lines, [each.user_id for each in arriving])
-    job = streaming(workshop, "--input_format=xapi")
+    job = streaming(workshop, "--input_format=xapi", "--kind=event", "--kind=status", "--kind=score")
     started.append(job)
     expected = batch(arriving, fold)
     wait_for(receiver, expected, workshop, job)

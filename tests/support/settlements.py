@@ -5,10 +5,11 @@ from typing import Any
 
 import msgspec
 
-from schemas import Kind, Record
+from schemas import DerivedKind, Kind, Record
+from schemas.times import rfc3339
 from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 
-MESSAGES: dict[Kind, dict[str, Any]] = {
+MESSAGES: dict[DerivedKind, dict[str, Any]] = {
     "event": {
         "event": "session-started",
         "session_id": "s-1",
@@ -59,6 +60,8 @@ def documented_record(
     place: int = 0,
     session: str = "s-1",
 ) -> Record:
+    if kind == "statement":
+        return _statement(str(uuid.uuid5(uuid.NAMESPACE_URL, name)), user, timestamp, place)
     message = {**MESSAGES[kind], "user_id": user, "session_id": session}
     return Record(
         id=str(uuid.uuid5(uuid.NAMESPACE_URL, name)),
@@ -73,6 +76,19 @@ def documented_record(
         body=msgspec.json.encode(message),
         metadata={"grade": 5},
     )
+
+
+def _statement(record_id: str, user: str, timestamp: int, place: int) -> Record:
+    account = {"homePage": "https://lms.example.org", "name": user}
+    statement = {
+        "id": record_id,
+        "actor": {"account": account},
+        "verb": {"id": "http://adlnet.gov/expapi/verbs/answered"},
+        "object": {"id": "https://lms.example.org/question/1"},
+        "timestamp": rfc3339(timestamp),
+    }
+    body = msgspec.json.encode(statement)
+    return Record(record_id, "statement", "org", None, user, timestamp, record_id, place, {}, body, {})
 
 
 def delivered(name: str = "1", forwarder: str = "f-1", **record: Any) -> Settlement:

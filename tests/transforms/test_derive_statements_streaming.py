@@ -69,7 +69,7 @@ def live(
             | beam.Map(_as_it_is).with_output_types(tuple[str, bytes])
             | AdmitStreaming("a", XAPI)
         )
-        lines = admitted.lines | AddVoids(admitted.voids, ttl)
+        lines = admitted.lines | AddVoids(admitted.voids, ttl, XAPI)
         _seen.clear()
         _ = lines | DeriveStreaming(ttl, input_format=XAPI) | beam.Map(_see)
     return list(_seen)

@@ -18,8 +18,8 @@ from schemas import Reject
 from transforms import read as reading
 from transforms.accounting.progress import Progress
 from transforms.read import InputError, InputFile, ReadActivity, match_files, ranges_of
-from transforms.reading.activity import ActivityDecoder, canonical
-from transforms.reading.bucket_blobs import ReadCounts, users_of
+from transforms.reading.activity import ActivityDecoder, canonical, decode_admitted
+from transforms.reading.bucket_blobs import ReadCounts, in_passes, lines_by_user
 from transforms.reading.input_formats import ACTIVITY, XAPI
 from transforms.reading.reasons import Place, Reason, Reasons
 
@@ -29,7 +29,8 @@ COUNTED = {each.__name__: each for each in (ReadCounts, Reasons, Reason, Place)}
 
 
 def canonical_of(bucket: Bucket) -> list[str]:
-    return [canonical(activity).decode() for _, activities in users_of(bucket[1]) for activity in activities]
+    users = in_passes(bucket[1], lines_by_user)
+    return [canonical(decode_admitted(line)).decode() for _, lines in users for line in lines]
 
 
 def run(out: Path, **how: Any) -> tuple[Counter[str], list[Reject], ReadCounts]:

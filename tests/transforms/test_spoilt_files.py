@@ -68,7 +68,7 @@ def run_on_state(directory: Path, kind: str) -> list[Record]:
     written = {}
     for bucket, blob in blobs.take():
         fold = BucketFold(options, bucket, Derivation(), Derivation())
-        for of_user in fold.records([blob]):
+        for _, of_user in fold.records([blob]):
             records += of_user
         written[bucket] = fold.close()
     commit(str(directory), current, kind, written, {}, 0, DAY)

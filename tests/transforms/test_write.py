@@ -42,8 +42,8 @@ def rows(directory: Path, kind: str, record_format: RecordFormat) -> list[dict[s
 
 @pytest.mark.parametrize("record_format", ["jsonl", "avro", "parquet"])
 def test_records_are_written_by_kind_in_batches_or_out(tmp_path: Path, record_format: RecordFormat) -> None:
-    records = [documented_record(str(number), kind=KINDS[number % 3]) for number in range(9)]
-    batches: list[list[Record]] = [records[:4], [], records[4:]]
+    records = [documented_record(str(number), kind=KINDS[number % 4]) for number in range(12)]
+    batches: list[list[Record]] = [records[:5], [], records[5:]]
     with beam.Pipeline() as pipeline:
         _ = pipeline | beam.Create(batches) | WriteRecords(str(tmp_path), record_format)
     for kind in KINDS:

@@ -10,6 +10,7 @@ from transforms.accounting.accounts import Accounts
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.sessions.derivation import Counts
 from transforms.sessions.state import WrittenPart
+from transforms.statements.passage import StatementCounts
 
 
 class Sample(msgspec.Struct, frozen=True, order=True):
@@ -68,7 +69,8 @@ class Summary(msgspec.Struct):
     Attributes:
         read: what was counted of the input.
         derivation: what was counted of the sessions and their activity.
-        records: derived records by kind; only those of the window and kinds that the run was asked for.
+        statements: what was counted of statements that are forwarded as they are.
+        records: by kind; only those of the window and kinds that the run was asked for.
         shared_sessions: session ids that more than one user of a store has.
         books: what became of the records that each forwarder was due.
         samples: a dry run's sample for each forwarder, by its id.
@@ -83,6 +85,7 @@ class Summary(msgspec.Struct):
 
     read: ReadCounts = msgspec.field(default_factory=ReadCounts)
     derivation: Counts = msgspec.field(default_factory=Counts)
+    statements: StatementCounts = msgspec.field(default_factory=StatementCounts)
     records: dict[str, int] = {}
     shared_sessions: int = 0
     books: Accounts = msgspec.field(default_factory=Accounts)
@@ -97,6 +100,7 @@ class Summary(msgspec.Struct):
         """Add the counts of `other`, which is left as it was."""
         self.read = self.read + other.read
         self.derivation.add(other.derivation)
+        self.statements.add(other.statements)
         for kind, count in other.records.items():
             self.records[kind] = self.records.get(kind, 0) + count
         self.shared_sessions += other.shared_sessions
@@ -113,7 +117,7 @@ class Summary(msgspec.Struct):
         self.stopped |= other.stopped
 
     def count_records(self, records: Iterable[Record]) -> None:
-        """Count derived records."""
+        """Count records that are given on."""
         for record in records:
             self.records[record.kind] = self.records.get(record.kind, 0) + 1
             self.books.see(record.organisation, record.lrs_id)

@@ -24,7 +24,7 @@ from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.running_clock import RunningClock
 from transforms.durability import Durability
 from transforms.forwarders import Forwarder, KinesisTarget
-from transforms.matching.document import encode_payload
+from transforms.matching.document import encode_payload, payload_kind
 from transforms.matching.matcher import Match, stored_match
 from transforms.matching.statement import StatementBuilder
 from transforms.receipts.history import History
@@ -330,11 +330,12 @@ class _Payloads:
         """The record as it is due to `forwarder`: with the payload of a dead letter if it is of one."""
         if self._stored is not None:
             return Item(forwarder.id, self._record, self._stored.payload, self._stored.kind, hops)
-        payload = self._encoded.get(forwarder.payload)
+        kind = payload_kind(self._record, forwarder.payload)
+        payload = self._encoded.get(kind)
         if payload is None:
-            payload = encode_payload(self._record, forwarder.payload, self._built)
-            self._encoded[forwarder.payload] = payload
-        return Item(forwarder.id, self._record, payload, forwarder.payload, hops)
+            payload = encode_payload(self._record, kind, self._built)
+            self._encoded[kind] = payload
+        return Item(forwarder.id, self._record, payload, kind, hops)
 
     def _built(self) -> dict[str, Any]:
         if self._statement is None:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from schemas import KINDS
 from schemas.json_values import JsonObject
-from schemas.query_document import QUERY_NAMES
+from schemas.query_document import names_of, shapes_of
 from transforms.forwarders.checks import header_name
 from transforms.forwarders.documents import loads_strictly
 from transforms.forwarders.fields import Field, FieldKind
@@ -108,6 +109,16 @@ class FieldReader:
         self._findings.fault(field.path, f"is {shown(value)}: it must be one of {', '.join(field.allowed)}")
         return None
 
+    def _choices(self, field: Field, value: Any) -> tuple[str, ...] | None:
+        if not isinstance(value, list) or not value:
+            self._findings.fault(field.path, f"is not a list of one or more of {', '.join(field.allowed)}")
+            return None
+        for index, member in enumerate(value):
+            if member not in field.allowed:
+                allowed = ", ".join(field.allowed)
+                self._findings.fault(f"{field.path}[{index}]", f"is {shown(member)}: it must be one of {allowed}")
+        return tuple(name for name in field.allowed if name in value)
+
     def _scope(self, field: Field, value: Any) -> str | None:
         value = _unwrapped(value)
         if isinstance(value, str) and value:
@@ -125,11 +136,13 @@ class FieldReader:
             self._findings.fault(field.path, f"is refused: {error}")
             return None
         text = value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for name in sorted(query_names(text) - QUERY_NAMES):
-            hint = nearest(name, QUERY_NAMES)
+        shapes = shapes_of([kind for kind in self._rules.kinds if kind in (self.values.get("kinds") or KINDS)])
+        known = names_of(shapes)
+        for name in sorted(query_names(text) - known) if shapes else ():
+            hint = nearest(name, known)
             self._findings.warn(field.path, f"asks for {shown(name)}, which no record has{hint}")
-        if isinstance(self.compiled_query, Query):
-            for sentence in never_matching(self.compiled_query):
+        if isinstance(self.compiled_query, Query) and shapes:
+            for sentence in never_matching(self.compiled_query, shapes):
                 self._findings.warn(field.path, f"asks for what no record has: {sentence}")
         return text
 
@@ -292,6 +305,7 @@ _READERS: dict[FieldKind, Callable[[FieldReader, Field, Any], Any]] = {
     "active": FieldReader._active,
     "flag": FieldReader._flag,
     "choice": FieldReader._choice,
+    "choices": FieldReader._choices,
     "scope": FieldReader._scope,
     "query": FieldReader._query,
     "text": FieldReader._text,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
+from schemas import KINDS
 from schemas.delivery import PayloadKind
 from transforms.forwarders import checks
 from transforms.forwarders.model import (
@@ -23,8 +24,8 @@ from transforms.forwarders.model import (
 )
 
 FieldKind = Literal[
-    "any", "id", "active", "flag", "choice", "scope", "query", "text", "number", "count", "url", "headers", "secret",
-    "secrets", "file",
+    "any", "id", "active", "flag", "choice", "choices", "scope", "query", "text", "number", "count", "url", "headers",
+    "secret", "secrets", "file",
 ]  # fmt: skip
 """What a field may hold.
 
@@ -33,6 +34,7 @@ FieldKind = Literal[
 - `active`: true or false; anything but true counts as false, with a warning.
 - `flag`: true or false.
 - `choice`: one of the texts in `allowed`.
+- `choices`: a list of one or more of the texts in `allowed`.
 - `scope`: like `id`, but it may be absent.
 - `query`: a MongoDB query, as a text or as an object.
 - `text`: a text that the field's `check` accepts.
@@ -66,7 +68,7 @@ class Field:
         blank_is_absent: an empty text counts as if the field were not there.
         default: what the field counts as when it is absent.
         otherwise: what holds when the field is absent, in words; empty: `default`, or nothing.
-        allowed: of a choice: every value.
+        allowed: of a choice, and of choices: every value.
         most: of a number or a count: the largest value.
         whole: of a number: it has no fraction.
         check: of a text, of a secret, and of each header's value: what is asked of it.
@@ -352,6 +354,15 @@ FIELDS = FieldTable(
             label="Payload",
             allowed=get_args(PayloadKind),
             otherwise="record on a data stream, statement elsewhere",
+        ),
+        Field(
+            "kinds",
+            "choices",
+            "Only records of these kinds are forwarded: event, status, score, or statement for xAPI statements as they "
+            "are.",
+            label="Kinds",
+            allowed=KINDS,
+            otherwise="all that the run forwards",
         ),
         Field(
             "configuration.maxRetries",

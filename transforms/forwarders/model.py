@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from schemas import KINDS, Kind
 from schemas.delivery import PayloadKind
 from transforms.forwarders.secrets import References, Secret
 
@@ -35,12 +36,14 @@ class Rules:
         trusted: false for documents from a service or a database, unless `--trust_references` is given. Documents that
             are not trusted may use no reference, no file of the worker, and not the AWS default credential chain.
         require_organisation: an active document without an organisation is refused.
+        kinds: of the records that there may be, by which a query is warned of that can match none.
     """
 
     compile_query: CompileQuery = field(repr=False)
     references: References = field(default_factory=References)
     trusted: bool = True
     require_organisation: bool = False
+    kinds: tuple[Kind, ...] = KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class Forwarder:
         query: a MongoDB query as JSON; None matches every record.
         payload: what is sent of a record.
         max_retries: a record is attempted once more than this.
+        kinds: records of these kinds only; None: of all that the run forwards.
     """
 
     id: str
@@ -113,6 +117,7 @@ class Forwarder:
     max_retries: int
     target: HttpTarget | KinesisTarget
     description: str = ""
+    kinds: tuple[Kind, ...] | None = None
 
     @property
     def scope(self) -> dict[str, str]:

@@ -163,6 +163,7 @@ class _Check:
             max_retries=retries,
             target=target,
             description=description if isinstance(description, str) else "",
+            kinds=values["kinds"],
         )
 
     def _target(self) -> HttpTarget | KinesisTarget | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from schemas import KINDS, Kind
 from transforms.forwarders import (
     Documents,
     Forwarder,
@@ -97,15 +98,18 @@ def _leave_query(query: object) -> None:
     """Stands for `compile_query` where only the forwarders are wanted."""
 
 
-def launch_rules(references: References, *, trusted: bool, require_organisation: bool) -> Rules:
+def launch_rules(
+    references: References, *, trusted: bool, require_organisation: bool, kinds: tuple[Kind, ...] = KINDS
+) -> Rules:
     """The rules of a launcher: a query that does not compile is a fault.
 
     Args:
         references: which references the documents may use.
         trusted: the documents are the operator's own, or `--trust_references` is given.
         require_organisation: an active document without an organisation is refused.
+        kinds: of the records that the run forwards.
     """
-    return Rules(compile_query, references, trusted, require_organisation)
+    return Rules(compile_query, references, trusted, require_organisation, kinds)
 
 
 def _files(location: str) -> Mapping[str, bytes]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from schemas import Record
 from transforms.forwarders import Forwarder
 from transforms.matching.document import query_document
-from transforms.matching.scope import out_of_scope
+from transforms.matching.scope import not_wanted
 from transforms.matching.statement import StatementBuilder
 from transforms.query import MatchResult, Query, compile_query
 
@@ -19,15 +19,22 @@ def explain(record: Record, forwarders: tuple[Forwarder, ...], statements: State
         forwarders: whose documents are asked.
         statements: builds the statement that the queries see.
     """
-    name = record.message.get("event", record.kind)
-    yield f"{record.id}: {name} of user {record.user_id}, session {record.message['session_id']}"
-    document = query_document(record, statements.statement(record))
+    statement = statements.statement(record)
+    yield f"{record.id}: {_told(record, statement)}"
+    document = query_document(record, statement)
     for forwarder in forwarders:
         yield f"  {forwarder.id}: {decide(record, forwarder, compile_query(forwarder.query), document).reason}"
 
 
+def _told(record: Record, statement: dict[str, Any]) -> str:
+    if record.kind == "statement":
+        return f"statement of user {record.user_id}, verb {statement['verb']['id']}"
+    name = record.message.get("event", record.kind)
+    return f"{name} of user {record.user_id}, session {record.message['session_id']}"
+
+
 class Decision(NamedTuple):
-    """Whether a record is due to a forwarder, and what decided: the scope, or a clause of the query."""
+    """Whether a record is due to a forwarder, and what decided: the kind, the scope, or a clause of the query."""
 
     is_due: bool
     reason: str
@@ -42,7 +49,7 @@ def decide(record: Record, forwarder: Forwarder, query: Query, document: dict[st
         query: the forwarder's, compiled.
         document: the record's query document, with its statement.
     """
-    reason = out_of_scope(record, forwarder)
+    reason = not_wanted(record, forwarder)
     if reason is not None:
         return Decision(False, reason)
     explanation = query.explain(document)

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from schemas import DeadLetter, Record
+from schemas import DeadLetter, Kind, Record
 from transforms.forwarders import Forwarder, PayloadKind
 from transforms.matching.document import query_document
+from transforms.matching.scope import not_wanted
 from transforms.matching.statement import StatementBuilder
-from transforms.query import ForwarderIndex
+from transforms.matching.view import StatementView
+from transforms.query import ForwarderIndex, Matching
 from transforms.storage import StorageError
 
 
@@ -26,7 +28,7 @@ class Match(NamedTuple):
 
     Attributes:
         record: the record.
-        statement: its statement, if matching had to build it.
+        statement: its statement, if matching had to build it. None where the record is a statement: that is its body.
         forwarders: ids of those whose query matches.
         undecided: ids of those whose query gave up (docs/spec/mongo-query.md section 7).
         stored: the payload of a dead letter, if that is what is sent.
@@ -72,17 +74,54 @@ class Matcher:
     """
 
     def __init__(self, forwarders: Iterable[Forwarder], statements: StatementBuilder) -> None:
-        self._index: ForwarderIndex[Forwarder] = ForwarderIndex(forwarders)
-        self._statement = statements.statement if "statement" in self._index.fields else None
+        self._forwarders = tuple(forwarders)
+        self._statements = statements
+        every: ForwarderIndex[Forwarder] = ForwarderIndex(self._forwarders)
+        self._indexes: dict[tuple[Forwarder, ...], ForwarderIndex[Forwarder]] = {self._forwarders: every}
+        self._derived: dict[Kind, tuple[ForwarderIndex[Forwarder], bool]] = {}
+        self._of_statements: tuple[ForwarderIndex[Forwarder], StatementView] | None = None
 
     def match(self, record: Record) -> Match | None:
         """Whom the record is due to; None if it is due to nobody."""
-        statement = self._statement(record) if self._statement is not None else None
-        matching = self._index.matching(query_document(record, statement))
-        if not matching.matched and not matching.undecided:
-            return None
-        return Match(record, statement, _ids(matching.matched), _ids(matching.undecided))
+        if record.kind == "statement":
+            return self._match_statement(record)
+        index, sees_statements = self._derived.get(record.kind) or self._prepare(record.kind)
+        statement = self._statements.statement(record) if sees_statements else None
+        return _match(record, statement, index.matching(query_document(record, statement)))
+
+    def _match_statement(self, record: Record) -> Match | None:
+        if self._of_statements is None:
+            index = self._index("statement")
+            self._of_statements = index, StatementView(index.paths)
+        index, view = self._of_statements
+        try:
+            document = view.document(record)
+        except RecursionError:
+            # It is too deep to be read here: nobody can say whose query it matches.
+            in_question = [each for each in index.forwarders if not_wanted(record, each) is None]
+            return Match(record, None, (), _ids(in_question)) if in_question else None
+        # It is sent as its text: what was decoded of it is not needed any more.
+        return _match(record, None, index.matching(document))
+
+    def _prepare(self, kind: Kind) -> tuple[ForwarderIndex[Forwarder], bool]:
+        """The index of the forwarders that take a kind, and whether one of their queries looks at the statement."""
+        index = self._index(kind)
+        self._derived[kind] = index, "statement" in index.fields
+        return self._derived[kind]
+
+    def _index(self, kind: Kind) -> ForwarderIndex[Forwarder]:
+        takers = tuple(each for each in self._forwarders if each.kinds is None or kind in each.kinds)
+        if takers not in self._indexes:
+            self._indexes[takers] = ForwarderIndex(takers)
+        return self._indexes[takers]
 
 
-def _ids(forwarders: tuple[Forwarder, ...]) -> tuple[str, ...]:
+def _match(record: Record, statement: dict[str, Any] | None, matching: Matching[Forwarder]) -> Match | None:
+    undecided = matching.undecided
+    if not matching and not undecided:
+        return None
+    return Match(record, statement, matching.ids, _ids(undecided) if undecided else ())
+
+
+def _ids(forwarders: Iterable[Forwarder]) -> tuple[str, ...]:
     return tuple([forwarder.id for forwarder in forwarders])

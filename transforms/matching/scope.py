@@ -6,6 +6,7 @@ these very values. What the forwarder does not name may be anything in the recor
 
 from typing import NamedTuple, Protocol
 
+from schemas import Record
 from transforms.forwarders import Forwarder
 
 
@@ -23,6 +24,13 @@ class Tenant(NamedTuple):
 
     organisation: str | None
     lrs_id: str | None
+
+
+def not_wanted(record: Record, forwarder: Forwarder) -> str | None:
+    """Why the forwarder is not to get the record, whatever its query says; None when the query decides."""
+    if forwarder.kinds is not None and record.kind not in forwarder.kinds:
+        return f"not in scope: kind is {record.kind!r}, the forwarder's kinds are {', '.join(forwarder.kinds)}"
+    return out_of_scope(record, forwarder)
 
 
 def out_of_scope(record: HasTenant, forwarder: Forwarder) -> str | None:

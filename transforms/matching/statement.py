@@ -1,4 +1,4 @@
-"""A record as an xAPI statement, in version 1.0.3 (docs/spec/records.md section 4)."""
+"""A record as an xAPI statement: derived ones in version 1.0.3 (docs/spec/records.md section 4), others as they are."""
 
 import re
 from functools import lru_cache
@@ -8,8 +8,10 @@ from urllib.parse import quote
 from uuid import uuid5
 
 from schemas import Record
+from schemas.record import NAMESPACE
 from schemas.times import rfc3339
-from transforms.sessions.derivation import NAMESPACE, SECONDS_PER_UNIT, DurationUnit
+from transforms.reading.exact_json import loads
+from transforms.sessions.derivation import SECONDS_PER_UNIT, DurationUnit
 
 DEFAULT_HOME_PAGE = "https://learner.invalid"
 EXTENSIONS = "https://session-forwarder.invalid/extensions"
@@ -55,7 +57,14 @@ class StatementBuilder:
         self._seconds_per_unit = SECONDS_PER_UNIT[duration_unit]
 
     def statement(self, record: Record) -> dict[str, Any]:
-        """The statement, in values of JSON: its dates are text, RFC 3339 with milliseconds."""
+        """The statement, in values of JSON: its dates are text, and in a derived one RFC 3339 with milliseconds.
+
+        Raises:
+            RecursionError: the record is a statement that is nested deeper than can be read.
+        """
+        if record.kind == "statement":
+            read: dict[str, Any] = loads(record.body)
+            return read
         message = record.message
         verb, display = _VERBS[message["event"] if record.kind == "event" else record.kind]
         time = rfc3339(record.timestamp)
@@ -100,6 +109,8 @@ class StatementBuilder:
             if score:
                 result["score"] = score
             return result
+        if record.kind == "statement":
+            raise ValueError("a statement is not made of its record")
         assert_never(record.kind)
 
 

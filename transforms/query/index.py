@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from transforms.query.conditions import Alternative, alternatives, necessary_fields
 from transforms.query.errors import QueryError
 from transforms.query.lookups import Entry, Lookup, build
+from transforms.query.nodes import Path
 from transforms.query.query import Query, compile_query
 
 
@@ -40,6 +41,14 @@ class Matching(tuple[F, ...]):
     """
 
     undecided: tuple[F, ...] = ()
+    _ids: tuple[str, ...] | None = None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of those that surely match."""
+        if self._ids is None:
+            self._ids = tuple([forwarder.id for forwarder in self])
+        return self._ids
 
     @property
     def matched(self) -> tuple[F, ...]:
@@ -104,7 +113,8 @@ class ForwarderIndex(Generic[F]):
             fields = necessary_fields(group.query.node)
             for alternative in alternatives(group.query.node):
                 entries.append(Entry(group, {**alternative, **scope}, fields))
-        self._fields = frozenset(name for group in groups for name in group.query.fields)
+        self._paths = frozenset(path for group in groups for path in group.query.split_paths)
+        self._fields = frozenset(path[0] for path in self._paths)
         self._lookups: tuple[Lookup[Group[F]], ...] = build(entries)
         self._remembered: dict[tuple[int, ...], Matching[F]] = {}
         self._room = _REMEMBERED_FORWARDERS
@@ -155,6 +165,11 @@ class ForwarderIndex(Generic[F]):
     def fields(self) -> frozenset[str]:
         """The names of the top-level fields that some query can look at. Others need not be built."""
         return self._fields
+
+    @property
+    def paths(self) -> frozenset[Path]:
+        """All paths that some query can look at, each as the names on its way."""
+        return self._paths
 
     def __len__(self) -> int:
         return len(self.forwarders)

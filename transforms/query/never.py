@@ -5,12 +5,19 @@ documents of the shape, for none, or for some. A clause that holds for none, wha
 its author meant; a query that does is never going to forward anything.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from schemas.query_document import QUERY_FIELDS, SHAPES, QueryField, QueryType, Shape
+from schemas.query_document import (
+    DERIVED_SHAPES,
+    QUERY_FIELDS,
+    STATEMENT_FIELDS,
+    QueryField,
+    QueryType,
+    Shape,
+)
 from transforms.query.elements import element_test
 from transforms.query.nodes import (
     And,
@@ -41,11 +48,15 @@ from transforms.query.values import (
     OBJECT_ID_TYPE,
     OBJECT_TYPE,
     STRING_TYPE,
+    UNKNOWN_TYPE,
     canonical_type,
     show,
 )
 
-_FIELDS = {tuple(field.name.split(".")): field for field in QUERY_FIELDS}
+Shapes = tuple[Shape, ...]
+
+_DERIVED_FIELDS = {tuple(field.name.split(".")): field for field in QUERY_FIELDS}
+_STATEMENT_FIELDS = {tuple(field.name.split(".")): field for field in STATEMENT_FIELDS}
 _CANONICAL: dict[QueryType, int] = {
     "id": STRING_TYPE,
     "string": STRING_TYPE,
@@ -55,6 +66,7 @@ _CANONICAL: dict[QueryType, int] = {
     "object": OBJECT_TYPE,
     "map": OBJECT_TYPE,
     "array": ARRAY_TYPE,
+    "any": UNKNOWN_TYPE,
 }
 _TYPE_NAMES: dict[QueryType, frozenset[str]] = {
     "id": frozenset({"string"}),
@@ -65,6 +77,7 @@ _TYPE_NAMES: dict[QueryType, frozenset[str]] = {
     "object": frozenset({"object"}),
     "map": frozenset({"object"}),
     "array": frozenset({"array"}),
+    "any": frozenset(),
 }
 _IS: dict[QueryType, str] = {
     "id": "text",
@@ -75,6 +88,7 @@ _IS: dict[QueryType, str] = {
     "object": "an object",
     "map": "an object",
     "array": "an array",
+    "any": "anything",
 }
 _OPERAND = {
     STRING_TYPE: "text",
@@ -88,21 +102,36 @@ _OPERAND = {
 _ALWAYS = "; every record matches this"
 
 
-def never_matching(query: Query) -> list[str]:
+def never_matching(query: Query, shapes: Shapes = DERIVED_SHAPES) -> list[str]:
     """What in `query` can never hold, each in a sentence that begins with the clause; nothing if all can.
+
+    It is judged for query documents of these shapes.
 
     Of a negation, such as `$ne`, it says that the clause always holds.
 
     Names at the top level that no document has are left out: whoever loads the query tells them by
-    `schemas.query_document.QUERY_NAMES`.
+    `schemas.query_document.names_of`.
     """
-    told = list(dict.fromkeys(_clauses(query.node)))
-    if told or any(_truth(query.node, shape) is not False for shape in SHAPES):
+    told = list(dict.fromkeys(_clauses(query.node, shapes)))
+    if told or any(_truth(query.node, shape) is not False for shape in shapes):
         return told
-    if any(len(path) == 1 and path not in _FIELDS for path in _paths(query.node)):
+    if any(len(path) == 1 and _field_at(path, shapes) is None for path in _paths(query.node)):
         return []
-    clauses = dict.fromkeys(_blamed(query.node, shape) for shape in SHAPES)
+    clauses = dict.fromkeys(_blamed(query.node, shape) for shape in shapes)
     return [f"no record matches all of it: none has {' and '.join(clauses)}"]
+
+
+def _fields(shape: Shape) -> dict[Path, QueryField]:
+    return _STATEMENT_FIELDS if shape == "statement" else _DERIVED_FIELDS
+
+
+def _field_at(path: Path, shapes: Shapes) -> QueryField | None:
+    """The field that a path names in documents of some of these shapes. Of two, that of derived records."""
+    for shape in shapes:
+        field = _fields(shape).get(path)
+        if field is not None:
+            return field
+    return None
 
 
 def _truth(node: Node, shape: Shape) -> bool | None:
@@ -123,6 +152,8 @@ def _field_truth(path: Path, test: Test, shape: Shape) -> bool | None:
     field, known = _leads_to(path, shape)
     if field is None:
         return None if known else _on_missing(test)
+    if field.type == "any":
+        return None
     values = field.values.get(shape)
     if values is not None:
         holds = element_test(test, _unknown) if not isinstance(test, ElemMatch) else _no_array
@@ -143,12 +174,13 @@ def _leads_to(path: Path, shape: Shape) -> tuple[QueryField | None, bool]:
     names = tuple(name for name in path if not name.isdecimal()) if path[:1] == ("subscores",) else path
     if len(names) < len(path) and names == ("subscores",):
         return None, shape == "score"
-    field = _FIELDS.get(names)
+    fields = _fields(shape)
+    field = fields.get(names)
     if field is not None:
         return (field, True) if shape in field.shapes else (None, False)
     for length in range(1, len(names)):
-        above = _FIELDS.get(names[:length])
-        if above is not None and shape in above.shapes and above.type == "map":
+        above = fields.get(names[:length])
+        if above is not None and shape in above.shapes and above.type in ("map", "any"):
             return None, True
     return None, False
 
@@ -203,34 +235,34 @@ def _can_equal(value: Any, field: QueryField) -> bool:
     return field.type == "array" or canonical_type(value) == _CANONICAL[field.type]
 
 
-def _clauses(node: Node) -> Iterator[str]:
+def _clauses(node: Node, shapes: Shapes) -> Iterator[str]:
     """A sentence for each clause that can never hold by itself."""
     if isinstance(node, Not):
         if isinstance(node.child, Not):
-            yield from _clauses(node.child.child)
-        elif isinstance(node.child, Field) and _is_never(node.child):
-            yield from (sentence + _ALWAYS for sentence in _clauses(node.child))
+            yield from _clauses(node.child.child, shapes)
+        elif isinstance(node.child, Field) and _is_never(node.child, shapes):
+            yield from (sentence + _ALWAYS for sentence in _clauses(node.child, shapes))
         else:
-            yield from _clauses(node.child)
+            yield from _clauses(node.child, shapes)
     elif isinstance(node, And | Or):
         for child in node.children:
-            if not _has_another_reading(child, node):
-                yield from _clauses(child)
-    elif _is_never(node):
-        why = _why_never(node)
+            if not _has_another_reading(child, node, shapes):
+                yield from _clauses(child, shapes)
+    elif _is_never(node, shapes):
+        why = _why_never(node, shapes)
         if why:
             yield f"{node.clause.text}: {why}"
     elif isinstance(node.test, In):
-        yield from _dead_values(node, node.test)
+        yield from _dead_values(node, node.test, shapes)
     elif isinstance(node.test, ElemMatch) and not node.test.of_items:
-        yield from _clauses(_inside(node.test.condition, node.path))
+        yield from _clauses(_inside(node.test.condition, node.path), shapes)
 
 
-def _is_never(node: Node) -> bool:
-    return all(_truth(node, shape) is False for shape in SHAPES)
+def _is_never(node: Node, shapes: Shapes) -> bool:
+    return all(_truth(node, shape) is False for shape in shapes)
 
 
-def _has_another_reading(child: Node, node: And | Or) -> bool:
+def _has_another_reading(child: Node, node: And | Or, shapes: Shapes) -> bool:
     """Whether a clause became several nodes, and another one than `child` may hold.
 
     An ObjectId that is compared with an id is read as one and as its text.
@@ -239,7 +271,7 @@ def _has_another_reading(child: Node, node: And | Or) -> bool:
         isinstance(node, Or)
         and isinstance(child, Field)
         and any(
-            isinstance(other, Field) and other.clause.text == child.clause.text and not _is_never(other)
+            isinstance(other, Field) and other.clause.text == child.clause.text and not _is_never(other, shapes)
             for other in node.children
         )
     )
@@ -254,28 +286,43 @@ def _inside(node: Node, path: Path) -> Node:
     return replace(node, children=tuple(_inside(child, path) for child in node.children))
 
 
-def _dead_values(node: Field, test: In) -> Iterator[str]:
+def _dead_values(node: Field, test: In, shapes: Shapes) -> Iterator[str]:
     """Values of `$in` or `$nin` that a field of few values never has."""
-    field = _FIELDS.get(node.path)
-    if field is None or set(field.values) < set(field.shapes):
+    possible = _possible(node.path, shapes)
+    if possible is None:
         return
-    possible = {value for values in field.values.values() for value in values}
     dead = [value for value in test.values if isinstance(value, str) and value not in possible]
     if dead:
         listed = ", ".join(show(value) for value in dead)
-        yield f"{node.clause.text}: {node.clause.name} is never {listed}; it is {_one_of(field)}"
+        yield f"{node.clause.text}: {node.clause.name} is never {listed}; it is {_one_of(possible)}"
 
 
-def _why_never(node: Field) -> str:
+def _possible(path: Path, shapes: Shapes) -> dict[str | bool | int, None] | None:
+    """All values that there are at a path in documents of these shapes; None where they cannot be listed."""
+    possible: dict[str | bool | int, None] = {}
+    for shape in shapes:
+        field, known = _leads_to(path, shape)
+        if field is None and known:
+            return None
+        if field is not None:
+            values = field.values.get(shape)
+            if values is None:
+                return None
+            possible |= dict.fromkeys(values)
+    return possible or None
+
+
+def _why_never(node: Field, shapes: Shapes) -> str:
     """Why a clause holds for no document of any shape; "" where somebody else tells."""
     path = node.path
     name = ".".join(path)
     names = tuple(part for part in path if not part.isdecimal()) if path[:1] == ("subscores",) else path
-    field = _FIELDS.get(names)
+    field = _field_at(names, shapes)
     if field is None:
-        return "" if len(path) == 1 or path[:1] not in _FIELDS else f"no record has {name}{_nearest(name)}"
-    if field.values and set(field.values) >= set(field.shapes) and not _wrong_type(node.test, field):
-        return f"{name} is {_one_of(field)}"
+        return "" if len(path) == 1 or _field_at(path[:1], shapes) is None else f"no record has {name}{_nearest(name)}"
+    possible = _possible(names, shapes)
+    if possible is not None and not _wrong_type(node.test, field):
+        return f"{name} is {_one_of(possible)}"
     return f"{name} is {_IS[field.type]}{_example(field)}, and {_asked(node.test, field)}"
 
 
@@ -318,8 +365,7 @@ def _example(field: QueryField) -> str:
     return f" such as 2{example}" if example else ""
 
 
-def _one_of(field: QueryField) -> str:
-    values = dict.fromkeys(value for shape in field.shapes for value in field.values.get(shape, ()))
+def _one_of(values: Iterable[str | bool | int]) -> str:
     listed = [str(value) for value in values]
     return listed[0] if len(listed) == 1 else "one of " + ", ".join(listed)
 

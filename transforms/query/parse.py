@@ -281,9 +281,35 @@ def split_path(name: str) -> Path:
     return tuple(part.replace("&46;", ".") for part in name.split("."))
 
 
+_READINGS = 4
+"""How many readings of a dotted name are tried. More would be of a name whose parts nobody can tell apart."""
+
+
+def possible_paths(name: str) -> tuple[Path, ...]:
+    """The paths that a dotted name may mean, the likeliest first: several where an IRI with plain dots stands in it.
+
+    The names of xAPI's extensions are IRIs. One that is written without `&46;` is one name at least up to the slash
+    after its host. Each dot after that may be one of the IRI's own or begin the next name; the likeliest is that all
+    are the IRI's.
+    """
+    parts = name.split(".")
+    begins = next((at for at, part in enumerate(parts) if "://" in part and "&46;" not in part), None)
+    if begins is None:
+        return (split_path(name),)
+    above, tail = split_path(".".join(parts[:begins])) if begins else (), parts[begins:]
+    paths: list[Path] = []
+    for length in range(len(tail), 0, -1):
+        iri = ".".join(tail[:length])
+        if len(paths) == _READINGS or (paths and "/" not in iri.partition("://")[2]):
+            break
+        below = split_path(".".join(tail[length:])) if length < len(tail) else ()
+        paths.append((*above, iri.replace("&46;", "."), *below))
+    return tuple(paths)
+
+
 def _field(name: str, value: Any, prefix: Path, where: Where) -> Node:
-    path = split_path(name)
-    context = _Context(name, path, (*prefix, *path))
+    path, *others = possible_paths(name)
+    context = _Context(name, path, (*prefix, *path), tuple(others))
     if isinstance(value, Regex):
         return context.leaf("$regex", _found(value, "$regex", where), value)
     if is_operator_document(value):
@@ -305,17 +331,25 @@ class _Context:
         name: as the query has it.
         path: from the document, or from the item of `$elemMatch`, to the elements.
         whole: from the top of the document.
+        others: paths that the name may mean instead of `path`, where a document has something there.
     """
 
-    __slots__ = ("name", "path", "whole")
+    __slots__ = ("name", "others", "path", "whole")
 
-    def __init__(self, name: str, path: Path, whole: Path) -> None:
+    def __init__(self, name: str, path: Path, whole: Path, others: tuple[Path, ...] = ()) -> None:
         self.name = name
         self.path = path
         self.whole = whole
+        self.others = others
 
-    def leaf(self, operator: str, test: Test, argument: Any) -> Field:
-        return Field(self.path, test, Clause(self.name, operator, argument))
+    def leaf(self, operator: str, test: Test, argument: Any) -> Node:
+        clause = Clause(self.name, operator, argument)
+        field = Field(self.path, test, clause)
+        if not self.others:
+            return field
+        there = [Field(path, Exists(), clause) for path in self.others]
+        readings = [And((has, Field(has.path, test, clause))) for has in there]
+        return Or((And((Not(Or(tuple(there)), clause), field)), *readings))
 
     def negated(self, operator: str, child: Node, argument: Any) -> Node:
         return Not(child, Clause(self.name, operator, argument))
@@ -339,7 +373,7 @@ class _Context:
             return read.hex, read
         return (read,)
 
-    def equality(self, operator: str, value: Any, where: Where) -> Field:
+    def equality(self, operator: str, value: Any, where: Where) -> Node:
         values = self.operands(value, operator, where)
         test = Equal(values[0]) if len(values) == 1 else In(values, ())
         return self.leaf(operator, test, value)

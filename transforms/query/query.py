@@ -59,7 +59,12 @@ class Query:
     @property
     def paths(self) -> frozenset[str]:
         """All dotted paths that the query can look at. Those inside `$elemMatch` begin with the path of the array."""
-        return frozenset(".".join(part.replace(".", "&46;") for part in path) for path in _paths(self.node, ()))
+        return frozenset(".".join(part.replace(".", "&46;") for part in path) for path in self.split_paths)
+
+    @property
+    def split_paths(self) -> frozenset[Path]:
+        """As `paths`, each as the names on its way."""
+        return frozenset(_paths(self.node, ()))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return compile_query, (self._source,)

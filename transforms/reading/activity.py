@@ -23,6 +23,7 @@ from transforms.reading.instants import FIRST_MS, LAST_MS, TIME_FORMS, TimeRefus
 from transforms.reading.leniency import STRICT, Leniency
 from transforms.reading.limits import LIMITS, MAX_LINE, ReadLimits
 from transforms.reading.reasons import guess
+from transforms.reading.voids import NOTHING, Void
 
 MAX_DEPTH = 1024
 """How deep arrays and objects may be nested. It is the limit of orjson, and does not depend on Python's stack."""
@@ -234,6 +235,10 @@ class ActivityDecoder:
     def take_left_out(self) -> Mapping[str, int]:
         """Nothing is left out of activity."""
         return {}
+
+    def take_voids(self) -> frozenset[Void]:
+        """Activity voids none."""
+        return NOTHING
 
     def guess(self, content: bytes) -> str | None:
         """What `content`, which was refused, looks like (see `transforms.reading.reasons`)."""

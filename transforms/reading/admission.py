@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import msgspec
 import orjson
 
 from transforms.reading.activity import BOM, ActivityError, TooManyValuesError, check_values
@@ -65,8 +66,18 @@ def alone(error: ActivityError) -> ActivityError:
 
 
 def is_object(line: bytes) -> bool:
-    """Whether a line is one whole JSON object."""
+    """Whether a line is one whole JSON object, with numbers of any size."""
+    line = line.removeprefix(BOM)
     try:
-        return isinstance(orjson.loads(line.removeprefix(BOM)), dict)
+        return isinstance(orjson.loads(line), dict)
     except orjson.JSONDecodeError:
+        pass
+    try:
+        _decode_members(line)
+        line.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
+    return True
+
+
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

@@ -6,15 +6,15 @@ blobs, because a runner's cost is for each element and not for each byte (docs/b
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
 import msgspec
 import zstandard
 
-from schemas import Activity, Reject
+from schemas import Reject
 from schemas.buckets import BUCKETS, bucket_of
 from schemas.reject import CONTENT_LIMIT
 from transforms.reading.activity import (
@@ -22,12 +22,12 @@ from transforms.reading.activity import (
     ActivityError,
     TooManyValuesError,
     check_values,
-    decode_admitted,
     may_have_too_many_values,
 )
 from transforms.reading.admission import admit_again, alone, is_object
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.input_formats import Decoder
+from transforms.reading.originals import Original, OriginalDecoder, decode_original
 from transforms.reading.reasons import Place, Reasons, Unit, field_and_rule
 from transforms.reading.voids import NOTHING, Void
 from transforms.reading.xapi import PassedOverError
@@ -35,11 +35,15 @@ from transforms.reading.xapi import PassedOverError
 BLOB_SIZE = 16 * 1024 * 1024
 """Bytes of activity that a worker gathers before it compresses them and gives them on."""
 
+_QUICK = -3
+"""The level of zstd for statements. Nothing is made of them, so that compressing is much of the work."""
+
 PASS_SIZE = 256 * 1024 * 1024
 """About how many bytes of activity are decompressed at a time."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(dict[str, list[bytes]]).decode
+_decode_lines = msgspec.msgpack.Decoder(dict[str, list[bytes]]).decode
+_decode_originals = msgspec.msgpack.Decoder(dict[str, list[Original]]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class ReadCounts:
     """A part of the input in numbers. They add up with `+`.
 
     Attributes:
-        accepted: activities.
+        accepted: activities, or statements.
         rejected: pieces of input that were refused; rows, of a part that says how many it holds.
         blank: blank lines.
         size: bytes that were read of the files.
@@ -121,27 +125,41 @@ def _added(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int
 class BucketBlobs:
     """Gathers lines of activity by user, and gives them back as one blob for each bucket.
 
-    A blob is msgpack, compressed with zstd: {user id: [line, ...]}. A line is what `Decoder.admit` returned.
+    A blob is msgpack, compressed with zstd: {user id: [line, ...]}. A line is what `Decoder.admit` returned. Where
+    statements are forwarded as they are, it is {user id: [Original, ...]}.
     """
 
     def __init__(self) -> None:
         self.lines: defaultdict[str, list[bytes]] = defaultdict(list)
+        self.originals: defaultdict[str, list[Original]] = defaultdict(list)
         self.size = 0
-        """Bytes that were gathered. Who adds a line to `lines` adds its length here."""
+        """Bytes that were gathered. Who adds a line adds its length here."""
 
     def take(self) -> list[tuple[int, bytes]]:
         """(bucket, blob) for each bucket that something was gathered of. All of it is then forgotten here."""
-        buckets: defaultdict[int, dict[str, list[bytes]]] = defaultdict(dict)
-        for user_id, lines in self.lines.items():
-            buckets[bucket_of(user_id)][user_id] = lines
+        blobs = _blobs(self.lines, 1) + _blobs(self.originals, _QUICK)
         self.lines.clear()
+        self.originals.clear()
         self.size = 0
-        compress = zstandard.ZstdCompressor(level=1).compress
-        return [(bucket, compress(_encode(users))) for bucket, users in buckets.items()]
+        return blobs
+
+
+def _blobs(users: Mapping[str, list[bytes]] | Mapping[str, list[Original]], level: int) -> list[tuple[int, bytes]]:
+    buckets: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+    for user_id, lines in users.items():
+        buckets[bucket_of(user_id)][user_id] = lines
+    compress = zstandard.ZstdCompressor(level).compress
+    return [(bucket, compress(_encode(of_bucket))) for bucket, of_bucket in buckets.items()]
 
 
 def sort_in(
-    block: Block | Broken, file: str, decoder: Decoder, blobs: BucketBlobs, start: int = 0, unit: Unit = "element"
+    block: Block | Broken,
+    file: str,
+    decoder: Decoder,
+    blobs: BucketBlobs,
+    start: int = 0,
+    unit: Unit = "element",
+    number: int = 0,
 ) -> tuple[ReadCounts, list[Reject]]:
     """Check what is in a block, and put the activity in it into `blobs`.
 
@@ -154,6 +172,7 @@ def sort_in(
         blobs: where the activity goes.
         start: where the part of the file begins that is being read, for the places of reasons.
         unit: what the position of a `Broken` counts.
+        number: of the file in the order of all files' paths, for the places of lines.
 
     Returns:
         How much there was (without `size`), and what was refused.
@@ -167,7 +186,11 @@ def sort_in(
     refused: list[tuple[int, ActivityError, bytes]] = []
     passed_over: Counter[str] = Counter()
     voids: set[Void] = set()
-    admit: Callable[[Any], tuple[str, bytes]] = decoder.admit_row if block.kind == "rows" else decoder.admit
+    originals = blobs.originals if isinstance(decoder, OriginalDecoder) else None
+    places = block.positions() if originals is not None else ()
+    admit: Callable[[Any], tuple[str, Any]] = decoder.admit_row if block.kind == "rows" else decoder.admit
+    if isinstance(decoder, OriginalDecoder):
+        admit = decoder.read if decoder.derive else decoder.read_alone
     lines = blobs.lines
     count, blank = len(block.items), 0
     size = 0
@@ -192,7 +215,7 @@ def sort_in(
                 refused.append((index, alone(error), _content(item)))
             else:
                 count -= 1
-                for piece, outcome in admit_again(item, decoder, error):
+                for part, (piece, outcome) in enumerate(admit_again(item, decoder, error)):
                     if isinstance(outcome, PassedOverError):
                         passed_over[outcome.name] += 1
                         if outcome.voids is not None:
@@ -201,13 +224,23 @@ def sort_in(
                     count += 1
                     if isinstance(outcome, ActivityError):
                         refused.append((index, outcome, piece))
-                    else:
-                        user_id, line = outcome
+                        continue
+                    user_id, line = outcome
+                    size += len(line)
+                    if originals is None:
                         lines[user_id].append(line)
-                        size += len(line)
+                    else:
+                        original = decode_original(line)
+                        original.file, original.position, original.part = number, places[index], part
+                        originals[user_id].append(original)
         else:
-            lines[user_id].append(line)
-            size += len(line)
+            if originals is None:
+                lines[user_id].append(line)
+                size += len(line)
+            else:
+                line.file, line.position = number, places[index]
+                originals[user_id].append(line)
+                size += len(line.text)
     blobs.size += size
     blank += block.blank
     lost = sum(len(content) for _, _, content in refused)
@@ -217,7 +250,7 @@ def sort_in(
         accepted_bytes=max(length - lost, 0) if length else size,
         passed_over=passed_over,
         left_out=decoder.take_left_out(),
-        voids=frozenset(voids),
+        voids=decoder.take_voids() | voids,
     )
     if not refused:
         return accepted, []
@@ -230,10 +263,10 @@ def sort_in(
     return accepted + counts, rejects
 
 
-def _counting_values(admit: Callable[[bytes], tuple[str, bytes]]) -> Callable[[bytes], tuple[str, bytes]]:
+def _counting_values(admit: Callable[[bytes], tuple[str, Any]]) -> Callable[[bytes], tuple[str, Any]]:
     """`admit`, but what has too many values is refused before it is decoded."""
 
-    def admit_if_few(item: bytes) -> tuple[str, bytes]:
+    def admit_if_few(item: bytes) -> tuple[str, Any]:
         check_values(item)
         return admit(item)
 
@@ -274,40 +307,57 @@ def _content(item: object) -> bytes:
     return json.dumps(item, default=str, ensure_ascii=False).encode(errors="backslashreplace")
 
 
-def users_of(blobs: Iterable[bytes], pass_size: int = PASS_SIZE) -> Iterator[tuple[str, list[Activity]]]:
-    """Each user of a bucket, once, with all their activity, in no order.
+T = TypeVar("T")
+
+Split = Callable[[Sequence[bytes], int, int], Iterator[T]]
+"""Goes through one pass over the blobs of a bucket: given the blobs, how many passes there are, and which this is."""
+
+
+def in_passes(blobs: Iterable[bytes], split: Split[T], pass_size: int = PASS_SIZE) -> Iterator[T]:
+    """All that `split` gives for a bucket.
 
     Where the blobs hold more than `pass_size` bytes, they are decompressed several times, each time for another part of
     the users. So about `pass_size` bytes are in memory at a time, or all of one user if that is more.
 
     Args:
         blobs: all of one bucket.
+        split: such as `lines_by_user`.
         pass_size: bytes.
     """
     kept = list(blobs)
-    passes = 1 + sum(zstandard.frame_content_size(blob) for blob in kept) // pass_size
+    passes = 1 + unpacked_size(kept) // pass_size
     for turn in range(passes):
-        for user_id, lines in lines_by_user(kept, passes, turn):
-            yield user_id, [decode_admitted(line) for line in lines]
+        yield from split(kept, passes, turn)
+
+
+def unpacked_size(blobs: Iterable[bytes]) -> int:
+    """Bytes that blobs hold, decompressed."""
+    return sum(map(zstandard.frame_content_size, blobs))
 
 
 def lines_by_user(blobs: Iterable[bytes], passes: int, turn: int) -> Iterator[tuple[str, list[bytes]]]:
-    """Each user of one pass over a bucket's blobs, once, with all their lines.
+    """Each user of one pass over a bucket's blobs, once, with all their lines, in no order.
 
     Args:
         blobs: all of one bucket.
         passes: how often the blobs are gone through, each time for another part of the users.
         turn: which of the passes this is, from 0.
     """
-    users: defaultdict[str, list[bytes]] = defaultdict(list)
+    return _by_user(blobs, passes, turn, _decode_lines)
+
+
+def originals_by_user(blobs: Iterable[bytes], passes: int, turn: int) -> Iterator[tuple[str, list[Original]]]:
+    """As `lines_by_user`, of blobs of statements that are forwarded as they are."""
+    return _by_user(blobs, passes, turn, _decode_originals)
+
+
+def _by_user(
+    blobs: Iterable[bytes], passes: int, turn: int, decode: Callable[[bytes], Mapping[str, list[T]]]
+) -> Iterator[tuple[str, list[T]]]:
+    users: defaultdict[str, list[T]] = defaultdict(list)
     for blob in blobs:
-        for user_id, lines in _users(blob).items():
+        for user_id, lines in decode(zstandard.ZstdDecompressor().decompress(blob)).items():
             if passes == 1 or crc32(user_id.encode()) // BUCKETS % passes == turn:
                 users[user_id] += lines
     while users:
         yield users.popitem()
-
-
-def _users(blob: bytes) -> Mapping[str, list[bytes]]:
-    users: dict[str, list[bytes]] = _decode(zstandard.ZstdDecompressor().decompress(blob))
-    return users

@@ -6,6 +6,7 @@ opened, as deep as that goes on.
 
 from typing import Any, NamedTuple
 
+import msgspec
 import orjson
 
 from transforms.reading.activity import TooManyValuesError
@@ -51,29 +52,56 @@ def opened(value: dict[str, Any]) -> Document:
     return Document(value, organisation, lrs_id, voided)
 
 
-def parts_of(line: bytes) -> list[bytes] | None:
-    """What the array or object on `line` holds one after the other, each as JSON; None if it does not hold several.
+class DocumentText(NamedTuple):
+    """A statement as text, and what the document around it says of it.
 
-    An array may lie in `statements`, as in an LRS's answer, or around it all. Raises TooManyValuesError for one of more
-    pieces than may be on a line.
+    Attributes:
+        statement: cut out of the document: no byte of it is changed.
+        document: the members that Learning Locker's document has besides `statement`, as they are spelled there; None
+            where something else, or nothing, is around the statement.
     """
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    while isinstance(value, dict):
-        name = _opening(value)
+
+    statement: bytes
+    document: dict[str, msgspec.Raw] | None
+
+
+def opened_text(line: bytes) -> DocumentText:
+    """As `opened`, of text: the statement is cut out, not encoded again.
+
+    Args:
+        line: a JSON object, whose every byte has been checked.
+    """
+    document: dict[str, msgspec.Raw] | None = None
+    while (members := _members(line)) is not None and (name := _opening_text(members)) is not None:
+        inner = _text_of(members.pop(name))
+        if inner[:1] != b"{":
+            break
+        if name == "statement":
+            document = members if document is None else document | members
+        line = inner
+    return DocumentText(line, document)
+
+
+def parts_of(line: bytes) -> list[bytes] | None:
+    """What the array or object on `line` holds one after the other, each as text; None if it does not hold several.
+
+    An array may lie in `statements`, as in an LRS's answer, or around it all. Its parts are cut out, not encoded again.
+
+    Raises:
+        TooManyValuesError: it holds more pieces than may be on a line.
+    """
+    while (members := _members(line)) is not None:
+        name = _opening_text(members)
         if name is None:
             return None
-        value = _parsed(value[name])
-    if not isinstance(value, list):
-        return None
-    if len(value) > LIMITS.pieces:
-        raise TooManyValuesError(f"it holds {len(value)} pieces of input, of at most {LIMITS.pieces}")
+        line = _text_of(members[name])
     try:
-        return [orjson.dumps(part) for part in value]
-    except orjson.JSONEncodeError:  # orjson reads deeper than it writes
+        parts = _decode_array(line)
+    except (msgspec.DecodeError, RecursionError):
         return None
+    if len(parts) > LIMITS.pieces:
+        raise TooManyValuesError(f"it holds {len(parts)} pieces of input, of at most {LIMITS.pieces}")
+    return [bytes(part) for part in parts]
 
 
 def is_bulk_action(value: dict[str, Any]) -> bool:
@@ -86,6 +114,33 @@ def _opening(value: dict[str, Any]) -> str | None:
     if "verb" in value or "actor" in value:
         return None
     return next((name for name in _INSIDE if value.get(name) is not None), None)
+
+
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_text = msgspec.json.Decoder(str).decode
+_NULL = b"null"
+
+
+def _members(line: bytes) -> dict[str, msgspec.Raw] | None:
+    """The members of a JSON object, as text; None for anything else."""
+    try:
+        return _decode_members(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _opening_text(members: dict[str, msgspec.Raw]) -> str | None:
+    """As `_opening`, of text."""
+    if "verb" in members or "actor" in members:
+        return None
+    return next((name for name in _INSIDE if bytes(members.get(name, _NULL)) != _NULL), None)
+
+
+def _text_of(member: msgspec.Raw) -> bytes:
+    """A member as text, a column of JSON text as what is in it."""
+    text = bytes(member).strip()
+    return _decode_text(text).encode().strip() if text[:1] == b'"' else text
 
 
 def _parsed(value: Any) -> Any:

@@ -17,7 +17,7 @@ from transforms.reading.activity import BOM, ActivityError, encode, numbers_alik
 from transforms.reading.leniency import STRICT, Leniency
 from transforms.reading.reasons import guess_of_statement
 from transforms.reading.statement_exports import is_bulk_action, opened, parts_of
-from transforms.reading.voids import Void
+from transforms.reading.voids import NOTHING, Void
 
 # Never to be changed: the record ids of statements without an id depend on it.
 _STATEMENTS = uuid.UUID("6f1f0f3c-6c1e-5b0a-9d0e-7c1f5b1f7a55")
@@ -159,6 +159,10 @@ class StatementDecoder:
         """What was left out of activity that was read since the last call, by name."""
         left_out, self.left_out = self.left_out, Counter()
         return dict(left_out)
+
+    def take_voids(self) -> frozenset[Void]:
+        """None: a statement that voids another is passed over, and `PassedOverError` says which."""
+        return NOTHING
 
     def _activity(self, statement: dict[str, Any], organisation: str | None, lrs_id: str | None) -> Activity:
         verb = _verb(statement)

@@ -297,18 +297,21 @@ def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> _P
 class _Position(msgspec.Struct, frozen=True, gc=False):
     """What sorts dead letters by user, and each user's in the order of the records (docs/spec/records.md section 2).
 
-    It is read from the record's line. The `timestamp` is a text of fixed width, which sorts as the time does.
+    It is read from the record's line. The times are texts of fixed width, which sort as the times do. A statement has
+    no `session_id`; its `stored` goes before its `timestamp`.
     """
 
     user_id: str
     timestamp: str
     place: int
-    session_id: str
     kind: Kind
     id: str
+    session_id: str = ""
+    stored: str | None = None
 
     def key(self) -> tuple[str, str, int, str, int, str]:
-        return (self.user_id, self.timestamp, self.place, self.session_id, KINDS.index(self.kind), self.id)
+        time = self.stored or self.timestamp
+        return (self.user_id, time, self.place, self.session_id, KINDS.index(self.kind), self.id)
 
 
 _decode_position = msgspec.json.Decoder(_Position).decode

@@ -8,20 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha1, sha256
 from operator import attrgetter
 from typing import Any, Literal
-from uuid import UUID
 
 import msgspec
 import orjson
 
-from schemas import Activity, Kind, Record
+from schemas import Activity, DerivedKind, Record
 from schemas.activity import Number
+from schemas.record import NAMESPACE
 from schemas.times import event_time, snapshot_time
 from transforms.reading.activity import canonical
 from transforms.sessions.score_snapshots import ScoreSnapshots
 from transforms.sessions.session import Session
-
-NAMESPACE = UUID("9b6f3c52-6f0e-4d0c-8f5e-6a3b8f1c7d24")
-"""The namespace of every derived id. If it changed, every receiver would see every record as a new one."""
 
 DurationUnit = Literal["minutes", "seconds"]
 SECONDS_PER_UNIT: dict[DurationUnit, int] = {"minutes": 60, "seconds": 1}
@@ -386,7 +383,7 @@ class _Cause:
     def status(self, message: dict[str, Any]) -> None:
         self._emit("status", "status", message, orjson.dumps(message))
 
-    def _emit(self, kind: Kind, name: str, message: dict[str, Any], body: bytes) -> None:
+    def _emit(self, kind: DerivedKind, name: str, message: dict[str, Any], body: bytes) -> None:
         session, activity = self._session, self._activity
         identity = [
             session.organisation,

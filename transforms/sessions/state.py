@@ -28,7 +28,7 @@ import zstandard
 from schemas import Activity, Record
 from schemas.buckets import BUCKETS
 from transforms.reading.activity import decode_admitted, encode
-from transforms.reading.bucket_blobs import PASS_SIZE, lines_by_user
+from transforms.reading.bucket_blobs import PASS_SIZE, Split, lines_by_user, unpacked_size
 from transforms.reading.voids import NOTHING, Void, without_voided
 from transforms.sessions.arrivals import Arrivals, counted
 from transforms.sessions.derivation import Derivation, StateKey, state_key
@@ -347,6 +347,15 @@ def fold_on(
     return [record for record in records if record.id not in sent]
 
 
+Parts = tuple[str, list[Record], list[bytes]]
+"""A user, records that do not depend on the state, and the lines of new activity."""
+
+
+def _all_activity(blobs: Iterable[bytes], passes: int, turn: int) -> Iterator[Parts]:
+    for user_id, lines in lines_by_user(blobs, passes, turn):
+        yield user_id, [], lines
+
+
 class BucketFold:
     """Folds the new activity of one bucket on to what the state has of it, and writes the part that comes after.
 
@@ -375,12 +384,17 @@ class BucketFold:
         self._storage = storage_at(options.directory)
         self._writer = _PartWriter()
 
-    def records(self, blobs: Iterable[bytes], pass_size: int = PASS_SIZE) -> Iterator[list[Record]]:
-        """The records that new activity and new voids cause: for each user that may have some a list, in its order.
+    def records(
+        self, blobs: Iterable[bytes], split: Split[Parts] = _all_activity, pass_size: int = PASS_SIZE
+    ) -> Iterator[tuple[list[Record], list[Record]]]:
+        """The records that new lines and new voids cause: for each user that may have some two lists, in their order.
+
+        The second list is what is derived; the first are the records that `split` gives of the user.
 
         Args:
-            blobs: the new activity of the bucket, see `transforms.reading.bucket_blobs`.
-            pass_size: bytes that are decompressed at a time, as for `users_of`.
+            blobs: what was read of the bucket, see `transforms.reading.bucket_blobs`.
+            split: gives the parts of each user in it.
+            pass_size: bytes that are decompressed at a time, as for `in_passes`.
 
         Raises:
             StateError: a part of the state is missing, or is not as it was written.
@@ -388,19 +402,20 @@ class BucketFold:
         options = self._options
         new = list(blobs)
         old = list(self._old_blobs())
-        passes = 1 + (sum(map(zstandard.frame_content_size, new)) + sum(map(self._size, old))) // pass_size
+        passes = 1 + (unpacked_size(new) + sum(map(self._size, old))) // pass_size
         for turn in range(passes):
             users: dict[str, list[SessionLines]] = {}
             for blob in old:
                 for user_id, sessions in self._unpacked(blob).items():
                     if passes == 1 or crc32(user_id.encode()) // BUCKETS % passes == turn:
                         users[user_id] = sessions
-            for user_id, lines in lines_by_user(new, passes, turn):
-                yield self._folded(user_id, alive(users.pop(user_id, []), options.now, options.ttl), lines)
+            for user_id, beside, activity in split(new, passes, turn):
+                sessions = alive(users.pop(user_id, []), options.now, options.ttl)
+                yield beside, self._folded(user_id, sessions, activity)
             for user_id, sessions in users.items():
                 left = alive(sessions, options.now, options.ttl)
                 if self._new_voids:
-                    yield self._folded(user_id, left, [])
+                    yield [], self._folded(user_id, left, [])
                 else:
                     self._writer.add(user_id, left)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from schemas import DERIVED_KINDS, KINDS
 from tests.support.forwarder_documents import ABSENT, EXAMPLE, HTTP, KINESIS, changed, load, read, rules, said
 from tests.support.paths import SHARED, needs_shared
 from transforms.forwarders import Forwarder, HttpTarget, KinesisTarget, load_forwarders, read_documents
@@ -422,10 +423,28 @@ class TestWarnings:
         ],
     )
     def test_names_that_no_query_document_has(self, query: Any, names: list[str]) -> None:
-        warnings = load(changed(HTTP, {"query": query})).warnings
+        warnings = load(changed(HTTP, {"query": query}), kinds=DERIVED_KINDS).warnings
         assert [warning.field for warning in warnings] == ["query"] * len(names)
         for warning, name in zip(warnings, names, strict=True):
             assert f'asks for "{name}", which no record has' in warning.message
+
+    def test_names_that_a_statement_may_have_are_warned_of_where_there_are_none(self) -> None:
+        query = '{"voided": false, "person._id": 1}'
+        of_statements = changed(HTTP, {"query": query, "kinds": ["statement", "score"]})
+        assert load(of_statements, kinds=KINDS).warnings == ()
+        assert load(changed(HTTP, {"query": query}), kinds=KINDS).warnings == ()
+        derived = changed(HTTP, {"query": query, "kinds": ["score"]})
+        assert [warning.field for warning in load(derived, kinds=KINDS).warnings] == ["query"] * 2
+
+    def test_kinds_are_a_list_of_kinds(self) -> None:
+        assert only(HTTP, {"kinds": ["statement", "event", "event"]}).kinds == ("event", "statement")
+        assert only(HTTP).kinds is None
+        faults = load(changed(HTTP, {"kinds": ["statements", "score"]})).faults
+        allowed = "event, status, score, statement"
+        assert said(faults) == [("kinds[0]", f'is "statements": it must be one of {allowed}')]
+        for wrong in ("statement", 5):
+            faults = load(changed(HTTP, {"kinds": wrong})).faults
+            assert said(faults) == [("kinds", f"is not a list of one or more of {allowed}")]
 
     def test_what_has_no_effect(self) -> None:
         warnings = load(

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import Record
+from schemas.record import NAMESPACE
 from tests.support.activity import DOCUMENTED_SCORE, activity, by_items, documented_session, names, response
 from transforms.matching.document import encode_payload, query_document
 from transforms.matching.statement import StatementBuilder, is_absolute_iri
-from transforms.sessions.derivation import NAMESPACE, Derivation, DurationUnit
+from transforms.sessions.derivation import Derivation, DurationUnit
 
 SESSION = "f4e854f4-3324-4395-beec-1650b522007a"
 EXTENSIONS = "https://session-forwarder.invalid/extensions"

@@ -43,13 +43,15 @@ def test_a_comment_is_ignored_beside_the_members_of_any_query_object() -> None:
     assert not matches(query, {"a": 1, "list": [{"b": 3}]})
 
 
-def test_a_dot_inside_a_name_is_written_as_an_entity() -> None:
-    document = {"statement": {"result": {"extensions": {"http://x.org/a": 3}}}}
+def test_a_dot_inside_a_name_is_written_as_an_entity_unless_the_name_is_an_iri() -> None:
+    document = {"statement": {"result": {"extensions": {"http://x.org/a": 3, "x.org": 3}}}}
     query = compile_query({"statement.result.extensions.http://x&46;org/a": 3})
     assert query.matches(document)
     assert query.fields == {"statement"}
     assert query.paths == {"statement.result.extensions.http://x&46;org/a"}
-    assert not matches({"statement.result.extensions.http://x.org/a": 3}, document)
+    assert matches({"statement.result.extensions.http://x.org/a": 3}, document)
+    assert matches({"statement.result.extensions.x&46;org": 3}, document)
+    assert not matches({"statement.result.extensions.x.org": 3}, document)
 
 
 @pytest.mark.parametrize("name", ["timestamp", "statement.timestamp", "statement.stored"])

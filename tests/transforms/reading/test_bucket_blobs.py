@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from schemas import Activity, Reject
 from schemas.buckets import BUCKETS, bucket_of
 from schemas.reject import CONTENT_LIMIT
-from transforms.reading.activity import ActivityDecoder, canonical
+from transforms.reading.activity import ActivityDecoder, canonical, decode_admitted
 from transforms.reading.blocks import Block, Broken
-from transforms.reading.bucket_blobs import BucketBlobs, ReadCounts, sort_in, users_of
+from transforms.reading.bucket_blobs import BucketBlobs, ReadCounts, in_passes, lines_by_user, sort_in
 from transforms.reading.reasons import Place
 
 
@@ -46,10 +46,10 @@ def sorted_in(*blocks: Block | Broken) -> tuple[dict[int, list[bytes]], ReadCoun
 def read_back(blobs: dict[int, list[bytes]]) -> dict[str, list[Activity]]:
     found: dict[str, list[Activity]] = {}
     for bucket, of_bucket in blobs.items():
-        for user_id, activities in users_of(of_bucket):
+        for user_id, lines in in_passes(of_bucket, lines_by_user):
             assert user_id not in found
             assert bucket_of(user_id) == bucket
-            found[user_id] = activities
+            found[user_id] = [decode_admitted(line) for line in lines]
     return found
 
 
@@ -127,12 +127,10 @@ def test_a_large_bucket_is_gone_through_in_parts() -> None:
     sort_in(Block(0, lines, kind="lines"), "file", ActivityDecoder(), shards)
     ((bucket, blob),) = shards.take()
     assert bucket == 0
-    at_once = list(users_of([blob]))
-    in_parts = list(users_of([blob], pass_size=100_000))
+    at_once = list(in_passes([blob], lines_by_user))
+    in_parts = list(in_passes([blob], lines_by_user, pass_size=100_000))
     assert [user for user, _ in in_parts] != [user for user, _ in at_once]
-    assert {user: sorted(map(canonical, found)) for user, found in in_parts} == {
-        user: sorted(map(canonical, found)) for user, found in at_once
-    }
+    assert {user: sorted(found) for user, found in in_parts} == {user: sorted(found) for user, found in at_once}
     assert len(in_parts) == len(users)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.reading.instants import FIRST_MS, LAST_MS, TimeRefusedError, is_number, read_instant
+from transforms.reading.instants import FIRST_MS, LAST_MS, TimeRefusedError, is_number, quick_instant, read_instant
 
 NINE = 1_772_355_600_000  # 2026-03-01T09:00:00Z
 
@@ -193,3 +193,26 @@ def test_numbers_as_json_spells_them(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "-", "+1", "01", ".5", "5.", "1_000", "1,5", " 1", "1 ", "0x1", "NaN", "\u0661"])
 def test_what_is_no_number_in_json(text: str) -> None:
     assert not is_number(text)
+
+
+@given(
+    st.datetimes(min_value=datetime(1999, 12, 31), max_value=datetime(2101, 1, 2)),
+    st.sampled_from(["Z", "+00:00", "-05:30", "+14:00", "+0100", "+01", "", "z", "+01:00:30"]),
+    st.sampled_from(["", ".1", ".123", ".1239999", ".123456789", ",5"]),
+    st.sampled_from(["T", " ", "t"]),
+)
+def test_the_quick_way_says_the_same_or_nothing(moment: datetime, zone: str, fraction: str, between: str) -> None:
+    told = f"{moment:%Y-%m-%d}{between}{moment:%H:%M:%S}{fraction}{zone}"
+    quick = quick_instant(told)
+    if quick is not None:
+        assert quick == read_instant(told)
+    elif between == "T" and zone in ("Z", "+00:00", "-05:30") and "," not in fraction:
+        with pytest.raises(TimeRefusedError):
+            read_instant(told)
+
+
+@pytest.mark.parametrize(
+    "told", ["", "Z", "2026-W01-1T09:00:00Z", "2026-03-01T24:00:00Z", "20260301T090000Z", "2026-03-01T09:01Z"]
+)
+def test_the_quick_way_leaves_odd_forms_to_the_other(told: str) -> None:
+    assert quick_instant(told) is None

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from schemas import Activity, Record, Response, SubscoreDefinition, avro_schema
+from schemas.record import NAMESPACE
 from tests.support.activity import (
     DOCUMENTED_EVENT,
     DOCUMENTED_SCORE,
@@ -23,7 +24,7 @@ from tests.support.activity import (
     response,
     tags,
 )
-from transforms.sessions.derivation import NAMESPACE, Counts, Derivation
+from transforms.sessions.derivation import Counts, Derivation
 from transforms.sessions.session import Session
 
 STARTED, RESUMED, COMPLETED = "session-started", "session-resumed", "session-completed"

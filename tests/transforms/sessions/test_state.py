@@ -51,7 +51,7 @@ def run(
     written: dict[int, WrittenPart] = {}
     for bucket, each_blobs in blobs.items():
         fold = BucketFold(options, bucket, Derivation(), Derivation())
-        for of_user in fold.records(each_blobs, PASS_SIZE if passes == 1 else 4000):
+        for _, of_user in fold.records(each_blobs, pass_size=PASS_SIZE if passes == 1 else 4000):
             records += of_user
         written[bucket] = fold.close()
     if not dies:

@@ -1,0 +1,80 @@
+"""Statements that are forwarded as they are, as they arrive."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import apache_beam as beam
+import orjson
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing import test_pipeline, test_stream
+from apache_beam.transforms.window import TimestampedValue
+
+from schemas import KINDS, Kind, Record
+from tests.support.statements import statement
+from transforms.derive_streaming import AddVoids, DeriveStreaming
+from transforms.read_kinesis import AdmitStreaming
+from transforms.reading.input_formats import statement_format
+
+DAY = 86_400.0
+_seen: list[Record] = []
+
+
+def live(
+    arriving: Iterable[tuple[float, Any]], kinds: Sequence[Kind] = ("statement",), known_for: float = DAY
+) -> list[Record]:
+    """The records of messages that arrive at those times, in s."""
+    stream = test_stream.TestStream()
+    for after, message in arriving:
+        at = 1_772_400_000.0 + after
+        data = ("shard:1", message if isinstance(message, bytes) else orjson.dumps(message))
+        stream = stream.advance_watermark_to(at).add_elements([TimestampedValue(data, at)])
+    format_ = statement_format("xapi", kinds)
+    with test_pipeline.TestPipeline(options=PipelineOptions(["--streaming"])) as pipeline:
+        admitted = (
+            pipeline
+            | stream.advance_watermark_to_infinity()
+            | beam.Map(_as_it_is).with_output_types(tuple[str, bytes])
+            | AdmitStreaming("a", format_)
+        )
+        lines = admitted.lines
+        if format_.has_voids:
+            lines = lines | AddVoids(admitted.voids, DAY, format_)
+        _seen.clear()
+        _ = lines | DeriveStreaming(DAY, input_format=format_, known_for=known_for) | beam.Map(_see)
+    return list(_seen)
+
+
+def _see(block: list[Record]) -> None:
+    _seen.extend(block)
+
+
+def _as_it_is(element: tuple[str, bytes]) -> tuple[str, bytes]:
+    return element
+
+
+def test_statements_leave_as_they_arrive_and_as_they_were() -> None:
+    sent = b'{"x": 1.0, ' + orjson.dumps(statement(1))[1:]
+    answer = {"statements": [statement(3), statement(2)], "more": ""}
+    records = live([(0, sent), (1, answer)])
+    assert [record.body for record in records] == [sent, orjson.dumps(statement(3)), orjson.dumps(statement(2))]
+    assert {record.kind for record in records} == {"statement"}
+
+
+def test_one_that_arrives_again_is_dropped_for_as_long_as_it_is_known() -> None:
+    again = statement(1, stored="2026-03-02T00:00:00Z")
+    other = statement(1, result={"success": True})
+    records = live([(0, statement(1)), (1, again), (2, other), (3, statement(2)), (DAY / 2, again)], known_for=DAY / 4)
+    assert [record.body for record in records] == [orjson.dumps(each) for each in (statement(1), statement(2), again)]
+
+
+@pytest.mark.parametrize("verb", ["initialized", "answered"])
+def test_a_statement_comes_before_what_is_derived_of_it(verb: str) -> None:
+    def in_session(number: int, verb: str) -> dict[str, Any]:
+        of_verb = {"id": f"http://adlnet.gov/expapi/verbs/{verb}"}
+        return statement(number, verb=of_verb, context={"registration": "r"})
+
+    sent = [in_session(1, verb), in_session(1, verb), statement(2), in_session(3, "completed")]
+    records = live(enumerate(sent), KINDS)
+    kinds = ["statement", *(["event"] if verb == "initialized" else []), "statement", "statement", "event", "status"]
+    assert [record.kind for record in records] == kinds
