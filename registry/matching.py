@@ -17,12 +17,18 @@ from transforms.matching.document import query_document
 from transforms.matching.explanation import decide
 from transforms.matching.statement import StatementBuilder
 from transforms.query import Query
+from transforms.reading.originals import OriginalDecoder
+from transforms.statements.passage import record_of
 
 COMPILED_QUERIES = 20_000
 """Queries that are kept compiled, those used last. Most take about 2 kB of memory."""
 
-_DECIDING = ("organisation", "lrs_id", "query")
+_DECIDING = ("organisation", "lrs_id", "kinds", "query")
 """The fields of a document that decide who gets a record, apart from `active`."""
+
+
+# Of a statement that is only asked about no time is asked.
+_STATEMENTS = OriginalDecoder(include_voided=True, stored_now=True)
 
 
 class RecordError(ValueError):
@@ -54,17 +60,21 @@ class MatchPreview:
         self._statements = statements
         self._compiled = lru_cache(maxsize=COMPILED_QUERIES)(self._compile)
 
-    def read_record(self, content: JsonObject, organisation: str) -> Record:
+    def read_record(self, content: JsonObject, organisation: str, text: bytes) -> Record:
         """The record that a client gives.
 
         Args:
-            content: a line of `--write_records jsonl`, or a message alone.
+            content: a line of `--write_records jsonl`, or a message alone; or an xAPI statement, alone or in a document
+                of Learning Locker.
+            text: what `content` was read from.
             organisation: the client's. The record becomes one of this organisation: those of others reach none of the
                 forwarders that the client may see.
 
         Raises:
-            RecordError: `content` is neither.
+            RecordError: `content` is none of these.
         """
+        if content.get("kind") == "statement" or "verb" in content or "statement" in content:
+            return self._read_statement(content, organisation, text)
         kind = "event" if "event" in content else "status" if "num_attempted" in content else "score"
         envelope: JsonObject = {
             "id": str(uuid.uuid4()),
@@ -83,6 +93,15 @@ class MatchPreview:
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise RecordError(f"is no record: {error}") from None
         return record
+
+    def _read_statement(self, content: JsonObject, organisation: str, text: bytes) -> Record:
+        try:
+            is_line = content.get("kind") == "statement"
+            record = decode_record(text) if is_line else record_of(*_STATEMENTS.read(text))
+            self._statements.statement(record)
+        except (ValueError, RecursionError) as error:
+            raise RecordError(f"is no record: {error}") from None
+        return msgspec.structs.replace(record, organisation=organisation)
 
     def matching(self, record: Record, documents: Iterable[JsonObject]) -> list[JsonObject]:
         """For each forwarder document: whether the record would reach it, and what decided.

@@ -66,6 +66,12 @@ _SCHEMAS: dict[FieldKind, Callable[[Field], JsonObject]] = {
     "active": _flag,
     "flag": _flag,
     "choice": lambda field: {"type": "string", "enum": list(field.allowed)},
+    "choices": lambda field: {
+        "type": "array",
+        "items": {"type": "string", "enum": list(field.allowed)},
+        "minItems": 1,
+        "uniqueItems": True,
+    },
     "scope": _text,
     "query": lambda field: {"anyOf": [{"type": "string"}, {"type": "object"}]},
     "text": _text,

@@ -79,11 +79,11 @@ def last_deliveries(registry: RegistryDep, client: ClientDep) -> Answer:
 
 @router.post("/match", summary="Which forwarders a record would reach, and why", openapi_extra=_RECORD_BODY)
 def match_record(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
-    """The body is the record: a line of `--write_records jsonl`, or the documented message alone."""
+    """The body is the record: a line of `--write_records jsonl`, the documented message alone, or an xAPI statement."""
     content, _ = read_object(body)
     visible = registry.service.visible(client).documents
     try:
-        record = registry.matcher.read_record(content, client.organisation)
+        record = registry.matcher.read_record(content, client.organisation, body)
     except RecordError as error:
         raise HTTPException(422, f"the body {error}") from None
     answers = registry.matcher.matching(record, (stored.content for stored in visible))
@@ -146,7 +146,7 @@ def delete_forwarder(request: Request, registry: RegistryDep, client: ClientDep,
 
 @router.post("/{id}/test", summary="Send one sample record", openapi_extra=_SAMPLE_BODY)
 def test_forwarder(registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
-    """One sample record goes through the job's own delivery, in one attempt. `kind`: event, status or score."""
+    """One sample record goes through the job's own delivery, in one attempt. `kind`: of the record."""
     content, _ = read_object(body)
     kind = content.get("kind")
     if kind is not None and kind not in KINDS:

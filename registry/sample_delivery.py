@@ -13,15 +13,17 @@ import msgspec
 
 from registry.deliveries import shown_receipt
 from registry.documents import FaultyDocumentError
-from schemas import KINDS, Kind, Record, avro_schema
+from schemas import KINDS, DerivedKind, Kind, Record, avro_schema
 from schemas.json_values import JsonObject
-from schemas.times import now_ms
+from schemas.times import now_ms, rfc3339
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Document, Forwarder, Rules, check_document, resolve
-from transforms.matching.document import encode_payload, query_document
+from transforms.matching.document import encode_payload, payload_kind, query_document
+from transforms.matching.scope import not_wanted
 from transforms.matching.statement import StatementBuilder
 from transforms.query import compile_query
+from transforms.reading.originals import OriginalDecoder
 from transforms.receipts.avro_container import plain
 from transforms.receipts.encoder import Encoder
 from transforms.sinks.base import Item, Settlement
@@ -29,6 +31,7 @@ from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http import AiohttpSink
 from transforms.sinks.kinesis import StreamLimits
 from transforms.sinks.preflight import preflight
+from transforms.statements.passage import record_of
 
 SAMPLES_AT_ONCE = 4
 """Samples that are sent at a time. Each may wait for a slow receiver, and holds a thread of the service meanwhile."""
@@ -44,7 +47,7 @@ _SESSION = {
     "activity_id": "activity_1234567890",
     "user_id": "sample-user",
 }
-_MESSAGES: dict[Kind, JsonObject] = {
+_MESSAGES: dict[DerivedKind, JsonObject] = {
     "event": {"event": "session-completed", **_SESSION, "time": "2020-02-17 15:11:43"},
     "status": {
         "user_id": _SESSION["user_id"],
@@ -74,7 +77,9 @@ class BusyError(Exception):
 
 
 def sample_record(kind: Kind, organisation: str | None, lrs_id: str | None) -> Record:
-    """A made-up record with a documented message and a new id, so that no receiver takes it for a repetition."""
+    """A made-up record with a new id, so that no receiver takes it for a repetition."""
+    if kind == "statement":
+        return _sample_statement(organisation, lrs_id)
     message = _MESSAGES[kind]
     return Record(
         id=str(uuid.uuid4()),
@@ -89,6 +94,19 @@ def sample_record(kind: Kind, organisation: str | None, lrs_id: str | None) -> R
         body=msgspec.json.encode(message),
         metadata={"sample": True},
     )
+
+
+def _sample_statement(organisation: str | None, lrs_id: str | None) -> Record:
+    statement = {
+        "id": str(uuid.uuid4()),
+        "actor": {"account": {"homePage": "https://learner.invalid", "name": _SESSION["user_id"]}},
+        "verb": {"id": "http://adlnet.gov/expapi/verbs/completed", "display": {"en": "completed"}},
+        "object": {"id": f"https://learner.invalid/activities/{_SESSION['activity_id']}"},
+        "result": {"completion": True},
+        "timestamp": rfc3339(now_ms()),
+    }
+    user_id, original = OriginalDecoder(organisation, lrs_id).read(msgspec.json.encode(statement))
+    return record_of(user_id, original)
 
 
 class SampleDelivery:
@@ -150,15 +168,17 @@ class SampleDelivery:
     def _choose(self, forwarder: Forwarder, kind: Kind | None) -> tuple[Record, bool]:
         """A sample of the kind, or the first of any kind that the query matches; and whether it does."""
         query = compile_query(forwarder.query)
-        kinds = KINDS if kind is None else (kind,)
+        kinds = (forwarder.kinds or KINDS) if kind is None else (kind,)
         samples = [sample_record(kind, forwarder.organisation, forwarder.lrs_id) for kind in kinds]
         for sample in samples:
-            if query.matches(query_document(sample, self._statements.statement(sample))):
+            document = query_document(sample, self._statements.statement(sample))
+            if not_wanted(sample, forwarder) is None and query.matches(document):
                 return sample, True
         return samples[0], False
 
     def _deliver(self, forwarder: Forwarder, record: Record, limits: Mapping[str, StreamLimits]) -> JsonObject:
-        payload = encode_payload(record, forwarder.payload, lambda: self._statements.statement(record))
+        kind = payload_kind(record, forwarder.payload)
+        payload = encode_payload(record, kind, lambda: self._statements.statement(record))
         settled: list[Settlement] = []
         engine = DeliveryEngine(
             [forwarder],
@@ -168,7 +188,7 @@ class SampleDelivery:
             batch_sink=batch_sinks(limits),
         )
         try:
-            engine.submit([Item(forwarder.id, record, payload, forwarder.payload)])
+            engine.submit([Item(forwarder.id, record, payload, kind)])
             engine.drain()
         finally:
             engine.close()

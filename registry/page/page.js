@@ -173,6 +173,7 @@ function fill(document) {
 function textOf(field, value) {
   if (value === undefined || value === null) return "";
   if (field.dataset.kind === "secrets" && Array.isArray(value)) return value.join("\n");
+  if (field.dataset.kind === "choices" && Array.isArray(value)) return value.join(", ");
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
@@ -181,6 +182,7 @@ function valueOf(field, before) {
   const { kind } = field.dataset;
   const text = field.value;
   if ((kind === "number" || kind === "count") && /^\d+(\.\d+)?$/.test(text)) return Number(text);
+  if (kind === "choices" && text) return text.split(",").map((choice) => choice.trim()).filter(Boolean);
   if (kind !== "secrets") return text;
   const secrets = text.split("\n").map((line) => line.trim()).filter(Boolean);
   return secrets.length === 1 && !Array.isArray(before) ? secrets[0] : secrets;

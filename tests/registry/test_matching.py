@@ -14,13 +14,14 @@ from registry.access import EDIT_ALL, Client
 from registry.command import main
 from registry.credentials import StoredClient, hash_secret
 from registry.keyring import KEYS, new_key
-from registry.matching import MatchPreview
+from registry.matching import MatchPreview, RecordError
 from registry.rest import PATH
 from registry.stores.open import open_store
 from schemas import Kind, Record
 from schemas.record import encode_record
 from tests.support.activity import sessions
 from tests.support.receiver import Receiver
+from tests.support.statements import statement, text
 from tests.support.workshop import Workshop
 from transforms.forwarders import Rules, documents_from, load_forwarders
 from transforms.matching.explanation import explain
@@ -108,11 +109,63 @@ def test_the_service_answers_what_the_job_does_and_why(
     _, *lines = explain(record, forwarders, statements)
 
     service = MatchPreview(rules, statements)
-    content = json.loads(encode_record(record))
-    answers = service.matching(service.read_record(content, ORGANISATION), stored)
+    line = encode_record(record)
+    answers = service.matching(service.read_record(json.loads(line), ORGANISATION, line), stored)
 
     assert [answer["_id"] for answer in answers if answer["reached"]] == list(match.forwarders if match else ())
     assert [f"  {answer['_id']}: {answer['reason']}" for answer in answers if answer["active"]] == lines
+
+
+STATEMENTS = [
+    '{"x": 1.0, ' + text(statement(1))[1:],
+    text(statement(2, verb={"id": "http://adlnet.gov/expapi/verbs/passed"}, result={"score": {"raw": 7}})),
+]
+OF_STATEMENTS = {
+    "answered": {"statement.verb.id": "http://adlnet.gov/expapi/verbs/answered"},
+    "high": {"statement.result.score.raw": {"$gt": 5}},
+    "derived": {"kind": {"$in": ["event", "score"]}},
+    "early": {"timestamp": {"$lt": "2026-03-01T09:01:30Z"}},
+}
+
+
+def test_of_a_statement_a_service_and_a_job_agree(workshop: Workshop, receiver: Receiver) -> None:
+    documents = [
+        {"_id": name, "active": True, "organisation": ORGANISATION, "query": json.dumps(query),
+         "configuration": {"protocol": "http", "url": receiver.url(name)}}
+        for name, query in OF_STATEMENTS.items()
+    ]  # fmt: skip
+    documents.append({**documents[0], "_id": "no statements", "kinds": ["event"]})
+    workshop.write_lines([line.encode() for line in STATEMENTS])
+    workshop.write_forwarders(*documents)
+    run = ("--input_format=xapi", "--organisation", ORGANISATION, "--write_records", "jsonl")
+    assert workshop.run(*run) == 0
+    by_job = {(receipt["forwarder_id"], receipt["id"]) for receipt in workshop.avro("receipts")}
+    service = MatchPreview(Rules(compile_query, trusted=False), StatementBuilder())
+    lines = [json.dumps(line) for line in workshop.records("statement")]
+    in_document = [f'{{"statement":{line},"lrs_id":"store"}}' for line in STATEMENTS]
+    for given_as in (STATEMENTS, lines, in_document):
+        by_service = set()
+        for line in given_as:
+            record = service.read_record(json.loads(line), ORGANISATION, line.encode())
+            answers = service.matching(record, documents)
+            by_service |= {(answer["_id"], record.id) for answer in answers if answer["reached"]}
+        assert by_service == by_job
+    assert len({name for name, _ in by_job}) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('{"verb":{"id":"v"}}', "is no record: actor: missing"),
+        ('{"statement":{}}', "is no record: actor: missing"),
+        ('{"kind":"statement","statement":{}}', "is no record: Object missing required field"),
+        ('{"kind":"statement"}', "is no record: Object missing required field"),
+    ],
+)
+def test_what_is_no_statement_is_no_record(line: str, why: str) -> None:
+    service = MatchPreview(Rules(compile_query, trusted=False), StatementBuilder())
+    with pytest.raises(RecordError, match=why):
+        service.read_record(json.loads(line), ORGANISATION, line.encode())
 
 
 @pytest.mark.parametrize("flags", [[], ["--actor_home_page", HOME_PAGES[1], "--session_duration_unit", "seconds"]])

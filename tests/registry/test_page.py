@@ -237,6 +237,7 @@ def test_what_is_not_edited_stays_and_what_is_becomes_the_value_of_its_kind(visi
     signing = ["whsec_c2VjcmV0LW9uZQ==", "whsec_c2VjcmV0LXR3bw=="]
     configuration = {"timeout": 2.5, "concurrency": 3, "signingSecret": signing, "headers": '{"X-School":"one"}'}
     given = {"description": "two\nlines", "query": {"kind": "score"}, "fullDocument": True, "payload": "record"}
+    given["kinds"] = ["score", "event"]
     document_id = create(house.client(EDIT_ALL), configuration=configuration, **given)["_id"]
     job = house.client(VIEW_ALL, DELIVER)
 
@@ -264,12 +265,15 @@ def test_what_is_not_edited_stays_and_what_is_becomes_the_value_of_its_kind(visi
     visit.field("configuration.concurrency").fill("")
     visit.field("configuration.signingSecret").fill(f"{signing[1]}\n")
     visit.field("payload").select_option("")
+    assert visit.field("kinds").input_value() == "score, event"
+    visit.field("kinds").fill("statement,score")
     save()
     after = stored()
     assert after["configuration"]["timeout"] == 0.5
     assert "concurrency" not in after["configuration"]
     assert after["configuration"]["signingSecret"] == [signing[1]]
     assert "payload" not in after
+    assert after["kinds"] == ["statement", "score"]
 
 
 def test_it_fits_a_narrow_window(visit: Visit, house: House) -> None:

@@ -59,6 +59,17 @@ def test_the_sample_may_be_chosen_and_need_not_match(editor: TestClient, receive
     assert editor.post(f"{PATH}/{document_id}/test", json={"kind": "letter"}).status_code == 422
 
 
+def test_a_sample_may_be_a_statement_as_it_is(editor: TestClient, receiver: Receiver) -> None:
+    query = '{"statement.result.completion": true}'
+    document_id = create(editor, **to(receiver, query=query, kinds=["statement"]))["_id"]
+    answer = tried(editor, document_id)
+    assert (answer["matches"], answer["receipt"]["kind"]) == (True, "statement")
+    sent = json.loads(receiver.log[0].body)
+    assert sent["id"] == answer["receipt"]["id"] == receiver.log[0].key
+    assert sent["actor"]["account"]["name"] == "sample-user"
+    assert tried(editor, document_id, kind="score")["matches"] is False
+
+
 def test_a_receiver_that_refuses_is_told_after_one_attempt(editor: TestClient, receiver: Receiver) -> None:
     receiver.script = lambda arrival: Answer(503, body=f"no {TOKEN}".encode())
     answer = tried(editor, create(editor, **to(receiver, active=False, configuration={"maxRetries": 5}))["_id"])
