@@ -166,7 +166,11 @@ def who_stands_on_whom() -> str:
         ),
         (
             "without Beam",
-            (("forwarders/", "documents to forwarders", CORE), ("sessions/", "the fold to records", CORE)),
+            (
+                ("forwarders/", "documents to forwarders", CORE),
+                ("sessions/", "the fold to records", CORE),
+                ("statements/", "as they are, in order", CORE),
+            ),
         ),
         ("", (("query/", "MongoDB's language", CORE), ("reading/", "what is accepted as input", CORE))),
         (
@@ -192,8 +196,8 @@ def who_stands_on_whom() -> str:
     parts.append(Arrow(((12, 30), (12, bottom - 20))))
     return drawing(
         "Who stands on whom, from the top: pipeline and registry; the steps in Beam; delivery; receipts and "
-        "accounting; sinks and matching; forwarders and sessions; query and reading; bundles and storage; durability; "
-        "schemas. All imports go down.",
+        "accounting; sinks and matching; forwarders, sessions and statements; query and reading; bundles and storage; "
+        "durability; schemas. All imports go down.",
         width,
         bottom,
         parts,
