@@ -28,6 +28,7 @@ from transforms.reading.activity import (
 from transforms.reading.admission import admit_again, alone, is_object
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.input_formats import Decoder
+from transforms.reading.positions import Positions, later
 from transforms.reading.reasons import Place, Reasons, Unit, field_and_rule
 from transforms.reading.voids import NOTHING, Void
 from transforms.reading.xapi import PassedOverError
@@ -60,6 +61,7 @@ class ReadCounts:
         left_out: by name, results that were left out of activity that was read.
         voids: the activity that is to count as never read, in this part of the input or in another.
         reasons: why it was rejected.
+        positions: up to where the live sources were read.
     """
 
     accepted: int = 0
@@ -75,6 +77,7 @@ class ReadCounts:
     left_out: Mapping[str, int] = field(default_factory=dict)
     voids: frozenset[Void] = NOTHING
     reasons: Reasons = field(default_factory=Reasons)
+    positions: Positions = field(default_factory=dict)
 
     @property
     def read(self) -> int:
@@ -96,6 +99,7 @@ class ReadCounts:
             _added(self.left_out, other.left_out),
             self.voids | other.voids if other.voids else self.voids,
             self.reasons + other.reasons,
+            later(self.positions, other.positions),
         )
 
     def line_of(self, place: Place) -> int | None:

@@ -29,6 +29,7 @@ from schemas import Activity, Record
 from schemas.buckets import BUCKETS
 from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.bucket_blobs import PASS_SIZE, lines_by_user
+from transforms.reading.positions import Position, Positions, later
 from transforms.reading.voids import NOTHING, Void, without_voided
 from transforms.sessions.derivation import Derivation, StateKey, state_key
 from transforms.storage import Storage, StorageError, read_frames, remedy, storage_at, write_frame, writing
@@ -142,6 +143,7 @@ class Current(msgspec.Struct):
         version: of this format. 2 says the size and the checksum of each part that a run has written since. A state of
             version 1 is read, too, and the parts that are carried over from it stay without.
         voids: those that the runs so far have read.
+        positions: up to where the live sources were read.
     """
 
     run_id: str = ""
@@ -149,6 +151,7 @@ class Current(msgspec.Struct):
     files: dict[str, SeenFile] = {}
     version: int = VERSION
     voids: list[KeptVoid] = []
+    positions: dict[str, Position] = {}
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,7 @@ def commit(
     now: int,
     ttl: int,
     voids: frozenset[Void] = NOTHING,
+    positions: Positions = {},  # noqa: B006 - nobody changes it
     *,
     durable: bool = True,
 ) -> None:
@@ -242,6 +246,7 @@ def commit(
         now: epoch ms, when this run's activity arrived.
         ttl: ms; a part that is older holds no session that is still kept.
         voids: those that the run has read.
+        positions: up to where the run has read live sources. Those of other sources stay.
         durable: whether the new state is on the disk before the old one is removed.
     """
     parts = {bucket: part for bucket, part in before.parts.items() if part.written >= now - ttl}
@@ -253,7 +258,9 @@ def commit(
     kept = [each for each in before.voids if each.arrived >= now - ttl and each.void not in voids]
     kept += [KeptVoid(void, now) for void in sorted(voids, key=str)]
     storage = storage_at(directory)
-    storage.write(CURRENT, [msgspec.json.encode(Current(run_id, parts, files, voids=kept))], durable=durable)
+    reached = dict(later(before.positions, positions))
+    current = Current(run_id, parts, files, voids=kept, positions=reached)
+    storage.write(CURRENT, [msgspec.json.encode(current)], durable=durable)
     remove_parts(storage, parts.values())
 
 
