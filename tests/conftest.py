@@ -14,6 +14,7 @@ pytest.register_assert_rewrite("tests.support")
 pytest_plugins = [
     "tests.support.aws",
     "tests.support.flink",
+    "tests.support.lrs_feed",
     "tests.support.lrs_server",
     "tests.support.markers",
     "tests.support.mongo_server",

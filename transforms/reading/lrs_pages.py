@@ -15,6 +15,7 @@ from transforms.reading.blocks import CHUNK, Block, Broken
 from transforms.reading.json_values import Measure, NoEnd, value_end
 
 _BLANK = " \t\r\n"
+_NO_ANSWER = "is no object with statements"
 _MARK = BOM.decode("latin-1")
 
 
@@ -40,6 +41,8 @@ class StatementPage:
         self._text = ""
         self._at = 0
         self._ended = False
+        self._inside = False
+        """Whether the object has begun."""
         self._start = start
         self.more = ""
         self.count = 0
@@ -52,8 +55,10 @@ class StatementPage:
         """
         found = False
         if self._next() == _MARK[0]:
-            self._at += len(_MARK)
+            for mark in _MARK:
+                self._take(mark)
         self._take("{")
+        self._inside = True
         while self._next() != "}":
             name = self._value(_MEMBER_LIMIT)
             self._take(":")
@@ -151,11 +156,11 @@ class StatementPage:
             if self._at < len(self._text):
                 return self._text[self._at]
             if not self._fill():
-                _refuse("breaks off" if self.count else "is no object with statements")
+                _refuse("breaks off" if self._inside else _NO_ANSWER)
 
     def _take(self, mark: str) -> None:
         if self._next() != mark:
-            _refuse("is no object with statements")
+            _refuse("is no JSON" if self._inside else _NO_ANSWER)
         self._at += 1
 
     def _fill(self) -> bool:

@@ -40,6 +40,7 @@ _IN_MEMORY = 4 * 1024 * 1024
 _TIMEOUT = 60.0
 """Seconds to wait for the LRS: for a connection, and for the next bytes of an answer."""
 
+_END_KEPT = 64
 _ERROR_READ = 4096
 _ERROR_SHOWN = 200
 
@@ -164,8 +165,9 @@ class LrsClient:
         if response.getheader("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
             raise SourceError(f"{self._name}: answers in a content encoding that was not asked for")
         content = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed with the answer, or below
+        framed = response.length is not None or response.chunked
         try:
-            size = 0
+            size, end = 0, b""
             while chunk := response.read(CHUNK):
                 size += len(chunk)
                 if size > PAGE_LIMIT:
@@ -173,10 +175,12 @@ class LrsClient:
                         f"{self._name}: answers with more than {PAGE_LIMIT} bytes for a page; add limit=100 to the url"
                     )
                 content.write(chunk)
+                end = (end + chunk)[-_END_KEPT:]
                 if self._stopping():
                     raise StoppedError
-            if response.length:
-                # The client of Python's library says nothing when a body ends before its Content-Length.
+            # The client of Python's library says nothing when a body ends before its Content-Length, nor when headers
+            # break off. Where nothing says how long a body is, it has to end as JSON or multipart does.
+            if response.length or not (framed or end.rstrip().endswith((b"}", b"--"))):
                 raise _TemporaryError("an answer broke off")
             content.seek(0)
         except BaseException:
