@@ -13,7 +13,7 @@ from transforms.forwarders import Forwarder, HttpTarget
 from transforms.matching.scope import Tenant, out_of_scope
 from transforms.reading.reasons import Reason
 
-State = Literal["done", "stopped", "failed", "too_many_rejects"]
+State = Literal["done", "stopped", "failed", "too_many_rejects", "source_unread"]
 
 DONE = 0
 FAILED = 1
@@ -39,6 +39,7 @@ class Report:
         started: epoch ms.
         elapsed: seconds.
         rejects: the files that this run wrote its rejects to.
+        sources: the names of the live sources that were read.
     """
 
     job: Job
@@ -53,6 +54,7 @@ class Report:
     started: int
     elapsed: float
     rejects: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -94,7 +96,7 @@ class Report:
 
         Either no record was in its scope, or its query matched none of them.
         """
-        if self.job.redrive or self.state in ("failed", "too_many_rejects"):
+        if self.job.redrive or self.state in ("failed", "too_many_rejects", "source_unread"):
             return []
         books = self.summary.books
         if not books.seen:
@@ -129,6 +131,7 @@ class Report:
             },
             "input": {
                 "files": self.files,
+                "sources": list(self.sources),
                 "bytes": summary.read.size,
                 "read": summary.read.read,
                 "rejected": summary.read.rejected,
@@ -138,6 +141,7 @@ class Report:
                 "rejected_bytes": summary.read.rejected_bytes,
                 "reject_reasons": [self._reason(reason) for reason in summary.read.reasons.commonest()],
                 "reject_files": list(self.rejects),
+                "failures": sorted(summary.read.failures),
             },
             "sessions": summary.derivation.sessions,
             "duplicates": summary.derivation.duplicates,
@@ -205,7 +209,7 @@ class Report:
         lines = []
         if not self.job.redrive:
             lines += [
-                f"read      {read.read:,} activities in {self.files:,} files, "
+                f"read      {read.read:,} activities in {self._places()}, "
                 f"{read.rejected:,} rejected, {summary.derivation.duplicates:,} duplicates",
                 f"derived   {summary.derivation.sessions:,} sessions: "
                 + ", ".join(f"{summary.records.get(kind, 0):,} {kind}" for kind in self.job.window.kinds),
@@ -219,6 +223,11 @@ class Report:
             lines.append(f"forwarder {forwarder_id}: left as they were: {_counts(reasons)}")
         lines += [*self.hints(), *self._dead_letter_lines(), "", self._verdict()]
         return "\n".join(lines)
+
+    def _places(self) -> str:
+        if self.sources:
+            return "1 source" if len(self.sources) == 1 else f"{len(self.sources):,} sources"
+        return f"{self.files:,} files"
 
     def _passed_over_lines(self) -> Iterable[str]:
         if self.summary.passed_over:
@@ -295,6 +304,9 @@ class Report:
                 f"{self.job.max_reject_ratio:.1%}; nothing was delivered{details}\n"
                 "do as the reasons above say; or, if these rejects may be left out, allow more with --max_reject_ratio"
             )
+        if self.state == "source_unread":
+            told = "\n".join(sorted(self.summary.read.failures))
+            return f"failed: a source could not be read to its end, and nothing was delivered{details}\n{told}"
         if self.state == "failed":
             return f"failed{details}"
         if self.state == "stopped" or self.summary.stopped:

@@ -136,6 +136,7 @@ def run(job: Job) -> int:
             started=started,
             elapsed=time.monotonic() - clock,
             rejects=rejects,
+            sources=tuple(source.name for source in sources),
         )
         _write_report(report)
         # An incomplete run leaves the state as it was, so that the next run reads the same files again.

@@ -117,7 +117,8 @@ class _FoldUsers(beam.DoFn):
         self._derivation = self._new_derivation(on_session=self._saw_session, on_conflict=self._saw_conflict)
 
     def process(self, bucket_and_blobs: tuple[int, Iterable[bytes]], read: Summary) -> Iterator[list[Record]]:
-        if self._settings.reject_limit.is_exceeded(read.read):
+        # Of a source that was read in part a user's earlier activity may be missing.
+        if read.read.failures or self._settings.reject_limit.is_exceeded(read.read):
             return
         batch: list[Record] = []
         for records in self._fold(*bucket_and_blobs, read.read.voids):

@@ -12,13 +12,14 @@ from transforms.accounting.progress import Progress
 from transforms.bundles import ReadOutputs, ReadsBlocks
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.input_formats import Decoder
-from transforms.sources.base import SourcePart, StatementSource, StoppedError
+from transforms.sources.base import SourceError, SourcePart, StatementSource, StoppedError
 
 
 class ReadStatements(beam.PTransform[beam.Pipeline, ReadOutputs]):
     """Reads live sources: Pipeline -> ReadOutputs.
 
-    A worker splits each source into parts, and all workers read the parts.
+    A worker splits each source into parts, and all workers read the parts. A source that cannot be read to its end is
+    no error of the graph: the counts say so (`ReadCounts.failures`).
 
     Args:
         sources: to be read.
@@ -55,7 +56,7 @@ class ReadStatements(beam.PTransform[beam.Pipeline, ReadOutputs]):
 
 
 class _SplitSource(beam.DoFn):
-    """StatementSource -> SourcePart, with the output `counts` where the run is asked to stop meanwhile."""
+    """StatementSource -> SourcePart, with the output `counts` where a source cannot be split."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
@@ -65,17 +66,34 @@ class _SplitSource(beam.DoFn):
             yield from source.split(self._stopping)
         except StoppedError:
             yield TaggedOutput("counts", ReadCounts(unfinished=1))
+        except SourceError as error:
+            yield TaggedOutput("counts", ReadCounts(failures=frozenset((str(error),))))
 
     def _stopping(self) -> bool:
         return self._progress is not None and self._progress.stopping()
 
 
 class _ReadPart(ReadsBlocks):
-    """SourcePart -> (bucket, blob), with the outputs `rejects` and `counts`."""
+    """SourcePart -> (bucket, blob), with the outputs `rejects` and `counts`.
+
+    When one part of a source cannot be read, the others are not waited for: the run is in vain.
+    """
+
+    def setup(self) -> None:
+        self._failed: dict[str, ReadCounts] = {}
 
     def process(self, part: SourcePart) -> Iterator[Any]:
+        failed = self._failed.get(part.key)
+        if failed is not None:
+            yield TaggedOutput("counts", failed)
+            return
         reader = part.reader(self.stopping)
-        counts = yield from self.sort_in_all(reader.blocks(), part.label, reader.taken)
+        try:
+            counts = yield from self.sort_in_all(reader.blocks(), part.label, reader.taken)
+        except SourceError as error:
+            self._failed[part.key] = ReadCounts(failures=frozenset((str(error),)))
+            yield TaggedOutput("counts", self._failed[part.key])
+            return
         counts += ReadCounts(unfinished=int(reader.stopped))
         if reader.position is not None:
             counts += ReadCounts(positions={part.key: reader.position})

@@ -62,6 +62,7 @@ class ReadCounts:
         voids: the activity that is to count as never read, in this part of the input or in another.
         reasons: why it was rejected.
         positions: up to where the live sources were read.
+        failures: why live sources could not be read to their end, in words for the user.
     """
 
     accepted: int = 0
@@ -78,6 +79,7 @@ class ReadCounts:
     voids: frozenset[Void] = NOTHING
     reasons: Reasons = field(default_factory=Reasons)
     positions: Positions = field(default_factory=dict)
+    failures: frozenset[str] = frozenset()
 
     @property
     def read(self) -> int:
@@ -100,6 +102,7 @@ class ReadCounts:
             self.voids | other.voids if other.voids else self.voids,
             self.reasons + other.reasons,
             later(self.positions, other.positions),
+            self.failures | other.failures if other.failures else self.failures,
         )
 
     def line_of(self, place: Place) -> int | None:

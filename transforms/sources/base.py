@@ -5,6 +5,7 @@ read the parts. What is read are the blocks that files are cut into, too (`trans
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -67,48 +68,49 @@ class PartReader(Protocol):
         ...
 
 
-class SourcePart(Protocol):
-    """What one worker reads at a time. It pickles.
-
-    Attributes:
-        key: of the source.
-        label: how rejects name the place.
-    """
+class SourcePart(ABC):
+    """What one worker reads at a time. It pickles."""
 
     @property
-    def key(self) -> str: ...
+    @abstractmethod
+    def key(self) -> str:
+        """The key of the source."""
 
     @property
-    def label(self) -> str: ...
+    @abstractmethod
+    def label(self) -> str:
+        """How rejects name the place."""
 
-    def reader(self, stopping: Stopping) -> PartReader: ...
+    @abstractmethod
+    def reader(self, stopping: Stopping) -> PartReader:
+        """What reads the part, once."""
 
 
-class StatementSource(Protocol):
-    """A live source. It pickles.
-
-    Attributes:
-        name: how it is shown: without parameters, which may hold what identifies a learner.
-        key: under which its position is kept. Another selection of the same source is another key.
-        warning: what the operator should know about how it is read; None if it is safe.
-    """
+class StatementSource(ABC):
+    """A live source. It pickles."""
 
     @property
-    def name(self) -> str: ...
+    @abstractmethod
+    def name(self) -> str:
+        """How the source is shown: without parameters, which may hold what identifies a learner."""
 
     @property
-    def key(self) -> str: ...
+    @abstractmethod
+    def key(self) -> str:
+        """Under which its position is kept. Another selection of the same source is another key."""
 
     @property
-    def warning(self) -> str | None: ...
+    def warning(self) -> str | None:
+        """What the operator should know about how it is read; None if it is safe."""
+        return None
 
+    @abstractmethod
     def going_on_from(self, position: Position | None) -> "StatementSource":
         """The source as far as it is new since `position`, with an overlap; all of it for None."""
-        ...
 
+    @abstractmethod
     def split(self, stopping: Stopping) -> Iterator[SourcePart]:
         """The parts, each to be read once. Raises SourceError and StoppedError."""
-        ...
 
 
 class Patience:

@@ -16,7 +16,7 @@ from transforms.reading.blocks import Block, Broken
 from transforms.reading.instants import TimeRefusedError, read_instant
 from transforms.reading.lrs_pages import PageError, StatementPage
 from transforms.reading.positions import OVERLAP_MS, Position
-from transforms.sources.base import Access, SourceError, StoppedError, Stopping
+from transforms.sources.base import Access, SourceError, SourcePart, StatementSource, StoppedError, Stopping
 from transforms.sources.credentials import login
 from transforms.sources.lrs_client import KEY, SECRET, Answer, LrsClient
 
@@ -65,7 +65,7 @@ def url_problem(url: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class LrsSource:
+class LrsSource(StatementSource, SourcePart):
     """The statements that a url selects. It is one part: each page tells where the next one is.
 
     Attributes:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from transforms.reading.positions import Position
-from transforms.sources.base import PartReader, SourceError, Stopping
+from transforms.sources.base import PartReader, SourceError, SourcePart, StatementSource, Stopping
 from transforms.sources.mongo_collection import MongoCollection, Selection
 
 
 @dataclass(frozen=True, slots=True)
-class MongoSource:
+class MongoSource(StatementSource):
     """A collection as a source. See `StatementSource`."""
 
     collection: MongoCollection
@@ -25,10 +25,6 @@ class MongoSource:
     @property
     def key(self) -> str:
         return self.collection.name
-
-    @property
-    def warning(self) -> str | None:
-        return None
 
     def going_on_from(self, position: Position | None) -> "MongoSource":
         return MongoSource(replace(self.collection, position=position))
@@ -42,7 +38,7 @@ class MongoSource:
 
 
 @dataclass(frozen=True, slots=True)
-class MongoPart:
+class MongoPart(SourcePart):
     """Documents of a collection that are read by one worker. See `SourcePart`."""
 
     collection: MongoCollection
