@@ -20,6 +20,7 @@ pytest_plugins = [
     "tests.support.mongo_server",
     "tests.support.receiver",
     "tests.support.workshop",
+    "tests.support.xapi_rs_server",
 ]
 """The support modules that define fixtures. They import no Beam, since `pytest -m fast` does without."""
 

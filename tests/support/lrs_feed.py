@@ -46,11 +46,6 @@ def statement(number: int, users: int = 5) -> bytes:
     ).encode()
 
 
-def stored_of(line: bytes) -> str:
-    stored: str = json.loads(line)["stored"]
-    return stored
-
-
 class Feed(Receiver):
     """Serves `statements`, which are in the order of their `stored`.
 
@@ -58,6 +53,7 @@ class Feed(Receiver):
         page: statements on a page.
         versions: what `/about` says; None: it is not there.
         through: the header X-Experience-API-Consistent-Through; None: it is not sent.
+        since_is_of: the property of a statement that the parameter `since` is compared with.
         faults: answers to the next requests for statements, in the place of a page.
         more: the address of the next page, given its path.
     """
@@ -69,6 +65,7 @@ class Feed(Receiver):
         self.page = page
         self.versions: list[str] | None = ["1.0.3"]
         self.through: str | None = None
+        self.since_is_of = "stored"
         self.faults: list[Answer] = []
         self.more: Callable[[str], str] = lambda path: path
 
@@ -94,7 +91,7 @@ class Feed(Receiver):
     def page_of(self, parameters: dict[str, str]) -> Answer:
         begin = int(parameters.get("begin", "0"))
         since = parameters.get("since", "")
-        found = [each for each in self.statements if stored_of(each) > since]
+        found = [each for each in self.statements if json.loads(each)[self.since_is_of] > since]
         end = begin + self.page
         more = self.more(f"{_RESOURCE}?since={since}&begin={end}") if end < len(found) else ""
         body = b'{"statements":[%b],"more":%b}' % (b",".join(found[begin:end]), json.dumps(more).encode())

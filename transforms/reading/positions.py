@@ -24,10 +24,18 @@ class Position(msgspec.Struct, frozen=True):
     stored: int = 0
     created: int = 0
 
+    @property
+    def is_known(self) -> bool:
+        """Whether a run can go on from it. Where it cannot, the next run reads the whole source again."""
+        return self != NOWHERE
+
     def __or__(self, other: "Position") -> "Position":
         """The later of the two, field by field."""
         return Position(max(self.stored, other.stored), max(self.created, other.created))
 
+
+NOWHERE = Position()
+"""The position in a source that cannot be read from a time of storage on."""
 
 Positions = Mapping[str, Position]
 """By the key of the source (`StatementSource.key`)."""
@@ -38,3 +46,16 @@ def later(one: Positions, other: Positions) -> Positions:
     if not one or not other:
         return one or other
     return {key: one.get(key, Position()) | other.get(key, Position()) for key in {**one, **other}}
+
+
+def going_on(before: Positions, reached: Positions) -> dict[str, Position]:
+    """The positions after a run: none goes back, but for one that turned out to be of no use.
+
+    Args:
+        before: those that the run found.
+        reached: those of the run. Positions of other sources stay.
+    """
+    after = dict(before)
+    for key, position in reached.items():
+        after[key] = before.get(key, NOWHERE) | position if position.is_known else NOWHERE
+    return after

@@ -29,7 +29,7 @@ from schemas import Activity, Record
 from schemas.buckets import BUCKETS
 from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.bucket_blobs import PASS_SIZE, lines_by_user
-from transforms.reading.positions import Position, Positions, later
+from transforms.reading.positions import Position, Positions, going_on
 from transforms.reading.voids import NOTHING, Void, without_voided
 from transforms.sessions.derivation import Derivation, StateKey, state_key
 from transforms.storage import Storage, StorageError, read_frames, remedy, storage_at, write_frame, writing
@@ -258,7 +258,7 @@ def commit(
     kept = [each for each in before.voids if each.arrived >= now - ttl and each.void not in voids]
     kept += [KeptVoid(void, now) for void in sorted(voids, key=str)]
     storage = storage_at(directory)
-    reached = dict(later(before.positions, positions))
+    reached = going_on(before.positions, positions)
     current = Current(run_id, parts, files, voids=kept, positions=reached)
     storage.write(CURRENT, [msgspec.json.encode(current)], durable=durable)
     remove_parts(storage, parts.values())

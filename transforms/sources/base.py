@@ -53,7 +53,7 @@ class PartReader(Protocol):
 
     Attributes:
         stopped: whether it ended early, because the run is to stop.
-        position: up to where the part was read, when `blocks` has ended; None where that is not known.
+        position: up to where the part was read, when `blocks` has ended; None where nothing in it tells.
     """
 
     stopped: bool

@@ -1,12 +1,14 @@
 """An LRS as a source: `GET /statements`, page by page (docs/spec/statement-sources.md section 2)."""
 
 import hashlib
+import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
+from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urljoin, urlsplit
 
 import msgspec
@@ -15,10 +17,12 @@ from schemas.times import millis_of, rfc3339
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.instants import TimeRefusedError, read_instant
 from transforms.reading.lrs_pages import PageError, StatementPage
-from transforms.reading.positions import OVERLAP_MS, Position
+from transforms.reading.positions import NOWHERE, OVERLAP_MS, Position
 from transforms.sources.base import Access, SourceError, SourcePart, StatementSource, StoppedError, Stopping
 from transforms.sources.credentials import login
 from transforms.sources.lrs_client import KEY, SECRET, Answer, LrsClient
+
+logger = logging.getLogger(__name__)
 
 SCHEMES = ("https://", "http://")
 
@@ -72,11 +76,13 @@ class LrsSource(StatementSource, SourcePart):
         url: of the statements resource, with the parameters of the query; `url_problem` has nothing against it.
         access: see `Access`.
         since: epoch ms; only what was stored later is new; None: all that the url selects.
+        resumes: whether another run is to go on where this one ends.
     """
 
     url: str
     access: Access = field(default_factory=Access)
     since: int | None = None
+    resumes: bool = False
 
     @property
     def name(self) -> str:
@@ -103,7 +109,7 @@ class LrsSource(StatementSource, SourcePart):
 
     def going_on_from(self, position: Position | None) -> "LrsSource":
         since = position.stored - OVERLAP_MS if position is not None and position.stored else None
-        return replace(self, since=since)
+        return replace(self, since=since, resumes=True)
 
     def split(self, stopping: Stopping) -> Iterator["LrsSource"]:
         yield self
@@ -111,15 +117,14 @@ class LrsSource(StatementSource, SourcePart):
     def reader(self, stopping: Stopping) -> "LrsReader":
         return LrsReader(self, stopping)
 
-    @property
-    def target(self) -> str:
-        """Path and query of the first page."""
+    def target(self, since: int | None) -> str:
+        """Path and query of the first page of what was stored after `since`, epoch ms; None: of all."""
         parts = urlsplit(self.url)
         pairs = [pair for pair in parts.query.split("&") if pair]
         own = next((value for name, value in _parameters(self.url) if name == "since"), None)
-        if self.since is not None and (own is None or read_instant(own) < self.since):
+        if since is not None and (own is None or read_instant(own) < since):
             pairs = [pair for pair in pairs if not pair.startswith("since=")]
-            pairs.append(f"since={rfc3339(self.since)}")
+            pairs.append(f"since={rfc3339(since)}")
         if "ascending" not in dict(_parameters(self.url)):
             pairs.append("ascending=true")
         return quote(f"{parts.path}?{'&'.join(pairs)}", safe=_URL_CHARACTERS)
@@ -151,6 +156,8 @@ class LrsReader:
         """Epoch ms up to which the LRS has said that all statements can be read: the earliest of all its answers."""
         self._latest = 0
         """Epoch ms: the latest time of storage of a statement, as long as the LRS does not say the above."""
+        self._oldest: _Times | None = None
+        """The times of the statement that was stored the longest after it happened."""
         self._started: int | None = None
         """Epoch ms, by the LRS's clock, of its first answer."""
         self.stopped = False
@@ -166,7 +173,7 @@ class LrsReader:
         client = LrsClient(source.url, source.name, given, source.access, self._stopping)
         try:
             version = self._version(client)
-            target: str | None = source.target
+            target: str | None = source.target(source.since)
             empty = 0
             while target is not None:
                 before = self._count
@@ -177,13 +184,15 @@ class LrsReader:
                 if empty > _EMPTY_PAGES:
                     raise SourceError(f"{source.name}: gives one empty page after the other")
                 target = self._following(page.more)
+            self.position = self._reached()
+            if source.resumes and not self._goes_by_stored(client, version):
+                self.position = NOWHERE
         except PageError as error:
             raise SourceError(f"{source.name}: the answer {error}; is it the statements resource of an LRS?") from None
         except StoppedError:
             self.stopped = True
         finally:
             client.close()
-        self.position = self._reached()
 
     def _version(self, client: LrsClient) -> str:
         """The version of xAPI to ask in: 2.0.0 where the LRS says at `/about` that it knows it."""
@@ -200,7 +209,7 @@ class LrsReader:
 
     def _page(self, client: LrsClient, target: str, version: str) -> Answer:
         self._once(target.encode(), "sends from page to page in a circle")
-        answer = client.get(target, {"Accept": "application/json", "X-Experience-API-Version": version})
+        answer = client.get(target, self._headers(version))
         if answer is None:
             raise SourceError(f"{self._source.name}: gives no answer")
         self._size += answer.size
@@ -217,8 +226,8 @@ class LrsReader:
             if isinstance(block, Block):
                 if first:
                     self._once(block.items[0], "gives the same page again and again")
-                if self._through is None:
-                    self._latest = max(self._latest, *map(_stored, block.items))
+                if self._source.resumes:
+                    self._look_at(map(_times, block.items))
             first = False
             self._count += len(block.items) if isinstance(block, Block) else 1
             yield block
@@ -241,6 +250,42 @@ class LrsReader:
             raise SourceError(f"{self._source.name}: names another host for its next page (`more`), which is not asked")
         query = f"?{there.query}" if there.query else ""
         return quote(f"{there.path or '/'}{query}", safe=_URL_CHARACTERS)
+
+    def _look_at(self, statements: Iterable["_Times"]) -> None:
+        for times in statements:
+            self._latest = max(self._latest, times.stored)
+            if self._oldest is None or times.delay > self._oldest.delay:
+                self._oldest = times
+
+    def _goes_by_stored(self, client: LrsClient, version: str) -> bool:
+        """Whether `since` is of the time of storage, as it has to be: there are LRSs that go by `timestamp`.
+
+        From those a statement would not come that is about an earlier time. So the LRS is asked for what was stored
+        since shortly before a statement was stored that it has just given. A statement that happened before that time
+        has to be in the answer.
+        """
+        oldest = self._oldest
+        if oldest is None or oldest.delay <= _PROBE_MARGIN:
+            return True
+        since = oldest.stored - _PROBE_MARGIN
+        answer = client.get(self._source.target(since), self._headers(version))
+        if answer is None:
+            return True
+        with answer:
+            blocks = StatementPage(answer.chunks())
+            found = [_times(item) for block in blocks if isinstance(block, Block) for item in block.items]
+        if any(times.happened <= since for times in found):
+            return True
+        logger.warning(
+            "%s: goes by `timestamp` where `since` is asked for, and not by `stored` as xAPI has it: the next run on "
+            "the state reads all of it again",
+            self._source.name,
+        )
+        return False
+
+    @staticmethod
+    def _headers(version: str) -> dict[str, str]:
+        return {"Accept": "application/json", "X-Experience-API-Version": version}
 
     def _once(self, content: bytes, why: str) -> None:
         digest = hashlib.blake2b(content, digest_size=16).digest()
@@ -265,19 +310,34 @@ class _About(msgspec.Struct):
     version: list[str] = []
 
 
-class _Stored(msgspec.Struct):
+class _Times(NamedTuple):
+    """When a statement happened and when it was stored, in epoch ms; 0 where it does not say."""
+
+    happened: int
+    stored: int
+
+    @property
+    def delay(self) -> int:
+        """Milliseconds from the one to the other; 0 where that is not known."""
+        return self.stored - self.happened if self.happened and self.stored else 0
+
+
+class _Head(msgspec.Struct):
+    timestamp: str | None = None
     stored: str | None = None
 
 
-_decode_stored = msgspec.json.Decoder(_Stored).decode
+_decode_head = msgspec.json.Decoder(_Head).decode
+_PROBE_MARGIN = 2
+"""Milliseconds: LRSs keep times to the millisecond, cut off or rounded."""
 
 
-def _stored(statement: bytes) -> int:
-    """Epoch ms at which a statement was stored; 0 if it does not say."""
+def _times(statement: bytes) -> _Times:
     try:
-        return _instant(_decode_stored(statement).stored) or 0
+        head = _decode_head(statement)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return 0
+        return _Times(0, 0)
+    return _Times(_instant(head.timestamp) or 0, _instant(head.stored) or 0)
 
 
 def _instant(text: str | None) -> int | None:

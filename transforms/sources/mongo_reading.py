@@ -71,7 +71,7 @@ def selections_of(
         patience = Patience(source.name, source.access, stopping)
         latest = millis_of(_tried(lambda: client.admin.command("hello"), patience, source)["localTime"])
         position = source.position
-        if position is None or position == Position():
+        if position is None or not position.is_known:
             for type_ in _TYPES:
                 yield from _ranges(documents, source, type_, {}, patience, latest)
             rest = {"_id": {"$not": {"$type": list(_TYPES)}}}
@@ -159,7 +159,8 @@ class MongoReader:
             self.stopped = True
             return
         reached = self._reached
-        self.position = Position(min(reached.stored, latest), min(reached.created, latest // 1000))
+        if reached.is_known:
+            self.position = Position(min(reached.stored, latest), min(reached.created, latest // 1000))
 
     def _read(self, documents: _Documents, patience: Patience) -> Iterator[Block | Broken]:
         """The blocks of what is left of the part. When it ends by an error of the driver, it can be called again."""

@@ -11,7 +11,7 @@ from schemas.times import rfc3339
 from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread
 from tests.support.lrs_feed import FIRST_STORED, Feed, statement
 from transforms.reading.blocks import Block
-from transforms.reading.positions import OVERLAP_MS, Position
+from transforms.reading.positions import NOWHERE, OVERLAP_MS, Position
 from transforms.sources import lrs_client
 from transforms.sources.base import Access, SourceError
 from transforms.sources.lrs import LrsReader, LrsSource
@@ -254,6 +254,10 @@ def test_a_certificate_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 # Positions
 
 
+def scheduled(feed: Feed) -> LrsSource:
+    return source(feed).going_on_from(None)
+
+
 def position_after(feed: Feed, going_on: LrsSource) -> Position | None:
     reader = reader_of(going_on)
     list(reader.blocks())
@@ -263,7 +267,7 @@ def position_after(feed: Feed, going_on: LrsSource) -> Position | None:
 def test_the_next_run_goes_on_before_what_the_lrs_says_is_complete(full: Feed) -> None:
     through = FIRST_STORED + 5 * 60_000
     full.through = rfc3339(through)
-    position = position_after(full, source(full))
+    position = position_after(full, scheduled(full))
     assert position == Position(stored=through)
     items_of(reader_of(source(full).going_on_from(position)))
     since = rfc3339(through - OVERLAP_MS)
@@ -273,7 +277,7 @@ def test_the_next_run_goes_on_before_what_the_lrs_says_is_complete(full: Feed) -
 
 
 def test_without_that_it_goes_on_before_the_latest_statement(full: Feed) -> None:
-    assert position_after(full, source(full)) == Position(stored=FIRST_STORED + 7 * 60_000)
+    assert position_after(full, scheduled(full)) == Position(stored=FIRST_STORED + 7 * 60_000)
 
 
 def test_the_earliest_of_what_the_pages_say_counts(full: Feed) -> None:
@@ -286,7 +290,7 @@ def test_the_earliest_of_what_the_pages_say_counts(full: Feed) -> None:
         return original(arrival)
 
     full.script = script
-    assert position_after(full, source(full)) == Position(stored=FIRST_STORED + 2 * 60_000)
+    assert position_after(full, scheduled(full)) == Position(stored=FIRST_STORED + 2 * 60_000)
 
 
 def test_a_time_ahead_of_the_clock_of_the_lrs_moves_no_position_there(full: Feed) -> None:
@@ -299,19 +303,41 @@ def test_a_time_ahead_of_the_clock_of_the_lrs_moves_no_position_there(full: Feed
         return Answer(body=answer.body, headers=(("Date", "Thu, 01 Jan 2026 12:00:00 GMT"),))
 
     full.script = script
-    assert position_after(full, source(full)) == Position(stored=FIRST_STORED + 12 * 3_600_000)
+    assert position_after(full, scheduled(full)) == Position(stored=FIRST_STORED + 12 * 3_600_000)
 
 
 def test_nothing_new_has_no_position(feed: Feed) -> None:
-    assert position_after(feed, source(feed)) is None
+    assert position_after(feed, scheduled(feed)) is None
+
+
+@pytest.mark.parametrize("late", [3, 60_000, 10**10])
+def test_an_lrs_that_goes_by_timestamp_is_found_out_and_read_again_as_a_whole(
+    full: Feed, late: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (0, 5):
+        stored = FIRST_STORED + number * 60_000
+        full.statements[number] = json.dumps(
+            json.loads(STATEMENTS[number]) | {"timestamp": rfc3339(stored - late)}
+        ).encode()
+    assert position_after(full, scheduled(full)) == Position(stored=FIRST_STORED + 7 * 60_000)
+    assert caplog.text == ""
+    full.since_is_of = "timestamp"
+    assert position_after(full, scheduled(full)) == NOWHERE
+    assert "goes by `timestamp`" in caplog.text
+    assert scheduled(full).going_on_from(NOWHERE) == scheduled(full)
 
 
 def test_what_the_url_asks_for_stays_where_it_is_later() -> None:
     early, late = Position(stored=FIRST_STORED), Position(stored=FIRST_STORED + 10 * OVERLAP_MS)
     there = LrsSource("https://lrs.example/statements?since=2026-01-01T00:30:00Z&verb=v")
-    assert there.going_on_from(None).target == "/statements?since=2026-01-01T00:30:00Z&verb=v&ascending=true"
-    assert there.going_on_from(early).target == "/statements?since=2026-01-01T00:30:00Z&verb=v&ascending=true"
-    assert there.going_on_from(late).target == "/statements?verb=v&since=2026-01-01T01:30:00.000Z&ascending=true"
+
+    def first_of(position: Position | None) -> str:
+        source = there.going_on_from(position)
+        return source.target(source.since)
+
+    assert first_of(None) == "/statements?since=2026-01-01T00:30:00Z&verb=v&ascending=true"
+    assert first_of(early) == "/statements?since=2026-01-01T00:30:00Z&verb=v&ascending=true"
+    assert first_of(late) == "/statements?verb=v&since=2026-01-01T01:30:00.000Z&ascending=true"
 
 
 def test_another_selection_has_another_key_and_the_shape_of_pages_has_not() -> None:
