@@ -34,6 +34,7 @@ from transforms.receipts.index import HistoryIndex, index_history, remove_index
 from transforms.receipts.journal import JournalError, close_journals, new_run_id, recover
 from transforms.sinks.kinesis import StreamLimits
 from transforms.sinks.lacks import raise_descriptor_limit
+from transforms.sources.attachments import FOLDER
 from transforms.sources.base import Access, StatementSource
 from transforms.sources.locations import is_source, source_at
 from transforms.storage import StorageError, local_path, not_written, storage_at
@@ -189,7 +190,9 @@ def _end_journals(plan: Plan) -> None:
 
 def _sources(job: Job, sessions: SessionState | None) -> tuple[StatementSource, ...]:
     """The live sources that the job reads, as far as they are new."""
-    access = Access(job.input_auth, job.allow_networks, job.max_backoff, job.outage_budget)
+    keeps = job.output is not None and not job.looks_only
+    attachments = f"{job.output}/{FOLDER}" if keeps else None
+    access = Access(job.input_auth, job.allow_networks, job.max_backoff, job.outage_budget, attachments)
     sources = tuple(source_at(location, access) for location in job.inputs if is_source(location))
     for source in sources:
         if warning := source.warning:

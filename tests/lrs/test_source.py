@@ -1,6 +1,8 @@
 """Real LRSs as sources: what they hold is read, all of it, as they sent it."""
 
 import json
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -78,3 +80,27 @@ def test_an_lrs_of_the_second_version(lrs_2: Lrs, caplog: pytest.LogCaptureFixtu
     found, _ = read(lrs_2, going_on=following)
     assert sorted(ours(found), key=by_id) == without_stored(sent), "all of it was stored within the overlap"
     assert caplog.text == ""
+
+
+def test_the_data_of_attachments_comes_byte_for_byte(lrs_2: Lrs, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 50 + b"\r\n--other\r\n"
+    digest = sha256(data).hexdigest()
+    (statement,) = statements(900, 1)
+    statement["attachments"] = [
+        {
+            "usageType": "https://usage.example/certificate",
+            "display": {"en": "a certificate"},
+            "contentType": "application/octet-stream",
+            "length": len(data),
+            "sha2": digest,
+        }
+    ]
+    body = b"--b\r\nContent-Type: application/json\r\n\r\n" + json.dumps(statement).encode()
+    body += b"\r\n--b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n"
+    body += b"X-Experience-API-Hash: %b\r\n\r\n%b\r\n--b--\r\n" % (digest.encode(), data)
+    answer = lrs_2.request("POST", body, content_type="multipart/mixed; boundary=b")
+    assert answer.status == 200, answer
+    access = Access(None, LOCAL.allow_networks, attachments=str(tmp_path))
+    found, _ = read(lrs_2, going_on=LrsSource(f"{lrs_2.url}?attachments=true", access))
+    assert without_stored([statement])[0] in ours(found)
+    assert (tmp_path / digest).read_bytes() == data

@@ -63,12 +63,18 @@ class Lrs:
         """`url` as a forwarder's `configuration.url` has it: no scheme."""
         return self.url.removeprefix("http://")
 
-    def request(self, method: str = "GET", body: bytes | None = None, password: str | None = None) -> Answer:
+    def request(
+        self,
+        method: str = "GET",
+        body: bytes | None = None,
+        password: str | None = None,
+        content_type: str = "application/json",
+    ) -> Answer:
         credentials = f"{self.username}:{password or self.password}".encode()
         headers = {
             "Authorization": "Basic " + base64.b64encode(credentials).decode(),
             "X-Experience-API-Version": self.version,
-            "Content-Type": "application/json",
+            "Content-Type": content_type,
         }
         request = urllib.request.Request(self.url, body, headers, method=method)  # noqa: S310
         try:

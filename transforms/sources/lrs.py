@@ -4,20 +4,24 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
+from functools import partial
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urljoin, urlsplit
 
 import msgspec
 
+from schemas.reject import CONTENT_LIMIT
 from schemas.times import millis_of, rfc3339
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.instants import TimeRefusedError, read_instant
 from transforms.reading.lrs_pages import PageError, StatementPage
+from transforms.reading.multipart import MultipartError, Part, boundary_of, parts
 from transforms.reading.positions import NOWHERE, OVERLAP_MS, Position
+from transforms.sources.attachments import NOT_ITS_HASH, AttachmentStore
 from transforms.sources.base import Access, SourceError, SourcePart, StatementSource, StoppedError, Stopping
 from transforms.sources.credentials import login
 from transforms.sources.lrs_client import KEY, SECRET, Answer, LrsClient
@@ -117,6 +121,11 @@ class LrsSource(StatementSource, SourcePart):
     def reader(self, stopping: Stopping) -> "LrsReader":
         return LrsReader(self, stopping)
 
+    @property
+    def has_attachments(self) -> bool:
+        """Whether the data of attachments is asked for."""
+        return ("attachments", "true") in _parameters(self.url)
+
     def target(self, since: int | None) -> str:
         """Path and query of the first page of what was stored after `since`, epoch ms; None: of all."""
         parts = urlsplit(self.url)
@@ -152,6 +161,7 @@ class LrsReader:
         self._seen: set[bytes] = set()
         """Digests of what may occur once only: the addresses of pages, and the first statement of each."""
         self._count = 0
+        self._store = AttachmentStore(source.access.attachments)
         self._through: int | None = None
         """Epoch ms up to which the LRS has said that all statements can be read: the earliest of all its answers."""
         self._latest = 0
@@ -178,7 +188,9 @@ class LrsReader:
             while target is not None:
                 before = self._count
                 with self._page(client, target, version) as answer:
-                    page = StatementPage(answer.chunks(), self._count)
+                    statements, attachments = _parts(answer)
+                    page = StatementPage(statements, self._count)
+                    yield from self._attachments(answer, attachments)
                     yield from self._statements(page)
                 empty = 0 if self._count > before else empty + 1
                 if empty > _EMPTY_PAGES:
@@ -187,7 +199,7 @@ class LrsReader:
             self.position = self._reached()
             if source.resumes and not self._goes_by_stored(client, version):
                 self.position = NOWHERE
-        except PageError as error:
+        except (PageError, MultipartError) as error:
             raise SourceError(f"{source.name}: the answer {error}; is it the statements resource of an LRS?") from None
         except StoppedError:
             self.stopped = True
@@ -272,7 +284,7 @@ class LrsReader:
         if answer is None:
             return True
         with answer:
-            blocks = StatementPage(answer.chunks())
+            blocks = StatementPage(_parts(answer)[0])
             found = [_times(item) for block in blocks if isinstance(block, Block) for item in block.items]
         if any(times.happened <= since for times in found):
             return True
@@ -283,9 +295,16 @@ class LrsReader:
         )
         return False
 
-    @staticmethod
-    def _headers(version: str) -> dict[str, str]:
-        return {"Accept": "application/json", "X-Experience-API-Version": version}
+    def _headers(self, version: str) -> dict[str, str]:
+        accepted = "multipart/mixed, application/json" if self._source.has_attachments else "application/json"
+        return {"Accept": accepted, "X-Experience-API-Version": version}
+
+    def _attachments(self, answer: Answer, parts: Sequence[Part]) -> Iterator[Broken]:
+        """Keep the data of attachments, and give on as refused what does not match its hash."""
+        for part in parts:
+            if not self._store.keep(part.headers.get(_HASH, ""), partial(part.chunks, answer.content)):
+                content = next(part.chunks(answer.content), b"")[:CONTENT_LIMIT]
+                yield Broken(self._count, NOT_ITS_HASH, content, part.end - part.start)
 
     def _once(self, content: bytes, why: str) -> None:
         digest = hashlib.blake2b(content, digest_size=16).digest()
@@ -300,6 +319,18 @@ class LrsReader:
             return None
         # A time of storage that lies ahead of the LRS's own clock would hide what is stored until then.
         return Position(stored=self._latest if self._started is None else min(self._latest, self._started))
+
+
+_HASH = "x-experience-api-hash"
+
+
+def _parts(answer: Answer) -> tuple[Iterator[bytes], Sequence[Part]]:
+    """The statements in an answer, as JSON, and the parts with the data of attachments. Raises MultipartError."""
+    boundary = boundary_of(answer.headers.get("Content-Type", ""))
+    if boundary is None:
+        return answer.chunks(), ()
+    first, *others = parts(answer.content, boundary)
+    return first.chunks(answer.content), others
 
 
 _NO_ABOUT = frozenset({400, 401, 403, 404, 405, 406, 410, 501})

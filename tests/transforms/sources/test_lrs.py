@@ -2,6 +2,7 @@
 
 import json
 import ssl
+from hashlib import sha256, sha512
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ import trustme
 from schemas.times import rfc3339
 from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread
 from tests.support.lrs_feed import FIRST_STORED, Feed, statement
-from transforms.reading.blocks import Block
+from transforms.reading.blocks import Block, Broken
 from transforms.reading.positions import NOWHERE, OVERLAP_MS, Position
 from transforms.sources import lrs_client
+from transforms.sources.attachments import NOT_ITS_HASH
 from transforms.sources.base import Access, SourceError
 from transforms.sources.lrs import LrsReader, LrsSource
 from transforms.sources.lrs_client import KEY, SECRET
@@ -249,6 +251,59 @@ def test_a_certificate_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         assert items_of(reader_of(there)) == [b"{}"]
+
+
+# Attachments
+
+
+def with_attachments(statements: list[bytes], data: list[tuple[str, bytes]]) -> Answer:
+    body = b"--b\r\nContent-Type: application/json\r\n\r\n" + b'{"statements":[%b]}' % b",".join(statements)
+    for digest, content in data:
+        body += b"\r\n--b\r\nContent-Transfer-Encoding: binary\r\nX-Experience-API-Hash: %b\r\n\r\n%b" % (
+            digest.encode(),
+            content,
+        )
+    return Answer(headers=(("Content-Type", "multipart/mixed; boundary=b"),), body=body + b"\r\n--b--")
+
+
+DATA = [b"", b"\r\n--c\r\n" * 1000, bytes(range(256)) * 3000]
+
+
+def test_the_data_of_attachments_is_kept_by_its_hash(full: Feed, tmp_path: Path) -> None:
+    pairs = [(sha256(content).hexdigest(), content) for content in DATA] + [(sha512(b"x").hexdigest().upper(), b"x")]
+    full.faults = [with_attachments(STATEMENTS[:2], pairs)]
+    access = Access(None, LOCAL.allow_networks, attachments=str(tmp_path / "attachments"))
+    assert items_of(reader_of(source(full, "?attachments=true", access))) == STATEMENTS[:2]
+    assert full.log[-1].headers["accept"] == "multipart/mixed, application/json"
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "attachments").iterdir()}
+    assert kept == {digest.lower(): content for digest, content in pairs if content}
+
+
+@pytest.mark.parametrize("digest", [sha256(b"other").hexdigest(), "", "../../../etc/passwd", "0" * 40, "g" * 64])
+def test_data_that_does_not_match_its_hash_is_a_reject_and_is_not_kept(full: Feed, tmp_path: Path, digest: str) -> None:
+    full.faults = [with_attachments(STATEMENTS[:2], [(digest, b"data")])]
+    access = Access(None, LOCAL.allow_networks, attachments=str(tmp_path))
+    refused, read = reader_of(source(full, "?attachments=true", access)).blocks()
+    assert isinstance(refused, Broken)
+    assert (refused.reason, refused.content, refused.length) == (NOT_ITS_HASH, b"data", 4)
+    assert isinstance(read, Block)
+    assert read.items == STATEMENTS[:2]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(headers=(("Content-Type", "multipart/mixed"),), body=b"--b--"),
+        Answer(headers=(("Content-Type", "multipart/mixed; boundary=c"),), body=b"--b--"),
+        Answer(headers=(("Content-Type", "multipart/mixed; boundary=b"),), body=b"--b--"),
+        Answer(headers=(("Content-Type", "multipart/mixed; boundary=b"),), body=b"--b\r\nA: 1\r\n\r\n{}"),
+    ],
+    ids=["no boundary", "another boundary", "no part", "no end"],
+)
+def test_multipart_that_cannot_be_read_ends_the_reading(full: Feed, answer: Answer) -> None:
+    full.faults = [answer]
+    assert "statements resource" in refusal(source(full, "?attachments=true"))
 
 
 # Positions
