@@ -5,6 +5,8 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,29 +63,28 @@ def _environment(home: Path, database_port: int, port: int, password: str) -> di
 
 
 @pytest.fixture(scope="session")
-def lrs_2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lrs]:
+def lrs_2() -> Iterator[Lrs]:
     """A real LRS of xAPI 2.0, empty at the start of the test session, whose pages have 20 statements."""
     if not XAPI_RS.is_file():
         pytest.skip(f"{XAPI_RS} is absent: tests/lrs/build_xapi_rs.sh makes it")
     programs = _postgres()
-    home = tmp_path_factory.mktemp("xapi-rs")
-    for name in ("logs", "static", "data"):
-        (home / name).mkdir()
-    user = None
-    if os.getuid() == 0:  # as whom PostgreSQL does not run
-        user = "postgres"
-        shutil.chown(home / "data", user)
-        for folder in (home, *home.parents[:2]):
-            folder.chmod(0o755)
+    # Not in pytest's directory: another user than root has no way into it, and PostgreSQL does not run as root.
+    with tempfile.TemporaryDirectory(prefix="xapi-rs-") as directory:
+        home = Path(directory)
+        home.chmod(0o755)
+        for name in ("logs", "static", "data"):
+            (home / name).mkdir()
+        user = "postgres" if os.getuid() == 0 else None
+        if user is not None:
+            shutil.chown(home / "data", user)
+        yield from _run(home, programs, user)
+
+
+def _run(home: Path, programs: Path, user: str | None) -> Iterator[Lrs]:
     database_port, port, password = free_port(), free_port(), secrets.token_urlsafe(12)
     data = str(home / "data")
-    subprocess.run(  # noqa: S603
-        [programs / "initdb", "-D", data, "-A", "trust", "-U", "lrs", "--no-sync"],
-        user=user,
-        cwd="/",
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    initdb = [str(programs / "initdb"), "-D", data, "-A", "trust", "-U", "lrs", "--no-sync"]
+    subprocess.run(initdb, user=user, cwd="/", check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     log = home / "log"
     with log.open("wb") as output:
         options = ["-p", str(database_port), "-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
@@ -95,11 +96,10 @@ def lrs_2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lrs]:
             ready = [str(programs / "pg_isready"), "--timeout=20", *tries]
             while subprocess.run(ready, stdout=subprocess.DEVNULL, check=False).returncode:  # noqa: S603
                 assert database.poll() is None, log.read_text()
+                time.sleep(0.05)
             subprocess.run([programs / "createdb", *tries, "lrs"], check=True)  # noqa: S603
             environment = _environment(home, database_port, port, password)
-            server = subprocess.Popen(  # noqa: S603
-                [XAPI_RS], env=environment, cwd=home, stdout=output, stderr=output
-            )
+            server = subprocess.Popen([XAPI_RS], env=environment, cwd=home, stdout=output, stderr=output)  # noqa: S603
             try:
                 await_start(server, f"http://127.0.0.1:{port}/about", log)
                 yield Lrs(f"http://127.0.0.1:{port}/statements", _USER, password, Path(sys.executable), "2.0.0")
