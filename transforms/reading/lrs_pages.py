@@ -10,9 +10,10 @@ from typing import NoReturn
 import msgspec
 
 from schemas.reject import CONTENT_LIMIT
-from transforms.reading.activity import BOM, MAX_LINE, TOO_LONG
+from transforms.reading.activity import BOM, TOO_LONG
 from transforms.reading.blocks import CHUNK, Block, Broken
 from transforms.reading.json_values import Measure, NoEnd, value_end
+from transforms.reading.limits import MAX_LINE
 
 _BLANK = " \t\r\n"
 _NO_ANSWER = "is no object with statements"

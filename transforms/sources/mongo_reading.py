@@ -24,8 +24,9 @@ from pymongo.errors import (
 
 from schemas.reject import CONTENT_LIMIT
 from schemas.times import millis_of, utc
-from transforms.reading.activity import MAX_LINE, TOO_LONG
+from transforms.reading.activity import TOO_LONG
 from transforms.reading.blocks import CHUNK, Block, Broken
+from transforms.reading.limits import MAX_LINE
 from transforms.reading.positions import OVERLAP_MS, Position
 from transforms.sources.base import Patience, SourceError, StoppedError, Stopping
 from transforms.sources.credentials import login
