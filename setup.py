@@ -2,7 +2,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-REGISTRY = ["cryptography>=45", "fastapi>=0.115", "fastapi-offline>=1.7", "pymongo>=4.10", "uvicorn>=0.34"]
+MONGODB = ["pymongo>=4.10"]
+REGISTRY = ["cryptography>=45", "fastapi>=0.115", "fastapi-offline>=1.7", *MONGODB, "uvicorn>=0.34"]
 LOCAL = ["moto[server]>=5.1", "localstack-client>=2.10", "trustme>=1.2"]
 
 setup(
@@ -55,6 +56,8 @@ setup(
         "bench": ["matplotlib>=3.9", "requests>=2.32"],
         # In an environment of their own: they pin versions of what this project uses.
         "bench-peers": ["bytewax>=0.21", "quixstreams>=3.20"],
+        # Statements of a Learning Locker's database (`--input mongodb://`). registry.txt has it among its pins.
+        "mongodb": MONGODB,
         "registry": REGISTRY,
         "test": [
             *LOCAL,

@@ -51,6 +51,8 @@ def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[Sta
         _report(error, job)
         return "failed", Summary()
     summary = read_summary(plan.summary)
+    if summary.read.failures:
+        return "source_unread", summary
     if job.reject_limit.is_exceeded(summary.read):
         return "too_many_rejects", summary
     return "done", summary

@@ -19,10 +19,12 @@ from transforms.matching.statement import StatementBuilder
 from transforms.preview import CountMatches, ExplainRecord
 from transforms.read import InputFile, ReadActivity
 from transforms.read_kinesis import AdmitStreaming, KinesisInput, ReadKinesis
+from transforms.read_statements import ReadStatements
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.input_formats import ACTIVITY, InputFormat, statement_format
 from transforms.redrive import ReadDeadLetters
 from transforms.sessions.state import StateOptions
+from transforms.sources.base import StatementSource
 from transforms.write import WriteRecords, WriteRejects, WriteStreamingRejects, WriteSummary
 
 
@@ -37,6 +39,7 @@ class Plan:
         progress: what launcher and workers tell each other.
         summary: the path at which the graph leaves its `Summary`.
         state: what earlier runs left of the sessions; None when no state is kept.
+        sources: live sources to be read, in the place of files.
     """
 
     job: Job
@@ -47,6 +50,7 @@ class Plan:
     progress: Progress
     summary: str
     state: StateOptions | None = None
+    sources: tuple[StatementSource, ...] = ()
 
 
 def build(pipeline: beam.Pipeline, plan: Plan) -> None:
@@ -67,15 +71,7 @@ def build(pipeline: beam.Pipeline, plan: Plan) -> None:
 
 def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> list[PCollection[Summary]]:
     job = plan.job
-    read = pipeline | "Read" >> ReadActivity(
-        plan.files,
-        _input_format(job),
-        job.file_format,
-        job.organisation,
-        job.lrs_id,
-        job.leniency,
-        progress=plan.progress,
-    )
+    read = pipeline | "Read" >> _read(plan)
     all_read = (
         read.counts
         | "Read summaries" >> beam.Map(_summary_of_reading).with_output_types(Summary)
@@ -94,6 +90,22 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
             matches = derived.records | "Match" >> MatchForwarders(plan.source, statements)
             parts.append(_end(matches, plan, plan.source, statements))
     return parts
+
+
+def _read(plan: Plan) -> ReadActivity | ReadStatements:
+    job = plan.job
+    if plan.sources:
+        decoder = _input_format(job).decoder(job.organisation, job.lrs_id, job.leniency)
+        return ReadStatements(plan.sources, decoder, plan.progress)
+    return ReadActivity(
+        plan.files,
+        _input_format(job),
+        job.file_format,
+        job.organisation,
+        job.lrs_id,
+        job.leniency,
+        progress=plan.progress,
+    )
 
 
 def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> None:

@@ -22,6 +22,8 @@ from transforms.reading.input_formats import INPUT_FORMATS, InputFormatName
 from transforms.reading.leniency import Leniency
 from transforms.sessions.derivation import SECONDS_PER_UNIT, DurationUnit
 from transforms.sessions.window import EVERYTHING, Window
+from transforms.sources.credentials import reference_problem
+from transforms.sources.locations import implied_format, is_source, source_problem
 from transforms.write import RecordFormat
 
 Replay = Literal["new", "all"]
@@ -78,7 +80,8 @@ class Job:
     Attributes:
         runner: the name of Beam's runner.
         beam_args: the flags that are Beam's own, as they were given.
-        inputs: what is read, globs or one kinesis:// url (`--input`).
+        inputs: what is read, globs, live sources or one kinesis:// url (`--input`).
+        input_auth: a reference to the login of the live sources (`--input_auth`).
         window: which records are given on (`--since`, `--until`, `--kind`).
         only_forwarders: ids (`--forwarder`); empty for all.
         allow_networks: CIDRs (`--allow_network`).
@@ -93,6 +96,7 @@ class Job:
     runner: str = "DirectRunner"
     beam_args: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    input_auth: str | None = None
     input_format: InputFormatName = "activity"
     file_format: str | None = None
     qualify_users: bool = False
@@ -153,6 +157,11 @@ class Job:
     def durable(self) -> bool:
         """Whether what the run leaves is to survive a power cut (`--durability`)."""
         return self.durability != "none"
+
+    @property
+    def reads_sources(self) -> bool:
+        """Whether live sources are read, and no files."""
+        return any(map(is_source, self.inputs))
 
     @property
     def delivers(self) -> bool:
@@ -222,7 +231,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_looking(parser.add_argument_group("looking without sending"))
     flags = vars(parser.parse_args([]))
     # A flag that may be given several times has no default here: argparse would append to it.
+    # What is not given is told apart from what is: a live source implies another format.
     parser.set_defaults(**{field.name: field.default for field in fields(Job) if field.name in flags and field.default})
+    parser.set_defaults(input_format=None)
     return parser
 
 
@@ -233,13 +244,21 @@ def _add_reading(group: argparse._ArgumentGroup) -> None:
         dest="inputs",
         metavar="GLOB",
         help="session activity: local, or any file system Beam knows (s3://, gs://); - is standard input; repeatable. "
-        "Quote a pattern. With --streaming one kinesis://STREAM?region=REGION",
+        "Quote a pattern. Or statements of a Learning Locker, mongodb://host/database.statements, or of an LRS, "
+        "https://host/xAPI/statements?... With --streaming one kinesis://STREAM?region=REGION",
+    )
+    group.add_argument(
+        "--input_auth",
+        metavar="REFERENCE",
+        help="the login of a live source: env:NAME or file:/PATH of a text user:password; without it an LRS has "
+        "LRS_SOURCE_KEY and LRS_SOURCE_SECRET, a database REGISTRY_MONGODB_USERNAME and REGISTRY_MONGODB_PASSWORD",
     )
     group.add_argument(
         "--input_format",
         choices=tuple(INPUT_FORMATS),
         help="the project's own session activity (default); xapi: statements; or learninglocker: a mongoexport of "
-        "Learning Locker's statements. Of statements --kind says whether they are forwarded, derived from, or both",
+        "Learning Locker's statements. A live source implies it. Of statements --kind says whether they are forwarded, "
+        "derived from, or both",
     )
     group.add_argument(
         "--qualify_users",
@@ -459,6 +478,7 @@ def parse(argv: Sequence[str]) -> Job:
     values = vars(arguments)
     for name in ("inputs", "only_forwarders", "allow_networks"):
         values[name] = tuple(dict.fromkeys(values[name] or ()))
+    arguments.input_format = _input_format(arguments.inputs, arguments.input_format)
     kinds = values.pop("kinds") or _usual_kinds(arguments)
     window = Window(
         since=values.pop("since"),
@@ -482,6 +502,42 @@ def _usual_kinds(arguments: argparse.Namespace) -> tuple[Kind, ...]:
     if arguments.redrive:
         return KINDS
     return DERIVED_KINDS if arguments.input_format == "activity" else ("statement",)
+
+
+def _input_format(inputs: Sequence[str], given: InputFormatName | None) -> InputFormatName:
+    """The format of the input: what was given, else what a live source implies.
+
+    Raises:
+        UsageError: the sources do not have the format that was given, or not the same.
+    """
+    implied = {input_: implied_format(input_) for input_ in inputs if is_source(input_)}
+    if len(set(implied.values())) > 1:
+        raise UsageError("--input: an LRS and a database give statements in two formats: read them in two runs")
+    for format_ in implied.values():
+        if given not in (None, format_):
+            raise UsageError(f"--input_format {given} is not what the source gives: leave it out ({format_})")
+        return format_
+    return given or Job.input_format
+
+
+def _check_sources(job: Job) -> None:
+    """Raises UsageError where live sources cannot be read as given. No url is repeated: it may hold a secret."""
+    if job.input_auth is not None:
+        if not job.reads_sources:
+            raise UsageError("--input_auth is the login of a live source: --input names none")
+        if problem := reference_problem(job.input_auth):
+            raise UsageError(f"--input_auth {problem}")
+    if not job.reads_sources:
+        return
+    if job.streaming:
+        raise UsageError(f"--streaming reads exactly one --input, {SCHEME}STREAM?region=REGION")
+    for location in job.inputs:
+        if not is_source(location):
+            raise UsageError("--input: files and live sources are read in two runs")
+        if problem := source_problem(location):
+            raise UsageError(f"--input {location.partition('://')[0]}://... {problem}")
+    if job.file_format is not None:
+        raise UsageError("--file_format is of files: a live source has none")
 
 
 def _check_streaming(job: Job) -> None:
@@ -527,6 +583,7 @@ def _check_streaming(job: Job) -> None:
 
 
 def _check_combination(job: Job) -> None:
+    _check_sources(job)
     _check_streaming(job)
     if job.forwarders is not None and (problem := location_problem(job.forwarders)):
         raise UsageError(f"--forwarders {problem}")

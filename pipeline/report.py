@@ -14,7 +14,7 @@ from transforms.forwarders import Forwarder, HttpTarget
 from transforms.matching.scope import Tenant, out_of_scope
 from transforms.reading.reasons import Reason
 
-State = Literal["done", "stopped", "failed", "too_many_rejects"]
+State = Literal["done", "stopped", "failed", "too_many_rejects", "source_unread"]
 
 DONE = 0
 FAILED = 1
@@ -40,6 +40,7 @@ class Report:
         started: epoch ms.
         elapsed: seconds.
         rejects: the files that this run wrote its rejects to.
+        sources: the names of the live sources that were read.
     """
 
     job: Job
@@ -54,6 +55,7 @@ class Report:
     started: int
     elapsed: float
     rejects: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -95,7 +97,7 @@ class Report:
 
         Its kinds are not those of the run, or no record was in its scope, or its query matched none of them.
         """
-        if self.job.redrive or self.state in ("failed", "too_many_rejects"):
+        if self.job.redrive or self.state in ("failed", "too_many_rejects", "source_unread"):
             return []
         books = self.summary.books
         if not books.seen:
@@ -136,6 +138,7 @@ class Report:
             },
             "input": {
                 "files": self.files,
+                "sources": list(self.sources),
                 "bytes": summary.read.size,
                 "read": summary.read.read,
                 "rejected": summary.read.rejected,
@@ -145,6 +148,7 @@ class Report:
                 "rejected_bytes": summary.read.rejected_bytes,
                 "reject_reasons": [self._reason(reason) for reason in summary.read.reasons.commonest()],
                 "reject_files": list(self.rejects),
+                "failures": sorted(summary.read.failures),
             },
             "sessions": summary.derivation.sessions,
             "duplicates": summary.derivation.duplicates,
@@ -228,8 +232,7 @@ class Report:
         what = "activities" if self.job.input_format == "activity" else "statements"
         duplicates = summary.statements.duplicates if self.job.forwards_statements else summary.derivation.duplicates
         yield (
-            f"read      {read.read:,} {what} in {self.files:,} files, "
-            f"{read.rejected:,} rejected, {duplicates:,} duplicates"
+            f"read      {read.read:,} {what} in {self._places()}, {read.rejected:,} rejected, {duplicates:,} duplicates"
         )
         if self.job.forwards_statements:
             conflicts = summary.statements.conflicts
@@ -240,6 +243,11 @@ class Report:
             yield f"derived   {summary.derivation.sessions:,} sessions: " + ", ".join(
                 f"{summary.records.get(kind, 0):,} {kind}" for kind in derived
             )
+
+    def _places(self) -> str:
+        if self.sources:
+            return "1 source" if len(self.sources) == 1 else f"{len(self.sources):,} sources"
+        return f"{self.files:,} files"
 
     def _passed_over_lines(self) -> Iterable[str]:
         if self.summary.passed_over:
@@ -316,6 +324,9 @@ class Report:
                 f"{self.job.max_reject_ratio:.1%}; nothing was delivered{details}\n"
                 "do as the reasons above say; or, if these rejects may be left out, allow more with --max_reject_ratio"
             )
+        if self.state == "source_unread":
+            told = "\n".join(sorted(self.summary.read.failures))
+            return f"failed: a source could not be read to its end, and nothing was delivered{details}\n{told}"
         if self.state == "failed":
             return f"failed{details}"
         if self.state == "stopped" or self.summary.stopped:

@@ -35,6 +35,9 @@ from transforms.receipts.journal import JournalError, close_journals, recover
 from transforms.receipts.runs import new_run_id, next_run_number
 from transforms.sinks.kinesis import StreamLimits
 from transforms.sinks.lacks import raise_descriptor_limit
+from transforms.sources.attachments import FOLDER
+from transforms.sources.base import Access, StatementSource
+from transforms.sources.locations import is_source, source_at
 from transforms.storage import StorageError, local_path, not_written, storage_at
 from transforms.write import RECORDS, remove_records, remove_unfinished
 
@@ -96,6 +99,7 @@ def run(job: Job) -> int:
             lost = _lock("--output", job.output, progress, stack)
         run_id = _named_run(job, options)
         sessions = _session_state(job, run_id, started, progress, stack)
+        sources = _sources(job, sessions)
         files = sessions.new_files(matched) if sessions else matched
         if job.output is not None and job.write_records is not None:
             remove_records(job.output)
@@ -108,6 +112,7 @@ def run(job: Job) -> int:
             progress=progress,
             summary=_summary_path(job, run_id, work, stack),
             state=sessions.options(read_only=job.looks_only) if sessions else None,
+            sources=sources,
         )
         if job.streaming:
             return _run_streaming(plan, options)
@@ -135,6 +140,7 @@ def run(job: Job) -> int:
             started=started,
             elapsed=time.monotonic() - clock,
             rejects=rejects,
+            sources=tuple(source.name for source in sources),
         )
         _write_report(report)
         # An incomplete run leaves the state as it was, so that the next run reads the same files again.
@@ -185,8 +191,20 @@ def _end_journals(plan: Plan) -> None:
         recover(plan.deliver.output)
 
 
+def _sources(job: Job, sessions: SessionState | None) -> tuple[StatementSource, ...]:
+    """The live sources that the job reads, as far as they are new."""
+    keeps = job.output is not None and not job.looks_only
+    attachments = f"{job.output}/{FOLDER}" if keeps else None
+    access = Access(job.input_auth, job.allow_networks, job.max_backoff, job.outage_budget, attachments)
+    sources = tuple(source_at(location, access) for location in job.inputs if is_source(location))
+    for source in sources:
+        if warning := source.warning:
+            logger.warning("--input %s: %s", source.name, warning)
+    return sessions.new_statements(sources) if sessions else sources
+
+
 def _input_files(job: Job, options: PipelineOptions) -> tuple[InputFile, ...]:
-    if job.streaming:
+    if job.streaming or job.reads_sources:
         return ()
     try:
         files = match_files(job.inputs, none_is_fine=job.state is not None) if job.inputs else []

@@ -19,6 +19,7 @@ from transforms.sessions.state import (
     read_current,
     with_arrivals,
 )
+from transforms.sources.base import StatementSource
 
 logger = logging.getLogger(__name__)
 _UNREAD_SHOWN = 10
@@ -110,6 +111,10 @@ class SessionState:
         logger.info("%d of %d input files are new since the last run on %s", len(new), len(files), self.directory)
         return new
 
+    def new_statements(self, sources: Iterable[StatementSource]) -> tuple[StatementSource, ...]:
+        """The live sources, each as far as it is new since the last run."""
+        return tuple(source.going_on_from(self.current.positions.get(source.key)) for source in sources)
+
     def options(self, *, read_only: bool) -> StateOptions:
         """What the workers need. With `read_only` they write no parts."""
         parts = tuple(self.current.parts.items())
@@ -134,7 +139,7 @@ class SessionState:
                 ", ".join(sorted(unread)[:_UNREAD_SHOWN]) + (", ..." if len(unread) > _UNREAD_SHOWN else ""),
             )
         seen = {file.path: _as_seen(file) for file in files if file.path not in unread}
-        voids = summary.read.voids
+        read = summary.read
         commit(
             self.directory,
             self.current,
@@ -143,7 +148,8 @@ class SessionState:
             seen,
             self.now,
             self.ttl,
-            voids,
+            read.voids,
+            read.positions,
             durable=self.durable,
         )
 

@@ -14,12 +14,14 @@ pytest.register_assert_rewrite("tests.support")
 pytest_plugins = [
     "tests.support.aws",
     "tests.support.flink",
+    "tests.support.lrs_feed",
     "tests.support.lrs_server",
     "tests.support.markers",
     "tests.support.mongo_server",
     "tests.support.moved_clock",
     "tests.support.receiver",
     "tests.support.workshop",
+    "tests.support.xapi_rs_server",
 ]
 """The support modules that define fixtures. They import no Beam, since `pytest -m fast` does without."""
 

@@ -1,7 +1,19 @@
-"""What steps share: the size of a batch of records, and how elements leave at the end of a bundle."""
+"""What steps share: the size of a batch, how elements leave at the end of a bundle, and how blocks are read."""
 
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
+
+from schemas import Reject
+from transforms.accounting.progress import Progress
+from transforms.reading.blocks import Block, Broken
+from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, sort_in
+from transforms.reading.input_formats import Decoder
+from transforms.reading.reasons import Unit
 
 BATCH_SIZE = 512
 """About how many records travel as one element: a runner's cost is for each element (docs/beam-notes.md section 2)."""
@@ -17,3 +29,79 @@ def at_end_of_bundle(element: object) -> WindowedValue:
     its end.
     """
     return WindowedValue(element, _END_OF_TIME, (GlobalWindow(),))
+
+
+class ReadOutputs(NamedTuple):
+    """What reading gives.
+
+    Attributes:
+        blobs: (bucket, blob), see `transforms.reading.bucket_blobs`.
+        rejects: what was refused.
+        counts: one for each part of the input, to be added up.
+    """
+
+    blobs: PCollection[tuple[int, bytes]]
+    rejects: PCollection[Reject]
+    counts: PCollection[ReadCounts]
+
+
+class ReadsBlocks(beam.DoFn):
+    """A part of the input -> (bucket, blob), with the outputs `rejects` and `counts`.
+
+    The activity of small parts is gathered, and leaves in common blobs.
+    """
+
+    def __init__(self, decoder: Decoder, progress: Progress | None) -> None:
+        self._decoder = decoder
+        self._progress = progress
+
+    def start_bundle(self) -> None:
+        self._blobs = BucketBlobs()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for blob in self._blobs.take():
+            yield at_end_of_bundle(blob)
+
+    def stopping(self) -> bool:
+        """Whether the run was asked to stop."""
+        return self._progress is not None and self._progress.stopping()
+
+    def sort_in_all(
+        self,
+        blocks: Iterable[Block | Broken],
+        file: str,
+        taken: Callable[[], int],
+        start: int = 0,
+        unit: Unit = "element",
+        number: int = 0,
+    ) -> Generator[Any, None, ReadCounts]:
+        """Give on what is in the blocks of a part, until the run is asked to stop.
+
+        Args:
+            blocks: of the part.
+            file: where they were read, for rejects.
+            taken: gives the bytes that were read since it was last called.
+            start: see `sort_in`.
+            unit: see `sort_in`.
+            number: see `sort_in`.
+
+        Yields:
+            Elements of all outputs but `counts`.
+
+        Returns:
+            How much there was.
+        """
+        counts = ReadCounts()
+        for block in blocks:
+            if self.stopping():
+                return counts + ReadCounts(unfinished=1)
+            read, rejects = sort_in(block, file, self._decoder, self._blobs, start, unit, number)
+            for reject in rejects:
+                yield TaggedOutput("rejects", reject)
+            size = taken()
+            counts += read + ReadCounts(size=size)
+            if self._progress:
+                self._progress.advance(size=size, records=read.accepted + read.rejected)
+            if self._blobs.size >= BLOB_SIZE:
+                yield from self._blobs.take()
+        return counts + ReadCounts(size=taken())

@@ -125,7 +125,8 @@ class _FoldUsers(beam.DoFn):
         self._passage = Passage(self._saw_statement_conflict)
 
     def process(self, bucket_and_blobs: tuple[int, Iterable[bytes]], read: Summary) -> Iterator[list[Record]]:
-        if self._settings.reject_limit.is_exceeded(read.read):
+        # Of a source that was read in part a user's earlier activity may be missing.
+        if read.read.failures or self._settings.reject_limit.is_exceeded(read.read):
             return
         batch: list[Record] = []
         for records in self._records(*bucket_and_blobs, read.read.voids):

@@ -6,21 +6,21 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import apache_beam as beam
 from apache_beam.io.filesystem import CompressionTypes, FileSystem
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints.decorators import IOTypeHints
 
 from schemas import Reject
 from transforms.accounting.progress import Progress
-from transforms.bundles import at_end_of_bundle
+from transforms.bundles import ReadOutputs, ReadsBlocks
 from transforms.reading.blocks import FileFormat
-from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, sort_in
+from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.files import FormatError, blocks, format_of
-from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
+from transforms.reading.input_formats import ACTIVITY, InputFormat
 from transforms.reading.json_text import JsonText
 from transforms.reading.leniency import STRICT, Leniency
 from transforms.reading.local_names import is_pattern, matching, missing_folder
@@ -73,20 +73,6 @@ class FileRange:
     end: int | None = None
     pipe: bool = False
     number: int = 0
-
-
-class ReadOutputs(NamedTuple):
-    """What reading gives.
-
-    Attributes:
-        blobs: (bucket, blob), see `transforms.reading.bucket_blobs`.
-        rejects: what was refused.
-        counts: one for each range, to be added up.
-    """
-
-    blobs: PCollection[tuple[int, bytes]]
-    rejects: PCollection[Reject]
-    counts: PCollection[ReadCounts]
 
 
 def match_files(patterns: Iterable[str], none_is_fine: bool = False) -> list[InputFile]:
@@ -267,52 +253,25 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
         return ReadOutputs(outputs.blobs, outputs.rejects, outputs.counts)
 
 
-class ReadRange(beam.DoFn):
-    """FileRange -> (bucket, blob), with the outputs `rejects` and `counts`.
-
-    The activity of small files is gathered, and leaves in common blobs.
-    """
-
-    def __init__(self, decoder: Decoder, progress: Progress | None) -> None:
-        self._decoder = decoder
-        self._progress = progress
-
-    def start_bundle(self) -> None:
-        self._blobs = BucketBlobs()
+class ReadRange(ReadsBlocks):
+    """FileRange -> (bucket, blob), with the outputs `rejects` and `counts`."""
 
     def process(self, part: FileRange) -> Iterator[Any]:
-        counts = ReadCounts()
         unit: Unit = "row" if part.file_format in ("avro", "parquet") else "element"
         with self._open(part) as file:
             counted = _Counted(file, part.size if part.file_format == "parquet" else None)
             parts = blocks(counted, part.file_format, part.start, part.end)
-            for block in parts:
-                if self._progress and self._progress.stopping():
-                    counts += ReadCounts(unfinished=1)
-                    break
-                read, rejects = sort_in(block, part.path, self._decoder, self._blobs, part.start, unit, part.number)
-                for reject in rejects:
-                    yield TaggedOutput("rejects", reject)
-                size = counted.taken()
-                counts += read + ReadCounts(size=size)
-                if self._progress:
-                    self._progress.advance(size=size, records=read.accepted + read.rejected)
-                if self._blobs.size >= BLOB_SIZE:
-                    yield from self._blobs.take()
-            counts += ReadCounts(size=counted.taken(), unfinished=int(isinstance(file, Pipe) and file.stopped))
+            counts = yield from self.sort_in_all(parts, part.path, counted.taken, part.start, unit, part.number)
+            counts += ReadCounts(unfinished=int(isinstance(file, Pipe) and file.stopped))
             if part.end is not None and isinstance(parts, JsonText):
                 counts += ReadCounts(line_ends={part.path: {part.start: parts.line_ends}})
         yield TaggedOutput("counts", counts)
 
     def _open(self, part: FileRange) -> IO[bytes] | Pipe:
         if part.pipe:
-            return Pipe(part.path, self._progress.stopping if self._progress else lambda: False)
+            return Pipe(part.path, self.stopping)
         opened: IO[bytes] = FileSystems.open(part.path, compression_type=CompressionTypes.UNCOMPRESSED)
         return opened
-
-    def finish_bundle(self) -> Iterator[Any]:
-        for blob in self._blobs.take():
-            yield at_end_of_bundle(blob)
 
 
 class _Counted:

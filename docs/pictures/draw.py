@@ -144,7 +144,9 @@ def the_way_of_the_data() -> str:
     )
 
 
-_STEPS = "read · read_kinesis · derive · derive_streaming · match · preview · deliver · redrive · write"
+_STEPS = (
+    "read · read_statements · read_kinesis · derive · derive_streaming · match · preview · deliver · redrive · write"
+)
 
 
 def who_stands_on_whom() -> str:
@@ -152,6 +154,13 @@ def who_stands_on_whom() -> str:
     rows: Sequence[tuple[str, Sequence[tuple[str, str, tuple[str, str]]]]] = (
         ("who starts", (("pipeline/", "the job", STEP), ("registry/", "the service that holds forwarders", ASKED))),
         ("steps in Beam", (("transforms/*.py", _STEPS, STEP),)),
+        (
+            "",
+            (
+                ("transforms/bundles.py", "what steps share in Beam", STEP),
+                ("sources/", "statements where they live", CORE),
+            ),
+        ),
         ("", (("delivery/", "order and retries: lanes, engine, sender", CORE),)),
         (
             "cores in",
@@ -175,10 +184,7 @@ def who_stands_on_whom() -> str:
         ("", (("query/", "MongoDB's language", CORE), ("reading/", "what is accepted as input", CORE))),
         (
             "files",
-            (
-                ("transforms/bundles.py", "what steps share in Beam", STEP),
-                ("transforms/storage.py", "a directory, here or anywhere", KEPT),
-            ),
+            (("transforms/storage.py", "a directory, here or anywhere", KEPT),),
         ),
         ("", (("transforms/durability.py", "what outlives a power cut", KEPT),)),
         ("words", (("schemas/", "Avro files and their types, times, buckets: imports none of ours", KEPT),)),
@@ -195,8 +201,8 @@ def who_stands_on_whom() -> str:
     bottom = 8 + len(rows) * (height + gap)
     parts.append(Arrow(((12, 30), (12, bottom - 20))))
     return drawing(
-        "Who stands on whom, from the top: pipeline and registry; the steps in Beam; delivery; receipts and "
-        "accounting; sinks and matching; forwarders, sessions and statements; query and reading; bundles and storage; "
+        "Who stands on whom, from the top: pipeline and registry; the steps in Beam; bundles and sources; delivery; "
+        "receipts and accounting; sinks and matching; forwarders, sessions and statements; query and reading; storage; "
         "durability; schemas. All imports go down.",
         width,
         bottom,

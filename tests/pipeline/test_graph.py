@@ -9,13 +9,19 @@ from pipeline.options import parse
 from tests.support.activity import activity
 from tests.support.job_graph import SECRETS, built_graph, pickled_dofns, secretive_documents
 from tests.support.workshop import Workshop
+from transforms.sources.lrs_client import KEY, SECRET
+from transforms.sources.mongo_collection import PASSWORD, USERNAME
 
 # Beam's own steps that declare a real-time timer: bounded input loses what they hold, or the whole job becomes slow.
 FORBIDDEN = ("GroupIntoBatches", "Deduplicate", "AsyncWrapper", "BatchElements")
 
 
-@pytest.fixture(params=["deliver", "dry run", "explain", "redrive", "write records"])
-def graph(request: pytest.FixtureRequest, workshop: Workshop, tmp_path: Path) -> beam_runner_api_pb2.Pipeline:
+@pytest.fixture(params=["deliver", "dry run", "explain", "redrive", "write records", "lrs", "mongodb"])
+def graph(
+    request: pytest.FixtureRequest, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> beam_runner_api_pb2.Pipeline:
+    for name in ("LOGIN", KEY, SECRET, USERNAME, PASSWORD):
+        monkeypatch.setenv(name, f"ann:{SECRETS[0]}")
     workshop.write_activity([activity("START")])
     workshop.write_forwarders(*secretive_documents())
     source = ["--input", str(tmp_path / "in" / "*")]
@@ -25,6 +31,8 @@ def graph(request: pytest.FixtureRequest, workshop: Workshop, tmp_path: Path) ->
         "explain": [*source, "--explain=x"],
         "redrive": ["--redrive"],
         "write records": [*source, "--write_records=parquet"],
+        "lrs": ["--input=https://lrs.invalid/statements", "--input_auth=env:LOGIN"],
+        "mongodb": ["--input=mongodb://host.invalid/db.statements"],
     }[request.param]
     return built_graph(parse(workshop.arguments(*more)), tmp_path)
 

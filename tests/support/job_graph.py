@@ -18,6 +18,8 @@ from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions
 from transforms.read import match_files
 from transforms.receipts.index import HistoryIndex
+from transforms.sources.base import Access
+from transforms.sources.locations import is_source, source_at
 
 SECRETS = ("hunter2-password", "hunter2-token", "hunter2-header", "hunter2-query", "hunter2-aws")
 
@@ -73,11 +75,12 @@ def built_graph(job: Job, tmp_path: Path) -> beam_runner_api_pb2.Pipeline:
     plan = Plan(
         job=job,
         run_id="run",
-        files=tuple(match_files(job.inputs)) if job.inputs and not job.streaming else (),
+        files=() if job.streaming or job.reads_sources else tuple(match_files(job.inputs)),
         source=chosen.source,
         deliver=deliver if job.delivers else None,
         progress=Progress(str(tmp_path)),
         summary=str(tmp_path / "summary"),
+        sources=tuple(source_at(each, Access(job.input_auth)) for each in job.inputs if is_source(each)),
     )
     build(pipeline, plan)
     return pipeline.to_runner_api()

@@ -55,18 +55,26 @@ class Lrs:
     password: str
     python: Path
     """The interpreter that has Ralph: for its own strict model of xAPI."""
+    version: str = "1.0.3"
+    """Of xAPI."""
 
     @property
     def host_and_path(self) -> str:
         """`url` as a forwarder's `configuration.url` has it: no scheme."""
         return self.url.removeprefix("http://")
 
-    def request(self, method: str = "GET", body: bytes | None = None, password: str | None = None) -> Answer:
+    def request(
+        self,
+        method: str = "GET",
+        body: bytes | None = None,
+        password: str | None = None,
+        content_type: str = "application/json",
+    ) -> Answer:
         credentials = f"{self.username}:{password or self.password}".encode()
         headers = {
             "Authorization": "Basic " + base64.b64encode(credentials).decode(),
-            "X-Experience-API-Version": "1.0.3",
-            "Content-Type": "application/json",
+            "X-Experience-API-Version": self.version,
+            "Content-Type": content_type,
         }
         request = urllib.request.Request(self.url, body, headers, method=method)  # noqa: S310
         try:
@@ -122,16 +130,17 @@ def _environment(home: Path) -> dict[str, str]:
     }
 
 
-def _await_start(server: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
+def await_start(server: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    """Wait until a server answers at `url`. log: what it has said, for the error."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            with urllib.request.urlopen(f"{address}/__heartbeat__", timeout=5):  # noqa: S310
+            with urllib.request.urlopen(url, timeout=5):  # noqa: S310
                 return
         except OSError as error:
             if server.poll() is not None or time.monotonic() > deadline:
                 said = log.read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"Ralph did not start ({error}):\n{said}") from error
+                raise RuntimeError(f"{url} does not answer ({error}):\n{said}") from error
         time.sleep(0.05)
 
 
@@ -156,7 +165,7 @@ def run(home: Path) -> Iterator[Lrs]:
         )
     try:
         address = f"http://127.0.0.1:{port}"
-        _await_start(server, address, log)
+        await_start(server, f"{address}/__heartbeat__", log)
         yield Lrs(f"{address}/xAPI/statements", username, password, binaries / "python")
     finally:
         server.terminate()

@@ -64,6 +64,9 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "transforms/sessions": ("fast",),
     "transforms/sessions/test_derivation_oracle.py": ("slow",),
     "transforms/sinks": ("server",),
+    "transforms/sources": ("server",),
+    "transforms/sources/test_documents.py": ("fast",),
+    "transforms/sources/test_locations.py": ("fast",),
     "transforms/test_spoilt_files.py": ("slow",),
 }
 """By path below `tests/`; of a module's own entry and those of its folders, the nearest counts."""

@@ -15,6 +15,7 @@ from apache_beam.internal import pickler
 
 from pipeline.sample import broken_lines, sample_activities, write_sample
 from schemas import Reject
+from transforms import bundles
 from transforms import read as reading
 from transforms.accounting.progress import Progress
 from transforms.read import InputError, InputFile, ReadActivity, match_files, ranges_of
@@ -131,7 +132,7 @@ def test_small_blobs_are_gathered_over_files(tmp_path: Path, monkeypatch: pytest
 
 def test_blobs_leave_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bundle can be the whole input: what was read must not pile up until it ends."""
-    monkeypatch.setattr(reading, "BLOB_SIZE", 50_000)
+    monkeypatch.setattr(bundles, "BLOB_SIZE", 50_000)
     path = tmp_path / "in.jsonl"
     write(path, "jsonl", 300)
     do = ReadActivity(match_files([str(path)])).read_range
@@ -165,7 +166,7 @@ def test_reading_says_how_far_it_is_and_stops_when_it_is_asked_to(
     write(path, "jsonl", 1000)
     (tmp_path / "board").mkdir()
     progress = Progress(str(tmp_path / "board"))
-    monkeypatch.setattr(reading, "BLOB_SIZE", 1)  # blobs after every block
+    monkeypatch.setattr(bundles, "BLOB_SIZE", 1)  # blobs after every block
     files = match_files([str(path)])
     (part,) = ranges_of(files[0])
     do = ReadActivity(files, progress=progress).read_range

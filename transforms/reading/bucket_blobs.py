@@ -28,6 +28,7 @@ from transforms.reading.admission import admit_again, alone, is_object
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.input_formats import Decoder
 from transforms.reading.originals import Original, OriginalDecoder, decode_original
+from transforms.reading.positions import Positions, later
 from transforms.reading.reasons import Place, Reasons, Unit, field_and_rule
 from transforms.reading.voids import NOTHING, Void
 from transforms.reading.xapi import PassedOverError
@@ -64,6 +65,8 @@ class ReadCounts:
         left_out: by name, results that were left out of activity that was read.
         voids: the activity that is to count as never read, in this part of the input or in another.
         reasons: why it was rejected.
+        positions: up to where the live sources were read.
+        failures: why live sources could not be read to their end, in words for the user.
     """
 
     accepted: int = 0
@@ -79,6 +82,8 @@ class ReadCounts:
     left_out: Mapping[str, int] = field(default_factory=dict)
     voids: frozenset[Void] = NOTHING
     reasons: Reasons = field(default_factory=Reasons)
+    positions: Positions = field(default_factory=dict)
+    failures: frozenset[str] = frozenset()
 
     @property
     def read(self) -> int:
@@ -100,6 +105,8 @@ class ReadCounts:
             _added(self.left_out, other.left_out),
             self.voids | other.voids if other.voids else self.voids,
             self.reasons + other.reasons,
+            later(self.positions, other.positions),
+            self.failures | other.failures if other.failures else self.failures,
         )
 
     def line_of(self, place: Place) -> int | None:

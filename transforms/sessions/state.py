@@ -29,6 +29,7 @@ from schemas import Activity, Record
 from schemas.buckets import BUCKETS
 from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.bucket_blobs import PASS_SIZE, Split, lines_by_user, unpacked_size
+from transforms.reading.positions import Position, Positions, going_on
 from transforms.reading.voids import NOTHING, Void, without_voided
 from transforms.sessions.arrivals import Arrivals, counted
 from transforms.sessions.derivation import Derivation, StateKey, state_key
@@ -150,6 +151,7 @@ class Current(msgspec.Struct):
         arrived: epoch ms at which the activity of the run that wrote it arrived; 0 in a state of version 1.
         forgotten_before: sessions of which nothing has arrived since (epoch ms) are forgotten, also where they are in a
             part still; 0 in a state of version 1.
+        positions: up to where the live sources were read.
     """
 
     run_id: str = ""
@@ -159,6 +161,7 @@ class Current(msgspec.Struct):
     voids: list[KeptVoid] = []
     arrived: int = 0
     forgotten_before: int = 0
+    positions: dict[str, Position] = {}
 
 
 @dataclass(frozen=True)
@@ -235,6 +238,7 @@ def commit(
     now: int,
     ttl: int,
     voids: frozenset[Void] = NOTHING,
+    positions: Positions = {},  # noqa: B006 - nobody changes it
     *,
     durable: bool = True,
 ) -> None:
@@ -252,6 +256,7 @@ def commit(
         now: epoch ms, when this run's activity arrived.
         ttl: ms; a part that is older holds no session that is still kept.
         voids: those that the run has read.
+        positions: up to where the run has read live sources. Those of other sources stay.
         durable: whether the new state is on the disk before the old one is removed.
     """
     parts = {bucket: part for bucket, part in before.parts.items() if part.written >= now - ttl}
@@ -263,7 +268,8 @@ def commit(
     kept = [each for each in before.voids if each.arrived >= now - ttl and each.void not in voids]
     kept += [KeptVoid(void, now) for void in sorted(voids, key=str)]
     storage = storage_at(directory)
-    current = Current(run_id, parts, files, voids=kept, arrived=now, forgotten_before=now - ttl)
+    reached = going_on(before.positions, positions)
+    current = Current(run_id, parts, files, voids=kept, arrived=now, forgotten_before=now - ttl, positions=reached)
     storage.write(CURRENT, [msgspec.json.encode(current)], durable=durable)
     remove_parts(storage, parts.values())
 

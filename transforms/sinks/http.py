@@ -51,8 +51,8 @@ RESPONSE_READ = 64 * 1024
 XAPI_VERSION = "1.0.3"
 """The version of xAPI that statements are sent with."""
 
-_RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))
-"""Statuses after which a record is tried again."""
+RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))
+"""Statuses after which a request is tried again."""
 
 _AMBIGUOUS = frozenset((502, 504))
 """Statuses by which a gateway says that it got no answer. What is behind it may have taken the record all the same."""
@@ -220,7 +220,7 @@ class AiohttpSink:
         """What an answer that is not 2xx means."""
         if status == 409 and item.payload_kind == "statement":
             return AttemptResult(Verdict.DELIVERED, status=status, response=body)
-        verdict = Verdict.RETRY if status in _RETRIED else Verdict.GIVE_UP
+        verdict = Verdict.RETRY if status in RETRIED else Verdict.GIVE_UP
         after = None
         if verdict is Verdict.RETRY:
             # A date is by the receiver's clock, and so is that of its answer (RFC 9110, section 6.6.1).

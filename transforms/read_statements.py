@@ -1,0 +1,100 @@
+"""Read live sources: statements of a database or an LRS go in; what comes out is what comes of files."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.typehints.decorators import IOTypeHints
+
+from schemas import Reject
+from transforms.accounting.progress import Progress
+from transforms.bundles import ReadOutputs, ReadsBlocks
+from transforms.reading.bucket_blobs import ReadCounts
+from transforms.reading.input_formats import Decoder
+from transforms.sources.base import SourceError, SourcePart, StatementSource, StoppedError
+
+
+class ReadStatements(beam.PTransform[beam.Pipeline, ReadOutputs]):
+    """Reads live sources: Pipeline -> ReadOutputs.
+
+    A worker splits each source into parts, and all workers read the parts. A source that cannot be read to its end is
+    no error of the graph: the counts say so (`ReadCounts.failures`).
+
+    Args:
+        sources: to be read.
+        decoder: checks a statement.
+        progress: see `transforms.read.ReadActivity`.
+    """
+
+    def __init__(self, sources: Iterable[StatementSource], decoder: Decoder, progress: Progress | None = None) -> None:
+        super().__init__()
+        self.sources = tuple(sources)
+        self.split = _SplitSource(progress)
+        self.read = _ReadPart(decoder, progress)
+
+    def default_type_hints(self) -> IOTypeHints:
+        # Beam takes an output of several PCollections for one type, and warns.
+        return IOTypeHints.empty()
+
+    def expand(self, begin: beam.Pipeline) -> ReadOutputs:
+        parts = (
+            begin
+            | "Sources" >> beam.Create(self.sources)
+            | "Split" >> beam.ParDo(self.split).with_outputs("counts", main="parts")
+        )
+        outputs = (
+            parts.parts
+            | "To all workers" >> beam.Reshuffle()
+            | "Read parts"
+            >> beam.ParDo(self.read)
+            .with_output_types(tuple[int, bytes], rejects=Reject, counts=ReadCounts)
+            .with_outputs("rejects", "counts", main="blobs")
+        )
+        counts = (parts.counts, outputs.counts) | "All counts" >> beam.Flatten().with_output_types(ReadCounts)
+        return ReadOutputs(outputs.blobs, outputs.rejects, counts)
+
+
+class _SplitSource(beam.DoFn):
+    """StatementSource -> SourcePart, with the output `counts` where a source cannot be split."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+
+    def process(self, source: StatementSource) -> Iterator[Any]:
+        try:
+            yield from source.split(self._stopping)
+        except StoppedError:
+            yield TaggedOutput("counts", ReadCounts(unfinished=1))
+        except SourceError as error:
+            yield TaggedOutput("counts", ReadCounts(failures=frozenset((str(error),))))
+
+    def _stopping(self) -> bool:
+        return self._progress is not None and self._progress.stopping()
+
+
+class _ReadPart(ReadsBlocks):
+    """SourcePart -> (bucket, blob), with the outputs `rejects` and `counts`.
+
+    When one part of a source cannot be read, the others are not waited for: the run is in vain.
+    """
+
+    def setup(self) -> None:
+        self._failed: dict[str, ReadCounts] = {}
+
+    def process(self, part: SourcePart) -> Iterator[Any]:
+        failed = self._failed.get(part.key)
+        if failed is not None:
+            yield TaggedOutput("counts", failed)
+            return
+        reader = part.reader(self.stopping)
+        try:
+            counts = yield from self.sort_in_all(reader.blocks(), part.label, reader.taken)
+        except SourceError as error:
+            self._failed[part.key] = ReadCounts(failures=frozenset((str(error),)))
+            yield TaggedOutput("counts", self._failed[part.key])
+            return
+        counts += ReadCounts(unfinished=int(reader.stopped))
+        if reader.position is not None:
+            counts += ReadCounts(positions={part.key: reader.position})
+        yield TaggedOutput("counts", counts)
