@@ -14,6 +14,9 @@ from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.input_formats import Decoder
 from transforms.sources.base import SourceError, SourcePart, StatementSource, StoppedError
 
+_PARTS = 1 << 20
+"""More parts than a source has."""
+
 
 class ReadStatements(beam.PTransform[beam.Pipeline, ReadOutputs]):
     """Reads live sources: Pipeline -> ReadOutputs.
@@ -40,7 +43,7 @@ class ReadStatements(beam.PTransform[beam.Pipeline, ReadOutputs]):
     def expand(self, begin: beam.Pipeline) -> ReadOutputs:
         parts = (
             begin
-            | "Sources" >> beam.Create(self.sources)
+            | "Sources" >> beam.Create(list(enumerate(self.sources)))
             | "Split" >> beam.ParDo(self.split).with_outputs("counts", main="parts")
         )
         outputs = (
@@ -56,14 +59,18 @@ class ReadStatements(beam.PTransform[beam.Pipeline, ReadOutputs]):
 
 
 class _SplitSource(beam.DoFn):
-    """StatementSource -> SourcePart, with the output `counts` where a source cannot be split."""
+    """(index, StatementSource) -> (number, SourcePart), with the output `counts` where a source cannot be split.
+
+    The numbers of parts are in the order of the input: statements that were stored at one time leave in it.
+    """
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
 
-    def process(self, source: StatementSource) -> Iterator[Any]:
+    def process(self, indexed: tuple[int, StatementSource]) -> Iterator[Any]:
+        index, source = indexed
         try:
-            yield from source.split(self._stopping)
+            yield from enumerate(source.split(self._stopping), index * _PARTS)
         except StoppedError:
             yield TaggedOutput("counts", ReadCounts(unfinished=1))
         except SourceError as error:
@@ -74,7 +81,7 @@ class _SplitSource(beam.DoFn):
 
 
 class _ReadPart(ReadsBlocks):
-    """SourcePart -> (bucket, blob), with the outputs `rejects` and `counts`.
+    """(number, SourcePart) -> (bucket, blob), with the outputs `rejects` and `counts`.
 
     When one part of a source cannot be read, the others are not waited for: the run is in vain.
     """
@@ -82,14 +89,15 @@ class _ReadPart(ReadsBlocks):
     def setup(self) -> None:
         self._failed: dict[str, ReadCounts] = {}
 
-    def process(self, part: SourcePart) -> Iterator[Any]:
+    def process(self, numbered: tuple[int, SourcePart]) -> Iterator[Any]:
+        number, part = numbered
         failed = self._failed.get(part.key)
         if failed is not None:
             yield TaggedOutput("counts", failed)
             return
         reader = part.reader(self.stopping)
         try:
-            counts = yield from self.sort_in_all(reader.blocks(), part.label, reader.taken)
+            counts = yield from self.sort_in_all(reader.blocks(), part.label, reader.taken, number=number)
         except SourceError as error:
             self._failed[part.key] = ReadCounts(failures=frozenset((str(error),)))
             yield TaggedOutput("counts", self._failed[part.key])

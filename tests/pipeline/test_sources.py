@@ -21,6 +21,7 @@ from tests.support.paths import ROOT
 from tests.support.receiver import Receiver, by_user
 from tests.support.workshop import Workshop
 from tests.transforms.sources.test_mongo import document
+from transforms.sources.locations import implied_format
 from transforms.sources.lrs_client import KEY, SECRET
 
 DERIVED = ("--kind=event", "--kind=status", "--kind=score")
@@ -65,6 +66,10 @@ def source(request: pytest.FixtureRequest) -> Source:
     return made
 
 
+def by_id(statement: dict[str, Any]) -> tuple[str, str]:
+    return statement["id"], json.dumps(statement, sort_keys=True)
+
+
 def run(workshop: Workshop, source: Source, *more: str) -> int:
     return workshop._run("--input", source.location, *DERIVED, *more)
 
@@ -75,7 +80,7 @@ def of_a_file(workshop: Workshop, receiver: Receiver, source: Source, count: int
     receiver.log.clear()
     workshop.write_lines(map(source.line, range(count)), "statements.jsonl")
     output = str(workshop.path / "of a file")
-    assert workshop.run("--input_format=xapi", *DERIVED, "--output", output) == 0
+    assert workshop.run("--input_format", implied_format(source.location), *DERIVED, "--output", output) == 0
     found = by_user(receiver.stored())
     receiver.log[:] = before
     return found
@@ -90,6 +95,33 @@ def test_a_source_gives_what_a_file_of_its_statements_gives(
     assert by_user(receiver.stored()) == of_a_file(workshop, receiver, source, 60)
     assert workshop.report()["input"]["read"] == 60
     assert workshop.report()["input"]["bytes"] > 10_000
+
+
+def test_statements_leave_as_they_are(workshop: Workshop, receiver: Receiver, source: Source) -> None:
+    """Of an LRS to the byte. Of a database, which has no spelling, to the value."""
+    workshop.write_forwarders(http_document(receiver))
+    source.add(range(30))
+    assert workshop._run("--input", source.location) == 0
+    sent = sorted(arrival.body for arrival in receiver.log)
+    if source.location.startswith("http"):
+        assert sent == sorted(map(statement, range(30)))
+    assert sorted(map(by_id, map(json.loads, sent))) == sorted(map(by_id, map(json.loads, map(statement, range(30)))))
+    assert workshop.report()["records"] == {"statement": 30}
+
+
+def test_voided_and_inactive_documents_stay_unless_they_are_asked_for(
+    workshop: Workshop, receiver: Receiver, mongo_source: Source, mongo_server: str
+) -> None:
+    workshop.write_forwarders(http_document(receiver))
+    mongo_source.add(range(4))
+    database, _, collection = mongo_source.location.removeprefix(f"{mongo_server}/").partition(".")
+    with MongoClient[dict[str, Any]](mongo_server) as client:
+        client[database][collection].insert_many([document(4, voided=True), document(5, active=False)])
+    assert workshop._run("--input", mongo_source.location) == 0
+    assert len(receiver.stored()) == 4
+    assert workshop.report()["input"]["passed_over"] == {"inactive_documents": 1, "voided_documents": 1}
+    assert workshop._run("--input", mongo_source.location, "--include_voided") == 0
+    assert len(receiver.stored()) == 6
 
 
 def test_scheduled_runs_read_what_is_new_and_send_what_one_run_sends(
@@ -219,7 +251,8 @@ def arguments(*more: str) -> list[str]:
 
 def test_a_source_implies_its_format() -> None:
     job = parse(arguments("--input=https://lrs.example/statements"))
-    assert (job.input_format, job.reads_sources) == ("xapi", True)
+    assert (job.input_format, job.reads_sources, job.window.kinds) == ("xapi", True, ("statement",))
+    assert parse(arguments("--input=mongodb://host/db.statements")).input_format == "learninglocker"
     assert parse(arguments("--input=in.jsonl")).input_format == "activity"
 
 
@@ -227,6 +260,7 @@ def test_a_source_implies_its_format() -> None:
     ("more", "told"),
     [
         (["--input=https://lrs.example/statements", "--input_format=activity"], "--input_format activity is not what"),
+        (["--input=https://lrs.example/statements", "--input=mongodb://host/db.statements"], "in two formats"),
         (["--input=https://lrs.example/statements", "--input=in.jsonl"], "read in two runs"),
         (["--input=https://key:hunter2@lrs.example/statements"], "--input https://... holds a user"),
         (["--input=mongodb://key:hunter2@host/db.statements"], "--input mongodb://... holds a user"),

@@ -22,7 +22,7 @@ def source_problem(location: str) -> str | None:
 
 def implied_format(location: str) -> InputFormatName:
     """The format of what the source at a location gives."""
-    return "xapi"
+    return "learninglocker" if location.startswith(mongo_collection.SCHEMES) else "xapi"
 
 
 def source_at(location: str, access: Access) -> StatementSource:
