@@ -16,7 +16,18 @@ from typing import Any
 
 from registry.access import Client
 from registry.credentials import StoredClient
-from registry.stores.base import Change, Draft, IdTakenError, NoSuchDocumentError, Snapshot, StoredDocument, StoreError
+from registry.documents import as_json, check_keepable
+from registry.stores.base import (
+    Change,
+    Draft,
+    IdTakenError,
+    NoSuchDocumentError,
+    Snapshot,
+    StoredDocument,
+    StoreError,
+    invalid_document,
+    stored_document,
+)
 from schemas.times import now_ms, rfc3339
 
 # One entry for each version of the file. `PRAGMA user_version` counts those that were applied, so an entry that was
@@ -191,13 +202,13 @@ class SqliteStore:
             self._writer.execute("COMMIT")
 
     def _put(self, connection: sqlite3.Connection, draft: Draft, action: str, by: str) -> StoredDocument:
+        check_keepable(draft.content)
         revision = _note(connection, draft, action, by)
-        text = json.dumps(draft.content, ensure_ascii=False, separators=(",", ":"))
         connection.execute(
             "INSERT INTO forwarder VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
             "organisation = excluded.organisation, content = excluded.content, sealed = excluded.sealed, "
             "revision = excluded.revision",
-            (draft.id, draft.organisation, text, draft.sealed, revision),
+            (draft.id, draft.organisation, as_json(draft.content), draft.sealed, revision),
         )
         return StoredDocument(draft.content, draft.sealed, str(revision))
 
@@ -218,18 +229,18 @@ class SqliteStore:
             return copy
         # One statement sees one state of the file. Between two statements a change could be missed, or seen in part.
         rows = self._reader.execute(
-            "SELECT c.last, c.id, f.content, f.sealed, f.revision FROM "
+            "SELECT c.last, c.id, f.organisation, f.content, f.sealed, f.revision FROM "
             "(SELECT id, max(number) AS last FROM change WHERE number > ? GROUP BY id) c "
             "LEFT JOIN forwarder f ON f.id = c.id",
             (copy.number,),
         ).fetchall()
         documents = dict(copy.documents)
-        for last, document_id, content, sealed, revision in rows:
+        for last, document_id, *row in rows:
             number = max(number, last)
-            if content is None:
+            if row[1] is None:
                 documents.pop(document_id, None)
             else:
-                documents[document_id] = StoredDocument(json.loads(content), sealed, str(revision))
+                documents[document_id] = _stored(document_id, *row)
         is_same = documents.keys() == copy.documents.keys()
         self._copy = _Copy(number, documents, copy.ids if is_same else None)
         return self._copy
@@ -255,11 +266,24 @@ def _snapshot_of(copy: _Copy, organisation: str | None) -> Snapshot:
 
 
 def _find(connection: sqlite3.Connection, document_id: str) -> StoredDocument:
-    row = connection.execute("SELECT content, sealed, revision FROM forwarder WHERE id = ?", (document_id,)).fetchone()
+    columns = "organisation, content, sealed, revision"
+    row = connection.execute(f"SELECT {columns} FROM forwarder WHERE id = ?", (document_id,)).fetchone()  # noqa: S608
     if row is None:
         raise NoSuchDocumentError
-    content, sealed, revision = row
-    return StoredDocument(json.loads(content), sealed, str(revision))
+    return _stored(document_id, *row)
+
+
+def _stored(document_id: str, organisation: str | None, text: str, sealed: str | None, revision: int) -> StoredDocument:
+    """The document in a row of the table `forwarder`."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if isinstance(content, dict):
+        return stored_document(content, sealed, str(revision))
+    # It may be one that forwards. A run is to refuse it then, and not to go on as if there were no such forwarder.
+    known = {"_id": document_id, "organisation": organisation, "active": True}
+    return invalid_document(known, "what the store holds is no JSON object", sealed, str(revision))
 
 
 def _note(connection: sqlite3.Connection, draft: Draft, action: str, by: str) -> Any:
