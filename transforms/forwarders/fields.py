@@ -137,8 +137,8 @@ class FieldTable:
 
     @cached_property
     def secret_names(self) -> frozenset[str]:
-        """The names, without their objects', of the fields that are secret as a whole."""
-        return frozenset(entry.name for entry in self.fields if entry.secret)
+        """The names, without their objects' and in lower case, of the fields that are secret as a whole."""
+        return frozenset(entry.name.lower() for entry in self.fields if entry.secret)
 
     @cached_property
     def _by_path(self) -> dict[str, Field]:
