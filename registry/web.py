@@ -12,6 +12,7 @@ from registry.access import Client
 from registry.credentials import LoginLimit, authenticate
 from registry.deliveries import RecentDeliveries
 from registry.matching import MatchPreview
+from registry.proxies import neighbourhood
 from registry.sample_delivery import SampleDelivery
 from registry.service import ForbiddenError, Service
 from registry.stores.base import StoredDocument
@@ -68,7 +69,7 @@ def client_of(request: Request, registry: Annotated[Registry, Depends(registry_o
     Raises:
         HTTPException: 401 if there is no such client; 429 after too many failed logins.
     """
-    address = request.client.host if request.client else ""
+    address = neighbourhood(request.client.host) if request.client else ""
     key, client = "", None
     header = request.headers.get("Authorization")
     if header is not None:

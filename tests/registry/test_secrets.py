@@ -259,9 +259,9 @@ def test_secrets_are_shown_over_tls_or_loopback_only(house: House, stored: dict[
 SECRET_NAMES = [
     "awsClientKey", "aws_client_key", "AWSCLIENTKEY", "awsClientSecret", "accessKey", "access_key_id", "AccessKeyID",
     "ACCESS-KEY", "apiKey", "api_key", "x-api-key", "pwd", "PWD", "dbPwd", "password", "passwort", "Passwd", "db_pass",
-    "userPass", "passphrase", "secret", "clientSecret", "token", "refresh_token", "credentials", "auth", "authorization",
-    "basicAuth", "oauth", "private_key", "PrivateKey", "signingKey", "key", "sessionCookie", "jwt", "pin", "userPIN",
-    "otp", "bearer", "hmac", "connectionString", "sas", "headers",
+    "userPass", "passphrase", "secret", "clientSecret", "token", "refresh_token", "credentials", "auth",
+    "authorization", "basicAuth", "oauth", "private_key", "PrivateKey", "signingKey", "key", "sessionCookie", "jwt",
+    "pin", "userPIN", "otp", "bearer", "hmac", "connectionString", "sas", "headers",
 ]  # fmt: skip
 PLAIN_NAMES = [
     "label",
