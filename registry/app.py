@@ -18,7 +18,7 @@ from registry.filters import ParameterError
 from registry.keyring import KeyringError
 from registry.openapi import FORWARDER, forwarder_schema
 from registry.proxies import BehindProxies, TrustedProxies, neighbourhood
-from registry.sample_delivery import BusyError
+from registry.sample_delivery import BusyError, NotReachedError
 from registry.service import ChangedError, ForbiddenError
 from registry.stores.base import IdTakenError, NoSuchDocumentError, StoreError
 from registry.web import Answer, Registry, RegistryDep, faults_of
@@ -106,8 +106,9 @@ def _answer_errors(app: FastAPI) -> None:
     answer(NoSuchDocumentError, 404, "there is no such forwarder, or none that this client may view")
     answer(IdTakenError, 409, "there is, or was, another forwarder of this _id: leave it out, or choose another")
     answer(ChangedError, 412, "the forwarder was changed since it was read: read it again")
-    answer(BusyError, 429, "as many tests run as may at a time: try again", retry="5")
+    answer(BusyError, 429, retry="5")
     answer(KeyringError, 503)
+    app.add_exception_handler(NotReachedError, _not_reached)
     app.add_exception_handler(StoreError, _store_problem)
     app.add_exception_handler(FaultyDocumentError, _faulty_document)
     app.add_exception_handler(ParameterError, _bad_parameter)
@@ -119,6 +120,10 @@ def _answer_errors(app: FastAPI) -> None:
 def _store_problem(request: Request, error: Exception) -> Answer:
     logger.error("the store does not answer", exc_info=error)
     return Answer({"message": str(error)}, 503)
+
+
+def _not_reached(request: Request, error: Exception) -> Answer:
+    return Answer({"message": str(error), "faults": [{"field": "configuration.url", "message": str(error)}]}, 422)
 
 
 def _faulty_document(request: Request, error: Exception) -> Answer:

@@ -176,7 +176,7 @@ def _add_serve_flags(serve: argparse.ArgumentParser) -> None:
         dest="allow_networks",
         type=_network,
         metavar="CIDR",
-        help="a private network that samples of HTTP forwarders may reach; repeatable",
+        help="as the job's flag: a private network that tests of HTTP forwarders may reach; repeatable",
     )
     job.add_argument(
         "--trust_references",
@@ -213,7 +213,9 @@ def _rules(arguments: argparse.Namespace) -> Rules:
 def _registry(arguments: argparse.Namespace, service: Service) -> Registry:
     statements = StatementBuilder(arguments.actor_home_page, arguments.session_duration_unit)
     samples = SampleDelivery(service.rules, statements, tuple(arguments.allow_networks))
-    deliveries = RecentDeliveries(arguments.deliveries) if arguments.deliveries else None
+    deliveries = None
+    if arguments.deliveries:
+        deliveries = RecentDeliveries(arguments.deliveries, hides_inside=bool(arguments.allow_networks))
     return Registry(service, samples, MatchPreview(service.rules, statements), deliveries)
 
 
