@@ -37,7 +37,7 @@ _MOST_PARTS = 50
 _SECONDS = 5.0
 """Seconds that one look at the output may take. What it has not come to is for the next."""
 
-_WAIT = 2.0
+WAIT = 2.0
 """Seconds that a request waits for a look at the output. Then it is answered with what is known."""
 
 _RECEIPT_TYPES: dict[str, Any] = {field["name"]: field["type"] for field in avro_schema("receipt")["fields"]}
@@ -110,9 +110,9 @@ class RecentDeliveries:
         self._parts: dict[str, dict[str, list[JsonObject]]] = {}
         self._known = _Known()
 
-    async def refreshed(self, seconds: float = _WAIT) -> None:
-        """Wait until the output was looked at, from now on, but no longer than so many seconds."""
-        await asyncio.wait([asyncio.wrap_future(self.look())], timeout=seconds)
+    async def refreshed(self) -> None:
+        """Wait until the output was looked at, from now on, but no longer than `WAIT`."""
+        await asyncio.wait([asyncio.wrap_future(self.look())], timeout=WAIT)
 
     def look(self) -> Future[None]:
         """Have the output looked at. Whoever asks before that has begun shares it."""
