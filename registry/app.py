@@ -20,7 +20,7 @@ from registry.openapi import FORWARDER, forwarder_schema
 from registry.proxies import BehindProxies, TrustedProxies, neighbourhood
 from registry.sample_delivery import BusyError, NotReachedError
 from registry.service import ChangedError, ForbiddenError
-from registry.stores.base import IdTakenError, NoSuchDocumentError, StoreError
+from registry.stores.base import IdTakenError, NoSuchDocumentError, StoreError, StoreFullError
 from registry.web import Answer, Registry, RegistryDep, faults_of
 
 logger = logging.getLogger(__name__)
@@ -85,8 +85,11 @@ def build(registry: Registry, proxies: TrustedProxies | None = None, most_of_one
 def _health(registry: RegistryDep) -> Answer:
     try:
         registry.service.store.check()
-    except StoreError:
-        logger.exception("the store does not answer")
+    except StoreFullError as error:
+        _log_problem(error)
+        return Answer({"status": "full", "message": str(error)}, 503)
+    except StoreError as error:
+        _log_problem(error)
         return Answer({"status": "failing", "message": "the store does not answer"}, 503)
     if not registry.service.keyring:
         return Answer({"status": "failing", "message": "there is no key to seal secrets with"}, 503)
@@ -118,8 +121,13 @@ def _answer_errors(app: FastAPI) -> None:
 
 
 def _store_problem(request: Request, error: Exception) -> Answer:
-    logger.error("the store does not answer", exc_info=error)
+    _log_problem(error)
     return Answer({"message": str(error)}, 503)
+
+
+def _log_problem(error: Exception) -> None:
+    # The client is not told what the store's library says, which may name hosts and paths. The operator is.
+    logger.error("%s%s", error, f" ({error.__cause__})" if error.__cause__ else "")
 
 
 def _not_reached(request: Request, error: Exception) -> Answer:

@@ -19,6 +19,10 @@ class StoreError(Exception):
     """The store cannot be opened or used. The text says which and what to do; it holds no credential."""
 
 
+class StoreFullError(StoreError):
+    """There is no room left where the store is. What it holds can still be read."""
+
+
 class IdTakenError(Exception):
     """There is a document of this id, or there was one of another organisation."""
 
@@ -125,7 +129,7 @@ def invalid_document(known: JsonObject, problem: str, sealed: str | None, revisi
 class Store(Protocol):
     """Documents and clients. Safe to use from several threads, and while other processes use the same store.
 
-    Every method raises StoreError when the store does not answer.
+    Every method raises StoreError when the store does not answer, and StoreFullError when it has no room.
     """
 
     def get(self, document_id: str) -> StoredDocument | None:
@@ -192,7 +196,7 @@ class Store(Protocol):
         ...
 
     def check(self) -> None:
-        """Do nothing but ask the store for an answer."""
+        """Ask the store for an answer, and whether it has room for changes."""
         ...
 
     def close(self) -> None:

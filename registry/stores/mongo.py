@@ -38,6 +38,7 @@ from registry.stores.base import (
     Snapshot,
     StoredDocument,
     StoreError,
+    StoreFullError,
     stored_document,
 )
 from schemas.json_values import JsonObject
@@ -65,6 +66,8 @@ _IDS = ("_id", "organisation", "owner", "lrs_id")
 _DATES = ("createdAt", "updatedAt")
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _TRIES = 200
+_OUT_OF_DISK_SPACE = 14031
+"""The code of MongoDB's error of that name."""
 
 
 def mongo_store(url: str, environment: Mapping[str, str] | None = None) -> "MongoStore":
@@ -147,6 +150,8 @@ class MongoStore:
             except DuplicateKeyError:
                 raise IdTakenError from None
             except (WriteError, InvalidDocument, BSONError, OverflowError) as error:
+                if _is_full(error):
+                    raise
                 raise _unstorable(draft, type(error).__name__) from None
         return _stored(raw)
 
@@ -157,6 +162,8 @@ class MongoStore:
             try:
                 done = self._forwarders.replace_one(_unchanged(raw), new).matched_count
             except (WriteError, InvalidDocument, BSONError, OverflowError) as error:
+                if _is_full(error):
+                    raise
                 raise _unstorable(draft, type(error).__name__) from None
             return _stored(new) if done else None
 
@@ -229,8 +236,14 @@ def _store_errors() -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
+        if _is_full(error):
+            raise StoreFullError("there is no room left where the MongoDB store is: nothing can be changed") from error
         # The driver's messages name hosts and options. The type of the error says enough for an answer.
         raise StoreError(f"the MongoDB store does not answer: {type(error).__name__}") from error
+
+
+def _is_full(error: Exception) -> bool:
+    return getattr(error, "code", None) == _OUT_OF_DISK_SPACE
 
 
 def _unstorable(draft: Draft, why: str) -> FaultyDocumentError:

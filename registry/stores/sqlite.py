@@ -6,6 +6,7 @@ tells a reader which documents to read again to bring its copy in memory up to d
 """
 
 import json
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ from registry.stores.base import (
     Snapshot,
     StoredDocument,
     StoreError,
+    StoreFullError,
     invalid_document,
     stored_document,
 )
@@ -60,6 +62,17 @@ _MIGRATIONS = (
     ) WITHOUT ROWID;
     """,
 )
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+"""What SQLite says when there is no room: a disk or a quota that is used up, or none for the file beside the store."""
+
+_NO_ROOM = "there is no room left where the SQLite store is: nothing can be changed until somebody makes some"
+
+_ROOM = 4 * 1024 * 1024
+"""Bytes that are enough for the largest document: in the file, and in the log of changes beside it."""
+
+_LEAST_ROOM = 64 * 1024
+"""Bytes without which next to nothing can be changed."""
+
 _BUSY_SECONDS = 60.0
 """How long a writer waits for another process's."""
 
@@ -99,6 +112,7 @@ class SqliteStore:
             raise StoreError("sqlite:/// names no file: sqlite:///relative/path or sqlite:////absolute/path")
         self._path = path
         self._reading, self._writing = threading.Lock(), threading.Lock()
+        self._is_full = False
         try:
             # Only its owner may read the file, from the start. SQLite gives the files beside it the same mode.
             Path(path).touch(mode=0o600)
@@ -161,11 +175,15 @@ class SqliteStore:
             return connection.execute("DELETE FROM client WHERE key = ?", (key,)).rowcount > 0
 
     def check(self) -> None:
-        try:
+        with _store_errors():
             with self._reading:
                 self._latest()
-        except sqlite3.Error as error:
-            raise StoreError(f"the store {self._path} does not answer: {error}") from None
+            if _free_bytes(self._path) < (_ROOM if self._is_full else _LEAST_ROOM):
+                raise StoreFullError(_NO_ROOM)
+            if self._is_full:
+                # There is room, as far as the file system says. A quota may say otherwise.
+                with self._transaction() as connection:
+                    connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
 
     def close(self) -> None:
         with self._reading, self._writing:
@@ -196,10 +214,14 @@ class SqliteStore:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
-            except BaseException:
-                self._writer.execute("ROLLBACK")
+                self._writer.execute("COMMIT")
+            except BaseException as error:
+                # After some errors, such as that of a full disk, SQLite has rolled back already.
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                self._is_full = self._is_full or _is_full(error)
                 raise
-            self._writer.execute("COMMIT")
+            self._is_full = False
 
     def _put(self, connection: sqlite3.Connection, draft: Draft, action: str, by: str) -> StoredDocument:
         check_keepable(draft.content)
@@ -251,8 +273,19 @@ def _store_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if _is_full(error):
+            raise StoreFullError(_NO_ROOM) from error
         # What SQLite says may hold a path. The type of the error says enough for an answer.
         raise StoreError(f"the SQLite store does not answer: {type(error).__name__}") from error
+
+
+def _free_bytes(path: str) -> int:
+    """The bytes that may still be written where a file is."""
+    return shutil.disk_usage(Path(path).resolve().parent).free
+
+
+def _is_full(error: BaseException) -> bool:
+    return getattr(error, "sqlite_errorcode", None) in _FULL
 
 
 def _snapshot_of(copy: _Copy, organisation: str | None) -> Snapshot:
