@@ -183,7 +183,7 @@ class _Connection(H11Protocol):
 
     def handle_events(self) -> None:
         super().handle_events()
-        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
+        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY, h11.ERROR):
             self._expect()
         elif self._deadline is not None:
             self._deadline.cancel()

@@ -66,6 +66,9 @@ _IDS = ("_id", "organisation", "owner", "lrs_id")
 _DATES = ("createdAt", "updatedAt")
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _TRIES = 200
+_TIMEOUTS = {"serverSelectionTimeoutMS": 10_000, "socketTimeoutMS": 30_000}
+"""How long the server is waited for, in milliseconds, unless the url says otherwise. pymongo itself would for ever."""
+
 _OUT_OF_DISK_SPACE = 14031
 """The code of MongoDB's error of that name."""
 
@@ -100,8 +103,7 @@ def mongo_store(url: str, environment: Mapping[str, str] | None = None) -> "Mong
     # Without the collection: pymongo would take its name for a part of the database's.
     bare = url.replace(f"/{parsed['database']}.{parsed['collection']}", f"/{parsed['database']}", 1)
     given = {name: value for name, value in login.items() if value}
-    if "serverSelectionTimeoutMS" not in parsed["options"]:
-        given["serverSelectionTimeoutMS"] = 10_000
+    given |= {name: value for name, value in _TIMEOUTS.items() if name not in parsed["options"]}
     try:
         client: MongoClient[JsonObject] = MongoClient(bare, tz_aware=True, **given)
     except PyMongoError as error:
