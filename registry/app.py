@@ -2,12 +2,14 @@
 
 import logging
 import time
+from collections import Counter
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry import connection, pages, rest
@@ -15,9 +17,10 @@ from registry.documents import FaultyDocumentError, UnreadableBodyError
 from registry.filters import ParameterError
 from registry.keyring import KeyringError
 from registry.openapi import FORWARDER, forwarder_schema
-from registry.sample_delivery import BusyError
+from registry.proxies import BehindProxies, TrustedProxies, neighbourhood
+from registry.sample_delivery import BusyError, NotReachedError
 from registry.service import ChangedError, ForbiddenError
-from registry.stores.base import IdTakenError, NoSuchDocumentError, StoreError
+from registry.stores.base import IdTakenError, NoSuchDocumentError, StoreError, StoreFullError
 from registry.web import Answer, Registry, RegistryDep, faults_of
 
 logger = logging.getLogger(__name__)
@@ -33,7 +36,9 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     413: {"description": "The body is too large"},
     415: {"description": "The body is not said to be JSON"},
     422: {"description": "A document that breaks rules: `faults`, all of them, by field"},
-    429: {"description": "Too many failed logins, or tests: try again after `Retry-After` seconds"},
+    408: {"description": "The request did not come whole in time"},
+    429: {"description": "Too many failed logins, requests or tests: try again after `Retry-After` seconds"},
+    503: {"description": "The store does not answer or is full, or there are too many connections: try again later"},
 }
 
 
@@ -46,8 +51,14 @@ class _Application(FastAPI):
         return description
 
 
-def build(registry: Registry) -> FastAPI:
-    """The application for one registry. It holds no other state."""
+def build(registry: Registry, proxies: TrustedProxies | None = None, most_of_one: int = 32) -> FastAPI:
+    """The application for one registry.
+
+    Args:
+        registry: everything that the interfaces need.
+        proxies: those whose word is taken on where a request comes from; None: nobody's is.
+        most_of_one: requests of one client that are answered at a time.
+    """
     app = _Application(
         title="Forwarders",
         description="Who gets which record: statement-forwarding documents, as Learning Locker serves them.",
@@ -64,15 +75,21 @@ def build(registry: Registry) -> FastAPI:
     app.include_router(pages.router)
     app.include_router(rest.router)
     app.include_router(connection.router)
+    # The last that is added stands before the others.
+    app.add_middleware(_Fair, most=most_of_one)
     app.add_middleware(_Frame)
+    app.add_middleware(BehindProxies, proxies=proxies or TrustedProxies())
     return app
 
 
 def _health(registry: RegistryDep) -> Answer:
     try:
         registry.service.store.check()
-    except StoreError:
-        logger.exception("the store does not answer")
+    except StoreFullError as error:
+        _log_problem(error)
+        return Answer({"status": "full", "message": str(error)}, 503)
+    except StoreError as error:
+        _log_problem(error)
         return Answer({"status": "failing", "message": "the store does not answer"}, 503)
     if not registry.service.keyring:
         return Answer({"status": "failing", "message": "there is no key to seal secrets with"}, 503)
@@ -92,18 +109,29 @@ def _answer_errors(app: FastAPI) -> None:
     answer(NoSuchDocumentError, 404, "there is no such forwarder, or none that this client may view")
     answer(IdTakenError, 409, "there is, or was, another forwarder of this _id: leave it out, or choose another")
     answer(ChangedError, 412, "the forwarder was changed since it was read: read it again")
-    answer(BusyError, 429, "as many tests run as may at a time: try again", retry="5")
+    answer(BusyError, 429, retry="5")
     answer(KeyringError, 503)
+    app.add_exception_handler(NotReachedError, _not_reached)
     app.add_exception_handler(StoreError, _store_problem)
     app.add_exception_handler(FaultyDocumentError, _faulty_document)
     app.add_exception_handler(ParameterError, _bad_parameter)
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(ClientDisconnect, _gone)
 
 
 def _store_problem(request: Request, error: Exception) -> Answer:
-    logger.error("the store does not answer", exc_info=error)
+    _log_problem(error)
     return Answer({"message": str(error)}, 503)
+
+
+def _log_problem(error: Exception) -> None:
+    # The client is not told what the store's library says, which may name hosts and paths. The operator is.
+    logger.error("%s%s", error, f" ({error.__cause__})" if error.__cause__ else "")
+
+
+def _not_reached(request: Request, error: Exception) -> Answer:
+    return Answer({"message": str(error), "faults": [{"field": "configuration.url", "message": str(error)}]}, 422)
 
 
 def _faulty_document(request: Request, error: Exception) -> Answer:
@@ -126,9 +154,40 @@ def _bad_parameters(request: Request, error: Exception) -> Answer:
     return Answer({"message": message, "faults": faults}, 400)
 
 
+def _gone(request: Request, error: Exception) -> Answer:
+    # Nobody gets it: the client went away, or was too slow (registry/door.py). The log shows the status.
+    return Answer({"message": "the client was gone before its request had come whole"}, 408)
+
+
 def _refused(request: Request, error: Exception) -> Answer:
     assert isinstance(error, HTTPException)  # noqa: S101
     return Answer({"message": error.detail}, error.status_code, dict(error.headers or {}))
+
+
+class _Fair:
+    """Around the interfaces: no client has so many requests under way that others wait for them."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+        self._under_way: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["client"]:
+            await self._app(scope, receive, send)
+            return
+        who = neighbourhood(scope["client"][0])
+        if self._under_way[who] >= self._most:
+            message = f"{self._most} requests of this client are under way: wait for one of them"
+            await Answer({"message": message}, 429, {"Retry-After": "1"})(scope, receive, send)
+            return
+        self._under_way[who] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._under_way[who] -= 1
+            if not self._under_way[who]:
+                del self._under_way[who]
 
 
 class _Frame:

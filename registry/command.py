@@ -2,18 +2,21 @@
 
 import argparse
 import logging
+import ssl
 import sys
 from collections.abc import Sequence
 
 import uvicorn
 
 from registry.access import SCOPES, Client
-from registry.app import build
 from registry.credentials import StoredClient, hash_secret, new_client_key, new_secret
 from registry.deliveries import RecentDeliveries
+from registry.door import OTHER_FILES, Limits, most_connections, usual_limits
 from registry.keyring import KEY_FILE, KEYS, KeyringError, new_key, read_keyring
 from registry.matching import MatchPreview
+from registry.proxies import TrustedProxies
 from registry.sample_delivery import SampleDelivery
+from registry.server import configured
 from registry.service import Service
 from registry.stores.base import StoreError, reseal
 from registry.stores.open import open_store
@@ -24,6 +27,8 @@ from transforms.matching.statement import DEFAULT_HOME_PAGE, StatementBuilder, i
 from transforms.query import compile_query
 from transforms.sessions.derivation import SECONDS_PER_UNIT
 from transforms.sinks.addresses import parse_network
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_STORE = "sqlite:///forwarders.db"
 _EXAMPLES = f"""\
@@ -117,8 +122,34 @@ def _add_serve_flags(serve: argparse.ArgumentParser) -> None:
     listen.add_argument("--tls_key", metavar="FILE", help="its private key")
     listen.add_argument(
         "--trusted_proxy",
-        metavar="ADDRESS",
-        help="a proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; it must set them itself",
+        action="append",
+        default=[],
+        dest="trusted_proxies",
+        type=_network,
+        metavar="NETWORK",
+        help="an address or CIDR of proxies whose X-Forwarded-For (or Forwarded) and X-Forwarded-Proto are believed; "
+        "repeatable",
+    )
+    bounds = serve.add_argument_group("what clients may hold")
+    bounds.add_argument(
+        "--max_connections",
+        type=_above_zero,
+        metavar="N",
+        help="connections at a time (default 1000, or fewer if the limit of open files is low)",
+    )
+    bounds.add_argument(
+        "--max_connections_per_address",
+        type=_above_zero,
+        default=32,
+        metavar="N",
+        help="connections at a time of one address that is no trusted proxy, and requests of one client (default 32)",
+    )
+    bounds.add_argument(
+        "--request_timeout",
+        type=_seconds,
+        default=20.0,
+        metavar="SECONDS",
+        help="in which a request has to come whole, and an answer to be taken up (default 20)",
     )
 
     job = serve.add_argument_group("what it knows of the job; give both the same")
@@ -145,7 +176,7 @@ def _add_serve_flags(serve: argparse.ArgumentParser) -> None:
         dest="allow_networks",
         type=_network,
         metavar="CIDR",
-        help="a private network that samples of HTTP forwarders may reach; repeatable",
+        help="as the job's flag: a private network that tests of HTTP forwarders may reach; repeatable",
     )
     job.add_argument(
         "--trust_references",
@@ -182,7 +213,9 @@ def _rules(arguments: argparse.Namespace) -> Rules:
 def _registry(arguments: argparse.Namespace, service: Service) -> Registry:
     statements = StatementBuilder(arguments.actor_home_page, arguments.session_duration_unit)
     samples = SampleDelivery(service.rules, statements, tuple(arguments.allow_networks))
-    deliveries = RecentDeliveries(arguments.deliveries) if arguments.deliveries else None
+    deliveries = None
+    if arguments.deliveries:
+        deliveries = RecentDeliveries(arguments.deliveries, hides_inside=bool(arguments.allow_networks))
     return Registry(service, samples, MatchPreview(service.rules, statements), deliveries)
 
 
@@ -191,20 +224,39 @@ def _run(arguments: argparse.Namespace, registry: Registry) -> None:
     # half a millisecond. Python's own interval is 5 ms, and a request waits for several: p99 of a read beside a match
     # was 70 ms with it, and is 20 ms with this.
     sys.setswitchinterval(0.0005)
-    uvicorn.run(
-        build(registry),
-        host=arguments.host,
-        port=arguments.port,
-        ssl_certfile=arguments.tls_certificate,
-        ssl_keyfile=arguments.tls_key,
-        # Uvicorn would believe such headers from this machine. Here only a proxy that was named is believed.
-        proxy_headers=arguments.trusted_proxy is not None,
-        forwarded_allow_ips=arguments.trusted_proxy or "",
-        server_header=False,
-        # The application logs a line of its own for each request, without the query.
-        access_log=False,
-        log_config=None,
-    )
+    tls = _tls(arguments.tls_certificate, arguments.tls_key)
+    proxies = TrustedProxies(arguments.trusted_proxies)
+    config = configured(registry, _limits(arguments), proxies, arguments.host, arguments.port, tls)
+    # What uvicorn says at its start knows nothing of our TLS.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    logger.info("serving %s://%s:%d", "http" if tls is None else "https", arguments.host, arguments.port)
+    uvicorn.Server(config).run()
+
+
+def _limits(arguments: argparse.Namespace) -> Limits:
+    most, asked = most_connections(), arguments.max_connections
+    if asked is not None and asked > most:
+        raise CommandError(
+            f"--max_connections {asked} is more than the {most} that this process can hold: raise its limit of open "
+            f"files (ulimit -n) to {asked + OTHER_FILES} or more, or give a lower number"
+        )
+    connections = asked if asked is not None else usual_limits().connections
+    return Limits(connections, arguments.max_connections_per_address, arguments.request_timeout)
+
+
+def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
+    if certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # Without a password OpenSSL would ask for that of an encrypted key at the terminal, and wait.
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise CommandError(
+            f"--tls_certificate {certificate} and --tls_key {key} do not load: {reason or type(error).__name__}"
+        ) from None
+    return context
 
 
 def _rotate(arguments: argparse.Namespace) -> None:
@@ -256,6 +308,22 @@ def _home_page(text: str) -> str:
     if not is_absolute_iri(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not an absolute IRI such as https://example.org")
     return text
+
+
+def _above_zero(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0 and up to 3600")
+    return seconds
 
 
 def _network(text: str) -> str:

@@ -90,19 +90,17 @@ def _basic(header: str | None) -> tuple[str, str]:
 class LoginLimit:
     """Refuses logins after too many have failed, for the rest of a window of time.
 
-    Failures are counted by address, because keys can be guessed like secrets. They are counted by address and key, and
-    not by key alone: else anybody could lock out a client whose key they know. Right credentials are refused as well
-    meanwhile: else guessing would go on until it is right.
+    Failures are counted by address and key. Not by key alone: else anybody could lock out a client whose key they know.
+    And not by address alone: else anybody could lock out everybody who comes from the same address, as all do behind a
+    proxy. Keys and secrets are made by the service, of 160 and 256 random bits, and are not to be found by trying.
+    Right credentials are refused as well meanwhile: else guessing would go on until it is right.
 
     Args:
         clock: gives seconds; monotonic.
     """
 
-    BY_KEY = 10
+    MOST = 10
     """Failures of one key from one address after which its logins are refused."""
-
-    BY_ADDRESS = 100
-    """Failures from one address after which all of its logins are refused."""
 
     WINDOW = 60.0
     """Seconds in which failures are counted together."""
@@ -113,31 +111,25 @@ class LoginLimit:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._failures: OrderedDict[tuple[str, ...], tuple[float, int]] = OrderedDict()
+        self._failures: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
 
     def wait(self, address: str, key: str) -> int:
         """Seconds until a login may be tried again; 0 if it may be tried now."""
         with self._lock:
-            left = max(
-                self._left((address,), self.BY_ADDRESS),
-                self._left((address, _short(key)), self.BY_KEY),
-            )
+            start, count = self._failures.get((address, _short(key)), (0.0, 0))
+            left = start + self.WINDOW - self._clock() if count >= self.MOST else 0.0
         return int(left) + 1 if left > 0 else 0
 
     def failed(self, address: str, key: str) -> None:
         """Count a failed login."""
+        who = address, _short(key)
         with self._lock:
-            for who in ((address,), (address, _short(key))):
-                start, count = self._failures.pop(who, (self._clock(), 0))
-                if self._clock() - start >= self.WINDOW:
-                    start, count = self._clock(), 0
-                self._failures[who] = start, count + 1
+            start, count = self._failures.pop(who, (self._clock(), 0))
+            if self._clock() - start >= self.WINDOW:
+                start, count = self._clock(), 0
+            self._failures[who] = start, count + 1
             while len(self._failures) > self.REMEMBERED:
                 self._failures.popitem(last=False)
-
-    def _left(self, who: tuple[str, ...], most: int) -> float:
-        start, count = self._failures.get(who, (0.0, 0))
-        return start + self.WINDOW - self._clock() if count >= most else 0.0
 
 
 def _short(key: str) -> str:

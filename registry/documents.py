@@ -1,5 +1,6 @@
 """What becomes of a document that a client sends before it is stored: it is merged, and judged by the job's rules."""
 
+import json
 import re
 import secrets
 from collections.abc import Iterable, Mapping
@@ -11,10 +12,12 @@ from schemas.json_values import JsonObject
 from schemas.times import millis_of, rfc3339
 from transforms.forwarders import Document, Fault, Rules, check_document
 from transforms.forwarders.documents import loads_strictly
+from transforms.forwarders.findings import Findings
+from transforms.forwarders.values import INVALID, value_faults
 from transforms.query.extended_json import parse_date
 
-_DEEPEST = 40
-"""Objects and lists that a body may have inside of each other."""
+MOST_BYTES = 1024 * 1024
+"""Bytes that a document may have, as JSON. No request has a larger body, but many requests can add to one document."""
 
 _LONGEST_ID = 200
 """Characters of an id."""
@@ -56,24 +59,13 @@ def read_object(body: bytes) -> tuple[JsonObject, tuple[str, ...]]:
     """
     try:
         value, duplicates = loads_strictly(body.decode())
-        too_deep = _is_deeper(value, _DEEPEST)
     except UnicodeDecodeError as error:
         raise UnreadableBodyError(f"the body is not UTF-8 text (byte {error.start})") from None
     except ValueError as error:
-        raise UnreadableBodyError(f"the body is not JSON: {error}") from None
+        raise UnreadableBodyError(f"the body cannot be read as JSON: {error}") from None
     if not isinstance(value, dict):
         raise UnreadableBodyError("the body is not a JSON object")
-    if too_deep:
-        raise UnreadableBodyError(f"the body is nested more than {_DEEPEST} deep")
     return value, duplicates
-
-
-def _is_deeper(value: object, room: int) -> bool:
-    """Whether more than `room` objects and lists stand inside of each other."""
-    if not isinstance(value, dict | list):
-        return False
-    members = value.values() if isinstance(value, dict) else value
-    return room == 0 or any(_is_deeper(member, room - 1) for member in members)
 
 
 def created(content: JsonObject, client: Client, now: datetime) -> JsonObject:
@@ -163,8 +155,11 @@ def judge(document: JsonObject, rules: Rules, duplicates: tuple[str, ...] = ()) 
         Warnings, about a document that the job takes.
 
     Raises:
-        FaultyDocumentError: the job refuses it, or its id cannot stand in an address of this service.
+        FaultyDocumentError: the job refuses it, it could not be given back as it is, or its id cannot stand in an
+            address of this service.
     """
+    # Of a document that is not active the job minds next to nothing. But it has to be kept, and shown.
+    check_keepable(document)
     checked = check_document(Document("the request", document, duplicates), rules)
     faults = list(checked.faults)
     if duplicates and not faults:
@@ -174,6 +169,29 @@ def judge(document: JsonObject, rules: Rules, duplicates: tuple[str, ...] = ()) 
     if faults:
         raise FaultyDocumentError(faults, checked.warnings)
     return checked.warnings
+
+
+def check_keepable(document: JsonObject) -> None:
+    """Refuse a document that could not be given back as it is. Stores ask for this, too, whatever has come to them.
+
+    Raises:
+        FaultyDocumentError: with each place that holds what cannot be kept.
+    """
+    found = value_faults(document)
+    if document.get(INVALID) is not None:
+        found.append((INVALID, "is the service's own field: leave it out"))
+    if not found and len(as_json(document).encode()) > MOST_BYTES:
+        found.append(("", f"the document is larger than {MOST_BYTES} bytes"))
+    if found:
+        document_id = document.get("_id")
+        who = document_id if isinstance(document_id, str) else None
+        findings = Findings(who, "the request")
+        raise FaultyDocumentError(findings.about(path, message) for path, message in found)
+
+
+def as_json(content: JsonObject) -> str:
+    """A document as it is kept and sent: JSON without blanks. Raises ValueError for what `value_faults` finds."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _id_problem(document_id: str) -> str | None:

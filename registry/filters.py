@@ -15,6 +15,7 @@ from typing import Any
 from registry.stores.base import Snapshot, StoredDocument
 from schemas.json_values import JsonObject
 from transforms.forwarders.documents import loads_strictly
+from transforms.forwarders.values import value_faults
 from transforms.query import QueryError, compile_query
 from transforms.query.extended_json import parse_date
 from transforms.query.paths import expand
@@ -106,6 +107,8 @@ def _json(name: str, text: str) -> Any:
         raise ParameterError(name, 'is not a JSON object, such as {"active": true}')
     if duplicates:
         raise ParameterError(name, f"holds {duplicates[0]} twice")
+    for path, message in value_faults(value):
+        raise ParameterError(name, f"is refused: {path[:80]} {message}")
     return value
 
 

@@ -13,6 +13,7 @@ from schemas.json_values import JsonObject
 from schemas.record import decode_record
 from schemas.times import now_ms, rfc3339
 from transforms.forwarders import Document, Forwarder, Rules, check_document
+from transforms.forwarders.values import INVALID
 from transforms.matching.document import query_document
 from transforms.matching.explanation import decide
 from transforms.matching.statement import StatementBuilder
@@ -124,6 +125,8 @@ class MatchPreview:
     def _reached(
         self, document: JsonObject, active: bool, record: Record, query_subject: JsonObject
     ) -> tuple[bool, str]:
+        if (problem := document.get(INVALID)) is not None:
+            return False, f"the document is invalid: {problem}"
         compiled = self._compiled(json.dumps([document.get(name) for name in _DECIDING]))
         if compiled.forwarder is None or compiled.query is None:
             return False, compiled.problem

@@ -106,7 +106,9 @@ def _place(stored: StoredDocument, order: SortOrder) -> _Place:
 
 
 def _cursor(stored: StoredDocument, order: SortOrder) -> str:
-    text = json.dumps([order.fingerprint, *_values(stored, order)], default=_dated, separators=(",", ":"))
+    text = json.dumps(
+        [order.fingerprint, *_values(stored, order)], default=_dated, allow_nan=False, separators=(",", ":")
+    )
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

@@ -8,6 +8,7 @@ alone, so that none of them can leak the second. The rules are in docs/spec/forw
 import json
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,7 +23,49 @@ Path = tuple[str | int, ...]
 Secrets = list[tuple[Path, Any]]
 """Secrets of one document, each with its place."""
 
-_LIKE_A_SECRET = re.compile(r"secret|passw|token|credential|api_?key|auth|private", re.IGNORECASE)
+_PARTS = (
+    "secret", "passw", "passphrase", "passcode", "passkey", "pwd", "token", "credential", "creds", "apikey",
+    "accesskey", "clientkey", "privatekey", "private", "signature", "bearer", "jwt", "cookie", "hmac",
+    "connectionstring",
+)  # fmt: skip
+"""What a name holds, written small and together, that stands for a secret: `dbPassword2`, `aws_access_key_id`."""
+
+_ENDS = ("key", "keys", "pass", "headers")
+"""How the name of a secret ends, written small and together."""
+
+_WORDS = frozenset(("auth", "pw", "pass", "pin", "otp", "sas", "pat", "dsn"))
+"""Words of a name that stand for a secret, if they are words of their own."""
+
+_AUTHORIZES = re.compile(r"auth(?!or)|authori[sz]")
+"""In a name written small and together: what logs in. An author and an authority do not."""
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_NO_LETTER = re.compile(r"[^a-z0-9]")
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a field of this name, in a place that the table does not know, is taken for a secret.
+
+    It is told by the name alone, however its words are joined: `accessKey`, `ACCESS_KEY`, `access-key`, `accesskey`. A
+    name that is taken for a secret and is none costs no more than that its value is not shown.
+    """
+    return _together(name) in fields.FIELDS.secret_names or _sounds_secret(name)
+
+
+@lru_cache(maxsize=4096)
+def _sounds_secret(name: str) -> bool:
+    together = _together(name)
+    return (
+        any(part in together for part in _PARTS)
+        or together.endswith(_ENDS)
+        or bool(_AUTHORIZES.search(together))
+        or not _WORDS.isdisjoint(word.lower() for word in _WORD.findall(name))
+    )
+
+
+def _together(name: str) -> str:
+    """A name written small and together."""
+    return _NO_LETTER.sub("", name.lower())
 
 
 def split(document: JsonObject) -> tuple[JsonObject, Secrets]:
@@ -71,13 +114,14 @@ def restore(document: JsonObject, before: JsonObject) -> JsonObject:
         if not isinstance(value, str):
             return value
         stored = _at(before, path)
-        if _kind(path) == "url":
-            return _restored_url(value, stored) if isinstance(stored, str) else value
-        if _kind(path) == "headers":
-            return _restored_headers(value, stored) if isinstance(stored, str) else value
+        if _kind(path) == "url" and isinstance(stored, str):
+            return _restored_url(value, stored)
+        if _kind(path) == "headers" and isinstance(stored, str):
+            return _restored_headers(value, stored)
         if not is_redacted(value) or stored is None or isinstance(stored, dict | list):
             return value
-        if isinstance(path[-1], int) and _length(document, path) != _length(before, path):
+        lists = [path[: index + 1] for index, step in enumerate(path) if isinstance(step, int)]
+        if any(_length(document, place) != _length(before, place) for place in lists):
             # Which of a list's secrets is meant is known only while the list is as long as it was.
             return value
         return stored
@@ -112,11 +156,33 @@ def _rebuilt(document: JsonObject, visit: _Visit) -> JsonObject:
         field = fields.FIELDS.at(name)
         if name in fields.FIELDS.objects:
             rebuilt[name] = _rebuilt_options(name, value, visit)
-        elif field.secret if field is not None else _LIKE_A_SECRET.search(name):
+        elif field is None:
+            rebuilt[name] = _rebuilt_unknown((name,), value, visit)
+        elif field.secret:
             rebuilt[name] = _leaves((name,), value, visit)
+        elif field.kind == "any" and isinstance(value, dict | list):
+            # The job does not look at it, so that it may hold anything.
+            rebuilt[name] = _rebuilt_members((name,), value, visit)
         else:
             rebuilt[name] = value
     return rebuilt
+
+
+def _rebuilt_unknown(path: Path, value: Any, visit: _Visit) -> Any:
+    """What stands under a name that is not known, at any depth: a secret if its name sounds like one."""
+    if is_secret_name(str(path[-1])):
+        return _leaves(path, value, visit)
+    if isinstance(value, dict | list):
+        return _rebuilt_members(path, value, visit)
+    return visit(path, value, _redaction_of(path, value)) if _kind(path) in _PARTLY else value
+
+
+def _rebuilt_members(path: Path, value: Any, visit: _Visit) -> Any:
+    if isinstance(value, dict):
+        return {name: _rebuilt_unknown((*path, name), member, visit) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_rebuilt_members((*path, index), member, visit) for index, member in enumerate(value)]
+    return value
 
 
 def _rebuilt_options(name: str, options: Any, visit: _Visit) -> Any:
@@ -148,14 +214,22 @@ def _redaction_of(path: Path, value: Any) -> Any:
         return redact(value)
     is_text = isinstance(value, str) and bool(value) and not is_redacted(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    is_secret = is_text or (is_number and not fields.FIELDS.secret_names.isdisjoint(map(str, path)))
+    is_secret = is_text or (is_number and any(is_secret_name(step) for step in path if isinstance(step, str)))
     return REDACTED if is_secret else value
 
 
 def _kind(path: Path) -> str:
-    """The kind of the field at a path; empty for what is no known field."""
+    """The kind of the field at a path; empty for what is no known field.
+
+    In a place that is not known, a name that sounds like that of a url or of headers is one: `webhookUrl`, `HEADERS`.
+    """
     field = fields.FIELDS.at(*path)
-    return "" if field is None else field.kind
+    if field is not None:
+        return field.kind
+    if path[0] in fields.FIELDS.objects or not isinstance(path[-1], str):
+        return ""
+    together = _together(path[-1])
+    return "headers" if together.endswith("headers") else "url" if together.endswith(("url", "uri")) else ""
 
 
 def _at(document: Any, path: Path) -> Any:

@@ -3,9 +3,9 @@
 from typing import Annotated, cast
 from urllib.parse import quote
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
-from registry.deliveries import KEPT
+from registry.deliveries import KEPT, RecentDeliveries
 from registry.documents import read_object
 from registry.filters import MOST, USUAL, listed, read_selection
 from registry.matching import RecordError
@@ -70,10 +70,21 @@ def count_forwarders(registry: RegistryDep, client: ClientDep, query: Filter = N
     return Answer({"count": len(matches)}, headers={VERSION_HEADER: snapshot.version})
 
 
+async def _deliveries(registry: RegistryDep, client: ClientDep) -> RecentDeliveries | None:
+    """What is known of deliveries, once the output was looked at, for a client that has logged in."""
+    if registry.deliveries is not None:
+        # No thread of the pool is held while this waits.
+        await registry.deliveries.refreshed()
+    return registry.deliveries
+
+
+DeliveriesDep = Annotated[RecentDeliveries | None, Depends(_deliveries)]
+
+
 @router.get("/deliveries", summary="The last delivery of each forwarder")
-def last_deliveries(registry: RegistryDep, client: ClientDep) -> Answer:
+def last_deliveries(registry: RegistryDep, client: ClientDep, deliveries: DeliveriesDep) -> Answer:
     visible = registry.service.visible(client).documents
-    last = {} if registry.deliveries is None else registry.deliveries.last_of()
+    last = {} if deliveries is None else deliveries.last_of()
     return Answer({stored.id: last[stored.id] for stored in visible if stored.id in last})
 
 
@@ -156,11 +167,13 @@ def test_forwarder(registry: RegistryDep, client: ClientDep, id: str, body: Body
 
 
 @router.get("/{id}/deliveries", summary="Receipts and dead letters of recent runs")
-def list_deliveries(registry: RegistryDep, client: ClientDep, id: str, limit: LimitOfDeliveries = KEPT) -> Answer:
+def list_deliveries(
+    registry: RegistryDep, client: ClientDep, deliveries: DeliveriesDep, id: str, limit: LimitOfDeliveries = KEPT
+) -> Answer:
     registry.service.get(client, id)
-    if registry.deliveries is None:
+    if deliveries is None:
         raise HTTPException(404, "the service was not told of a job's output: start it with --deliveries OUTPUT")
-    return Answer(registry.deliveries.of(id, limit))
+    return Answer(deliveries.of(id, limit))
 
 
 def _content(

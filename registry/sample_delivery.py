@@ -1,9 +1,12 @@
 """A sample record on its real way to one forwarder (`POST /:id/test`): the job's own delivery, in one attempt."""
 
 import io
+import logging
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,14 +14,14 @@ from typing import Any
 import fastavro
 import msgspec
 
-from registry.deliveries import shown_receipt
+from registry.deliveries import NOT_REACHED, shown_reason, shown_receipt
 from registry.documents import FaultyDocumentError
 from schemas import KINDS, DerivedKind, Kind, Record, avro_schema
 from schemas.json_values import JsonObject
 from schemas.times import now_ms, rfc3339
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.policy import DeliverySettings
-from transforms.forwarders import Document, Forwarder, Rules, check_document, resolve
+from transforms.forwarders import Document, Fault, Forwarder, HttpTarget, Rules, check_document, resolve
 from transforms.matching.document import encode_payload, payload_kind, query_document
 from transforms.matching.scope import not_wanted
 from transforms.matching.statement import StatementBuilder
@@ -26,15 +29,21 @@ from transforms.query import compile_query
 from transforms.reading.originals import OriginalDecoder
 from transforms.receipts.avro_container import plain
 from transforms.receipts.encoder import Encoder
+from transforms.sinks.addresses import AddressGuard
 from transforms.sinks.base import Item, Settlement
 from transforms.sinks.choose import batch_sinks
-from transforms.sinks.http import AiohttpSink
+from transforms.sinks.http import AiohttpSink, SinkError
 from transforms.sinks.kinesis import StreamLimits
-from transforms.sinks.preflight import preflight
+from transforms.sinks.preflight import look_up, preflight
 from transforms.statements.passage import record_of
 
-SAMPLES_AT_ONCE = 4
+logger = logging.getLogger(__name__)
+
+SAMPLES_AT_ONCE = 12
 """Samples that are sent at a time. Each may wait for a slow receiver, and holds a thread of the service meanwhile."""
+
+SAMPLES_OF_ONE = 2
+"""Samples of one organisation that are sent at a time, so that no organisation takes all places."""
 
 RUN_ID = "sample"
 """What stands for the run in a sample's receipt."""
@@ -73,7 +82,42 @@ _MESSAGES: dict[DerivedKind, JsonObject] = {
 
 
 class BusyError(Exception):
-    """As many samples are being sent as may be at a time."""
+    """As many samples are being sent as may be at a time, of one organisation or of all. The text says which."""
+
+
+class NotReachedError(Exception):
+    """A sample did not come as far as a receiver. The text is the same whatever the reason, which the log has."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the receiver was not reached: there is none of this name, it does not answer, or its network is not open "
+            "to forwarders; whoever runs the service finds in its log which it is"
+        )
+
+
+class _Places:
+    """The samples that are being sent, by organisation."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, organisation: str) -> Iterator[None]:
+        """A place as long as the context lasts. Raises BusyError."""
+        with self._lock:
+            if self._taken[organisation] >= SAMPLES_OF_ONE:
+                raise BusyError(f"{SAMPLES_OF_ONE} tests of this organisation are running: try again")
+            if self._taken.total() >= SAMPLES_AT_ONCE:
+                raise BusyError("as many tests run as may at a time: try again")
+            self._taken[organisation] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taken[organisation] -= 1
+                if not self._taken[organisation]:
+                    del self._taken[organisation]
 
 
 def sample_record(kind: Kind, organisation: str | None, lrs_id: str | None) -> Record:
@@ -122,7 +166,8 @@ class SampleDelivery:
         self._rules = rules
         self._statements = statements
         self._allow_networks = allow_networks
-        self._free = threading.Semaphore(SAMPLES_AT_ONCE)
+        self._guard = AddressGuard(allow_networks)
+        self._places = _Places()
 
     def send(self, document: JsonObject, kind: Kind | None) -> JsonObject:
         """Send one sample to the forwarder that a document describes, and wait for what becomes of it.
@@ -135,18 +180,16 @@ class SampleDelivery:
             `matches`: whether the query matches the sample. `receipt`: its receipt, and the `payload` that was sent.
 
         Raises:
-            FaultyDocumentError: the job would refuse the document, or cannot reach its target.
-            BusyError: `SAMPLES_AT_ONCE` samples are being sent already.
+            FaultyDocumentError: the job would refuse the document, or its stream.
+            NotReachedError: there is no receiver, or it may not be reached. The error does not say which: that would
+                tell what names and addresses there are inside.
+            BusyError: as many samples are being sent already as may be.
         """
-        if not self._free.acquire(blocking=False):
-            raise BusyError
-        try:
+        with self._places.one(str(document.get("organisation"))):
             forwarder = self._forwarder(document)
-            limits = self._look_ahead(forwarder)
+            is_inside, limits = self._look_ahead(forwarder)
             record, matches = self._choose(forwarder, kind)
-            return {"matches": matches, "receipt": self._deliver(forwarder, record, limits)}
-        finally:
-            self._free.release()
+            return {"matches": matches, "receipt": self._deliver(forwarder, record, limits, is_inside)}
 
     def _forwarder(self, document: JsonObject) -> Forwarder:
         checked = check_document(Document("the store", {**document, "active": True}), self._rules)
@@ -158,12 +201,27 @@ class SampleDelivery:
         # One attempt says what there is to say, and somebody is waiting for the answer.
         return replace(resolution.forwarders[0], max_retries=0)
 
-    def _look_ahead(self, forwarder: Forwarder) -> Mapping[str, StreamLimits]:
-        """What the job asks before it sends: may the address be dialled, is the stream there, what are its limits?"""
+    def _look_ahead(self, forwarder: Forwarder) -> tuple[bool, Mapping[str, StreamLimits]]:
+        """What the job asks before it sends: may the address be dialled, is the stream there, what are its limits?
+
+        Returns:
+            Whether the receiver is at an address that may be dialled by `--allow_network` alone; and the limits.
+        """
+        is_inside = False
+        if isinstance(forwarder.target, HttpTarget):
+            try:
+                host = look_up(forwarder.target, self._guard)
+            except SinkError as error:
+                raise FaultyDocumentError([Fault(forwarder.id, "the test", "", str(error))]) from None
+            if len(host.refused) == len(host.addresses):
+                raise _not_reached(forwarder.id, ", ".join(host.refused) or f"{forwarder.target.host} does not resolve")
+            is_inside = any(map(AddressGuard().refusal, host.addresses))
         checked = preflight([forwarder], self._allow_networks)
+        if any(fault.field == _URL for fault in checked.faults):
+            raise _not_reached(forwarder.id, "; ".join(fault.message for fault in checked.faults))
         if checked.faults:
             raise FaultyDocumentError(checked.faults)
-        return checked.limits
+        return is_inside, checked.limits
 
     def _choose(self, forwarder: Forwarder, kind: Kind | None) -> tuple[Record, bool]:
         """A sample of the kind, or the first of any kind that the query matches; and whether it does."""
@@ -176,7 +234,9 @@ class SampleDelivery:
                 return sample, True
         return samples[0], False
 
-    def _deliver(self, forwarder: Forwarder, record: Record, limits: Mapping[str, StreamLimits]) -> JsonObject:
+    def _deliver(
+        self, forwarder: Forwarder, record: Record, limits: Mapping[str, StreamLimits], is_inside: bool
+    ) -> JsonObject:
         kind = payload_kind(record, forwarder.payload)
         payload = encode_payload(record, kind, lambda: self._statements.statement(record))
         settled: list[Settlement] = []
@@ -192,7 +252,19 @@ class SampleDelivery:
             engine.drain()
         finally:
             engine.close()
-        return {**_receipt(settled[0]), "payload": payload.decode()}
+        receipt = _receipt(settled[0])
+        if receipt["status"] is None and shown_reason(receipt["reason"], is_inside) == NOT_REACHED:
+            raise _not_reached(forwarder.id, receipt["reason"])
+        return {**receipt, "payload": payload.decode()}
+
+
+_URL = "configuration.url"
+
+
+def _not_reached(forwarder_id: str, why: str) -> NotReachedError:
+    """The one answer of a sample that reached nobody; `why` goes to the operator's log."""
+    logger.warning("the test of forwarder %s reached nobody: %s", forwarder_id, why)
+    return NotReachedError()
 
 
 def _receipt(settlement: Settlement) -> JsonObject:

@@ -17,6 +17,7 @@ _MOST_VIEWS = 100
 
 _WANTED_ANEW = "is kept for the protocol and host it was stored with, and those change: write the secret anew"
 _NOTHING_KEPT = "is a redaction, and no secret is stored that it could stand for: write the secret"
+_LOST = "the document that is stored cannot be given back, nor changed: delete it, and create it anew"
 
 
 class ForbiddenError(Exception):
@@ -154,6 +155,9 @@ class Service:
         def change(stored: StoredDocument) -> Draft:
             nonlocal warnings
             self._check_change(client, stored, is_seen)
+            if stored.problem is not None:
+                # Merged with the little that is known of it, a document would lose the rest.
+                raise FaultyDocumentError([Fault(stored.id, "the store", "", f"{_LOST}: {stored.problem}")])
             before = whole(stored, self.keyring)
             # Merged into what the client is shown: a secret that it does not mention stands there as a redaction, too.
             shown = merged(stored.content, content, client, self.now())

@@ -12,6 +12,7 @@ from registry.access import Client
 from registry.credentials import LoginLimit, authenticate
 from registry.deliveries import RecentDeliveries
 from registry.matching import MatchPreview
+from registry.proxies import neighbourhood
 from registry.sample_delivery import SampleDelivery
 from registry.service import ForbiddenError, Service
 from registry.stores.base import StoredDocument
@@ -47,12 +48,12 @@ class Registry:
 
 
 class Answer(Response):
-    """A response in JSON. Unlike FastAPI's own it takes numbers beyond the range of a double."""
+    """A response in JSON, as every reader of JSON takes it: without NaN and infinities."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+        return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 async def registry_of(request: Request) -> Registry:
@@ -68,7 +69,7 @@ def client_of(request: Request, registry: Annotated[Registry, Depends(registry_o
     Raises:
         HTTPException: 401 if there is no such client; 429 after too many failed logins.
     """
-    address = request.client.host if request.client else ""
+    address = neighbourhood(request.client.host) if request.client else ""
     key, client = "", None
     header = request.headers.get("Authorization")
     if header is not None:

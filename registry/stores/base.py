@@ -1,6 +1,7 @@
 """What the service needs of a store. `registry.stores.open` opens the store that a url names."""
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -9,10 +10,17 @@ from registry import redaction
 from registry.credentials import StoredClient
 from registry.keyring import Keyring
 from schemas.json_values import JsonObject
+from transforms.forwarders.values import INVALID, value_faults
+
+logger = logging.getLogger(__name__)
 
 
 class StoreError(Exception):
     """The store cannot be opened or used. The text says which and what to do; it holds no credential."""
+
+
+class StoreFullError(StoreError):
+    """There is no room left where the store is. What it holds can still be read."""
 
 
 class IdTakenError(Exception):
@@ -53,11 +61,15 @@ class StoredDocument(Draft):
 
     Attributes:
         revision: another one after every change.
-        unsealed: secrets that the store holds in the clear, because another program has written them: Learning Locker.
+        unsealed: secrets that the store holds in the clear, because another program has written them, as Learning
+            Locker does, or an earlier version of this one.
+        problem: why the document that is stored cannot be given back; None if it can. `content` has what is known of
+            it, and this reason.
     """
 
     revision: str = ""
     unsealed: tuple[tuple[redaction.Path, Any], ...] = field(default=(), repr=False)
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +95,41 @@ Change = Callable[[StoredDocument], Draft]
 """Takes a document as it is and returns what it is to become. If it raises, the document stays as it is."""
 
 
+_KNOWN_OF_INVALID = ("_id", "organisation", "owner", "isPublic", "active", "createdAt", "updatedAt")
+"""Fields that are shown of a document that cannot be shown: who may see it, and whether it is to forward."""
+
+
+def stored_document(content: JsonObject, sealed: str | None, revision: str) -> StoredDocument:
+    """A document as it was read from a store.
+
+    What an earlier version, or another program, has stored may be nothing that can be given back. Then `content` holds
+    what is known of the document, and `_invalid` says why, so that lists and runs go on without it.
+    """
+    found = [f"{path} {message}" for path, message in value_faults(content)]
+    if not found and content.get(INVALID) is not None:
+        found = [f"{INVALID} is the service's own field"]
+    if found:
+        return invalid_document(content, "; ".join(found), sealed, revision)
+    shown, unsealed = redaction.split(content)
+    return StoredDocument(shown, sealed, revision, tuple(unsealed))
+
+
+def invalid_document(known: JsonObject, problem: str, sealed: str | None, revision: str) -> StoredDocument:
+    """A stored document that cannot be given back.
+
+    Args:
+        known: as much of it as could be read.
+        problem: why it cannot be given back.
+    """
+    content = {name: known[name] for name in _KNOWN_OF_INVALID if name in known}
+    shown = {name: value for name, value in content.items() if not value_faults({name: value})}
+    return StoredDocument({**shown, INVALID: problem}, sealed, revision, problem=problem)
+
+
 class Store(Protocol):
     """Documents and clients. Safe to use from several threads, and while other processes use the same store.
 
-    Every method raises StoreError when the store does not answer.
+    Every method raises StoreError when the store does not answer, and StoreFullError when it has no room.
     """
 
     def get(self, document_id: str) -> StoredDocument | None:
@@ -105,6 +148,7 @@ class Store(Protocol):
 
         Raises:
             IdTakenError: the id is another document's, or was one of another organisation.
+            FaultyDocumentError: the store could not give the document back as it is.
         """
         ...
 
@@ -117,6 +161,7 @@ class Store(Protocol):
 
         Raises:
             NoSuchDocumentError: there is no such document.
+            FaultyDocumentError: the store could not give the document back as it is.
             Exception: whatever `change` raises.
         """
         ...
@@ -151,7 +196,7 @@ class Store(Protocol):
         ...
 
     def check(self) -> None:
-        """Do nothing but ask the store for an answer."""
+        """Ask the store for an answer, and whether it has room for changes."""
         ...
 
     def close(self) -> None:
@@ -164,12 +209,14 @@ def seal(document: JsonObject, keyring: Keyring) -> Draft:
     shown, secrets = redaction.split(document)
     if not secrets:
         return Draft(shown)
-    text = json.dumps([[list(path), value] for path, value in secrets], separators=(",", ":"))
+    text = json.dumps([[list(path), value] for path, value in secrets], allow_nan=False, separators=(",", ":"))
     return Draft(shown, keyring.seal(text, str(document["_id"])))
 
 
 def whole(stored: StoredDocument, keyring: Keyring) -> JsonObject:
-    """The document with its secrets. Raises KeyringError."""
+    """The document with its secrets; one that cannot be given back has none. Raises KeyringError."""
+    if stored.problem is not None:
+        return stored.content
     secrets = list(stored.unsealed)
     if stored.sealed is not None:
         opened = json.loads(keyring.open(stored.sealed, stored.id))
@@ -192,6 +239,9 @@ def reseal(store: Store, keyring: Keyring, by: str) -> int:
     changed = 0
     for stored in store.snapshot(None).documents:
         if not _is_stale(stored, keyring):
+            continue
+        if stored.problem is not None:
+            logger.warning("forwarder %s cannot be sealed anew: %s", stored.id, stored.problem)
             continue
 
         def sealed_anew(latest: StoredDocument) -> Draft:

@@ -18,18 +18,29 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 
+import bson
 from bson import ObjectId
+from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError, InvalidDocument
 from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, InvalidURI, PyMongoError, WriteError
 from pymongo.uri_parser import parse_uri
 
-from registry import redaction
 from registry.access import Client
 from registry.credentials import StoredClient
-from registry.documents import FaultyDocumentError
-from registry.stores.base import Change, Draft, IdTakenError, NoSuchDocumentError, Snapshot, StoredDocument, StoreError
+from registry.documents import FaultyDocumentError, check_keepable
+from registry.stores.base import (
+    Change,
+    Draft,
+    IdTakenError,
+    NoSuchDocumentError,
+    Snapshot,
+    StoredDocument,
+    StoreError,
+    StoreFullError,
+    stored_document,
+)
 from schemas.json_values import JsonObject
 from schemas.times import millis_of, now_ms, rfc3339
 from transforms.forwarders import Fault
@@ -37,6 +48,14 @@ from transforms.forwarders.secrets import trimmed
 from transforms.query.extended_json import parse_date
 
 T = TypeVar("T")
+
+# A document that another program has stored may hold texts that are not UTF-8, or dates beyond the year 9999. It is
+# found out when it is looked at, by itself. Read strictly, it would end the reading of all.
+_LENIENT: CodecOptions[JsonObject] = CodecOptions(
+    tz_aware=True,
+    unicode_decode_error_handler="surrogateescape",
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+)
 
 USERNAME = "REGISTRY_MONGODB_USERNAME"
 PASSWORD = "REGISTRY_MONGODB_PASSWORD"  # noqa: S105 - a variable's name
@@ -47,6 +66,11 @@ _IDS = ("_id", "organisation", "owner", "lrs_id")
 _DATES = ("createdAt", "updatedAt")
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _TRIES = 200
+_TIMEOUTS = {"serverSelectionTimeoutMS": 10_000, "socketTimeoutMS": 30_000}
+"""How long the server is waited for, in milliseconds, unless the url says otherwise. pymongo itself would for ever."""
+
+_OUT_OF_DISK_SPACE = 14031
+"""The code of MongoDB's error of that name."""
 
 
 def mongo_store(url: str, environment: Mapping[str, str] | None = None) -> "MongoStore":
@@ -79,8 +103,7 @@ def mongo_store(url: str, environment: Mapping[str, str] | None = None) -> "Mong
     # Without the collection: pymongo would take its name for a part of the database's.
     bare = url.replace(f"/{parsed['database']}.{parsed['collection']}", f"/{parsed['database']}", 1)
     given = {name: value for name, value in login.items() if value}
-    if "serverSelectionTimeoutMS" not in parsed["options"]:
-        given["serverSelectionTimeoutMS"] = 10_000
+    given |= {name: value for name, value in _TIMEOUTS.items() if name not in parsed["options"]}
     try:
         client: MongoClient[JsonObject] = MongoClient(bare, tz_aware=True, **given)
     except PyMongoError as error:
@@ -96,7 +119,7 @@ class MongoStore:
     """
 
     def __init__(self, collection: Collection[JsonObject]) -> None:
-        self._forwarders = collection
+        self._forwarders = collection.with_options(codec_options=_LENIENT)
         self._clients = collection.database[f"{collection.name}_registry_clients"]
         self._deleted = collection.database[f"{collection.name}_registry_deleted"]
         self._writing = threading.Lock()
@@ -115,7 +138,7 @@ class MongoStore:
         return Snapshot(digest.hexdigest()[:16], documents)
 
     def create(self, draft: Draft, by: str) -> StoredDocument:
-        raw = _raw(draft)
+        raw = _checked_raw(draft)
         with _store_errors():
             before = self._deleted.find_one({"_id": draft.id})
             # An id that another organisation has used stays theirs, since receipts of its deliveries name it.
@@ -129,17 +152,21 @@ class MongoStore:
             except DuplicateKeyError:
                 raise IdTakenError from None
             except (WriteError, InvalidDocument, BSONError, OverflowError) as error:
-                raise _unstorable(draft, error) from None
+                if _is_full(error):
+                    raise
+                raise _unstorable(draft, type(error).__name__) from None
         return _stored(raw)
 
     def update(self, document_id: str, change: Change, by: str) -> StoredDocument:
         def put(raw: JsonObject) -> StoredDocument | None:
             draft = change(_stored(raw))
-            new = {**_raw(draft), "_id": raw["_id"]}
+            new = {**_checked_raw(draft), "_id": raw["_id"]}
             try:
                 done = self._forwarders.replace_one(_unchanged(raw), new).matched_count
             except (WriteError, InvalidDocument, BSONError, OverflowError) as error:
-                raise _unstorable(draft, error) from None
+                if _is_full(error):
+                    raise
+                raise _unstorable(draft, type(error).__name__) from None
             return _stored(new) if done else None
 
         return self._with_latest(document_id, put)
@@ -211,14 +238,19 @@ def _store_errors() -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
+        if _is_full(error):
+            raise StoreFullError("there is no room left where the MongoDB store is: nothing can be changed") from error
         # The driver's messages name hosts and options. The type of the error says enough for an answer.
         raise StoreError(f"the MongoDB store does not answer: {type(error).__name__}") from error
 
 
-def _unstorable(draft: Draft, error: Exception) -> FaultyDocumentError:
-    return FaultyDocumentError(
-        [Fault(draft.id, "the store", "", f"cannot be stored in MongoDB: {type(error).__name__}")]
-    )
+def _is_full(error: Exception) -> bool:
+    return getattr(error, "code", None) == _OUT_OF_DISK_SPACE
+
+
+def _unstorable(draft: Draft, why: str) -> FaultyDocumentError:
+    hint = "; write the query as a text" if isinstance(draft.content.get("query"), dict) else ""
+    return FaultyDocumentError([Fault(draft.id, "the store", "", f"cannot be stored in MongoDB: {why}{hint}")])
 
 
 def _either(text: str) -> Any:
@@ -240,10 +272,48 @@ def _unchanged(raw: JsonObject) -> JsonObject:
 def _stored(raw: JsonObject) -> StoredDocument:
     ours = raw.get(_OURS) or {}
     document = {name: _from_bson(value) for name, value in raw.items() if name != _OURS}
-    shown, unsealed = redaction.split(document)
     seen = f"{ours.get('revision', '')} {document.get('updatedAt')} {document.get('__v')}"
-    revision = hashlib.sha256(seen.encode()).hexdigest()[:16]
-    return StoredDocument(shown, ours.get("sealed"), revision, tuple(unsealed))
+    revision = hashlib.sha256(seen.encode(errors="surrogatepass")).hexdigest()[:16]
+    return stored_document(document, ours.get("sealed"), revision)
+
+
+def _checked_raw(draft: Draft) -> JsonObject:
+    """What is to be stored of a draft.
+
+    Raises:
+        FaultyDocumentError: it would not come back as it is: it has a name that MongoDB or its drivers read otherwise.
+    """
+    check_keepable(draft.content)
+    faults = [
+        Fault(draft.id, "the store", path, "is a name that MongoDB may not hold: no $ at its beginning, and no dot")
+        for name, value in draft.content.items()
+        # The names in a query are operators and paths, of which a server says itself whether it takes them.
+        for path in _odd_names({name: value} if name != "query" else {}, "")
+    ]
+    if faults:
+        raise FaultyDocumentError(faults)
+    raw = _raw(draft)
+    try:
+        kept = _stored(bson.decode(bson.encode(raw), _LENIENT)).content
+    except (BSONError, OverflowError) as error:
+        raise _unstorable(draft, type(error).__name__) from None
+    if kept != draft.content:
+        raise _unstorable(draft, "it would not be given back as it is")
+    return raw
+
+
+def _odd_names(value: object, path: str) -> Iterator[str]:
+    """The places of the names that a MongoDB before version 5 refuses."""
+    if isinstance(value, dict):
+        for name, member in value.items():
+            place = f"{path}.{name}" if path else name
+            if name.startswith("$") or "." in name:
+                yield place
+            else:
+                yield from _odd_names(member, place)
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            yield from _odd_names(member, f"{path}[{index}]")
 
 
 def _raw(draft: Draft) -> JsonObject:

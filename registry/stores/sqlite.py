@@ -6,6 +6,7 @@ tells a reader which documents to read again to bring its copy in memory up to d
 """
 
 import json
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,19 @@ from typing import Any
 
 from registry.access import Client
 from registry.credentials import StoredClient
-from registry.stores.base import Change, Draft, IdTakenError, NoSuchDocumentError, Snapshot, StoredDocument, StoreError
+from registry.documents import as_json, check_keepable
+from registry.stores.base import (
+    Change,
+    Draft,
+    IdTakenError,
+    NoSuchDocumentError,
+    Snapshot,
+    StoredDocument,
+    StoreError,
+    StoreFullError,
+    invalid_document,
+    stored_document,
+)
 from schemas.times import now_ms, rfc3339
 
 # One entry for each version of the file. `PRAGMA user_version` counts those that were applied, so an entry that was
@@ -49,6 +62,17 @@ _MIGRATIONS = (
     ) WITHOUT ROWID;
     """,
 )
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+"""What SQLite says when there is no room: a disk or a quota that is used up, or none for the file beside the store."""
+
+_NO_ROOM = "there is no room left where the SQLite store is: nothing can be changed until somebody makes some"
+
+_ROOM = 4 * 1024 * 1024
+"""Bytes that are enough for the largest document: in the file, and in the log of changes beside it."""
+
+_LEAST_ROOM = 64 * 1024
+"""Bytes without which next to nothing can be changed."""
+
 _BUSY_SECONDS = 60.0
 """How long a writer waits for another process's."""
 
@@ -88,6 +112,7 @@ class SqliteStore:
             raise StoreError("sqlite:/// names no file: sqlite:///relative/path or sqlite:////absolute/path")
         self._path = path
         self._reading, self._writing = threading.Lock(), threading.Lock()
+        self._is_full = False
         try:
             # Only its owner may read the file, from the start. SQLite gives the files beside it the same mode.
             Path(path).touch(mode=0o600)
@@ -150,11 +175,15 @@ class SqliteStore:
             return connection.execute("DELETE FROM client WHERE key = ?", (key,)).rowcount > 0
 
     def check(self) -> None:
-        try:
+        with _store_errors():
             with self._reading:
                 self._latest()
-        except sqlite3.Error as error:
-            raise StoreError(f"the store {self._path} does not answer: {error}") from None
+            if _free_bytes(self._path) < (_ROOM if self._is_full else _LEAST_ROOM):
+                raise StoreFullError(_NO_ROOM)
+            if self._is_full:
+                # There is room, as far as the file system says. A quota may say otherwise.
+                with self._transaction() as connection:
+                    connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
 
     def close(self) -> None:
         with self._reading, self._writing:
@@ -185,19 +214,23 @@ class SqliteStore:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
-            except BaseException:
-                self._writer.execute("ROLLBACK")
+                self._writer.execute("COMMIT")
+            except BaseException as error:
+                # After some errors, such as that of a full disk, SQLite has rolled back already.
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                self._is_full = self._is_full or _is_full(error)
                 raise
-            self._writer.execute("COMMIT")
+            self._is_full = False
 
     def _put(self, connection: sqlite3.Connection, draft: Draft, action: str, by: str) -> StoredDocument:
+        check_keepable(draft.content)
         revision = _note(connection, draft, action, by)
-        text = json.dumps(draft.content, ensure_ascii=False, separators=(",", ":"))
         connection.execute(
             "INSERT INTO forwarder VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
             "organisation = excluded.organisation, content = excluded.content, sealed = excluded.sealed, "
             "revision = excluded.revision",
-            (draft.id, draft.organisation, text, draft.sealed, revision),
+            (draft.id, draft.organisation, as_json(draft.content), draft.sealed, revision),
         )
         return StoredDocument(draft.content, draft.sealed, str(revision))
 
@@ -218,18 +251,18 @@ class SqliteStore:
             return copy
         # One statement sees one state of the file. Between two statements a change could be missed, or seen in part.
         rows = self._reader.execute(
-            "SELECT c.last, c.id, f.content, f.sealed, f.revision FROM "
+            "SELECT c.last, c.id, f.organisation, f.content, f.sealed, f.revision FROM "
             "(SELECT id, max(number) AS last FROM change WHERE number > ? GROUP BY id) c "
             "LEFT JOIN forwarder f ON f.id = c.id",
             (copy.number,),
         ).fetchall()
         documents = dict(copy.documents)
-        for last, document_id, content, sealed, revision in rows:
+        for last, document_id, *row in rows:
             number = max(number, last)
-            if content is None:
+            if row[1] is None:
                 documents.pop(document_id, None)
             else:
-                documents[document_id] = StoredDocument(json.loads(content), sealed, str(revision))
+                documents[document_id] = _stored(document_id, *row)
         is_same = documents.keys() == copy.documents.keys()
         self._copy = _Copy(number, documents, copy.ids if is_same else None)
         return self._copy
@@ -240,8 +273,19 @@ def _store_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if _is_full(error):
+            raise StoreFullError(_NO_ROOM) from error
         # What SQLite says may hold a path. The type of the error says enough for an answer.
         raise StoreError(f"the SQLite store does not answer: {type(error).__name__}") from error
+
+
+def _free_bytes(path: str) -> int:
+    """The bytes that may still be written where a file is."""
+    return shutil.disk_usage(Path(path).resolve().parent).free
+
+
+def _is_full(error: BaseException) -> bool:
+    return getattr(error, "sqlite_errorcode", None) in _FULL
 
 
 def _snapshot_of(copy: _Copy, organisation: str | None) -> Snapshot:
@@ -255,11 +299,24 @@ def _snapshot_of(copy: _Copy, organisation: str | None) -> Snapshot:
 
 
 def _find(connection: sqlite3.Connection, document_id: str) -> StoredDocument:
-    row = connection.execute("SELECT content, sealed, revision FROM forwarder WHERE id = ?", (document_id,)).fetchone()
+    columns = "organisation, content, sealed, revision"
+    row = connection.execute(f"SELECT {columns} FROM forwarder WHERE id = ?", (document_id,)).fetchone()  # noqa: S608
     if row is None:
         raise NoSuchDocumentError
-    content, sealed, revision = row
-    return StoredDocument(json.loads(content), sealed, str(revision))
+    return _stored(document_id, *row)
+
+
+def _stored(document_id: str, organisation: str | None, text: str, sealed: str | None, revision: int) -> StoredDocument:
+    """The document in a row of the table `forwarder`."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if isinstance(content, dict):
+        return stored_document(content, sealed, str(revision))
+    # It may be one that forwards. A run is to refuse it then, and not to go on as if there were no such forwarder.
+    known = {"_id": document_id, "organisation": organisation, "active": True}
+    return invalid_document(known, "what the store holds is no JSON object", sealed, str(revision))
 
 
 def _note(connection: sqlite3.Connection, draft: Draft, action: str, by: str) -> Any:

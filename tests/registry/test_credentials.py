@@ -5,7 +5,6 @@ import hmac
 import re
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
 import uvicorn
@@ -85,7 +84,7 @@ def test_failed_logins_close_the_door_for_a_while(house: House) -> None:
     right = basic(f"{key}:{secret}")
     guesser = house.visitor("10.0.0.7")
     statuses = [guesser.get(PATH, headers=basic(f"{key}:{guess}")).status_code for guess in range(12)]
-    assert statuses == [401] * LoginLimit.BY_KEY + [429] * 2
+    assert statuses == [401] * LoginLimit.MOST + [429] * 2
     refused = guesser.get(PATH, headers=right)
     assert refused.status_code == 429
     assert 0 < int(refused.headers["Retry-After"]) <= LoginLimit.WINDOW + 1
@@ -95,17 +94,23 @@ def test_failed_logins_close_the_door_for_a_while(house: House) -> None:
     assert guesser.get(PATH, headers=right).status_code == 200
 
 
-def test_guessing_keys_is_limited_too_and_the_memory_of_it_is_bounded() -> None:
+def test_nobody_locks_out_another_client_of_the_same_address_and_the_memory_of_it_is_bounded(house: House) -> None:
+    key, secret = house.add_client(ALL)
+    guesser = house.visitor("10.0.0.7")
+    for guess in range(120):
+        assert guesser.get(PATH, headers=basic(f"key-{guess}:x")).status_code == 401
+    assert house.visitor("10.0.0.7").get(PATH, headers=basic(f"{key}:{secret}")).status_code == 200
+
     logins = LoginLimit(lambda: 0.0)
-    for guess in range(LoginLimit.BY_ADDRESS):
-        assert logins.wait("10.0.0.7", f"key-{guess}") == 0
-        logins.failed("10.0.0.7", f"key-{guess}")
-    assert logins.wait("10.0.0.7", "another") > 0
-    assert logins.wait("10.0.0.8", "another") == 0
+    for _ in range(LoginLimit.MOST):
+        assert logins.wait("10.0.0.7", "key") == 0
+        logins.failed("10.0.0.7", "key")
+    assert logins.wait("10.0.0.7", "key") > 0
+    assert logins.wait("10.0.0.7", "another") == logins.wait("10.0.0.8", "key") == 0
     for address in range(LoginLimit.REMEMBERED):
         logins.failed(f"address-{address}", "x" * 1000)
     # What failed longest ago is forgotten first.
-    assert logins.wait("10.0.0.7", "another") == 0
+    assert logins.wait("10.0.0.7", "key") == 0
 
 
 # The command line
@@ -147,16 +152,36 @@ def test_serving_needs_a_key(
     assert "REGISTRY_KEYS" in capsys.readouterr().err
 
 
-def test_the_service_is_for_this_machine_and_believes_no_proxy_unless_told(
-    store: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served: list[dict[str, Any]] = []
+def serve(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, list[uvicorn.Config]]:
+    """The exit status of `serve`, and what uvicorn was to run instead of waiting for requests."""
+    configs: list[uvicorn.Config] = []
     monkeypatch.setenv(KEYS, new_key())
-    monkeypatch.setattr(uvicorn, "run", lambda app, **given: served.append(given))
-    assert main(["serve", *store]) == 0
-    assert main(["serve", *store, "--host", "0.0.0.0", "--trusted_proxy", "10.0.0.1"]) == 0  # noqa: S104
-    told = [(given["host"], given["proxy_headers"], given["forwarded_allow_ips"]) for given in served]
-    assert told == [("127.0.0.1", False, ""), ("0.0.0.0", True, "10.0.0.1")]  # noqa: S104
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server: configs.append(server.config))
+    return main(["serve", *arguments]), configs
+
+
+def test_the_service_is_for_this_machine_unless_told(store: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [config.host for config in serve(monkeypatch, *store)[1]] == ["127.0.0.1"]
+    assert [config.host for config in serve(monkeypatch, *store, "--host", "0.0.0.0")[1]] == ["0.0.0.0"]  # noqa: S104
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--max_connections", "99999999"], "raise its limit of open files"),
+        (["--tls_certificate", "absent.pem", "--tls_key", "absent.key"], "do not load: No such file"),
+        (["--tls_key", "absent.key"], "go together"),
+    ],
+)
+def test_what_cannot_be_served_is_told(
+    store: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    said: str,
+) -> None:
+    assert serve(monkeypatch, *store, *flags) == (2, [])
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

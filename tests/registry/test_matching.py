@@ -194,7 +194,7 @@ def test_a_service_and_a_job_with_the_same_flags_agree(
     opened.close()
     by_service: set[tuple[str, str]] = set()
 
-    def ask(app: Any, **given: Any) -> None:
+    def ask(app: Any) -> None:
         client = TestClient(app)
         client.auth = ("ann", "secret")
         for document in documents:
@@ -205,7 +205,7 @@ def test_a_service_and_a_job_with_the_same_flags_agree(
                 by_service.update((one["_id"], answer["id"]) for one in answer["forwarders"] if one["reached"])
 
     monkeypatch.setenv(KEYS, new_key())
-    monkeypatch.setattr(uvicorn, "run", ask)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server: ask(server.config.app))
     assert main(["serve", "--store", store, *flags]) == 0
     assert by_service == by_job
     assert len({name for name, _ in by_job}) == 2

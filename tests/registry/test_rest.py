@@ -1,6 +1,9 @@
 """The REST interface, at the edge: requests in, answers out (docs/spec/forwarders.md section 5)."""
 
 import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,8 @@ from fastapi.testclient import TestClient
 
 from registry.access import EDIT_ALL
 from registry.rest import PATH
-from tests.support.registry_house import ORGANISATION, House, create, forwarder_body
+from registry.stores.sqlite import SqliteStore
+from tests.support.registry_house import ORGANISATION, House, create, forwarder_body, house_on
 from transforms.forwarders import Rules, documents_from, load_forwarders
 from transforms.forwarders.secrets import REDACTED
 from transforms.query import compile_query
@@ -187,13 +191,13 @@ def test_a_document_may_not_read_the_workers_secrets(editor: TestClient) -> None
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"", "not JSON"),
+        (b"", "as JSON"),
         (b"[]", "not a JSON object"),
-        (b"{", "not JSON"),
-        (b'{"a": NaN}', "not JSON"),
+        (b"{", "as JSON"),
+        (b'{"a": NaN}', "as JSON"),
         (b"\xff", "not UTF-8"),
         (b'{"a": "\\ud800"}', "surrogate"),
-        (b'{"a":' * 60 + b"1" + b"}" * 60, "nested"),
+        (b'{"a":' * 101 + b"1" + b"}" * 101, "nested more than 100 deep"),
         (b'{"a":' * 60_000 + b"1" + b"}" * 60_000, "nested"),
     ],
 )
@@ -343,6 +347,52 @@ def test_a_store_that_does_not_answer_is_told(house: House, editor: TestClient, 
         assert answer.status_code == 503
         assert "does not answer" in answer.json()["message"]
         assert str(sqlite_path) not in answer.text
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of half a megabyte."""
+    path = tmp_path / "small"
+    path.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(path)], capture_output=True)  # noqa: S603, S607
+    if mounted.returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)  # noqa: S603, S607
+
+
+def test_a_full_disk_is_told_and_survived(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(200_000))
+    store = SqliteStore(str(small_disk / "forwarders.db"))
+    house = house_on(store)
+    client, visitor = house.client(EDIT_ALL), house.visitor()
+    create(client, _id="a")
+    answers = [client.patch(f"{PATH}/a", json={"note": f"{number}" + "x" * 60_000}) for number in range(20)]
+    statuses = [answer.status_code for answer in answers]
+    assert statuses[-1] == 503
+    assert set(statuses) == {200, 503}
+    assert "no room left" in answers[-1].json()["message"]
+    health = visitor.get("/health")
+    assert (health.status_code, health.json()["status"]) == (503, "full")
+    # What is there is there, and can be read.
+    kept = statuses.count(200) - 1
+    assert client.get(f"{PATH}/a").json()["note"].startswith(str(kept))
+    assert "Traceback" not in caplog.text
+    assert {path.name for path in small_disk.iterdir()} <= {"ballast", *(f"forwarders.db{end}" for end in ENDS)}
+    ballast.unlink()
+    assert client.patch(f"{PATH}/a", json={"note": "again"}).status_code == 200
+    assert visitor.get("/health").json() == {"status": "ok"}
+    # Others may fill it, too.
+    with suppress(OSError):
+        ballast.write_bytes(bytes(1_000_000))
+    assert visitor.get("/health").json()["status"] == "full"
+    store.close()
+
+
+ENDS = ("", "-wal", "-shm")
 
 
 def test_answers_are_kept_by_nobody(editor: TestClient) -> None:

@@ -1,6 +1,7 @@
 """What operators ask beyond the contract: a sample record sent, who would get a record and why, recent deliveries."""
 
 import json
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,13 +11,14 @@ from fastapi.testclient import TestClient
 
 from registry.access import EDIT_ALL, VIEW_ALL
 from registry.rest import PATH
-from registry.sample_delivery import SAMPLES_AT_ONCE, sample_record
+from registry.sample_delivery import SAMPLES_AT_ONCE, SAMPLES_OF_ONE, SampleDelivery, sample_record
 from schemas.record import encode_record
 from tests.support.activity import sessions
 from tests.support.laboratory.http_fault_server import Answer, scripted
 from tests.support.receiver import Receiver
 from tests.support.registry_house import House, create
 from tests.support.workshop import Workshop
+from transforms.matching.statement import StatementBuilder
 
 TOKEN = "hunter-token"
 
@@ -99,12 +101,38 @@ def test_a_sample_goes_to_a_stream(editor: TestClient, aws: boto3.Session) -> No
     assert "absent" in answer.json()["faults"][0]["message"]
 
 
-def test_a_sample_reaches_no_private_address_that_is_not_allowed(house: House, editor: TestClient) -> None:
-    for host in ("169.254.169.254", "10.0.0.1", "[::1]"):
-        document_id = create(editor, configuration={"url": f"{host}/latest", "protocol": "http"})["_id"]
-        answer = editor.post(f"{PATH}/{document_id}/test", json={})
-        assert answer.status_code == 422
-        assert [fault["field"] for fault in answer.json()["faults"]] == ["configuration.url"]
+NOWHERE = ["10.0.0.1", "169.254.169.254", "[::1]", "0x7f.1", "localhost", "nowhere.invalid", "a..b.invalid"]
+
+
+def test_a_test_tells_nobody_what_there_is_inside(
+    house: House, editor: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What may not be reached, what is not there and what does not answer inside have one answer, to the byte."""
+    answers = []
+    with socket.socket() as bound:
+        # Bound, and nobody listens. House lets forwarders reach 127.0.0.0/8.
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        create(editor, _id="a", configuration={"protocol": "http", "url": f"127.0.0.1:{port}/in"})
+        answers.append(editor.post(f"{PATH}/a/test", json={}))
+        create(editor, _id="b", configuration={"protocol": "https", "url": f"127.0.0.1:{port}/in"})
+        answers.append(editor.post(f"{PATH}/b/test", json={}))
+    object.__setattr__(house.registry, "sample_delivery", SampleDelivery(house.service.rules, StatementBuilder()))
+    for number, host in enumerate(NOWHERE):
+        create(editor, _id=f"c{number}", configuration={"protocol": "http", "url": f"{host}/latest"})
+        answers.append(editor.post(f"{PATH}/c{number}/test", json={}))
+    assert {(answer.status_code, answer.content) for answer in answers} == {(422, answers[0].content)}
+    assert [fault["field"] for fault in answers[0].json()["faults"]] == ["configuration.url"]
+    assert not {"127.0.0.1", "10.0.0.1", "private", "refused", "resolve"} & set(answers[0].text.split())
+    # The operator is told.
+    for said in ("connection_refused", "10.0.0.1 (private)", "a metadata service", "nowhere.invalid does not resolve"):
+        assert said in caplog.text
+
+
+def test_what_answers_inside_is_told_as_it_is(editor: TestClient, receiver: Receiver) -> None:
+    receiver.script = lambda arrival: Answer(404)
+    document_id = create(editor, **to(receiver))["_id"]
+    assert tried(editor, document_id)["receipt"]["reason"] == "http_404"
 
 
 def test_what_the_job_would_refuse_is_not_tried(editor: TestClient, receiver: Receiver) -> None:
@@ -114,19 +142,33 @@ def test_what_the_job_would_refuse_is_not_tried(editor: TestClient, receiver: Re
     assert {fault["field"] for fault in answer.json()["faults"]} == {"query", "configuration.url"}
 
 
-def test_only_a_few_are_tried_at_a_time(house: House, editor: TestClient, receiver: Receiver) -> None:
-    document_id = create(editor, **to(receiver))["_id"]
+def test_one_organisation_takes_its_share_of_the_tests_and_no_more(
+    house: House, editor: TestClient, receiver: Receiver
+) -> None:
+    def of(organisation: str) -> tuple[TestClient, str]:
+        client = house.client(EDIT_ALL, organisation=organisation)
+        return client, create(client, **to(receiver))["_id"]
+
     receiver.script = lambda arrival: Answer(fault="hold")
-    editors = [house.client(EDIT_ALL) for _ in range(SAMPLES_AT_ONCE)]
+    organisations = [f"organisation-{number}" for number in range(SAMPLES_AT_ONCE // SAMPLES_OF_ONE)]
+    clients = [of(organisation) for organisation in organisations for _ in range(SAMPLES_OF_ONE)]
     with ThreadPoolExecutor(SAMPLES_AT_ONCE) as pool:
-        under_way = [pool.submit(tried, client, document_id) for client in editors]
+        under_way = [pool.submit(tried, *client) for client in clients[:SAMPLES_OF_ONE]]
+        receiver.wait_for(SAMPLES_OF_ONE)
+        one_more, its_id = of(organisations[0])
+        refused = one_more.post(f"{PATH}/{its_id}/test", json={})
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "5")
+        assert "of this organisation" in refused.json()["message"]
+        # Others are not held up by it, until all places are taken.
+        under_way += [pool.submit(tried, *client) for client in clients[SAMPLES_OF_ONE:]]
         receiver.wait_for(SAMPLES_AT_ONCE)
-        answer = editor.post(f"{PATH}/{document_id}/test", json={})
-        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "5")
+        client, document_id = of("late")
+        refused = client.post(f"{PATH}/{document_id}/test", json={})
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "5")
         receiver.release()
         assert [sample.result()["receipt"]["outcome"] for sample in under_way] == ["delivered"] * SAMPLES_AT_ONCE
     receiver.script = scripted()
-    tried(editor, document_id)
+    tried(client, document_id)
 
 
 # POST /match

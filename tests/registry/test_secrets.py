@@ -2,6 +2,8 @@
 
 import json
 import logging
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +251,90 @@ def test_secrets_are_shown_over_tls_or_loopback_only(house: House, stored: dict[
     # Through a proxy on this machine, which nobody named, everybody comes from loopback.
     assert status("127.0.0.1", **{"X-Forwarded-For": "10.0.0.7"}) == 403
     assert status("10.0.0.7", **{"X-Forwarded-Proto": "https"}) == 403
+
+
+# Fields that nobody knows
+
+
+SECRET_NAMES = [
+    "awsClientKey", "aws_client_key", "AWSCLIENTKEY", "awsClientSecret", "accessKey", "access_key_id", "AccessKeyID",
+    "ACCESS-KEY", "apiKey", "api_key", "x-api-key", "pwd", "PWD", "dbPwd", "password", "passwort", "Passwd", "db_pass",
+    "userPass", "passphrase", "secret", "clientSecret", "token", "refresh_token", "credentials", "auth",
+    "authorization", "basicAuth", "oauth", "private_key", "PrivateKey", "signingKey", "key", "sessionCookie", "jwt",
+    "pin", "userPIN", "otp", "bearer", "hmac", "connectionString", "sas", "headers",
+]  # fmt: skip
+PLAIN_NAMES = [
+    "label",
+    "author",
+    "authority",
+    "note",
+    "keyboard",
+    "Labels",
+    "compartment",
+    "spinner",
+    "passage",
+    "pint",
+]
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+def test_a_secret_is_known_by_its_name_at_any_depth(
+    editor: TestClient, deliverer: TestClient, sqlite_path: Path, name: str
+) -> None:
+    hidden: dict[str, Any] = {
+        name: "hunter",
+        "extra": {"more": [{name: "hunter"}, {name: 4711}], name: {"any": ["hunter"]}},
+        "timezone": {name: "hunter"},
+    }
+    editor.post(PATH, json={**FULL, **hidden}).raise_for_status()
+    one = editor.get(f"{PATH}/gradebook")
+    assert "hunter" not in one.text
+    assert "4711" not in one.text
+    assert not any(b"hunter" in path.read_bytes() for path in sqlite_path.parent.glob("forwarders.db*"))
+    # Whoever sends back what was shown keeps it all.
+    assert editor.put(f"{PATH}/gradebook", json=one.json()).status_code == 200
+    kept = full(deliverer)
+    assert {field: kept[field] for field in hidden} == hidden
+
+
+@pytest.mark.parametrize("name", PLAIN_NAMES)
+def test_a_name_that_is_no_secret_is_shown(editor: TestClient, name: str) -> None:
+    shown = create(editor, **{name: "plain", "extra": {name: ["plain", 5]}})
+    assert (shown[name], shown["extra"]) == ("plain", {name: ["plain", 5]})
+
+
+def test_urls_and_headers_are_known_by_their_names_too(editor: TestClient) -> None:
+    shown = create(
+        editor,
+        webhookUrl="https://ann:hunter@receiver.example/in?token=hunter",
+        config={"HEADERS": '{"X-Key": "hunter"}', "callback_uri": "receiver.example/?a=hunter"},
+    )
+    assert "hunter" not in json.dumps(shown)
+    assert shown["webhookUrl"] == f"https://{REDACTED}@receiver.example/in?token={REDACTED}"
+    assert shown["config"]["callback_uri"] == f"receiver.example/?a={REDACTED}"
+
+
+def test_a_redaction_of_another_element_of_a_list_is_refused(editor: TestClient, deliverer: TestClient) -> None:
+    create(editor, _id="gradebook", extra=[{"pwd": "first"}, {"pwd": "second"}])
+    answer = editor.patch(f"{PATH}/gradebook", json={"extra": [{"pwd": REDACTED}]})
+    assert answer.status_code == 422
+    assert [fault["field"] for fault in answer.json()["faults"]] == ["extra.0.pwd"]
+    assert full(deliverer)["extra"] == [{"pwd": "first"}, {"pwd": "second"}]
+
+
+def test_secrets_that_an_earlier_version_kept_in_the_clear_are_hidden_and_sealed_by_rotate(
+    house: House, editor: TestClient, deliverer: TestClient, sqlite_path: Path
+) -> None:
+    create(editor, _id="gradebook", note="mark")
+    with closing(sqlite3.connect(sqlite_path)) as connection, connection:
+        connection.execute("""UPDATE forwarder SET content = replace(content, '"note":"mark"', '"pwd":"hunter"')""")
+        connection.execute("INSERT INTO change (id, organisation, action, by, at) VALUES ('gradebook', '', '', '', '')")
+    assert editor.get(f"{PATH}/gradebook").json()["pwd"] == REDACTED
+    assert full(deliverer)["pwd"] == "hunter"
+    assert reseal(house.store, house.service.keyring, "test") == 1
+    with closing(sqlite3.connect(sqlite_path)) as connection:
+        assert "hunter" not in connection.execute("SELECT content FROM forwarder").fetchone()[0]
+    assert full(deliverer)["pwd"] == "hunter"
 
 
 # At rest

@@ -1,5 +1,6 @@
 """A service on a store of its own, and clients of it."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,13 @@ from registry.access import Client
 from registry.app import build
 from registry.credentials import StoredClient, hash_secret, new_secret
 from registry.deliveries import RecentDeliveries
+from registry.door import Limits, usual_limits
 from registry.keyring import Keyring
 from registry.matching import MatchPreview
+from registry.proxies import TrustedProxies
 from registry.rest import PATH
 from registry.sample_delivery import SampleDelivery
+from registry.server import configured
 from registry.service import Service
 from registry.stores.base import Store
 from registry.web import Registry
@@ -103,10 +107,21 @@ def create(client: TestClient, **given: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def served(registry: Registry) -> Iterator[str]:
+def served(
+    registry: Registry,
+    limits: Limits | None = None,
+    proxies: tuple[str, ...] = (),
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[str]:
     """The service in a thread, on a port of this machine, for clients outside of this process's event loop.
 
     Gives its address, such as http://127.0.0.1:40001, once it takes connections.
+
+    Args:
+        registry: what is served.
+        limits: what clients may hold; None: the usual ones.
+        proxies: the networks of trusted proxies.
+        tls: None: without TLS.
     """
     started = threading.Event()
 
@@ -115,13 +130,14 @@ def served(registry: Registry) -> Iterator[str]:
             await super().startup()
             started.set()
 
-    server = Server(uvicorn.Config(build(registry), host="127.0.0.1", port=0, log_config=None, proxy_headers=False))
+    config = configured(registry, limits or usual_limits(), TrustedProxies(proxies), "127.0.0.1", 0, tls)
+    server = Server(config)
     thread = threading.Thread(target=server.run, name="registry", daemon=True)
     thread.start()
     assert started.wait(20), "the service did not start"
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
     finally:
         server.should_exit = True
         thread.join(20)

@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 
 from schemas.json_values import JsonObject
 from transforms.forwarders.model import Fault
+from transforms.forwarders.values import DEPTH_MESSAGE
+from transforms.query.parse import MAX_DEPTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,14 @@ def read_documents(files: Mapping[str, bytes]) -> Documents:
 def documents_from(contents: Iterable[JsonObject], where: str) -> Documents:
     """Documents that are parsed already.
 
+    One that cannot be used is a fault of its own, so that it does not take the others with it.
+
     Args:
         contents: the documents.
         where: the service or the database that they are from, for messages.
     """
-    documents = [Document(f"{where}[{index}]", content) for index, content in enumerate(contents)]
-    return Documents(tuple(documents), (), _digest(documents, ()))
+    documents, faults = _documents((f"{where}[{index}]", content) for index, content in enumerate(contents))
+    return Documents(tuple(documents), tuple(faults), _digest(documents, [str(fault).encode() for fault in faults]))
 
 
 def _digest(documents: Iterable[Document], unread: Iterable[bytes]) -> str:
@@ -178,27 +182,33 @@ def _documents(values: Iterable[tuple[str, object]]) -> tuple[list[Document], li
             continue
         duplicates: list[str] = []
         try:
-            _inspect(value, "", duplicates)
-        except (ValueError, RecursionError) as error:
-            faults.append(Fault(None, where, "", f"is not a forwarder document: {_reason(error)}"))
+            _inspect(value, "", 1, duplicates)
+        except ValueError as error:
+            faults.append(Fault(None, where, "", f"is not a forwarder document: {error}"))
             continue
         documents.append(Document(where, value, tuple(duplicates)))
     return documents, faults
 
 
-def _inspect(value: object, path: str, duplicates: list[str]) -> None:
-    """Add the paths of keys that came twice to `duplicates`. Raises ValueError for a text that has no UTF-8 form."""
+def _inspect(value: object, path: str, depth: int, duplicates: list[str]) -> None:
+    """Add the paths of keys that came twice to `duplicates`.
+
+    Raises:
+        ValueError: a text has no UTF-8 form, or the value is nested too deeply.
+    """
     if isinstance(value, str):
         _check_text(value, path)
+    elif isinstance(value, dict | list) and depth > MAX_DEPTH:
+        raise ValueError(f"it {DEPTH_MESSAGE}")
     elif isinstance(value, dict):
         for key in getattr(value, "twice", ()):
             duplicates.append(f"{path}.{key}" if path else key)
         for key, member in value.items():
             _check_text(key, path)
-            _inspect(member, f"{path}.{key}" if path else key, duplicates)
+            _inspect(member, f"{path}.{key}" if path else key, depth + 1, duplicates)
     elif isinstance(value, list):
         for index, member in enumerate(value):
-            _inspect(member, f"{path}[{index}]", duplicates)
+            _inspect(member, f"{path}[{index}]", depth + 1, duplicates)
 
 
 def _check_text(text: str, path: str) -> None:
@@ -226,7 +236,18 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)
+def _whole_number(digits: str) -> int | float:
+    # Python refuses to read numbers of thousands of digits. Like any number that is too large it becomes an infinity,
+    # which is a fault of the document that holds it.
+    return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
+
+
+_MOST_DIGITS = 400
+"""Digits of the longest whole number that is read as one. A double holds none of more than 309."""
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_whole_number)
+_LENIENT = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole_number)
+"""Takes NaN and infinities too, for answers of services: they are a fault of one document, and not of all."""
 
 
 def _loads(text: str) -> object:
@@ -236,7 +257,7 @@ def _loads(text: str) -> object:
 
 def _reason(error: Exception) -> str:
     # The decoder's message holds the place, and never the text around it, which may be a secret.
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    return f"it {DEPTH_MESSAGE}" if isinstance(error, RecursionError) else str(error)
 
 
 def loads_strictly(text: str) -> tuple[object, tuple[str, ...]]:
@@ -251,7 +272,20 @@ def loads_strictly(text: str) -> tuple[object, tuple[str, ...]]:
     duplicates: list[str] = []
     try:
         value = _loads(text)
-        _inspect(value, "", duplicates)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    except RecursionError as error:
+        raise ValueError(_reason(error)) from None
+    _inspect(value, "", 1, duplicates)
     return value, tuple(duplicates)
+
+
+def loads_leniently(text: str) -> object:
+    """Parse the answer of a service. What is wrong with one of its documents is for `documents_from` to find.
+
+    Raises:
+        ValueError: the text is not JSON, or is nested too deeply to be read at all.
+    """
+    try:
+        value: object = _LENIENT.decode(text)
+    except RecursionError as error:
+        raise ValueError(_reason(error)) from None
+    return value

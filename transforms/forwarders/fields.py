@@ -22,6 +22,7 @@ from transforms.forwarders.model import (
     Service,
     TargetProtocol,
 )
+from transforms.forwarders.values import INVALID
 
 FieldKind = Literal[
     "any", "id", "active", "flag", "choice", "choices", "scope", "query", "text", "number", "count", "url", "headers",
@@ -136,8 +137,8 @@ class FieldTable:
 
     @cached_property
     def secret_names(self) -> frozenset[str]:
-        """The names, without their objects', of the fields that are secret as a whole."""
-        return frozenset(entry.name for entry in self.fields if entry.secret)
+        """The names, without their objects' and in lower case, of the fields that are secret as a whole."""
+        return frozenset(entry.name.lower() for entry in self.fields if entry.secret)
 
     @cached_property
     def _by_path(self) -> dict[str, Field]:
@@ -388,6 +389,7 @@ FIELDS = FieldTable(
         Field("sendAttachments", "any", "A field of Learning Locker's. It has no effect here."),
         Field("oldQuery", "any", "A field of Learning Locker's. It has no effect here."),
         Field("hasBeenMigrated", "any", "A field of Learning Locker's. It has no effect here."),
+        Field(INVALID, "any", "A service's own: it holds the document and cannot give it back, for this reason."),
         Field("configuration.method", "any", "A field of Learning Locker's. It has no effect here: requests are POST."),
     )
 )

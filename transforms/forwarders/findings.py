@@ -41,10 +41,10 @@ class Findings:
         return Fault(self.forwarder_id, self._where, path if path.isprintable() else ascii(path), message)
 
 
-def shown(value: object) -> str:
-    """A value that is no secret, for a message: as JSON, cut when it is long."""
+def shown(value: object, most: int = 60) -> str:
+    """A value that is no secret, for a message: as JSON, cut when it has more than `most` characters."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from schemas.json_values import JsonObject
 from transforms.forwarders import fields
 from transforms.forwarders.documents import Document, Documents
 from transforms.forwarders.field_reader import REDACTION, FieldReader, read_id
-from transforms.forwarders.findings import Findings, nearest
+from transforms.forwarders.findings import Findings, nearest, shown
 from transforms.forwarders.model import (
     DEFAULT_HTTP_RETRIES,
     DEFAULT_KINESIS_RETRIES,
@@ -25,6 +25,7 @@ from transforms.forwarders.model import (
 )
 from transforms.forwarders.secrets import Secret, is_redacted
 from transforms.forwarders.urls import full_url
+from transforms.forwarders.values import INVALID, value_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,11 @@ class _Check:
 
     def run(self) -> Checked:
         active = self._reader.is_active
-        self._read()
-        forwarder = self._forwarder()
+        self._check_values()
+        forwarder = None
+        if not self._findings.faults:
+            self._read()
+            forwarder = self._forwarder()
         faults, warnings = self._findings.faults, self._findings.warnings
         if not active:
             # The rule asks an inactive document for its _id alone.
@@ -101,6 +105,15 @@ class _Check:
             forwarder = None
         query = None if forwarder is None else self._reader.compiled_query
         return Checked(self._findings.forwarder_id, active, forwarder, query, tuple(faults), tuple(warnings))
+
+    def _check_values(self) -> None:
+        """Refuse what could not be given back, and what a service says that it cannot give back."""
+        for path, message in value_faults(self._content):
+            self._findings.fault(path, message)
+        reason = self._content.get(INVALID)
+        if reason is not None:
+            told = f"is held by the service, which cannot give it back: {shown(reason, 300)}"
+            self._findings.fault("", told)
 
     def _read(self) -> None:
         """Read every field that counts in this document, and judge what is around the fields."""

@@ -9,11 +9,14 @@ reads: the launcher and each worker.
 import base64
 import http.client
 import ipaddress
+import logging
 import os
 import re
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from importlib.metadata import entry_points
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -22,8 +25,10 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Re
 
 from schemas.json_values import JsonObject
 from transforms.forwarders import Documents, documents_from
-from transforms.forwarders.documents import loads_strictly
+from transforms.forwarders.documents import loads_leniently
 from transforms.forwarders.secrets import trimmed
+
+logger = logging.getLogger(__name__)
 
 CLIENT_KEY = "REGISTRY_CLIENT_KEY"
 CLIENT_SECRET = "REGISTRY_CLIENT_SECRET"  # noqa: S105 - a variable's name
@@ -37,10 +42,19 @@ _PAGE = 100
 """Documents that are asked for at a time."""
 
 _PAGE_BYTES = 128 * 1024 * 1024
-"""Bytes of an answer: a service that sends more is given up."""
+"""Bytes of an answer. Of a service that sends more, fewer documents are asked for at a time."""
 
 _TIMEOUT = 30.0
 """Seconds to wait for the service."""
+
+MOST_WAITED = 180.0
+"""Seconds that a service may make the job wait in all, by answering that it should come again later.
+
+The registry's lock-out after failed logins lasts for one minute.
+"""
+
+_USUAL_WAIT = 5.0
+"""Seconds to wait for a service that does not say how long it wants to be left alone."""
 
 TRIES = 5
 """How often documents are read again that have changed while they were read."""
@@ -54,6 +68,22 @@ An entry point is a function of a location and an environment. It returns docume
 
 class ServiceError(Exception):
     """A service or a database did not give the documents. The text says why, and holds no credential."""
+
+
+class _LaterError(ServiceError):
+    """The service cannot answer now, and may later.
+
+    Attributes:
+        wait: seconds after which to ask again.
+    """
+
+    def __init__(self, message: str, wait: float) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+class _TooLargeError(ServiceError):
+    """A page has more bytes than are read of one."""
 
 
 def is_remote(location: str) -> bool:
@@ -98,18 +128,23 @@ def location_warning(location: str) -> str | None:
     return f"--forwarders {location}: credentials and secrets travel unencrypted, and python -m registry refuses that"
 
 
-def read_remote(location: str, environment: Mapping[str, str] = os.environ) -> Documents:
+def read_remote(
+    location: str, environment: Mapping[str, str] = os.environ, sleep: Callable[[float], None] = time.sleep
+) -> Documents:
     """Every document at a remote location, with its secrets, as of one moment.
+
+    A service that asks to come again later (429, 503) is asked again, until it has made the job wait for 3 minutes.
 
     Args:
         location: for which `is_remote` is true.
         environment: holds the credentials.
+        sleep: waits for so many seconds.
 
     Raises:
         ServiceError: the documents cannot be read, or change too fast.
     """
     if location.startswith(("http://", "https://")):
-        return documents_from(_Interface(location.rstrip("/"), _login(environment)).read(), location)
+        return documents_from(_Interface(location.rstrip("/"), _login(environment), sleep).read(), location)
     return documents_from(_read_database(location, environment), location)
 
 
@@ -153,10 +188,13 @@ class _Reading:
 class _Interface:
     """A REST interface. Its repr shows no credential."""
 
-    def __init__(self, url: str, authorization: str) -> None:
+    def __init__(self, url: str, authorization: str, sleep: Callable[[float], None]) -> None:
         self._url = url
         self._authorization = authorization
         self._opener = _opener()
+        self._sleep = sleep
+        self._waited = 0.0
+        self._page_size = _PAGE
 
     def read(self) -> list[JsonObject]:
         """Every document, as of one moment.
@@ -182,7 +220,7 @@ class _Interface:
         versions: set[str | None] = set()
         ids: set[str] = set()
         while True:
-            page, version = self._page(len(documents))
+            page, version = self._next_page(len(documents))
             versions.add(version)
             if not page:
                 return _Reading(documents, version, is_whole=len(versions) == 1)
@@ -195,8 +233,24 @@ class _Interface:
             ids |= page_ids
             documents += page
 
+    def _next_page(self, skip: int) -> tuple[list[JsonObject], str | None]:
+        """The documents after the first `skip`, when the service gives them, and its version."""
+        while True:
+            try:
+                return self._page(skip)
+            except _TooLargeError:
+                if self._page_size == 1:
+                    raise
+                self._page_size = max(1, self._page_size // 10)
+            except _LaterError as later:
+                if self._waited + later.wait > MOST_WAITED:
+                    raise ServiceError(f"{later}, and has made the job wait for {self._waited:.0f} s") from None
+                logger.warning("--forwarders %s %s: asked again in %.0f s", self._url, later, later.wait)
+                self._waited += later.wait
+                self._sleep(later.wait)
+
     def _page(self, skip: int) -> tuple[list[JsonObject], str | None]:
-        query = urlencode({"sort": '{"_id":1}', "skip": skip, "limit": _PAGE, "secrets": "full"})
+        query = urlencode({"sort": '{"_id":1}', "skip": skip, "limit": self._page_size, "secrets": "full"})
         request = Request(  # noqa: S310 - http and https alone come here
             f"{self._url}?{query}", headers={"Authorization": self._authorization, "Accept": "application/json"}
         )
@@ -206,24 +260,52 @@ class _Interface:
                 version = response.headers.get("Forwarders-Version")
         except HTTPError as error:
             with error:
+                if error.code in _LATER:
+                    wait = _asked_wait(error.headers.get("Retry-After"), time.time())
+                    raise _LaterError(_LATER[error.code], wait) from None
                 raise ServiceError(_refusal(error.code)) from None
         except URLError as error:
-            raise ServiceError(f"cannot be reached: {_reason(error.reason)}") from None
+            raise _unreached(error.reason) from None
         except (OSError, http.client.HTTPException) as error:
-            raise ServiceError(f"cannot be reached: {_reason(error)}") from None
+            raise _unreached(error) from None
+        if len(body) > _PAGE_BYTES:
+            raise _TooLargeError(f"holds a document of more than {_PAGE_BYTES} bytes")
         return _documents_in(body), version
 
 
 def _documents_in(body: bytes) -> list[JsonObject]:
-    if len(body) > _PAGE_BYTES:
-        raise ServiceError(f"answers with more than {_PAGE_BYTES} bytes for {_PAGE} documents")
     try:
-        page, _ = loads_strictly(body.decode())
+        page = loads_leniently(body.decode())
     except ValueError:
         raise ServiceError("does not answer with JSON: is it the address of the REST interface?") from None
     if not isinstance(page, list) or not all(isinstance(document, dict) for document in page):
         raise ServiceError("does not answer with a list of documents: is it the address of the REST interface?")
     return page
+
+
+_LATER = {
+    429: "asks to come again later, as after failed logins (HTTP status 429)",
+    503: "cannot answer at the moment (HTTP status 503)",
+}
+
+
+def _asked_wait(value: str | None, now: float) -> float:
+    """Seconds that a `Retry-After` header asks to wait: a number, or an HTTP date; at least one."""
+    text = (value or "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return max(1.0, float(text))
+    try:
+        return max(1.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return _USUAL_WAIT
+
+
+def _unreached(error: object) -> ServiceError:
+    """What it means that there is no answer. A connection that was taken and dropped may be taken the next time."""
+    message = f"cannot be reached: {_reason(error)}"
+    if isinstance(error, ConnectionResetError | BrokenPipeError | http.client.RemoteDisconnected | ssl.SSLEOFError):
+        return _LaterError(message, _USUAL_WAIT)
+    return ServiceError(message)
 
 
 def _refusal(status: int) -> str:
@@ -234,8 +316,6 @@ def _refusal(status: int) -> str:
             "refuses the client (HTTP status 403): it needs a scope that views the organisation, and "
             "statementForwarding/deliver over TLS or loopback"
         )
-    if status == 429:
-        return "refuses the client for now, after failed logins (HTTP status 429): try again in a minute"
     if 300 <= status < 400:
         return f"answers with a redirect (HTTP status {status}), which is not followed: give the address it leads to"
     return f"answers with HTTP status {status}"

@@ -14,6 +14,14 @@ from transforms.sinks.lacks import lack_in, lacking, no_descriptor
 ADDRESS_REFUSED = AttemptResult(Verdict.GIVE_UP, "address_refused")
 """The outcome when no address of the host may be dialled."""
 
+UNANSWERED = frozenset(
+    (
+        "connection_refused", "reset", "closed", "connection_failed", "unreachable", "dns", "timeout", "tls",
+        "tls_handshake", "bad_response", "address_refused", "internal_error",
+    )
+)  # fmt: skip
+"""The reasons of attempts that ended without an answer of a receiver. They say how far the attempt got."""
+
 
 def classify(error: Exception, *, connected: bool) -> tuple[AttemptResult, str]:
     """The outcome of an attempt that ended without an answer (the table of docs/spec/forwarders.md section 2).

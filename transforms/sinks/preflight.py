@@ -85,26 +85,46 @@ def preflight(
 # HTTP: TLS files and addresses.
 
 
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where the name of a receiver's host leads to.
+
+    Attributes:
+        addresses: sorted; none if the name does not resolve.
+        refused: those of them that may not be dialled, each with the reason.
+    """
+
+    addresses: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+def look_up(target: HttpTarget, guard: AddressGuard, getaddrinfo: GetAddrInfo = socket.getaddrinfo) -> Host:
+    """Ask the system's resolver where a receiver is. Raises SinkError if the host has no valid form."""
+    url = request_url(target)
+    try:
+        resolved = getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return Host((), ())
+    addresses = sorted({str(address[0]) for _, _, _, _, address in resolved})
+    refused = [f"{address} ({why})" for address in addresses if (why := guard.refusal(address))]
+    return Host(tuple(addresses), tuple(refused))
+
+
 def _check_host(forwarder_id: str, target: HttpTarget, guard: AddressGuard, getaddrinfo: GetAddrInfo) -> Preflight:
     result = Preflight()
     fault = functools.partial(Fault, forwarder_id, "preflight")
     try:
         tls_context(target)
-        url = request_url(target)
+        host = look_up(target, guard, getaddrinfo)
     except SinkError as error:
         result.faults.append(fault("", str(error)))
         return result
-    try:
-        resolved = getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+    if not host.addresses:
         result.warnings.append(fault("configuration.url", f"names the host {target.host}, which does not resolve"))
-        return result
-    addresses = sorted({str(address[0]) for _, _, _, _, address in resolved})
-    refused = [f"{address} ({why})" for address in addresses if (why := guard.refusal(address))]
-    if refused:
-        message = f"names a host at {', '.join(refused)}: refused unless --allow_network names the network"
+    if host.refused:
+        message = f"names a host at {', '.join(host.refused)}: refused unless --allow_network names the network"
         # Addresses that are refused are left out when the host is dialled: one that is left is enough.
-        kind = result.faults if len(refused) == len(addresses) else result.warnings
+        kind = result.faults if len(host.refused) == len(host.addresses) else result.warnings
         kind.append(fault("configuration.url", message))
     return result
 

@@ -199,7 +199,7 @@ FAULTY: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     (HTTP, {"configuration.maxRetries": "12"}, "configuration.maxRetries", "from 0 to 10"),
     (HTTP, {"configuration.timeout": 0}, "configuration.timeout", "above 0"),
     (HTTP, {"configuration.timeout": "5"}, "configuration.timeout", "above 0"),
-    (HTTP, {"configuration.timeout": 1e999}, "configuration.timeout", "above 0"),
+    (HTTP, {"configuration.timeout": 1e999}, "configuration.timeout", "beyond the range of a double"),
     (HTTP, {"configuration.concurrency": 0}, "configuration.concurrency", "above 0"),
     (HTTP, {"configuration.concurrency": 1.5}, "configuration.concurrency", "whole number"),
     (HTTP, {"configuration.signingSecret": []}, "configuration.signingSecret", "empty list"),
