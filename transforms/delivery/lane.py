@@ -148,6 +148,10 @@ class Lane:
         """Items that were submitted and are not released yet."""
         return self.submitted - self.delivered - self.dead_lettered
 
+    def is_blocked(self, user: str) -> bool:
+        """Whether a record of the user was given up, and the later ones are given up for that."""
+        return user in self._blocked
+
     @property
     def held(self) -> int:
         """Items in the window. Those that the spool and the parking have in memory are not counted."""
