@@ -192,6 +192,10 @@ class Sender:
                     self._blocked.add((forwarder_id, match.record.user_id))
         if given_up:
             self._settle(given_up)
+        if self._deferral:
+            for item in items:
+                if item.record.voids is not None:
+                    item.behind = self._deferral.user_of(item.forwarder_id, item.record.voids)
         for item in items:
             self._handed_over[item.forwarder_id] += 1
         if self._deferral:
