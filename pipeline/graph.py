@@ -154,7 +154,9 @@ def _end(
     if plan.deliver is None:
         summaries = matches | "Count" >> CountMatches(source, statements)
     else:
-        summaries = matches | "Deliver" >> DeliverMatches(source, statements, plan.deliver, plan.progress)
+        voiding_last = "statement" in plan.job.window.kinds
+        deliver = DeliverMatches(source, statements, plan.deliver, plan.progress, voiding_last)
+        summaries = matches | "Deliver" >> deliver
     return summaries
 
 

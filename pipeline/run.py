@@ -300,6 +300,7 @@ def _deliver_options(
         streaming=job.streaming,
         horizon=_retry_horizon(job) if job.streaming else None,
         durability=job.durability,
+        tries_again=not is_direct(job),
     )
 
 

@@ -3,21 +3,25 @@
 The core is `transforms.delivery`; this step gives it the bundles.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
-from apache_beam.pvalue import PCollection
+from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
+from schemas.buckets import bucket_of
 from transforms.accounting.progress import Progress
-from transforms.accounting.summary import Summary
-from transforms.bundles import at_end_of_bundle
-from transforms.delivery.sender import DeliverOptions, Sender
+from transforms.accounting.summary import Summary, total
+from transforms.bundles import BATCH_SIZE, at_end_of_bundle
+from transforms.delivery.sender import NOTHING_BEFORE, DeliverOptions, Sender
 from transforms.forwarders.source import ForwarderSource
 from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
+
+_VOIDING = "voiding"
 
 
 @dataclass(eq=False)
@@ -28,44 +32,103 @@ class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summa
     ends, when each of its records is settled on disk. In streaming a record may be deferred instead: it is then a dead
     letter, is still tried, and is counted by the metric `delivery/<forwarder id>.deferred`.
 
-    Args:
+    Attributes:
         forwarders: where each worker reads the documents and resolves their secrets.
         statements: builds the statements that are sent.
         options: what else a worker needs to deliver.
         progress: tells the launcher what was delivered, and the worker when to stop.
+        voiding_last: voiding statements leave when all other records of the run are settled, whoever they are of
+            (docs/spec/statements.md section 4). The summary of all others is the barrier: as a side input it is there
+            only when the last bundle of them has ended.
     """
 
     forwarders: ForwarderSource
     statements: StatementBuilder
     options: DeliverOptions
     progress: Progress
+    voiding_last: bool = False
 
     def expand(self, matches: PCollection[list[Match]]) -> PCollection[Summary]:
-        send = beam.ParDo(_Send(self.forwarders, self.statements, self.options, self.progress))
-        summaries: PCollection[Summary] = matches | "Send" >> send.with_output_types(Summary)
+        summaries: PCollection[Summary]
+        if not self.voiding_last:
+            summaries = matches | "Send" >> beam.ParDo(_Send(self)).with_output_types(Summary)
+            return summaries
+        others = matches | "Send" >> beam.ParDo(_Send(self)).with_outputs(_VOIDING, main="others")
+        settled = others["others"] | "All others settled" >> beam.CombineGlobally(total).with_output_types(Summary)
+        voiding = (
+            others[_VOIDING]
+            | "Voiding by bucket" >> beam.GroupByKey()
+            | "Send voiding" >> beam.ParDo(_SendVoiding(self), AsSingleton(settled)).with_output_types(Summary)
+        )
+        summaries = (settled, voiding) | "Delivery summaries" >> beam.Flatten()
         return summaries
 
 
-class _Send(beam.DoFn):
-    def __init__(
-        self, forwarders: ForwarderSource, statements: StatementBuilder, options: DeliverOptions, progress: Progress
-    ) -> None:
-        self._source = forwarders
-        self._statements = statements
-        self._options = options
-        self._progress = progress
+class _Deliver(beam.DoFn):
+    def __init__(self, settings: DeliverMatches) -> None:
+        self._source = settings.forwarders
+        self._statements = settings.statements
+        self._options = settings.options
+        self._progress = settings.progress
+        self._voiding_last = settings.voiding_last
+
+    def _new_sender(self, before: Summary = NOTHING_BEFORE) -> Sender:
+        return Sender(self._source.resolve(), self._statements, self._options, self._progress, _count_deferred, before)
+
+
+class _Send(_Deliver):
+    """list[Match] -> Summary; and, if they leave last, the voiding statements as (bucket of users, list[Match])."""
 
     def setup(self) -> None:
-        self._sender = Sender(self._source.resolve(), self._statements, self._options, self._progress, _count_deferred)
+        self._sender = self._new_sender()
 
-    def process(self, matches: list[Match]) -> None:
-        self._sender.send(matches)
+    def start_bundle(self) -> None:
+        self._voiding_users: set[str] = set()
+
+    def process(self, matches: list[Match]) -> Iterator[Any]:
+        voiding = [match for match in matches if match.record.voids is not None] if self._voiding_last else []
+        if voiding:
+            self._voiding_users.update(match.record.user_id for match in voiding)
+            yield TaggedOutput(_VOIDING, (bucket_of(voiding[0].record.user_id), voiding))
+            matches = [match for match in matches if match.record.voids is None]
+        if matches:
+            self._sender.send(matches)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        yield at_end_of_bundle(self._sender.finish())
+        yield at_end_of_bundle(self._sender.finish(self._voiding_users))
 
     def teardown(self) -> None:
         self._sender.close()
+
+
+class _SendVoiding(_Deliver):
+    """(bucket of users, its lists of voiding statements), and the Summary of all others -> Summary.
+
+    Most runs have no voiding statement. So nothing is opened before the first one.
+    """
+
+    def setup(self) -> None:
+        self._opened: Sender | None = None
+
+    def process(self, bucket_and_matches: tuple[int, Iterable[list[Match]]], others: Summary) -> None:
+        if self._opened is None:
+            self._opened = self._new_sender(others)
+        matches = sorted([match for batch in bucket_and_matches[1] for match in batch], key=_leaving_order)
+        for first in range(0, len(matches), BATCH_SIZE):
+            self._opened.send(matches[first : first + BATCH_SIZE])
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._opened is not None:
+            yield at_end_of_bundle(self._opened.finish())
+
+    def teardown(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+
+def _leaving_order(match: Match) -> tuple[str, int, int]:
+    """Sorts voiding statements by user, and each user's as all records."""
+    return match.record.user_id, match.record.leaves_at, match.record.place
 
 
 def _count_deferred(forwarder_id: str, records: int) -> None:

@@ -78,6 +78,9 @@ class Summary(msgspec.Struct):
             could not decide.
         explanation: the lines that `--explain` prints.
         state_parts: the parts of the session state that were written, by bucket (`transforms.sessions.state.commit`).
+        blocked: forwarder and user, where a record of a user who has a voiding statement was given up, and the user's
+            later ones are to be given up, too (`--on_failure block_user`).
+        unavailable: forwarders that made no progress for the outage budget.
         passed_over: what was read and neither used nor refused, such as a score that is no number, by a name of the
             kind.
         stopped: whether work was left because the run was told to stop.
@@ -93,6 +96,8 @@ class Summary(msgspec.Struct):
     kept: dict[str, dict[str, int]] = {}
     explanation: list[str] = []
     state_parts: dict[int, WrittenPart] = {}
+    blocked: set[tuple[str, str]] = set()
+    unavailable: set[str] = set()
     passed_over: dict[str, int] = {}
     stopped: bool = False
 
@@ -112,6 +117,8 @@ class Summary(msgspec.Struct):
                 self.keep(forwarder_id, reason, count)
         self.explanation.extend(other.explanation)
         self.state_parts.update(other.state_parts)
+        self.blocked |= other.blocked
+        self.unavailable |= other.unavailable
         for name, count in other.passed_over.items():
             self.pass_over(name, count)
         self.stopped |= other.stopped

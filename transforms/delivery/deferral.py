@@ -62,9 +62,15 @@ class Deferral:
                 forwarder = self._forwarders.get(item.forwarder_id)
                 if forwarder is None:
                     forwarder = self._forwarders[item.forwarder_id] = _Forwarder(self._hold)
-                if not forwarder.fresh and not forwarder.deferred:
+                if not forwarder.fresh and not forwarder.late:
                     forwarder.moved_at = now
                 forwarder.fresh[item.record.id] = item
+
+    def user_of(self, forwarder_id: str, record_id: str) -> str | None:
+        """In whose order a record leaves that was submitted and is not settled; None for any other record."""
+        with self._lock:
+            forwarder = self._forwarders.get(forwarder_id)
+            return None if forwarder is None else forwarder.user_of(record_id)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Make settlements durable, and take note of them: the engine's `Settle`."""
@@ -103,14 +109,14 @@ class Deferral:
                     deferred[forwarder_id] = len(forwarder.fresh)
                     settle([Settlement(item, _deferred(item)) for item in forwarder.fresh.values()])
                     forwarder.defer(now)
-                elif forwarder.deferred:
+                elif forwarder.late:
                     continue
                 self._log_change(forwarder_id, forwarder)
         return deferred
 
     def _log_change(self, forwarder_id: str, forwarder: "_Forwarder") -> None:
         """Log when bundles begin to end without the forwarder's records, and when it has caught up."""
-        late = forwarder.deferred > 0
+        late = bool(forwarder.late)
         if late and not forwarder.was_late:
             logger.warning(
                 "forwarder %s: is not waited for; its records are dead letters until it has them", forwarder_id
@@ -130,7 +136,7 @@ class _Forwarder:
 
     Attributes:
         fresh: those of the present bundle, by id.
-        deferred: how many there are of earlier bundles: the backlog.
+        late: those of earlier bundles, each with the user in whose order it leaves: the backlog.
         users: how many records of the backlog each user has; None while the forwarder counts as slow.
         moved_at: when the forwarder last settled a record, or was given one while it had none. Monotonic seconds.
         was_late: whether the log says that bundles end without its records.
@@ -139,21 +145,25 @@ class _Forwarder:
     def __init__(self, hold: float) -> None:
         self._hold = hold
         self.fresh: dict[str, Item] = {}
-        self.deferred = 0
+        self.late: dict[str, str] = {}
         self.users: Counter[str] | None = Counter()
         self.moved_at = 0.0
         self.was_late = False
 
+    def user_of(self, record_id: str) -> str | None:
+        """As `Deferral.user_of`."""
+        item = self.fresh.get(record_id)
+        return self.late.get(record_id) if item is None else item.queue
+
     def settled(self, item: Item, now: float) -> None:
         """The item ended."""
         self.moved_at = now
-        if self.fresh.pop(item.record.id, None) is not None or not self.deferred:
+        if self.fresh.pop(item.record.id, None) is not None or self.late.pop(item.record.id, None) is None:
             return
-        self.deferred -= 1
-        if not self.deferred:
+        if not self.late:
             self.users = Counter()
         elif self.users is not None:
-            user = item.record.user_id
+            user = item.queue
             self.users[user] -= 1
             if self.users[user] <= 0:
                 del self.users[user]
@@ -162,7 +172,7 @@ class _Forwarder:
         """Whether the bundle should wait for this forwarder; `others_wait`: another has been done for HOLD seconds."""
         if not self.fresh or self._is_stuck(now):
             return False
-        if self.deferred >= BACKLOG_LIMIT:
+        if len(self.late) >= BACKLOG_LIMIT:
             return True
         return not others_wait and self._has_new_users()
 
@@ -173,15 +183,15 @@ class _Forwarder:
     def _has_new_users(self) -> bool:
         """Whether the bundle has records of users without a backlog, unless the forwarder counts as slow."""
         users = self.users
-        return users is not None and any(item.record.user_id not in users for item in self.fresh.values())
+        return users is not None and any(item.queue not in users for item in self.fresh.values())
 
     def defer(self, now: float) -> None:
         """What is left of the bundle joins the backlog."""
         # It did settle records, but was not done when the others were: it is slow, whoever its records are of.
         too_slow = self._has_new_users() and not self._is_stuck(now)
-        self.deferred += len(self.fresh)
+        self.late.update((id_, item.queue) for id_, item in self.fresh.items())
         if self.users is not None:
-            self.users.update(item.record.user_id for item in self.fresh.values())
+            self.users.update(item.queue for item in self.fresh.values())
             if too_slow or len(self.users) > BEHIND_USERS:
                 self.users = None
         self.fresh = {}

@@ -7,11 +7,11 @@ submits in `process`, drains in `finish_bundle` and closes in `teardown`.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from transforms.delivery.batch_sender import BatchSender
 from transforms.delivery.http_sender import HttpSender, LoopThread
-from transforms.delivery.lane import Lane
+from transforms.delivery.lane import Lane, payload_size
 from transforms.delivery.lane_sender import EngineState, LaneCounts, LaneSender
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.spool import DiskParking, DiskSpool, SpoolDirectory
@@ -48,6 +48,8 @@ class DeliveryEngine:
         most_requests: requests that an HTTP forwarder may have in flight, if its document allows more; None for no
             such bound.
         clock: monotonic seconds, by which waits, outages and lacks are measured.
+        abandoned: ids of forwarders whose outage budget is over already. What comes for them is given up unless they
+            take a record after all.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class DeliveryEngine:
         patience: Patience | None = None,
         most_requests: int | None = None,
         clock: Callable[[], float] = time.monotonic,
+        abandoned: Collection[str] = (),
     ) -> None:
         self._forwarders = {forwarder.id: forwarder for forwarder in forwarders}
         self._settle = settle
@@ -68,6 +71,7 @@ class DeliveryEngine:
         self._http_sink = http_sink
         self._batch_sink = batch_sink
         self._most_requests = most_requests
+        self._abandoned = abandoned
         self._directory = SpoolDirectory(self._settings.spool_dir)
         self._senders: dict[str, LaneSender] = {}
         self._loop: LoopThread | None = None
@@ -199,6 +203,11 @@ class DeliveryEngine:
         """How many records are not settled yet, for each forwarder that has any."""
         return {id_: sender.lane.pending for id_, sender in list(self._senders.items()) if sender.lane.pending}
 
+    def blocked(self, users: Iterable[str]) -> set[tuple[str, str]]:
+        """(forwarder, user) for those of the users whose records a forwarder gets no more (`on_failure`)."""
+        senders = list(self._senders.items())
+        return {(id_, user) for user in users for id_, sender in senders if sender.lane.is_blocked(user)}
+
     def counts(self) -> dict[str, LaneCounts]:
         """How each forwarder that was given an item stands. Cheap, and delays no delivery."""
         return {id_: sender.counts() for id_, sender in list(self._senders.items())}
@@ -229,6 +238,13 @@ class DeliveryEngine:
         number = len(self._senders)
         spool = DiskSpool(self._directory, f"{number}-spool")
         parking = DiskParking(self._directory, f"{number}-parking", max(1, self._settings.user_items // 2))
-        if size is None:
-            return Lane(forwarder.id, forwarder.max_retries, self._settings, spool=spool, parking=parking)
-        return Lane(forwarder.id, forwarder.max_retries, self._settings, spool=spool, parking=parking, size=size)
+        lane = Lane(
+            forwarder.id,
+            forwarder.max_retries,
+            self._settings,
+            spool=spool,
+            parking=parking,
+            size=size or payload_size,
+        )
+        lane.abandoned = forwarder.id in self._abandoned
+        return lane

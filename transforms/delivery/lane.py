@@ -148,6 +148,10 @@ class Lane:
         """Items that were submitted and are not released yet."""
         return self.submitted - self.delivered - self.dead_lettered
 
+    def is_blocked(self, user: str) -> bool:
+        """Whether a record of the user was given up, and the later ones are given up for that."""
+        return user in self._blocked
+
     @property
     def held(self) -> int:
         """Items in the window. Those that the spool and the parking have in memory are not counted."""
@@ -207,7 +211,7 @@ class Lane:
     def _let_overflow(self, items: Sequence[Item], cut: set[str]) -> None:
         """Let items overflow. If a record blocks its user, the user's later ones follow: `cut` knows the user then."""
         for item in items:
-            user = item.record.user_id
+            user = item.queue
             self._overflow.append((item, "blocked_by_earlier" if user in cut else SPOOL_FULL))
             if self._settings.on_failure == "block_user":
                 cut.add(user)
@@ -216,7 +220,7 @@ class Lane:
         """The items whose users are not cut off. The others overflow."""
         left = []
         for item in items:
-            if item.record.user_id in cut:
+            if item.queue in cut:
                 self._overflow.append((item, "blocked_by_earlier"))
             else:
                 left.append(item)
@@ -231,7 +235,7 @@ class Lane:
             if held >= room or held_bytes >= bytes_room:
                 break
             admitted += 1
-            user = item.record.user_id
+            user = item.queue
             if cut and user in cut:
                 self._let_overflow((item,), cut)
                 continue
@@ -461,7 +465,7 @@ class Lane:
         else:
             # A throttled attempt does not count against max_retries. This bounds a record that is throttled for ever
             # while others are taken.
-            since = self._throttled_since.setdefault(item.record.user_id, now)
+            since = self._throttled_since.setdefault(item.queue, now)
             if now - since >= self._settings.outage_budget:
                 return Settlement(item, msgspec.structs.replace(outcome, verdict=Verdict.GIVE_UP))
             delay = self._pace.delay(outcome.retry_after)
@@ -476,7 +480,7 @@ class Lane:
         delivered = delivered_bytes = released_bytes = 0
         for settlement in settlements:
             item = settlement.item
-            user = item.record.user_id
+            user = item.queue
             size = len(item.payload)
             released_bytes += size + ITEM_OVERHEAD
             if settlement.outcome.verdict is Verdict.DELIVERED:

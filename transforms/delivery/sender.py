@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -52,6 +52,9 @@ _BUCKETS_AT_ONCE = 2
 
 _NOTHING: frozenset[str] = frozenset()
 
+NOTHING_BEFORE = Summary()
+"""Nothing left before; it is never changed."""
+
 
 @dataclass(frozen=True)
 class DeliverOptions:
@@ -71,6 +74,8 @@ class DeliverOptions:
         horizon: seconds before this run's latest receipt in which a worker looks for what the run settled and deferred.
             None for all of it. The runner must not read input again that is older than that.
         durability: what of the journal is synced to a local disk, and when.
+        tries_again: whether the runner may try a bundle again. A worker that starts then looks at the receipts of its
+            own run, too.
     """
 
     output: str
@@ -82,6 +87,7 @@ class DeliverOptions:
     streaming: bool = False
     horizon: float | None = None
     durability: Durability = "group"
+    tries_again: bool = True
 
 
 class Sender:
@@ -96,6 +102,8 @@ class Sender:
         options: see there.
         progress: of the run. It is told what is settled, and says when to stop.
         on_deferred: called with a forwarder's id and how many of its records a bundle has deferred.
+        before: what became of the records that left before those of this worker. If that was stopped, this worker sends
+            nothing.
     """
 
     def __init__(
@@ -105,6 +113,7 @@ class Sender:
         options: DeliverOptions,
         progress: Progress,
         on_deferred: Callable[[str, int], None],
+        before: Summary = NOTHING_BEFORE,
     ) -> None:
         self._on_deferred = on_deferred
         self._statements = statements
@@ -122,7 +131,8 @@ class Sender:
         self._clock = RunningClock()
         self._patience = Patience(options.settings.patience, self._clock)
         keep = BUCKETS if options.streaming else _BUCKETS_AT_ONCE
-        self._history = History(options.history, options.run_id, keep, options.horizon)
+        run_id = options.run_id if options.tries_again else None
+        self._history = History(options.history, run_id, keep, options.horizon)
         worker = new_worker_name(self._history.generation)
         self._journal = Journal(options.output, options.run_id, worker, durability=options.durability)
         # Before anything is sent: what is sent has to be booked, and connections may take all other descriptors.
@@ -140,11 +150,12 @@ class Sender:
             patience=self._patience,
             clock=self._clock,
             most_requests=most_calls,
+            abandoned=before.unavailable,
         )
         self._handed_over: Counter[str] = Counter()
         # (forwarder, user) of records that were given up here. The engine knows of those that it gave up itself.
-        self._blocked: set[tuple[str, str]] = set()
-        self._stopped = False
+        self._blocked = set(before.blocked)
+        self._stopped = before.stopped
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="stop watcher", daemon=True)
         self._watcher.start()
@@ -181,6 +192,10 @@ class Sender:
                     self._blocked.add((forwarder_id, match.record.user_id))
         if given_up:
             self._settle(given_up)
+        if self._deferral:
+            for item in items:
+                if item.record.voids is not None:
+                    item.behind = self._deferral.user_of(item.forwarder_id, item.record.voids)
         for item in items:
             self._handed_over[item.forwarder_id] += 1
         if self._deferral:
@@ -208,11 +223,14 @@ class Sender:
             ]
         return [*(stored_match(letter, decode_record(letter.record)) for letter in letters), *matches]
 
-    def finish(self) -> Summary:
+    def finish(self, users: Collection[str] = ()) -> Summary:
         """End a bundle: wait until all of it is settled or deferred, or the run is stopped.
 
+        Args:
+            users: those of whom more is to come from another worker.
+
         Returns:
-            What was counted since the last time.
+            What was counted since the last time; and what another worker has to know to go on with these users.
 
         Raises:
             DeliveryStoppedError: a streaming job is stopped.
@@ -239,7 +257,10 @@ class Sender:
         for forwarder_id, pending in self._pending().items():
             books.account(forwarder_id).pending = pending
         self._progress.flush()
-        return Summary(books=books, stopped=self._stopped)
+        unavailable = {id_ for id_, counts in self._deliveries.counts().items() if counts.unavailable}
+        blocked = self._deliveries.blocked(users)
+        blocked |= {(forwarder_id, user) for forwarder_id, user in self._blocked if user in users}
+        return Summary(books=books, blocked=blocked, unavailable=unavailable, stopped=self._stopped)
 
     def close(self) -> None:
         """Stop at once, and close the journal. What is in flight is not waited for."""

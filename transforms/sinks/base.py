@@ -23,6 +23,7 @@ class Item(msgspec.Struct, gc=False):
         first_attempt: when the first attempt was made, in epoch ms.
         last_attempt: when the last attempt was made, in epoch ms.
         ambiguous: whether an attempt that was not acknowledged may have been stored.
+        behind: the user whose records it is to follow instead of those of its own user.
     """
 
     forwarder_id: str
@@ -34,6 +35,12 @@ class Item(msgspec.Struct, gc=False):
     first_attempt: int | None = None
     last_attempt: int | None = None
     ambiguous: bool = False
+    behind: str | None = None
+
+    @property
+    def queue(self) -> str:
+        """The user in whose order it leaves."""
+        return self.record.user_id if self.behind is None else self.behind
 
 
 class Verdict(Enum):

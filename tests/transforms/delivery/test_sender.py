@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from schemas import Record
@@ -139,4 +140,28 @@ def test_the_next_worker_sends_what_was_deferred_before_what_comes_then_and_noth
     assert by_user(stored(receivers, "fine")) == everything
     under_way = {user: [record(user, 0).id] for user in USERS}
     assert by_user(stored(receivers, "down")) == {user: [*under_way[user], *everything[user]] for user in USERS}
+    assert undelivered(workshop.output) == []
+
+
+def test_a_voiding_statement_follows_what_is_deferred_of_its_targets_user(
+    workshop: Workshop, receivers: FaultServer
+) -> None:
+    target, more = record("ann", 0), record("ann", 1)
+    voiding = msgspec.structs.replace(record("bob", 2), kind="statement", voids=target.id)
+    with closing(sender(workshop, receivers)) as worker:
+        for each in (target, more, voiding):
+            worker.send([Match(each, None, NAMES, ())])
+            worker.finish()
+        assert [id_ for _, id_ in stored(receivers, "fine")] == [target.id, more.id, voiding.id]
+        assert [id_ for _, id_ in stored(receivers, "down")] == [target.id], "unanswered, so nothing follows"
+        receivers.release()
+        worker.send([Match(record("bob", 3), None, NAMES, ())])
+        delivered, deadline = worker.finish().books.account("down").delivered, time.monotonic() + 30
+        while delivered < 4 and time.monotonic() < deadline:
+            delivered += worker.finish().books.account("down").delivered
+    assert [id_ for _, id_ in stored(receivers, "down") if id_ != record("bob", 3).id] == [
+        target.id,
+        more.id,
+        voiding.id,
+    ]
     assert undelivered(workshop.output) == []
