@@ -21,7 +21,7 @@ from transforms.receipts.journal import DEAD_LETTERS, PART, RECEIPTS
 from transforms.receipts.runs import place, run_number
 from transforms.receipts.tail import last_rows
 from transforms.sinks.http_errors import UNANSWERED
-from transforms.storage import Storage, storage_at
+from transforms.storage import Storage, StorageError, storage_at
 
 logger = logging.getLogger(__name__)
 
@@ -182,6 +182,8 @@ def _rows(storage: Storage, name: str, hides_inside: bool) -> dict[str, list[Jso
                     rows[row["forwarder_id"]].append(shown_receipt(row, hides_inside))
     except (TornError, NotAContainerError, FileNotFoundError):
         pass  # The part was cut short by a kill, or is not the job's. What could be read was.
-    except Exception:  # Damage inside of a row may become any error.
-        logger.warning("--deliveries: %s/%s cannot be read", storage.root, name, exc_info=True)
+    except StorageError as error:
+        logger.warning("--deliveries: %s", error)
+    except Exception as error:  # Damage inside of a row may become any error.
+        logger.warning("--deliveries: %s/%s is damaged (%s)", storage.root, name, type(error).__name__)
     return {forwarder_id: list(kept) for forwarder_id, kept in rows.items()}

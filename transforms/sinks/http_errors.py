@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from transforms.sinks.base import AttemptResult, Verdict
-from transforms.sinks.lacks import lack_in, lacking, no_descriptor
+from transforms.sinks.lacks import LACK, lack_in, lacking, no_descriptor
 
 ADDRESS_REFUSED = AttemptResult(Verdict.GIVE_UP, "address_refused")
 """The outcome when no address of the host may be dialled."""
@@ -17,7 +17,7 @@ ADDRESS_REFUSED = AttemptResult(Verdict.GIVE_UP, "address_refused")
 UNANSWERED = frozenset(
     (
         "connection_refused", "reset", "closed", "connection_failed", "unreachable", "dns", "timeout", "tls",
-        "tls_handshake", "bad_response", "address_refused", "internal_error",
+        "tls_handshake", "bad_response", "address_refused", "internal_error", LACK,
     )
 )  # fmt: skip
 """The reasons of attempts that ended without an answer of a receiver. They say how far the attempt got."""
