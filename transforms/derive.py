@@ -21,7 +21,7 @@ from schemas.times import rfc3339
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import ANY_REJECTS, RejectLimit, Summary
 from transforms.bundles import BATCH_SIZE, at_end_of_bundle
-from transforms.reading.activity import decode_admitted
+from transforms.reading.activity import decode_all_admitted
 from transforms.reading.bucket_blobs import in_passes, lines_by_user, originals_by_user
 from transforms.reading.input_formats import ACTIVITY, InputFormat
 from transforms.reading.originals import Original
@@ -159,7 +159,7 @@ class _FoldUsers(beam.DoFn):
                 yield self._passage.records(user_id, originals)
         elif state is None:
             for _, statements, lines in in_passes(blobs, self._split):
-                activities = [decode_admitted(line) for line in lines]
+                activities = decode_all_admitted(lines)
                 if voids:
                     activities, used = without_voided(activities, voids)
                     self._derivation.counts.voided += len(used)

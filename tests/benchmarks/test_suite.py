@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import growth, report
+from benchmarks import growth, hostile, report
 from benchmarks.measuring import Run, Task, run
 from benchmarks.sinks import running_sinks
 from benchmarks.suite import COMPARISONS, Comparison, DifferentError, Row, Suite, check_same
@@ -147,3 +147,10 @@ def test_the_plot_is_small(tmp_path: Path) -> None:
         rows.append(row)
     growth.plot(rows, tmp_path / "plot.png")
     assert 1_000 < (tmp_path / "plot.png").stat().st_size < 150_000
+
+
+def test_what_a_hostile_file_takes_is_measured() -> None:
+    (outcome,) = hostile.outcomes(["avro_nulls"], 1024 * hostile.MIB)
+    assert outcome.is_good
+    assert (outcome.accepted, outcome.rejected) == (2000, 1)
+    assert f"{1024 * hostile.MIB} values in a block of" in outcome.reason

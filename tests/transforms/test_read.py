@@ -10,6 +10,8 @@ from typing import Any
 
 import apache_beam as beam
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from apache_beam.internal import pickler
 
@@ -75,6 +77,14 @@ def expected(sessions: int, seed: int = 0) -> Counter[str]:
 def write(path: Path, file_format: str, sessions: int, seed: int = 0) -> None:
     with path.open("wb") as file:
         write_sample(file, file_format, sessions, seed)
+
+
+def test_no_more_bytes_count_as_read_than_a_file_has(tmp_path: Path, out: Path) -> None:
+    """Parts of Parquet are read twice: its pages are looked at before they are decoded."""
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"record_id": [str(number) for number in range(200)]}), path, row_group_size=1)
+    _, _, counts = run(out, files=match_files([str(path)]))
+    assert (counts.read, counts.size) == (200, path.stat().st_size)
 
 
 def test_all_formats_in_one_run(tmp_path: Path, out: Path) -> None:

@@ -319,6 +319,12 @@ def decode_admitted(line: bytes) -> Activity:
     return _decode_admitted(line)
 
 
+def decode_all_admitted(lines: list[bytes]) -> list[Activity]:
+    """The activities on lines, in their order. A line is let go of when it is decoded, so that not both are held."""
+    lines.reverse()
+    return [_decode_admitted(lines.pop()) for _ in range(len(lines))]
+
+
 def canonical(activity: Activity) -> bytes:
     """JSON that is the same for equal activity, however it was spelled. It decides what a duplicate is.
 

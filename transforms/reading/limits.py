@@ -48,7 +48,7 @@ class ReadLimits:
     schema: int = MIB
     name: int = 1024
     block: int = 64 * MIB
-    ratio: int = 1000
+    ratio: int = 250
     ratio_from: int = 64 * MIB
     window: int = 128 * MIB
     footer: int = 16 * MIB

@@ -37,7 +37,7 @@ from transforms.reading.rows import (
     why,
 )
 
-_LEAST = 16
+_LEAST = 64
 """Bytes that a row counts for, if it has fewer."""
 _PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 _DAY_MS = 86_400_000
@@ -193,12 +193,31 @@ class _Groups:
 
     def _count(self, batch: Any) -> None:
         """Raises TooLargeError if more came of the file than may."""
-        self._made += max(batch.nbytes, _LEAST * batch.num_rows)
+        size = sum(_size(batch.column(index)) for index in range(batch.num_columns))
+        self._made += max(size, _LEAST * batch.num_rows)
         try:
             self._allowance.check(self._made, "the file")
         except TooLargeError:
             self.is_used_up = True
             raise
+
+
+def _size(array: Any) -> int:
+    """Bytes of values, each counted where it stands, though a dictionary may hold it once."""
+    if not _has_dictionary(array.type):
+        size: int = array.nbytes
+        return size
+    if types.is_dictionary(array.type):
+        return _size(array.cast(array.type.value_type))
+    if types.is_struct(array.type):
+        return sum(map(_size, array.flatten()))
+    return _size(array.flatten()) if _is_list(array.type) else sum(map(_size, (array.keys, array.items)))
+
+
+def _has_dictionary(type_: Any) -> bool:
+    if types.is_dictionary(type_):
+        return True
+    return any(_has_dictionary(type_.field(index).type) for index in range(type_.num_fields))
 
 
 def most_values(schema: Any, group: Any, names: list[str]) -> int:

@@ -501,7 +501,7 @@ def _sharing_of_packed(packed: bytes, width: int) -> _Sharing:
     first = runs[0][1] if runs and not runs[0][0] else 0
     last = len(packed) - runs[-1][0] if runs and runs[-1][1] == len(packed) else 0
     longest = max((end - begin for begin, end in runs), default=0)
-    return _Sharing(rows, in_byte * (first + 1) - 1, in_byte * (longest + 2) - 2, in_byte * (last + 1))
+    return _Sharing(rows, in_byte * (first + 1) - 1, in_byte * (longest + 2) - 1, in_byte * (last + 1))
 
 
 _SHORT = 4

@@ -173,7 +173,7 @@ def test_columns_that_are_not_read_may_be_as_they_are() -> None:
 
 def test_no_more_comes_of_a_file_than_may() -> None:
     content = written(pa.table({name: pa.nulls(20_000, pa.string()) for name in IDS}), row_group_size=5000)
-    items, (part,) = parts(content, ratio=10, ratio_from=100_000)
+    items, (part,) = parts(content, ratio=10, ratio_from=300_000)
     assert 2000 < len(items) < 10_000
     assert (part.position, part.rows, part.unread) == (len(items), 20_000 - len(items), True)
     assert "the file unpacks to more than" in part.reason
