@@ -19,6 +19,7 @@ from transforms.forwarders.model import (
     DEFAULT_KINESIS_RETRIES,
     DEFAULT_TIMEOUT,
     AuthType,
+    OnConflict,
     Service,
     TargetProtocol,
 )
@@ -267,6 +268,16 @@ FIELDS = FieldTable(
             most=1000,
             whole=True,
             default=DEFAULT_CONCURRENCY,
+        ),
+        Field(
+            "configuration.onConflict",
+            "choice",
+            "What an answer of 409 to a statement that is forwarded as it is means: the receiver is asked for what it "
+            "holds and that is compared, or the statement counts as delivered, or as refused.",
+            label="On conflict (409)",
+            protocols=HTTP,
+            allowed=get_args(OnConflict),
+            default="compare",
         ),
         Field(
             "configuration.caFile",

@@ -11,6 +11,7 @@ from transforms.forwarders.secrets import References, Secret
 TargetProtocol = Literal["http", "https", "Kinesis"]
 AuthType = Literal["no auth", "token", "basic auth"]
 Service = Literal["firehose", "streams"]
+OnConflict = Literal["compare", "accept", "refuse"]
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds an HTTP attempt may take when the document does not say."""
@@ -60,6 +61,7 @@ class HttpTarget:
         ca_file: a path on the worker, as are the two that follow; None: the certificates of the system.
         client_certificate: None: the forwarder shows no certificate.
         client_key: None: the key is in the file of the certificate.
+        on_conflict: what an answer of 409 to a statement that is forwarded as it is means.
     """
 
     url: Secret
@@ -75,6 +77,7 @@ class HttpTarget:
     ca_file: str | None = None
     client_certificate: str | None = None
     client_key: str | None = None
+    on_conflict: OnConflict = "compare"
 
 
 @dataclass(frozen=True, slots=True)

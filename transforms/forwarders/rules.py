@@ -190,6 +190,7 @@ class _Check:
             ca_file=values["caFile"],
             client_certificate=values["clientCertificate"],
             client_key=values["clientKey"],
+            on_conflict=values["onConflict"],
         )
 
     def _kinesis_target(self) -> KinesisTarget | None:

@@ -25,6 +25,7 @@ from yarl import URL
 
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.forwarders.scrubber import Scrubber
+from transforms.sinks import conflicts
 from transforms.sinks.addresses import AddressGuard, AddressInfo, AddressRefusedError
 from transforms.sinks.base import AttemptResult, Item, Verdict
 from transforms.sinks.deadline import Deadline
@@ -115,6 +116,7 @@ class AiohttpSink:
         self._scrubber = scrubber(self._target)
         self._session: aiohttp.ClientSession | None = None
         self._logged: set[str] = set()
+        self._look_ups = asyncio.Semaphore(conflicts.LOOK_UPS_AT_ONCE)
 
     async def open(self) -> None:
         """Make the connection pool, which connects to nobody yet. Raises SinkError if a TLS file does not load."""
@@ -172,6 +174,14 @@ class AiohttpSink:
             return await self._send(item)
 
     async def _send(self, item: Item) -> AttemptResult:
+        outcome = await self._attempt(item)
+        if outcome.reason == conflicts.CONFLICT and self._target.on_conflict == "compare":
+            async with self._look_ups:
+                found = await conflicts.look_up(self._held, self._url, item.payload, outcome)
+            outcome = msgspec.structs.replace(found, ambiguous=outcome.ambiguous)
+        return outcome
+
+    async def _attempt(self, item: Item) -> AttemptResult:
         exchange = Exchange()
         try:
             return await self._post(item, exchange)
@@ -219,22 +229,51 @@ class AiohttpSink:
     def _judged(self, item: Item, status: int, headers: Any, body: str | None) -> AttemptResult:
         """What an answer that is not 2xx means."""
         if status == 409 and item.payload_kind == "statement":
-            return AttemptResult(Verdict.DELIVERED, status=status, response=body)
-        verdict = Verdict.RETRY if status in RETRIED else Verdict.GIVE_UP
-        after = None
-        if verdict is Verdict.RETRY:
-            # A date is by the receiver's clock, and so is that of its answer (RFC 9110, section 6.6.1).
-            sent = _http_date(headers.get("Date", ""))
-            after = retry_after(headers.get("Retry-After"), self._clock() if sent is None else sent)
+            if item.record.kind != "statement":
+                # The receiver has it: the id of a derived record holds its content.
+                return AttemptResult(Verdict.DELIVERED, status=status, response=body)
+            if self._target.on_conflict == "accept":
+                return AttemptResult(Verdict.DELIVERED, status=status, remarks=(conflicts.ACCEPTED,))
+            return AttemptResult(Verdict.GIVE_UP, conflicts.CONFLICT, status=status, response=body)
+        if status in RETRIED:
+            return msgspec.structs.replace(self._retried(status, headers, body), ambiguous=status in _AMBIGUOUS)
+        failure = 500 <= status < 600
+        return AttemptResult(Verdict.GIVE_UP, f"http_{status}", status=status, response=body, failure=failure)
+
+    def _retried(self, status: int, headers: Any, body: str | None) -> AttemptResult:
+        # A date is by the receiver's clock, and so is that of its answer (RFC 9110, section 6.6.1).
+        sent = _http_date(headers.get("Date", ""))
+        after = retry_after(headers.get("Retry-After"), self._clock() if sent is None else sent)
+        failure = 500 <= status < 600
         return AttemptResult(
-            verdict,
-            f"http_{status}",
-            status=status,
-            response=body,
-            retry_after=after,
-            ambiguous=status in _AMBIGUOUS,
-            failure=500 <= status < 600,
+            Verdict.RETRY, f"http_{status}", status=status, response=body, retry_after=after, failure=failure
         )
+
+    async def _held(self, url: URL) -> conflicts.Held | AttemptResult:
+        """Ask the receiver for a statement. An outage is as one of an attempt to send."""
+        if self._session is None:
+            raise RuntimeError("the sink is not open")
+        exchange = Exchange()
+        current_exchange.set(exchange)
+        headers = self._statement_headers.copy()
+        del headers["Content-Type"]
+        headers["Accept"] = "application/json"
+        deadline = Deadline(self._target.timeout)
+        try:
+            with deadline:
+                response = await self._session.get(url, headers=headers, allow_redirects=False)
+            body, complete = await _read(response, deadline, conflicts.STATEMENT_READ)
+        except Exception as error:
+            return msgspec.structs.replace(self._without_answer(error, exchange), ambiguous=False)
+        finally:
+            deadline.close()
+        status, kept = response.status, self._kept(response.headers, body[:RESPONSE_READ], complete)
+        if status in RETRIED:
+            return self._retried(status, response.headers, kept)
+        if status == 200 and not complete and len(body) < conflicts.STATEMENT_READ:
+            return AttemptResult(Verdict.RETRY, "closed", failure=True)
+        is_plain = complete and not _encoding(response.headers)
+        return conflicts.Held(status, body if is_plain else None, kept)
 
     def _request_headers(self, item: Item) -> CIMultiDict[str]:
         headers = (self._statement_headers if item.payload_kind == "statement" else self._headers).copy()
@@ -248,8 +287,7 @@ class AiohttpSink:
         """What a dead letter may hold of a response body: a beginning, without the forwarder's secrets."""
         if not body:
             return None
-        encoding = headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in ("", "identity"):
+        if _encoding(headers):
             # The request asked for no encoding. Secrets cannot be hidden in a text that cannot be read.
             return "(a body in a content encoding that was not asked for)"
         complete = complete and len(body) <= RESPONSE_SEARCHED
@@ -262,6 +300,10 @@ class AiohttpSink:
             status = exchange.connection.status()
             if status is not None:
                 return _DELIVERED.get(status) or self._judged(item, status, {}, None)
+        return self._without_answer(error, exchange)
+
+    def _without_answer(self, error: Exception, exchange: Exchange) -> AttemptResult:
+        """What an attempt that ended without an answer means."""
         if exchange.lack is not None and exchange.connection is None:
             # aiohttp puts what happened at several addresses into one text.
             return lacking(exchange.lack)
@@ -397,15 +439,21 @@ def shown_location(location: str) -> str:
     return _AUTHORITY.sub(lambda match: match[1] + match[2].rpartition("@")[2], printable, count=1)
 
 
-async def _read(response: aiohttp.ClientResponse, deadline: Deadline) -> tuple[bytes, bool]:
-    """The body as far as it is read, and whether that is all of it.
+def _encoding(headers: Any) -> str:
+    """The content encoding of an answer; empty for none."""
+    encoding: str = headers.get("Content-Encoding", "").strip().lower()
+    return "" if encoding == "identity" else encoding
+
+
+async def _read(response: aiohttp.ClientResponse, deadline: Deadline, most: int = RESPONSE_READ) -> tuple[bytes, bool]:
+    """The body as far as it is read, at most `most` bytes, and whether that is all of it.
 
     A body that breaks off raises nothing, because the status is known already. Reading ends with the time of the
     attempt at the latest. A body that has not ended by then, or is too long, costs its connection.
     """
     data = bytearray()
     try:
-        while len(data) < RESPONSE_READ:
+        while len(data) < most:
             with deadline:
                 chunk = await response.content.readany()
             if not chunk:
@@ -418,7 +466,7 @@ async def _read(response: aiohttp.ClientResponse, deadline: Deadline) -> tuple[b
         response.close()
         raise
     response.close()
-    return bytes(data[:RESPONSE_READ]), False
+    return bytes(data[:most]), False
 
 
 def _fixed_headers(target: HttpTarget) -> CIMultiDict[str]:
