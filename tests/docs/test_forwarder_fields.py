@@ -93,6 +93,7 @@ def test_the_values_that_the_table_lists_are_those_that_the_job_takes(job: Job) 
         "configuration.protocol",
         "configuration.authType",
         "configuration.onConflict",
+        "configuration.xapiVersion",
         "kinesisOptions.service",
     }
     protocols = {path: "Kinesis" if path.startswith("kinesisOptions") else "http" for path in listed}

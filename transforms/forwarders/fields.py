@@ -22,6 +22,7 @@ from transforms.forwarders.model import (
     OnConflict,
     Service,
     TargetProtocol,
+    XapiVersion,
 )
 
 FieldKind = Literal[
@@ -270,6 +271,16 @@ FIELDS = FieldTable(
             default=DEFAULT_CONCURRENCY,
         ),
         Field(
+            "configuration.xapiVersion",
+            "choice",
+            "The version of xAPI that the receiver speaks. To one of 1.0.3 a statement of 2.0 goes without what 1.0.3 "
+            "does not have.",
+            label="Version of xAPI",
+            protocols=HTTP,
+            allowed=get_args(XapiVersion),
+            otherwise="1.0.3, or what a statement says if that is another 1.0",
+        ),
+        Field(
             "configuration.onConflict",
             "choice",
             "What an answer of 409 to a statement that is forwarded as it is means: the receiver is asked for what it "
@@ -359,6 +370,15 @@ FIELDS = FieldTable(
             default=False,
         ),
         Field(
+            "sendAttachments",
+            "flag",
+            "Whether statements that are forwarded as they are go with the data of their attachments, as "
+            "multipart/mixed.",
+            label="Send attachments: statements go with the data of their attachments",
+            protocols=HTTP,
+            default=False,
+        ),
+        Field(
             "payload",
             "choice",
             "What is sent: the record's xAPI statement, the record itself, or its whole query document.",
@@ -396,7 +416,6 @@ FIELDS = FieldTable(
         Field("owner", "any", "The user whose document it is. It is kept."),
         Field("__v", "any", "A version of Learning Locker's. It is kept."),
         Field("timezone", "any", "A field of Learning Locker's. It is kept."),
-        Field("sendAttachments", "any", "A field of Learning Locker's. It has no effect here."),
         Field("oldQuery", "any", "A field of Learning Locker's. It has no effect here."),
         Field("hasBeenMigrated", "any", "A field of Learning Locker's. It has no effect here."),
         Field("configuration.method", "any", "A field of Learning Locker's. It has no effect here: requests are POST."),

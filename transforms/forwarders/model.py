@@ -12,6 +12,7 @@ TargetProtocol = Literal["http", "https", "Kinesis"]
 AuthType = Literal["no auth", "token", "basic auth"]
 Service = Literal["firehose", "streams"]
 OnConflict = Literal["compare", "accept", "refuse"]
+XapiVersion = Literal["1.0.3", "2.0.0"]
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds an HTTP attempt may take when the document does not say."""
@@ -62,6 +63,8 @@ class HttpTarget:
         client_certificate: None: the forwarder shows no certificate.
         client_key: None: the key is in the file of the certificate.
         on_conflict: what an answer of 409 to a statement that is forwarded as it is means.
+        xapi_version: what the receiver speaks; None: 1.0.3, or what a statement says if that is another 1.0.
+        send_attachments: statements that are forwarded as they are go with the data of their attachments.
     """
 
     url: Secret
@@ -78,6 +81,8 @@ class HttpTarget:
     client_certificate: str | None = None
     client_key: str | None = None
     on_conflict: OnConflict = "compare"
+    xapi_version: XapiVersion | None = None
+    send_attachments: bool = False
 
 
 @dataclass(frozen=True, slots=True)
