@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from transforms.forwarders import HttpTarget
 from transforms.sinks.base import AttemptResult, Verdict
+from transforms.sinks.http_errors import why
+from transforms.sinks.lacks import lack_in, lacking
 from transforms.sinks.multipart import MOST_BYTES, CorruptError, Multipart, Part, TooLargeError, multipart
 from transforms.statements.attachment_files import AttachmentFiles
 from transforms.statements.attachments import Attachment, attachments_of
@@ -128,8 +130,13 @@ class StatementRequests:
         except TooLargeError:
             return _refused("attachment_oversize", f"the statement and its data have more than {MOST_BYTES} bytes")
         except Exception as error:
-            # Whatever the client of a file system raises. Its text may hold a url with credentials, its type cannot.
-            return AttemptResult(Verdict.RETRY, "attachment_unreadable", response=type(error).__name__)
+            # Whatever the client of a file system raises. Its text may hold a url with credentials.
+            lack = lack_in(error)
+            return (
+                AttemptResult(Verdict.RETRY, "attachment_unreadable", response=why(error))
+                if lack is None
+                else lacking(lack)
+            )
         headers = request.headers if body is None else {**request.headers, "Content-Type": body.content_type}
         remarks = (*request.remarks, LEFT_OUT) if left_out else request.remarks
         return request._replace(headers=headers, remarks=remarks, body=body)

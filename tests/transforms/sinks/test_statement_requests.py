@@ -247,7 +247,7 @@ class TestAttachments:
         assert files.find(DIGEST)
         (tmp_path / DIGEST).unlink()
         outcome, server = sent(statement(attachments=[PICTURE]), in_document=SENDING, attachments=files)
-        assert (outcome.verdict, outcome.reason) == (Verdict.RETRY, "attachment_unreadable")
+        assert outcome == AttemptResult(Verdict.RETRY, "attachment_unreadable", response="No such file or directory")
         assert server.log == []
 
     def test_a_receiver_that_answers_before_it_has_read_all_is_heard(self, tmp_path: Path) -> None:
