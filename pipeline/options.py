@@ -85,6 +85,7 @@ class Job:
         window: which records are given on (`--since`, `--until`, `--kind`).
         only_forwarders: ids (`--forwarder`); empty for all.
         allow_networks: CIDRs (`--allow_network`).
+        attachments: a directory with the data of attachments.
         max_backoff: seconds.
         outage_budget: seconds.
         session_ttl: seconds.
@@ -131,6 +132,7 @@ class Job:
     outage_budget: float = _DELIVERY.outage_budget
     allow_networks: tuple[str, ...] = ()
     durability: Durability = "group"
+    attachments: str | None = None
     dry_run: bool = False
     explain: str | None = None
     write_records: RecordFormat | None = None
@@ -442,6 +444,12 @@ def _add_delivery(group: argparse._ArgumentGroup) -> None:
         choices=get_args(Durability),
         help="what is synced to a local disk, to survive a power cut: nothing; receipts in groups, 20 times a second "
         "(group, the default); or each receipt before its user's next record is sent",
+    )
+    group.add_argument(
+        "--attachments",
+        metavar="DIR",
+        help="where the data of statements' attachments is, in files named by their SHA-2; forwarders with "
+        "sendAttachments send it",
     )
 
 

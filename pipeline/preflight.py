@@ -2,17 +2,18 @@
 
 import difflib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.options import Job, UsageError
-from transforms.forwarders import Forwarder, resolve
+from transforms.forwarders import Forwarder, HttpTarget, resolve
 from transforms.forwarders.secrets import References
 from transforms.forwarders.service import is_remote, location_warning
 from transforms.forwarders.source import ForwarderSource, ForwardersUnreadableError, launch_rules, read_forwarders
 from transforms.matching.statement import DEFAULT_HOME_PAGE
 from transforms.sinks.kinesis import StreamLimits
 from transforms.sinks.preflight import preflight
+from transforms.storage import local_path
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
         findings.warnings.append(
             f"statements name their learners under {DEFAULT_HOME_PAGE}: give --actor_home_page a page of your own"
         )
+    findings.warnings += _about_attachments(job, forwarders, on_this_machine=on_this_machine)
     for warning in findings.warnings:
         logger.warning("%s", warning)
     if findings.faults and not job.skip_invalid_forwarders:
@@ -105,6 +107,23 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
         logger.warning("%s", text)
     source = ForwarderSource(job.forwarders, references, documents.digest, tuple(forwarder.id for forwarder in valid))
     return Chosen(valid, documents.inactive, (*left_out, *findings.warnings), source, limits)
+
+
+def _about_attachments(job: Job, forwarders: tuple[Forwarder, ...], *, on_this_machine: bool) -> Iterator[str]:
+    """Warnings of forwarders that send attachments, in a run that knows of no data."""
+    if job.attachments is not None:
+        directory = local_path(job.attachments)
+        if on_this_machine and directory is not None and not directory.is_dir():
+            raise UsageError(f"--attachments {job.attachments}: there is no such directory")
+        return
+    if not job.delivers or "statement" not in job.window.kinds or any("attachments=true" in url for url in job.inputs):
+        return
+    for forwarder in forwarders:
+        if isinstance(forwarder.target, HttpTarget) and forwarder.target.send_attachments:
+            yield (
+                f"forwarder {forwarder.id}: sendAttachments is set, and no --attachments says where data is: a "
+                "statement with an attachment that has no fileUrl becomes a dead letter (attachment_missing)"
+            )
 
 
 def _restricted(

@@ -205,6 +205,7 @@ class Report:
                 "p99_ms": account.latencies.percentile(0.99),
                 "ambiguous": account.ambiguous,
                 "hashed_partition_keys": account.hashed_keys,
+                "remarks": dict(sorted(account.remarks.items())),
             }
         if forwarder.id in self.summary.kept:
             entry["kept"] = dict(sorted(self.summary.kept[forwarder.id].items()))
@@ -224,7 +225,7 @@ class Report:
             lines += ["", *self._table()]
         for forwarder_id, reasons in sorted(summary.kept.items()):
             lines.append(f"forwarder {forwarder_id}: left as they were: {_counts(reasons)}")
-        lines += [*self.hints(), *self._dead_letter_lines(), "", self._verdict()]
+        lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines(), "", self._verdict()]
         return "\n".join(lines)
 
     def _read_lines(self) -> Iterable[str]:
@@ -312,6 +313,12 @@ class Report:
             reasons = self.summary.books.account(forwarder.id).dead_lettered
             if reasons:
                 yield f"forwarder {forwarder.id}: dead letters: {_counts(reasons)}"
+
+    def _remark_lines(self) -> Iterable[str]:
+        for forwarder in self.forwarders:
+            remarks = self.summary.books.account(forwarder.id).remarks
+            if remarks:
+                yield f"forwarder {forwarder.id}: remarks: {_counts(remarks)}"
 
     def _verdict(self) -> str:
         details = f" (details in {self.job.output}/report.json)" if self.job.output else ""

@@ -35,9 +35,9 @@ from transforms.receipts.journal import JournalError, close_journals, recover
 from transforms.receipts.runs import new_run_id, next_run_number
 from transforms.sinks.kinesis import StreamLimits
 from transforms.sinks.lacks import raise_descriptor_limit
-from transforms.sources.attachments import FOLDER
 from transforms.sources.base import Access, StatementSource
 from transforms.sources.locations import is_source, source_at
+from transforms.statements.attachment_files import FOLDER
 from transforms.storage import StorageError, local_path, not_written, storage_at
 from transforms.write import RECORDS, remove_records, remove_unfinished
 
@@ -291,6 +291,7 @@ def _deliver_options(
         history=history,
         limits=limits,
         allow_networks=job.allow_networks,
+        attachments=(*((job.attachments,) if job.attachments else ()), f"{job.output}/{FOLDER}"),
         settings=DeliverySettings(
             max_backoff=job.max_backoff,
             outage_budget=job.outage_budget,

@@ -25,6 +25,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     last_attempt: int | None = None
     settled_at: int
     run_id: str
+    remarks: tuple[str, ...] = ()
 
 
 class DeadLetter(Receipt, frozen=True, gc=False, kw_only=True):

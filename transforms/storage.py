@@ -234,7 +234,7 @@ class BeamStorage:
     def _files(self, directory: str) -> dict[str, Any]:
         """What Beam knows of the files in a directory, by their names."""
         files, failed = _beam()
-        prefix = self._url(directory) + "/"
+        prefix = self._url(directory).rstrip("/") + "/"
         try:
             matched = files.match([prefix + "*"])[0].metadata_list
         except failed:

@@ -88,7 +88,14 @@ def test_every_field_that_the_job_knows_is_in_the_table() -> None:
 
 def test_the_values_that_the_table_lists_are_those_that_the_job_takes(job: Job) -> None:
     listed = choices()
-    assert set(listed) == {"payload", "configuration.protocol", "configuration.authType", "kinesisOptions.service"}
+    assert set(listed) == {
+        "payload",
+        "configuration.protocol",
+        "configuration.authType",
+        "configuration.onConflict",
+        "configuration.xapiVersion",
+        "kinesisOptions.service",
+    }
     protocols = {path: "Kinesis" if path.startswith("kinesisOptions") else "http" for path in listed}
     documents = [forwarder(path, {"configuration.protocol": protocols[path], path: "?"}) for path in listed]
     assert job.check(*documents) == 2

@@ -36,7 +36,7 @@ def names_of(hint: Any) -> set[Any]:
         origin = get_origin(kind)
         if origin is Literal:
             found.add(("enum", frozenset(get_args(kind))))
-        elif origin is list:
+        elif origin in (list, tuple):
             found.add(("array", frozenset(names_of(get_args(kind)[0]))))
         elif origin is dict:
             found.add(("map", frozenset(names_of(get_args(kind)[1]))))

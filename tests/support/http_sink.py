@@ -33,6 +33,12 @@ def http_item(key: str = "id-1", *, payload: bytes = b'{"user_id":"ann"}', kind:
     return Item("f1", record, payload, kind, hops=hops)  # type: ignore[arg-type]
 
 
+def statement_item(text: bytes, *, key: str = "3f2a1c9e-0000-4000-8000-000000000001", hops: int = 0) -> Item:
+    """A statement that is forwarded as it is."""
+    record = Record(key, "statement", "o", None, "ann", 0, key, 0, {}, text, {})
+    return Item("f1", record, text, "statement", hops=hops)
+
+
 @contextlib.asynccontextmanager
 async def opened(forwarder: Forwarder, **options: Any) -> AsyncIterator[AiohttpSink]:
     sink = AiohttpSink(forwarder, **({"allow_networks": LOCAL} | options))

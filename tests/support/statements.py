@@ -54,7 +54,8 @@ VALUES = st.recursive(_NUMBERS | _STRINGS | _LITERALS, _containers, max_leaves=8
 
 _SIGNATURE = (
     '[{"usageType":"http://adlnet.gov/expapi/attachments/signature","display":{"en":"Signature"},'
-    '"contentType":"application/octet-stream","length":796,"sha2":"672fa5fa658017f1b72d65036f13379c6ab05d4ab3b6664908d8acf0b6a0c634"}]'
+    '"contentType":"application/octet-stream","length":796,"sha2":"672fa5fa658017f1b72d65036f13379c6ab05d4ab3b6664908d8acf0b6a0c634",'
+    '"fileUrl":"https://files.example.org/signature"}]'
 )
 
 

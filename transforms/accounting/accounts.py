@@ -81,6 +81,7 @@ class Account(msgspec.Struct):
         ambiguous: settled records of which an attempt that was not acknowledged may have been stored.
         hashed_keys: records whose partition key was too long, and was replaced by its hash
             (docs/spec/forwarders.md section 3).
+        remarks: records by what their receipts remark, such as `already_there`.
         latencies: from the first attempt at a record to its settlement.
     """
 
@@ -93,6 +94,7 @@ class Account(msgspec.Struct):
     bytes: int = 0
     ambiguous: int = 0
     hashed_keys: int = 0
+    remarks: dict[str, int] = {}
     latencies: Latencies = msgspec.field(default_factory=Latencies)
 
     @property
@@ -112,6 +114,8 @@ class Account(msgspec.Struct):
             self.bytes += len(item.payload)
         else:
             self.dead_lettered[outcome.reason] = self.dead_lettered.get(outcome.reason, 0) + 1
+        for remark in outcome.remarks:
+            self.remarks[remark] = self.remarks.get(remark, 0) + 1
         self.attempts += item.attempts
         if item.ambiguous or outcome.ambiguous:
             self.ambiguous += 1
@@ -130,6 +134,8 @@ class Account(msgspec.Struct):
         self.bytes += other.bytes
         self.ambiguous += other.ambiguous
         self.hashed_keys += other.hashed_keys
+        for remark, count in other.remarks.items():
+            self.remarks[remark] = self.remarks.get(remark, 0) + count
         self.latencies.merge(other.latencies)
 
 

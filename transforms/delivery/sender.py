@@ -35,6 +35,7 @@ from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http import AiohttpSink
 from transforms.sinks.kinesis import StreamLimits, partition_key
 from transforms.sinks.lacks import LackError, Patience, connections_allowed
+from transforms.statements.attachment_files import AttachmentFiles
 
 HOPS = "forward_hops"
 """The key of a record's metadata under which it says how many forwarders it has been through (X-Forward-Hops)."""
@@ -66,6 +67,7 @@ class DeliverOptions:
         history: what earlier runs delivered. It is counted, and not sent again.
         limits: what each data stream takes, by forwarder id.
         allow_networks: CIDRs that HTTP may reach though they are in a refused range.
+        attachments: directories with the data of statements' attachments, in the order in which they are searched.
         settings: how delivery behaves for every forwarder.
         streaming: whether the input has no end. A bundle then ends without the records that are not worth waiting for
             (`Deferral`). For that a batch of matches must be of one user, and all batches of a user must come to one
@@ -88,6 +90,7 @@ class DeliverOptions:
     horizon: float | None = None
     durability: Durability = "group"
     tries_again: bool = True
+    attachments: tuple[str, ...] = ()
 
 
 class Sender:
@@ -145,7 +148,12 @@ class Sender:
             forwarders,
             self._deferral.settle if self._deferral else self._settle,
             options.settings,
-            http_sink=partial(AiohttpSink, allow_networks=options.allow_networks, turns=turns),
+            http_sink=partial(
+                AiohttpSink,
+                allow_networks=options.allow_networks,
+                turns=turns,
+                attachments=AttachmentFiles(options.attachments),
+            ),
             batch_sink=batch_sinks(options.limits, most_calls),
             patience=self._patience,
             clock=self._clock,

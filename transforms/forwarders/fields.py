@@ -19,8 +19,10 @@ from transforms.forwarders.model import (
     DEFAULT_KINESIS_RETRIES,
     DEFAULT_TIMEOUT,
     AuthType,
+    OnConflict,
     Service,
     TargetProtocol,
+    XapiVersion,
 )
 from transforms.forwarders.values import INVALID
 
@@ -270,6 +272,26 @@ FIELDS = FieldTable(
             default=DEFAULT_CONCURRENCY,
         ),
         Field(
+            "configuration.xapiVersion",
+            "choice",
+            "The version of xAPI that the receiver speaks. To one of 1.0.3 a statement of 2.0 goes without what 1.0.3 "
+            "does not have.",
+            label="Version of xAPI",
+            protocols=HTTP,
+            allowed=get_args(XapiVersion),
+            otherwise="1.0.3, or what a statement says if that is another 1.0",
+        ),
+        Field(
+            "configuration.onConflict",
+            "choice",
+            "What an answer of 409 to a statement that is forwarded as it is means: the receiver is asked for what it "
+            "holds and that is compared, or the statement counts as delivered, or as refused.",
+            label="On conflict (409)",
+            protocols=HTTP,
+            allowed=get_args(OnConflict),
+            default="compare",
+        ),
+        Field(
             "configuration.caFile",
             "file",
             "The certificates that the receiver's is judged by.",
@@ -349,6 +371,15 @@ FIELDS = FieldTable(
             default=False,
         ),
         Field(
+            "sendAttachments",
+            "flag",
+            "Whether statements that are forwarded as they are go with the data of their attachments, as "
+            "multipart/mixed.",
+            label="Send attachments: statements go with the data of their attachments",
+            protocols=HTTP,
+            default=False,
+        ),
+        Field(
             "payload",
             "choice",
             "What is sent: the record's xAPI statement, the record itself, or its whole query document.",
@@ -386,7 +417,6 @@ FIELDS = FieldTable(
         Field("owner", "any", "The user whose document it is. It is kept."),
         Field("__v", "any", "A version of Learning Locker's. It is kept."),
         Field("timezone", "any", "A field of Learning Locker's. It is kept."),
-        Field("sendAttachments", "any", "A field of Learning Locker's. It has no effect here."),
         Field("oldQuery", "any", "A field of Learning Locker's. It has no effect here."),
         Field("hasBeenMigrated", "any", "A field of Learning Locker's. It has no effect here."),
         Field(INVALID, "any", "A service's own: it holds the document and cannot give it back, for this reason."),

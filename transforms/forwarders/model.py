@@ -11,6 +11,8 @@ from transforms.forwarders.secrets import References, Secret
 TargetProtocol = Literal["http", "https", "Kinesis"]
 AuthType = Literal["no auth", "token", "basic auth"]
 Service = Literal["firehose", "streams"]
+OnConflict = Literal["compare", "accept", "refuse"]
+XapiVersion = Literal["1.0.3", "2.0.0"]
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds an HTTP attempt may take when the document does not say."""
@@ -60,6 +62,9 @@ class HttpTarget:
         ca_file: a path on the worker, as are the two that follow; None: the certificates of the system.
         client_certificate: None: the forwarder shows no certificate.
         client_key: None: the key is in the file of the certificate.
+        on_conflict: what an answer of 409 to a statement that is forwarded as it is means.
+        xapi_version: what the receiver speaks; None: 1.0.3, or what a statement says if that is another 1.0.
+        send_attachments: statements that are forwarded as they are go with the data of their attachments.
     """
 
     url: Secret
@@ -75,6 +80,9 @@ class HttpTarget:
     ca_file: str | None = None
     client_certificate: str | None = None
     client_key: str | None = None
+    on_conflict: OnConflict = "compare"
+    xapi_version: XapiVersion | None = None
+    send_attachments: bool = False
 
 
 @dataclass(frozen=True, slots=True)

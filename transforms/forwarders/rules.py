@@ -203,6 +203,9 @@ class _Check:
             ca_file=values["caFile"],
             client_certificate=values["clientCertificate"],
             client_key=values["clientKey"],
+            on_conflict=values["onConflict"],
+            xapi_version=values["xapiVersion"],
+            send_attachments=self._reader.values["sendAttachments"],
         )
 
     def _kinesis_target(self) -> KinesisTarget | None:

@@ -41,6 +41,8 @@ def _bytes(value: bytes) -> bytes:
 # A value of a union ["null", ...] follows the number of its branch, and a symbol of an enum is its number.
 _NULL, _SOME = long_bytes(0), long_bytes(1)
 _FALSE, _TRUE = b"\x00", b"\x01"
+# An array is blocks of items, each after the number of its items, and ends with a block of none.
+_EMPTY = long_bytes(0)
 _DELIVERED, _DEAD_LETTERED = long_bytes(0), long_bytes(1)
 _PAYLOAD_KINDS: dict[str, bytes] = {kind: long_bytes(number) for number, kind in enumerate(get_args(PayloadKind))}
 
@@ -90,8 +92,12 @@ class Encoder:
                 _NULL if last is None else _SOME + longs[last],
                 longs[settled_at],
                 strings[self._run_id],
+                self._remarks(outcome.remarks) if outcome.remarks else _EMPTY,
             )
         )
+
+    def _remarks(self, remarks: tuple[str, ...]) -> bytes:
+        return b"".join((self._longs[len(remarks)], *(self._strings[remark] for remark in remarks), _EMPTY))
 
     def dead_letter(self, settlement: Settlement, settled_at: int) -> bytes:
         """A row of dead_letter.avsc, which begins with the fields of a receipt. `settled_at` is in epoch ms."""

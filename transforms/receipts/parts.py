@@ -272,6 +272,13 @@ def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, 
             offset = after_long(offset + 1) if data[offset] else offset + 1  # last_attempt
             settled_at, offset = long(offset)
             of_run, offset = text(offset)
+            remarks, offset = long(offset)  # blocks of texts, until one of none
+            while remarks:
+                if remarks < 0:
+                    raise DamagedError("a receipt has remarks in a form that is never written")
+                for _ in range(remarks):
+                    _, offset = text(offset)
+                remarks, offset = long(offset)
             if not (forwarder_id and record_id and of_run) or of_run != (run_id or of_run):
                 raise DamagedError("a receipt names no forwarder, no record, or another run")
             if not -_MOST <= settled_at < _MOST:

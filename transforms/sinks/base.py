@@ -69,6 +69,7 @@ class AttemptResult(msgspec.Struct, frozen=True, gc=False):
         shard: the shard of a data stream that took the record.
         sequence_number: the record's number in that shard.
         lack: whether it could not be made, since this machine lacks something. Then it says nothing of the receiver.
+        remarks: what else a receipt says and a report counts of the record, such as `already_there`.
     """
 
     verdict: Verdict
@@ -83,6 +84,7 @@ class AttemptResult(msgspec.Struct, frozen=True, gc=False):
     shard: str | None = None
     sequence_number: str | None = None
     lack: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 DEFERRED = "deferred"

@@ -12,9 +12,10 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, NoReturn
 from urllib.parse import unquote, unquote_plus
 
@@ -25,6 +26,7 @@ from yarl import URL
 
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.forwarders.scrubber import Scrubber
+from transforms.sinks import conflicts
 from transforms.sinks.addresses import AddressGuard, AddressInfo, AddressRefusedError
 from transforms.sinks.base import AttemptResult, Item, Verdict
 from transforms.sinks.deadline import Deadline
@@ -32,7 +34,10 @@ from transforms.sinks.http_connections import CheckedConnector, CheckedResolver,
 from transforms.sinks.http_errors import ADDRESS_REFUSED, classify, timed_out, why
 from transforms.sinks.lacks import lack_in, lacking
 from transforms.sinks.signatures import Signer, signing_key
+from transforms.sinks.statement_requests import VERSION_HEADER, StatementRequest, StatementRequests, stream
 from transforms.sinks.user_agent import USER_AGENT
+from transforms.statements.attachment_files import NO_FILES, AttachmentFiles
+from transforms.statements.versions import FIRST
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +52,6 @@ RESPONSE_SEARCHED = 2 * RESPONSE_KEPT
 
 RESPONSE_READ = 64 * 1024
 """Bytes of a response body that are read, so that its connection can be used again. A longer one is closed."""
-
-XAPI_VERSION = "1.0.3"
-"""The version of xAPI that statements are sent with."""
 
 RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))
 """Statuses after which a request is tried again."""
@@ -87,6 +89,7 @@ class AiohttpSink:
         getaddrinfo: stands in for the system's resolver in tests.
         turns: where there are too few descriptors for a connection of each forwarder: what all of them share, one for
             each connection there may be. No connection is kept then when its request has ended.
+        attachments: where the data of attachments is looked for.
 
     Raises:
         SinkError: the host has no valid form.
@@ -97,6 +100,7 @@ class AiohttpSink:
         forwarder: Forwarder,
         *,
         allow_networks: Sequence[str] = (),
+        attachments: AttachmentFiles = NO_FILES,
         clock: Callable[[], float] = time.time,
         getaddrinfo: GetAddrInfo = socket.getaddrinfo,
         turns: asyncio.Semaphore | None = None,
@@ -110,11 +114,13 @@ class AiohttpSink:
         self._url = request_url(self._target)
         self._headers = _fixed_headers(self._target)
         self._statement_headers = self._headers.copy()
-        self._statement_headers.setdefault("X-Experience-API-Version", XAPI_VERSION)
+        self._statement_headers.setdefault(VERSION_HEADER, self._target.xapi_version or FIRST)
+        self._statements = StatementRequests(forwarder.id, self._target, attachments)
         self._signer = Signer(self._target.signing_secrets) if self._target.signing_secrets else None
         self._scrubber = scrubber(self._target)
         self._session: aiohttp.ClientSession | None = None
         self._logged: set[str] = set()
+        self._look_ups = asyncio.Semaphore(conflicts.LOOK_UPS_AT_ONCE)
 
     async def open(self) -> None:
         """Make the connection pool, which connects to nobody yet. Raises SinkError if a TLS file does not load."""
@@ -172,9 +178,31 @@ class AiohttpSink:
             return await self._send(item)
 
     async def _send(self, item: Item) -> AttemptResult:
+        if item.record.kind != "statement" or item.payload_kind != "statement":
+            return await self._attempt(item)
+        request = await self._statements.request(item.payload)
+        if isinstance(request, AttemptResult):
+            return request
+        try:
+            return await self._send_statement(item, request)
+        finally:
+            request.close()
+
+    async def _send_statement(self, item: Item, request: StatementRequest) -> AttemptResult:
+        outcome = await self._attempt(item, request)
+        if outcome.reason == conflicts.CONFLICT and self._target.on_conflict == "compare":
+            ask = partial(self._held, request.headers[VERSION_HEADER])
+            async with self._look_ups:
+                found = await conflicts.look_up(ask, self._url, request.statement, outcome)
+            outcome = msgspec.structs.replace(found, ambiguous=outcome.ambiguous)
+        if request.remarks and outcome.verdict is Verdict.DELIVERED:
+            return msgspec.structs.replace(outcome, remarks=(*outcome.remarks, *request.remarks))
+        return outcome
+
+    async def _attempt(self, item: Item, statement: StatementRequest | None = None) -> AttemptResult:
         exchange = Exchange()
         try:
-            return await self._post(item, exchange)
+            return await self._post(item, exchange, statement)
         except Exception as error:
             if not (exchange.is_stale and isinstance(error, aiohttp.ClientConnectionError) and not timed_out(error)):
                 return self._failed(item, error, exchange)
@@ -182,26 +210,27 @@ class AiohttpSink:
         # outcome is ambiguous.
         exchange = Exchange(fresh=True)
         try:
-            outcome = await self._post(item, exchange)
+            outcome = await self._post(item, exchange, statement)
         except Exception as error:
             outcome = self._failed(item, error, exchange)
         return msgspec.structs.replace(outcome, ambiguous=True)
 
-    async def _post(self, item: Item, exchange: Exchange) -> AttemptResult:
+    async def _post(self, item: Item, exchange: Exchange, statement: StatementRequest | None) -> AttemptResult:
         if self._session is None:
             raise RuntimeError("the sink is not open")
         current_exchange.set(exchange)
         deadline = Deadline(self._target.timeout)
         try:
-            return await self._answer(self._session, item, deadline)
+            return await self._answer(self._session, item, statement, deadline)
         finally:
             deadline.close()
 
-    async def _answer(self, session: aiohttp.ClientSession, item: Item, deadline: Deadline) -> AttemptResult:
+    async def _answer(
+        self, session: aiohttp.ClientSession, item: Item, statement: StatementRequest | None, deadline: Deadline
+    ) -> AttemptResult:
         with deadline:
-            response = await session.post(
-                self._url, data=item.payload, headers=self._request_headers(item), allow_redirects=False
-            )
+            data, headers = await self._request(item, statement)
+            response = await session.post(self._url, data=data, headers=headers, allow_redirects=False)
         status = response.status
         if (delivered := _DELIVERED.get(status)) is not None:
             # The body changes nothing. It is read only so that the connection can serve again.
@@ -219,37 +248,83 @@ class AiohttpSink:
     def _judged(self, item: Item, status: int, headers: Any, body: str | None) -> AttemptResult:
         """What an answer that is not 2xx means."""
         if status == 409 and item.payload_kind == "statement":
-            return AttemptResult(Verdict.DELIVERED, status=status, response=body)
-        verdict = Verdict.RETRY if status in RETRIED else Verdict.GIVE_UP
-        after = None
-        if verdict is Verdict.RETRY:
-            # A date is by the receiver's clock, and so is that of its answer (RFC 9110, section 6.6.1).
-            sent = _http_date(headers.get("Date", ""))
-            after = retry_after(headers.get("Retry-After"), self._clock() if sent is None else sent)
+            if item.record.kind != "statement":
+                # The receiver has it: the id of a derived record holds its content.
+                return AttemptResult(Verdict.DELIVERED, status=status, response=body)
+            if self._target.on_conflict == "accept":
+                return AttemptResult(Verdict.DELIVERED, status=status, remarks=(conflicts.ACCEPTED,))
+            return AttemptResult(Verdict.GIVE_UP, conflicts.CONFLICT, status=status, response=body)
+        if status in RETRIED:
+            return msgspec.structs.replace(self._retried(status, headers, body), ambiguous=status in _AMBIGUOUS)
+        failure = 500 <= status < 600
+        return AttemptResult(Verdict.GIVE_UP, f"http_{status}", status=status, response=body, failure=failure)
+
+    def _retried(self, status: int, headers: Any, body: str | None) -> AttemptResult:
+        # A date is by the receiver's clock, and so is that of its answer (RFC 9110, section 6.6.1).
+        sent = _http_date(headers.get("Date", ""))
+        after = retry_after(headers.get("Retry-After"), self._clock() if sent is None else sent)
+        failure = 500 <= status < 600
         return AttemptResult(
-            verdict,
-            f"http_{status}",
-            status=status,
-            response=body,
-            retry_after=after,
-            ambiguous=status in _AMBIGUOUS,
-            failure=500 <= status < 600,
+            Verdict.RETRY, f"http_{status}", status=status, response=body, retry_after=after, failure=failure
         )
 
-    def _request_headers(self, item: Item) -> CIMultiDict[str]:
+    async def _held(self, version: str, url: URL) -> conflicts.Held | AttemptResult:
+        """Ask the receiver for a statement. An outage is as one of an attempt to send."""
+        if self._session is None:
+            raise RuntimeError("the sink is not open")
+        exchange = Exchange()
+        current_exchange.set(exchange)
+        headers = self._statement_headers.copy()
+        del headers["Content-Type"]
+        headers["Accept"] = "application/json"
+        deadline = Deadline(self._target.timeout)
+        headers[VERSION_HEADER] = version
+        try:
+            with deadline:
+                response = await self._session.get(url, headers=headers, allow_redirects=False)
+            body, complete = await _read(response, deadline, conflicts.STATEMENT_READ)
+        except Exception as error:
+            return msgspec.structs.replace(self._without_answer(error, exchange), ambiguous=False)
+        finally:
+            deadline.close()
+        status, kept = response.status, self._kept(response.headers, body[:RESPONSE_READ], complete)
+        if status in RETRIED:
+            return self._retried(status, response.headers, kept)
+        if status == 200 and not complete and len(body) < conflicts.STATEMENT_READ:
+            return AttemptResult(Verdict.RETRY, "closed", failure=True)
+        is_plain = complete and not _encoding(response.headers)
+        return conflicts.Held(status, body if is_plain else None, kept)
+
+    async def _request(
+        self, item: Item, statement: StatementRequest | None
+    ) -> tuple[bytes | AsyncIterator[bytes], CIMultiDict[str]]:
+        """The body and the headers of a POST."""
+        if statement is None:
+            return item.payload, self._request_headers(item, item.payload)
+        if statement.body is None:
+            headers = self._request_headers(item, statement.statement)
+            headers.update(statement.headers)
+            return statement.statement, headers
+        loop = asyncio.get_running_loop()
+        headers = await loop.run_in_executor(None, self._request_headers, item, statement.body.chunks())
+        headers.update(statement.headers)
+        # Without it the body would be sent in chunks, as one of unknown length.
+        headers["Content-Length"] = str(statement.body.size)
+        return stream(statement.body), headers
+
+    def _request_headers(self, item: Item, body: bytes | Iterator[bytes]) -> CIMultiDict[str]:
         headers = (self._statement_headers if item.payload_kind == "statement" else self._headers).copy()
         headers["Idempotency-Key"] = item.record.id
         headers["X-Forward-Hops"] = str(item.hops + 1)
         if self._signer is not None:
-            headers.update(self._signer.headers(item.record.id, int(self._clock()), item.payload))
+            headers.update(self._signer.headers(item.record.id, int(self._clock()), body))
         return headers
 
     def _kept(self, headers: Any, body: bytes, complete: bool) -> str | None:
         """What a dead letter may hold of a response body: a beginning, without the forwarder's secrets."""
         if not body:
             return None
-        encoding = headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in ("", "identity"):
+        if _encoding(headers):
             # The request asked for no encoding. Secrets cannot be hidden in a text that cannot be read.
             return "(a body in a content encoding that was not asked for)"
         complete = complete and len(body) <= RESPONSE_SEARCHED
@@ -262,6 +337,10 @@ class AiohttpSink:
             status = exchange.connection.status()
             if status is not None:
                 return _DELIVERED.get(status) or self._judged(item, status, {}, None)
+        return self._without_answer(error, exchange)
+
+    def _without_answer(self, error: Exception, exchange: Exchange) -> AttemptResult:
+        """What an attempt that ended without an answer means."""
         if exchange.lack is not None and exchange.connection is None:
             # aiohttp puts what happened at several addresses into one text.
             return lacking(exchange.lack)
@@ -397,15 +476,21 @@ def shown_location(location: str) -> str:
     return _AUTHORITY.sub(lambda match: match[1] + match[2].rpartition("@")[2], printable, count=1)
 
 
-async def _read(response: aiohttp.ClientResponse, deadline: Deadline) -> tuple[bytes, bool]:
-    """The body as far as it is read, and whether that is all of it.
+def _encoding(headers: Any) -> str:
+    """The content encoding of an answer; empty for none."""
+    encoding: str = headers.get("Content-Encoding", "").strip().lower()
+    return "" if encoding == "identity" else encoding
+
+
+async def _read(response: aiohttp.ClientResponse, deadline: Deadline, most: int = RESPONSE_READ) -> tuple[bytes, bool]:
+    """The body as far as it is read, at most `most` bytes, and whether that is all of it.
 
     A body that breaks off raises nothing, because the status is known already. Reading ends with the time of the
     attempt at the latest. A body that has not ended by then, or is too long, costs its connection.
     """
     data = bytearray()
     try:
-        while len(data) < RESPONSE_READ:
+        while len(data) < most:
             with deadline:
                 chunk = await response.content.readany()
             if not chunk:
@@ -418,7 +503,7 @@ async def _read(response: aiohttp.ClientResponse, deadline: Deadline) -> tuple[b
         response.close()
         raise
     response.close()
-    return bytes(data[:RESPONSE_READ]), False
+    return bytes(data[:most]), False
 
 
 def _fixed_headers(target: HttpTarget) -> CIMultiDict[str]:

@@ -20,16 +20,24 @@ class Signer:
     def __init__(self, secrets: Iterable[Secret]) -> None:
         self._keys = [signing_key(secret) for secret in secrets]
 
-    def headers(self, message_id: str, timestamp: int, payload: bytes) -> dict[str, str]:
+    def headers(self, message_id: str, timestamp: int, payload: bytes | Iterable[bytes]) -> dict[str, str]:
         """The headers that sign a request.
 
         Args:
             message_id: the record's id.
             timestamp: when this attempt is made, in whole seconds since the epoch.
-            payload: the body.
+            payload: the body, whole or in pieces.
         """
-        signed = b"%b.%d.%b" % (message_id.encode(), timestamp, payload)
-        signatures = (base64.b64encode(hmac.digest(key, signed, "sha256")).decode() for key in self._keys)
+        beginning = b"%b.%d." % (message_id.encode(), timestamp)
+        if isinstance(payload, bytes):
+            digests = [hmac.digest(key, beginning + payload, "sha256") for key in self._keys]
+        else:
+            macs = [hmac.new(key, beginning, "sha256") for key in self._keys]
+            for piece in payload:
+                for mac in macs:
+                    mac.update(piece)
+            digests = [mac.digest() for mac in macs]
+        signatures = (base64.b64encode(digest).decode() for digest in digests)
         return {
             "webhook-id": message_id,
             "webhook-timestamp": str(timestamp),

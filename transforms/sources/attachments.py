@@ -1,25 +1,16 @@
 """The data of attachments that an LRS sends: kept as files named by their SHA-2, for who sends the statements on."""
 
-import hashlib
-import re
 from collections.abc import Callable, Iterator
 
+from transforms.statements.attachment_files import sha2_of
 from transforms.storage import storage_at
-
-FOLDER = "attachments"
-"""The folder of a run's output that holds the data. A file's name is the hash in lower case, as `sha2` gives it."""
 
 NOT_ITS_HASH = "attachment data that do not match their hash (X-Experience-API-Hash)"
 """Why data is refused that its own headers do not describe."""
 
-_ALGORITHMS = {56: "sha224", 64: "sha256", 96: "sha384", 128: "sha512"}
-"""The hashes of SHA-2 that xAPI allows, by the length of their hexadecimal form."""
-
-_HEX = re.compile(r"[0-9a-f]+")
-
 
 class AttachmentStore:
-    """Keeps data under its hash. What has the same hash is kept once.
+    """Keeps data in files that are named by its hash in lower case. What has the same hash is kept once.
 
     Empty data is not kept, since a file on S3 cannot be empty. Its hash alone tells what it is.
 
@@ -42,10 +33,9 @@ class AttachmentStore:
             Whether it has that hash.
         """
         digest = digest.lower()
-        algorithm = _ALGORITHMS.get(len(digest))
-        if algorithm is None or not _HEX.fullmatch(digest):
+        found = sha2_of(digest)
+        if found is None:
             return False
-        found = hashlib.new(algorithm)
         size = 0
         for chunk in chunks():
             found.update(chunk)

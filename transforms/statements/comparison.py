@@ -2,7 +2,8 @@
 
 A store may change some things about a statement that it takes: it sets `stored`, `authority` and `version`, and
 `timestamp` where there was none; it may write names in another order, numbers and times in another spelling, and cut
-what is beyond a hundredth of a second of a duration. None of that makes another statement.
+what is beyond a hundredth of a second of a duration; it lists the members of a Group in any order, and makes an array
+of a context activity that came alone. None of that makes another statement.
 """
 
 import re
@@ -30,8 +31,9 @@ def equal_statements(one: bytes, other: bytes) -> bool:
 
     They are if they are equal apart from `stored`, `authority`, `version`, and a `timestamp` that only one of them has.
     It makes no difference in which order names come, how a number is spelled, in which zone a time is given, and which
-    parts of a duration are written that are zero. Ids are the same in upper and lower case. Numbers are compared
-    exactly: 9007199254740993 is not 9007199254740992, though no double tells them apart.
+    parts of a duration are written that are zero. The members of a Group have no order, and a context activity that
+    stands alone is an array of one. Ids are the same in upper and lower case. Numbers are compared exactly:
+    9007199254740993 is not 9007199254740992, though no double tells them apart.
 
     Args:
         one: a JSON object as UTF-8.
@@ -95,13 +97,32 @@ def _of_statement(statement: dict[str, Any]) -> dict[str, Any]:
     if isinstance(result, dict):
         _replace(result, "duration", _duration)
     if isinstance(context, dict):
-        _replace(context, "registration", str.lower)
+        _of_context(context)
+    for group in (members.get("actor"), members.get("object")):
+        _unorder(group)
     if isinstance(thing, dict):
         if thing.get("objectType") == "SubStatement":
             members["object"] = _of_statement(thing)
         elif thing.get("objectType") == "StatementRef":
             _replace(members["object"], "id", str.lower)
     return members
+
+
+def _of_context(context: dict[str, Any]) -> None:
+    _replace(context, "registration", str.lower)
+    for group in (context.get("instructor"), context.get("team")):
+        _unorder(group)
+    activities = context.get("contextActivities")
+    if isinstance(activities, dict):
+        for name, activity in activities.items():
+            if isinstance(activity, dict):
+                activities[name] = [activity]
+
+
+def _unorder(group: Any) -> None:
+    """Put the members of a Group into an order that is the same whatever theirs was."""
+    if isinstance(group, dict) and group.get("objectType") == "Group" and isinstance(group.get("member"), list):
+        group["member"].sort(key=canonical_text)
 
 
 def _value(value: Any) -> Any:

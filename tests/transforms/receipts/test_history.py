@@ -410,6 +410,8 @@ def values_of(avro_type: Any) -> st.SearchStrategy[Any]:
     if isinstance(avro_type, list):
         return st.one_of(*map(values_of, avro_type))
     if isinstance(avro_type, dict):
+        if avro_type["type"] == "array":
+            return st.lists(values_of(avro_type["items"]), max_size=3)
         is_enum = avro_type["type"] == "enum"
         return st.sampled_from(avro_type["symbols"]) if is_enum else values_of(avro_type["type"])
     return {

@@ -59,6 +59,7 @@ def settlements(draw: st.DrawFn) -> Settlement:
         ambiguous=draw(st.booleans()),
         shard=draw(st.none() | TEXT),
         sequence_number=draw(st.none() | TEXT),
+        remarks=tuple(draw(st.lists(TEXT, max_size=3))),
     )
     return Settlement(item, outcome)
 
@@ -81,6 +82,7 @@ def row_of(settlement: Settlement, settled_at: int) -> dict[str, Any]:
         "last_attempt": item.last_attempt,
         "settled_at": settled_at,
         "run_id": "run",
+        "remarks": list(outcome.remarks),
         "reason": outcome.reason,
         "response": outcome.response,
         "payload": item.payload or None,

@@ -66,6 +66,23 @@ def test_any_other_difference_makes_another_statement(other: Any) -> None:
     assert not equal(PLAIN, other)
 
 
+def test_what_an_lrs_makes_of_context_activities_and_groups_makes_no_other_statement() -> None:
+    ann, bob = {"mbox": "mailto:ann@example.org"}, {"mbox": "mailto:bob@example.org", "name": "Bob"}
+    team = {"objectType": "Group", "member": [ann, bob]}
+    alone = changed(actor=team, context={"team": team, "contextActivities": {"parent": {"id": "https://p.example"}}})
+    other = {**team, "member": [bob, ann]}
+    listed = changed(
+        actor=other, context={"team": other, "contextActivities": {"parent": [{"id": "https://p.example"}]}}
+    )
+    assert equal(alone, listed)
+    assert not equal(alone, changed(**{**listed, "actor": {**team, "member": [ann]}}))
+    two = [{"id": "https://p.example"}, {"id": "https://q.example"}]
+    assert not equal(alone, changed(**{**listed, "context": {"team": team, "contextActivities": {"parent": two}}}))
+    inside = changed(object={"objectType": "SubStatement", **{name: alone[name] for name in ("actor", "context")}})
+    assert equal(inside, changed(object={**inside["object"], "actor": other, "context": listed["context"]}))
+    assert not equal(changed(x={"y": team}), changed(x={"y": other}))
+
+
 def test_numbers_that_no_double_tells_apart_are_different() -> None:
     assert not equal(changed(n=9007199254740993), changed(n=9007199254740992))
     one = text(changed(n=0)).replace('"n":0', '"n":1e400')

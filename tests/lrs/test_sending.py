@@ -1,0 +1,84 @@
+"""Statements as they are, to a real LRS that has them already, or takes no attachments."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.support.lrs_server import Lrs
+from tests.support.statements import statement, text
+from tests.support.workshop import Workshop
+
+XAPI = "--input_format=xapi"
+
+
+def prepare(workshop: Workshop, lrs: Lrs, *statements: dict[str, Any], **document: Any) -> None:
+    workshop.write_lines([text(each).encode() for each in statements], "s.jsonl")
+    configuration = {
+        "protocol": "http",
+        "url": lrs.host_and_path,
+        "authType": "basic auth",
+        "basicUsername": lrs.username,
+        "basicPassword": lrs.password,
+        **document.pop("configuration", {}),
+    }
+    workshop.write_forwarders({"_id": "lrs", "active": True, "configuration": configuration, **document})
+
+
+def numbered(number: int, **more: Any) -> dict[str, Any]:
+    """A statement of an id that no other test of the session uses."""
+    return statement(700_000 + number, timestamp=f"2026-03-01T09:{number:02}:00Z", **more)
+
+
+def test_what_it_has_is_compared_by_what_it_shows(workshop: Workshop, lrs: Lrs) -> None:
+    first = [numbered(number, result={"score": {"raw": 1}}) for number in range(3)]
+    prepare(workshop, lrs, *first)
+    assert workshop.run(XAPI) == 0
+
+    # Ralph compares times as texts, and answers 409 to the first. It is the same statement.
+    same = {**first[0], "timestamp": "2026-03-01T10:00:00+01:00"}
+    other = {**first[1], "result": {"score": {"raw": 2}}}
+    prepare(workshop, lrs, same, other, first[2], numbered(3))
+    assert workshop.run(XAPI, "--replay=all") == 3
+    account = workshop.account("lrs")
+    assert (account["delivered"], account["remarks"]) == (3, {"already_there": 1})
+    assert account["dead_letter_reasons"] == {"conflict": 1}
+    receipts = {row["id"]: row for row in workshop.avro("receipts") if row["remarks"]}
+    assert {id_: (row["status"], row["remarks"]) for id_, row in receipts.items()} == {
+        same["id"]: (409, ["already_there"])
+    }
+    (letter,) = workshop.avro("dead_letters")
+    assert letter["id"] == other["id"]
+    assert lrs.statements()[other["id"]]["result"] == first[1]["result"]
+
+    prepare(workshop, lrs, other, configuration={"onConflict": "accept"})
+    assert workshop.run(XAPI, "--replay=all") == 0
+    assert workshop.account("lrs")["remarks"] == {"conflict_accepted": 1}
+
+
+def test_an_lrs_that_takes_no_multipart_refuses_the_statement_and_nothing_else(
+    workshop: Workshop, lrs: Lrs, tmp_path: Path
+) -> None:
+    """Ralph reads JSON alone. What has a url goes to it without the data."""
+    data = tmp_path / "data"
+    data.mkdir()
+    digest = hashlib.sha256(b"data").hexdigest()
+    (data / digest).write_bytes(b"data")
+    attachment = {
+        "usageType": "https://usage.example/certificate",
+        "display": {"en": "a certificate"},
+        "contentType": "text/plain",
+        "length": 4,
+        "sha2": digest,
+    }
+    linked = {**attachment, "sha2": "0" * 64, "fileUrl": "https://files.example/1"}
+    sent = [numbered(10, attachments=[attachment]), numbered(11, attachments=[linked]), numbered(12)]
+    prepare(workshop, lrs, *sent, sendAttachments=True)
+    assert workshop.run(XAPI, f"--attachments={data}") == 3
+    account = workshop.account("lrs")
+    (reason,) = account["dead_letter_reasons"]
+    assert reason.startswith("http_4")
+    assert (account["delivered"], account["remarks"]) == (2, {"attachment_left_out": 1})
+    found = lrs.statements()
+    assert sent[0]["id"] not in found
+    assert json.loads(json.dumps(found[sent[1]["id"]]["attachments"])) == [linked]
