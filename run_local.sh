@@ -4,5 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./.setup_venv.sh local
+# The forwarders of a Learning Locker are read from its database, which the registry does.
+case " $* " in *" --learninglocker "*) . ./.setup_venv.sh registry ;; esac
 
 exec python -m local "$@"

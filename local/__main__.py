@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import trustme
 
+from local import learninglocker
 from local.check import (
     Finding,
     check_data_stream,
@@ -58,8 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = monotonic()
     try:
         with signals_as_exceptions(), workspace(ROOT / ".local") as place:
-            status = run(place, arguments.sessions, arguments.seed)
-    except (RunError, EndpointError) as error:
+            if arguments.learninglocker:
+                status = learninglocker.run(place, arguments.statements, arguments.seed)
+            else:
+                status = run(place, arguments.sessions, arguments.seed)
+    except (RunError, EndpointError, learninglocker.LockerError) as error:
         print(f"run_local: {error}", file=sys.stderr)
         return 1
     except Stopped as stop:
@@ -173,6 +177,12 @@ def look(example: Example, document: Json, lines: Sequence[Line], aws: Stack, re
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./run_local.sh", description=__doc__)
     parser.add_argument("--sessions", type=int, default=3000, metavar="N", help="size of the sample (default 3000)")
+    parser.add_argument(
+        "--learninglocker",
+        action="store_true",
+        help="instead: a Learning Locker's database, its statements forwarded by its own forwarders",
+    )
+    parser.add_argument("--statements", type=int, default=20_000, metavar="N", help="of that database (default 20000)")
     parser.add_argument(
         "--seed", type=int, default=7, metavar="S", help="of the sample and of the failures (default 7)"
     )

@@ -77,8 +77,15 @@ class FaultPlan:
     seed: int
     share: float = 0.02
 
-    def fault(self, path: str, key: str, attempt: int) -> InjectedFault | None:
-        """The fault of request number `attempt` (from 0) with this Idempotency-Key on this path; None to succeed."""
+    def fault(self, path: str, key: str, attempt: int, request: int = 0) -> InjectedFault | None:
+        """The fault of a request; None to succeed.
+
+        Args:
+            path: of the request.
+            key: its Idempotency-Key.
+            attempt: its number, from 0, among those with this key on this path.
+            request: its number, from 0, among all on this path.
+        """
         digest = blake2b(f"{self.seed}\0{path}\0{key}".encode(), digest_size=8).digest()
         fails = int.from_bytes(digest[:4], "big") < self.share * 2**32
         times = 1 + digest[4] % 2
@@ -113,6 +120,7 @@ class Receiver:
         self._port = port
         self._attempts: list[Attempt] = []
         self._seen: Counter[tuple[str, str]] = Counter()
+        self._came: Counter[str] = Counter()
         self._thread: Thread | None = None
         self.http = ""
         self.https = ""
@@ -186,7 +194,9 @@ class Receiver:
         path_and_key = (request.path, _key(request))
         attempt = self._seen[path_and_key]
         self._seen[path_and_key] += 1
-        return self._plan.fault(*path_and_key, attempt)
+        came = self._came[request.path]
+        self._came[request.path] += 1
+        return self._plan.fault(*path_and_key, attempt, came)
 
 
 async def _listen(runner: web.ServerRunner, certificate: ssl.SSLContext | None, port: int = 0) -> str:
