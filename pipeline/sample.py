@@ -1,4 +1,4 @@
-"""Seeded, realistic session activity of any size: `python -m pipeline.sample --sessions 1000 --output sample.jsonl`.
+"""Seeded, realistic input of any size: `python -m pipeline.sample --sessions 1000 --output sample.jsonl`.
 
 The same seed gives the same activity in every format, in every process and on every machine. Memory does not grow with
 the size: sessions start one after the other on the sample's clock, and only what has yet to arrive is held.
@@ -12,7 +12,6 @@ import sys
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from heapq import heappop, heappush
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -24,15 +23,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from pipeline.sample_arrivals import FIRST_MS, HOUR, MINUTE, SECOND, in_order_of_arrival, random_uuid, starts, user_of
+from pipeline.sample_statements import broken_statements, sample_statements
 from schemas import avro_schema
+from transforms.reading.admission import is_object
 from transforms.reading.blocks import FILE_FORMATS
-
-FIRST_MS = 1_704_693_600_000
-"""Epoch ms at which the sample's clock starts: 2024-01-08T06:00:00Z."""
-
-_SECOND = 1000
-_MINUTE = 60 * _SECOND
-_HOUR = 60 * _MINUTE
+from transforms.reading.input_formats import XAPI
 
 _ORGANISATIONS = ("district-7", "école-lumière", "uni-南京")
 _DEVICES = ("chromebook", "ipad", "windows", "android")
@@ -53,21 +49,12 @@ def sample_activities(sessions: int, seed: int = 0, *, hot_share: float = 0.01) 
         seed: of the sample.
         hot_share: the share of the sessions, from 0 to 1, that belongs to a single user.
 
-    Yields objects that must not be changed: a duplicate is the same object.
+    Returns objects that must not be changed: a duplicate is the same object.
     """
-    pending: list[tuple[int, int, Fields]] = []
-    clock = FIRST_MS
-    arrivals = 0
-    for index in range(sessions):
-        chance = Random(f"{seed}/{index}")  # noqa: S311
-        clock += int(chance.expovariate(1 / (10 * _SECOND)))
-        for arrival, activity in _arrivals(_Session(seed, index, sessions, clock, hot_share, chance).play(), chance):
-            heappush(pending, (arrival, arrivals, activity))
-            arrivals += 1
-        while pending and pending[0][0] <= clock:
-            yield heappop(pending)[2]
-    while pending:
-        yield heappop(pending)[2]
+    return in_order_of_arrival(
+        (start, _arrivals(_Session(seed, index, sessions, start, hot_share, chance).play(), chance))
+        for index, start, chance in starts(sessions, seed)
+    )
 
 
 def refused_activities(seed: int = 0) -> Iterator[Fields]:
@@ -83,9 +70,9 @@ def refused_activities(seed: int = 0) -> Iterator[Fields]:
     chance = Random(f"{seed}/refused")  # noqa: S311
     while True:
         yield {
-            "record_id": _uuid(chance),
+            "record_id": random_uuid(chance),
             "user_id": "nobody",
-            "session_id": _uuid(chance),
+            "session_id": random_uuid(chance),
             "activity_id": "activity_none",
             "action": "START",
             "state": "initial",
@@ -118,14 +105,14 @@ def _arrivals(activities: Iterable[Fields], chance: Random) -> Iterator[tuple[in
     """(arrival, activity): nearly all in order, some late, some twice, a few twice with different contents."""
     for activity in activities:
         luck = chance.random()
-        arrival = activity["occurred_at"] + chance.randrange(2 * _SECOND)
+        arrival = activity["occurred_at"] + chance.randrange(2 * SECOND)
         if luck < 0.02:
-            arrival += chance.randrange(_HOUR - 4 * _SECOND)
+            arrival += chance.randrange(HOUR - 4 * SECOND)
         yield arrival, activity
         if luck > 0.99:
-            yield arrival + chance.randrange(_MINUTE), activity
+            yield arrival + chance.randrange(MINUTE), activity
         elif luck > 0.9895:
-            yield arrival + _SECOND, activity | {"occurred_at": activity["occurred_at"] + 1}
+            yield arrival + SECOND, activity | {"occurred_at": activity["occurred_at"] + 1}
 
 
 class _Session:
@@ -137,7 +124,7 @@ class _Session:
         self._seq = 0
         self._spent = 0
         activity = chance.randrange(200)
-        user = _user(seed, index, sessions, hot_share)
+        user = user_of(seed, index, sessions, hot_share)
         shared = chance.random() < 0.001  # two users have one session id: a known fault of integrations
         self._common: Fields = {
             "user_id": _user_id(user),
@@ -184,7 +171,7 @@ class _Session:
         yield from self._answer(self._responses)
         if chance.random() < 0.2:
             yield self._activity("SAVE")
-            yield from self._resume(chance.choice((5 * _MINUTE, _HOUR, 3 * _HOUR)))
+            yield from self._resume(chance.choice((5 * MINUTE, HOUR, 3 * HOUR)))
             yield from self._answer(chance.sample(self._responses, 2))
         ending = chance.random()
         if ending < 0.12:
@@ -199,31 +186,31 @@ class _Session:
         chance = self._chance
         if self._essays:
             essays = [response for response in self._responses if not response["automarkable"]]
-            self._wait(_HOUR, 4 * _HOUR)
+            self._wait(HOUR, 4 * HOUR)
             if chance.random() < 0.3:  # marked one by one
                 yield self._score("SCORE", essays[:1])
-                self._wait(_MINUTE, _HOUR)
+                self._wait(MINUTE, HOUR)
             yield self._score("SCORE", essays)
         if chance.random() < 0.05:
-            yield from self._resume(10 * _MINUTE)
+            yield from self._resume(10 * MINUTE)
             yield from self._answer(chance.sample(self._responses, 2))
             yield self._submit()
         if chance.random() < 0.06:
-            self._wait(_MINUTE, 3 * _HOUR)
+            self._wait(MINUTE, 3 * HOUR)
             yield self._score("RESCORE", chance.sample(self._responses, 1))
         if chance.random() < 0.03:
-            self._wait(_MINUTE, _HOUR)
+            self._wait(MINUTE, HOUR)
             status = chance.choice(("Completed", "Completed", "Incomplete", "Pending Scoring", "Discarded"))
             yield self._activity("SET_STATUS", status=status)
         if chance.random() < 0.05:
-            self._wait(_HOUR, 3 * _HOUR)
+            self._wait(HOUR, 3 * HOUR)
             self._state = "review"
             yield self._activity("START", metadata={"device": chance.choice(_DEVICES)})
 
     def _answer(self, responses: Sequence[Fields]) -> Iterator[Fields]:
         chance = self._chance
         for response in responses:
-            self._wait(5 * _SECOND, 2 * _MINUTE)
+            self._wait(5 * SECOND, 2 * MINUTE)
             if chance.random() < 0.1:
                 continue  # skipped
             response["attempted"] = True
@@ -236,7 +223,7 @@ class _Session:
                 yield self._activity("AUTOSAVE")
             elif aside < 0.11:
                 yield self._activity("PAUSE")
-                self._wait(10 * _SECOND, 5 * _MINUTE)
+                self._wait(10 * SECOND, 5 * MINUTE)
                 yield self._activity("UNPAUSE")
 
     def _resume(self, after: int) -> Iterator[Fields]:
@@ -289,7 +276,7 @@ class _Session:
         self._now += self._chance.randrange(300, 3000)
         self._seq += 1
         activity: Fields = {
-            "record_id": _uuid(self._chance),
+            "record_id": random_uuid(self._chance),
             **self._common,
             "action": action,
             "state": self._state,
@@ -303,17 +290,6 @@ class _Session:
         return activity
 
 
-def _user(seed: int, index: int, sessions: int, hot_share: float) -> int:
-    """The number of the user of a session. Some users have several sessions at once, and user 0 has very many."""
-    chance = Random(f"{seed}/{index}/user")  # noqa: S311
-    if chance.random() < hot_share:
-        return 0
-    if index and chance.random() < 0.05:
-        chance = Random(f"{seed}/{index - 1}/user")  # noqa: S311
-        chance.random()
-    return 1 + int(chance.random() * max(1, sessions // 4))
-
-
 def _user_id(user: int) -> str:
     if user % 40 == 3:
         return f"学生-{user}"
@@ -324,11 +300,6 @@ def _user_id(user: int) -> str:
 
 def _session_id(seed: int, index: int) -> str:
     return f"sess:{seed}:{index}" if index % 10 == 9 else str(uuid.uuid5(_NAMESPACE, f"{seed}/{index}"))
-
-
-def _uuid(chance: Random) -> str:
-    digits = f"{chance.getrandbits(128):032x}"
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 _TAG = pa.struct([("type", pa.string()), ("name", pa.string())])
@@ -445,10 +416,27 @@ def write_sample(
         write_parquet(file, mixed)
 
 
+def write_statements(
+    file: IO[bytes], file_format: str, sessions: int, seed: int = 0, *, invalid: float = 0.0, hot_share: float = 0.01
+) -> None:
+    """As `write_sample`, of xAPI statements. `file_format`: `json` or `jsonl`."""
+    statements = sample_statements(sessions, seed, hot_share=hot_share)
+    if file_format == "jsonl":
+        write_jsonl(file, _mixed(statements, broken_statements(seed), invalid, seed))
+        return
+    whole = (line for line in broken_statements(seed) if is_object(line))
+    write_json(file, _mixed(statements, whole, invalid, seed))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the sample that the command line asks for. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description=__doc__.split("\n")[0])
-    parser.add_argument("--sessions", type=_count, default=1000, help="how many sessions (about 12 activities each)")
+    parser.add_argument(
+        "--sessions", type=_count, default=1000, help="how many sessions (12 to 15 activities or statements each)"
+    )
+    parser.add_argument(
+        "--input_format", choices=("activity", "xapi"), default="activity", help="session activity, or xAPI statements"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", choices=FILE_FORMATS, default="jsonl", dest="file_format")
     parser.add_argument("--compress", choices=("gz", "bz2", "zst"))
@@ -460,12 +448,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.compress and options.file_format == "parquet":
         parser.error("--compress: Parquet is compressed inside")
+    statements = options.input_format == "xapi"
+    if statements and options.file_format not in XAPI.file_formats:
+        parser.error(f"--input_format xapi: statements are JSON; --format is one of {', '.join(XAPI.file_formats)}")
+    write = write_statements if statements else write_sample
     try:
         with ExitStack() as stack:
             file: IO[bytes] = sys.stdout.buffer if options.output == "-" else stack.enter_context(_new(options.output))
             if options.compress:
                 file = stack.enter_context(_compressing(file, options.compress))
-            write_sample(
+            write(
                 file,
                 options.file_format,
                 options.sessions,

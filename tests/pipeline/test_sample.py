@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import sample
+from pipeline import sample, sample_arrivals
 from pipeline.sample import broken_lines, main, refused_activities, sample_activities, write_sample
 from schemas import Activity
 from transforms.reading.activity import ActivityDecoder, ActivityError, canonical, encode
@@ -148,7 +148,7 @@ def test_no_more_is_held_for_a_larger_sample(monkeypatch: pytest.MonkeyPatch) ->
             heappush(pending, entry)
             held = max(held, len(pending))
 
-        monkeypatch.setattr(sample, "heappush", push)
+        monkeypatch.setattr(sample_arrivals, "heappush", push)
         for _ in sample_activities(sessions):
             pass
         return held
