@@ -18,7 +18,7 @@ from benchmarks.workload import Tally, sum_of
 from pipeline.options import parse
 from pipeline.preflight import choose_forwarders
 from pipeline.run import main
-from schemas import Record
+from schemas import DERIVED_KINDS, Kind, Record
 from transforms.accounting.summary import RejectLimit, Summary, total
 from transforms.derive import DeriveRecords, DeriveSettings
 from transforms.forwarders.source import ForwarderSource
@@ -27,8 +27,11 @@ from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.read import ReadActivity, match_files
 from transforms.reading.bucket_blobs import ReadCounts
+from transforms.reading.input_formats import ACTIVITY, InputFormat, statement_format
 
 Stage = Literal["derive", "encode"]
+Input = Literal["activity", "statements", "derived-statements"]
+"""What is read: activity, statements that are forwarded as they are, or statements that records are derived of."""
 
 
 def deliver(path: Path, forwarders: Path, output: Path, flags: Sequence[str] = ()) -> None:
@@ -47,19 +50,26 @@ def deliver(path: Path, forwarders: Path, output: Path, flags: Sequence[str] = (
         raise SystemExit(f"the job ended with exit status {status}")
 
 
-def count(path: Path, forwarders: Path, output: Path, stage: Stage, beam_args: Sequence[str] = ()) -> dict[str, Any]:
+def count(
+    path: Path,
+    forwarders: Path,
+    output: Path,
+    stage: Stage,
+    beam_args: Sequence[str] = (),
+    what: Input = "activity",
+) -> dict[str, Any]:
     """Derive; or derive, match and encode. Counts only."""
     asked = ["--runner=DirectRunner", f"--input={path}", f"--forwarders={forwarders}", "--dry_run"]
     source = choose_forwarders(parse(asked), on_this_machine=True).source
     assert source is not None
     statements = StatementBuilder()
+    input_format = _input_format(what)
     output.mkdir(parents=True, exist_ok=True)
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_args)))
-    read = pipeline | "Read" >> ReadActivity(match_files([str(path)]))
+    read = pipeline | "Read" >> ReadActivity(match_files([str(path)]), input_format)
     all_read = read.counts | "Read summaries" >> beam.Map(_summary) | "All read" >> beam.CombineGlobally(total)
-    records = (
-        read.blobs | "Derive" >> DeriveRecords(DeriveSettings(reject_limit=RejectLimit(0.05, 10)), all_read)
-    ).records
+    settings = DeriveSettings(input_format=input_format, reject_limit=RejectLimit(0.05, 10))
+    records = (read.blobs | "Derive" >> DeriveRecords(settings, all_read)).records
     if stage == "derive":
         _ = records | "Count" >> beam.ParDo(_CountRecords(str(output)))
     else:
@@ -67,6 +77,13 @@ def count(path: Path, forwarders: Path, output: Path, stage: Stage, beam_args: S
         _ = matches | "Encode" >> beam.ParDo(_EncodeMatches(source, statements, str(output)))
     pipeline.run().wait_until_finish()
     return sum_of(json.loads(part.read_text()) for part in output.glob("*.tally"))
+
+
+def _input_format(what: Input) -> InputFormat:
+    if what == "activity":
+        return ACTIVITY
+    kinds: tuple[Kind, ...] = ("statement",) if what == "statements" else DERIVED_KINDS
+    return statement_format("xapi", kinds)
 
 
 def _summary(counts: ReadCounts) -> Summary:

@@ -59,8 +59,8 @@ def _floor(collect_garbage: bool) -> Callable[[Stage], Program]:
     return of_stage
 
 
-def _job(*flags: str) -> Callable[[Stage], Program]:
-    """The job, with further flags where it delivers."""
+def _job(*flags: str, what: Any = "activity") -> Callable[[Stage], Program]:
+    """The job, with further flags where it delivers. `what`: is read, see `benchmarks.job.Input`."""
 
     def of_stage(stage: Stage) -> Program:
         from benchmarks import job
@@ -73,7 +73,7 @@ def _job(*flags: str) -> Callable[[Stage], Program]:
             if stage == "deliver":
                 job.deliver(arguments.input, arguments.forwarders, arguments.output, (*flags, *beam_args))
                 return None
-            return job.count(arguments.input, arguments.forwarders, arguments.output, stage, beam_args)
+            return job.count(arguments.input, arguments.forwarders, arguments.output, stage, beam_args, what)
 
         return run
 
@@ -102,6 +102,25 @@ def _script(batches: bool) -> Callable[[Stage], Program]:
         return run
 
     return of_stage
+
+
+def _bare(decoder: str) -> Callable[[Stage], Program]:
+    def of_stage(stage: Stage) -> Program:
+        from benchmarks import bare
+
+        return lambda arguments: bare.loop(arguments.input, _load(arguments.forwarders), decoder)
+
+    return of_stage
+
+
+def _statement_script(stage: Stage) -> Program:
+    from benchmarks import script
+    from benchmarks.workload import wishes
+
+    def run(arguments: Arguments) -> None:
+        script.statements(arguments.input, wishes(arguments.ends), f"http://127.0.0.1:{arguments.port}")
+
+    return run
 
 
 def _delivering(way: str) -> Callable[[Stage], Program]:
@@ -156,6 +175,13 @@ PROGRAMS: dict[str, Callable[[Stage], Program]] = {
     "floor-gc": _floor(collect_garbage=True),
     "job": _job(),
     "job-none": _job("--durability=none"),
+    "job-statements": _job("--input_format=xapi", what="statements"),
+    "job-derived-statements": _job(
+        "--input_format=xapi", "--kind=event", "--kind=status", "--kind=score", what="derived-statements"
+    ),
+    "bare-orjson": _bare("orjson"),
+    "bare-msgspec": _bare("msgspec"),
+    "script-statements": _statement_script,
     "engine": _delivering("engine"),
     "floor-lanes": _delivering("floor"),
     "bare-boto3": _delivering("bare-boto3"),

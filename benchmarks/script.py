@@ -388,3 +388,24 @@ def in_batches(path: Path, wishes: tuple[Wish, ...], url: str) -> None:
 
 def headers(made: Fields) -> dict[str, str]:
     return {"Content-Type": "application/json", "Idempotency-Key": made["id"]}
+
+
+def statements(path: Path, wishes: tuple[Wish, ...], url: str) -> None:
+    """Statements as they are: each line to everybody who wants it, one after the other, in one session of requests."""
+    session = requests.Session()
+    seen = set()
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            statement = json.loads(line)
+            if statement["id"] in seen:
+                continue
+            seen.add(statement["id"])
+            for wish in wishes:
+                if wish.wants({"statement": statement}):
+                    response = session.post(
+                        f"{url}/{wish.id}",
+                        data=line.rstrip("\n").encode(),
+                        headers={"Content-Type": "application/json", "X-Experience-API-Version": "1.0.3"},
+                        timeout=10,
+                    )
+                    response.raise_for_status()

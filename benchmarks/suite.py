@@ -11,7 +11,7 @@ from typing import Literal
 from benchmarks.measuring import Run, Task, run
 from benchmarks.peers.kafka import kafka_broker
 from benchmarks.sinks import SinksClient
-from benchmarks.workload import Ends, count_lines, sample_file, write_forwarders
+from benchmarks.workload import Ends, activity_as_large_as, count_lines, sample_file, statement_file, write_forwarders
 
 HANDFUL = 10
 LARGE = 1_000_000
@@ -22,17 +22,23 @@ MATCHED_ACTIVITIES = 50_000
 
 @dataclass(frozen=True)
 class Contestant:
-    """A program in a comparison. `of_peer`: it runs under the peers' Python."""
+    """A program in a comparison. `of_peer`: it runs under the peers' Python.
+
+    `derives`: it delivers records that are derived, where the comparison is about statements as they are. Its sample:
+    the same statements, or as many bytes of activity.
+    """
 
     program: str
     workers: int = 1
     of_peer: bool = False
+    derives: Literal["statements", "activity"] | None = None
 
     @property
     def label(self) -> str:
         return self.program if self.workers == 1 else f"{self.program} x{self.workers}"
 
 
+PASSING = Contestant("job-statements")
 JOB, FLOOR, FLOOR_GC = Contestant("job"), Contestant("floor"), Contestant("floor-gc")
 
 
@@ -132,6 +138,49 @@ COMPARISONS: tuple[Comparison, ...] = (
         only=lambda size: size < LARGE,
     ),
     Comparison(
+        "statements",
+        "statements: read + match + encode",
+        "encode",
+        (
+            Contestant("bare-orjson"),
+            Contestant("bare-msgspec"),
+            PASSING,
+            Contestant("job-derived-statements", derives="statements"),
+            Contestant("job", derives="activity"),
+        ),
+        ends="statements",
+        targets=(
+            Target("at most 1.5x a bare loop with orjson", "job-statements", "bare-orjson", at_most=1.5, of="cpu"),
+            Target("at most 1.5x a bare loop with msgspec", "job-statements", "bare-msgspec", at_most=1.5, of="cpu"),
+            Target(
+                "at least 2x as fast as deriving from them",
+                "job-derived-statements",
+                "job-statements",
+                at_least=2,
+                of="cpu",
+            ),
+            Target("at least 2x as fast as as many bytes of activity", "job", "job-statements", at_least=2, of="cpu"),
+        ),
+        only=lambda size: size <= LARGE,
+    ),
+    Comparison(
+        "statement_scripts",
+        "statements end to end, a user's script",
+        "deliver",
+        (PASSING, Contestant("script-statements")),
+        ends="statements",
+        targets=(
+            Target(
+                "at least 5x a script that sends one by one",
+                "script-statements",
+                "job-statements",
+                at_least=5,
+                of="cpu",
+            ),
+        ),
+        only=lambda size: size <= 100_000,
+    ),
+    Comparison(
         "workers",
         "derive + match + encode, two workers",
         "encode",
@@ -184,7 +233,8 @@ class Suite:
     def compare(self, comparison: Comparison, size: int) -> list[Row]:
         """Rows of `comparison` at about `size` activities; of peers that are not installed there are none."""
         contestants = [contestant for contestant in comparison.contestants if self._is_there(contestant)]
-        sample = sample_file(self.directory, size)
+        of_statements = comparison.ends == "statements"
+        sample = statement_file(self.directory, size) if of_statements else sample_file(self.directory, size)
         activities = count_lines(sample)
         task = Task(sample, write_forwarders(self.directory, self.sinks.port, comparison.ends), comparison.ends)
         rows = [Row(comparison.name, comparison.title, activities, contestant.label) for contestant in contestants]
@@ -193,9 +243,16 @@ class Suite:
                 task = self._fed(task, stack.enter_context(kafka_broker(self._kafka())))
             for _ in range(self.rounds if size < LARGE else self.rounds_of_large):
                 for contestant, row in zip(contestants, rows, strict=True):
-                    row.runs.append(self._run(contestant, comparison.stage, task))
-        check_same(rows)
+                    row.runs.append(self._run(contestant, comparison.stage, self._task(contestant, task)))
+        check_same([row for contestant, row in zip(contestants, rows, strict=True) if contestant.derives is None])
         return rows
+
+    def _task(self, contestant: Contestant, task: Task) -> Task:
+        """What the contestant is given, where others are given `task`."""
+        if contestant.derives is None:
+            return task
+        sample = task.input if contestant.derives == "statements" else activity_as_large_as(task.input)
+        return Task(sample, write_forwarders(self.directory, self.sinks.port))
 
     def memory(self, sizes: Iterable[int]) -> list[Row]:
         """The job end to end on a handful of activities, and with a user who has a hundred thousand."""

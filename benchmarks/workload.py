@@ -3,23 +3,32 @@
 Ten forwarders as operators write them: most of what is delivered goes to Kinesis and Firehose in batches, some over
 HTTP, one request each; payloads of all three kinds; two queries look into the statement, four forwarders have a scope.
 A forwarder's stream, or the path of its url, is its id, so that a sink knows whose records it gets.
+
+Another ten are for statements that are forwarded as they are: HTTP all of them, one request for each statement.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
 
-from pipeline.sample import write_sample
+import orjson
+
+from pipeline.sample import sample_activities, write_sample, write_statements
 
 Document = Mapping[str, Any]
-Ends = Literal["all", "kinesis", "http", "documents"]
+Ends = Literal["all", "kinesis", "http", "documents", "statements"]
 
 REGION = "us-east-1"
 ACTIVITIES_PER_SESSION = 13.55
 """Of the default sample, for a file of about as many activities as were asked for."""
+
+STATEMENTS_PER_SESSION = 15.38
+ACTIVITY_SIZE = 598
+"""Bytes of an activity and its line end, on average."""
 
 _COMPLETED = "http://adlnet.gov/expapi/verbs/completed"
 
@@ -120,8 +129,109 @@ WISHES: tuple[Wish, ...] = (
 )
 
 
+_VERBS = "http://adlnet.gov/expapi/verbs"
+_VIDEO = "https://w3id.org/xapi/video"
+_COURSE = "https://courses.example.org/courses/17"
+_SINCE = datetime(2024, 1, 8, 12, tzinfo=UTC)
+
+
+def _part(document: Document, *names: str) -> Any:
+    """What lies under `names` in the statement; None where nothing does."""
+    value = document["statement"]
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _below_half(document: Document) -> bool:
+    scaled = _part(document, "result", "score", "scaled")
+    return scaled is not None and scaled < 0.5
+
+
+def _questions_of_moodle(document: Document) -> bool:
+    asks = _part(document, "object", "definition", "interactionType") is not None
+    return asks and (_part(document, "context", "platform") or "").startswith("Moodle")
+
+
+def _long_video(document: Document) -> bool:
+    length = _part(document, "context", "extensions", f"{_VIDEO}/extensions/length")
+    return length is not None and length >= 300
+
+
+def _late_comment(document: Document) -> bool:
+    stored = datetime.fromisoformat(document["statement"]["stored"])
+    return document["statement"]["verb"]["id"] == f"{_VERBS}/commented" and stored >= _SINCE
+
+
+def _statement_wish(name: str, query: Mapping[str, Any], predicate: Callable[[Document], bool]) -> Wish:
+    return Wish(name, "http", "statement", query, predicate)
+
+
+_ENDS = [f"{_VERBS}/{verb}" for verb in ("completed", "passed", "failed")]
+_LEARNERS = [f"learner-{user:08d}" for user in (1, 2, 3, 5)]
+
+STATEMENT_WISHES: tuple[Wish, ...] = (
+    _statement_wish(
+        "answers",
+        {"statement.verb.id": f"{_VERBS}/answered"},
+        lambda document: document["statement"]["verb"]["id"] == f"{_VERBS}/answered",
+    ),
+    _statement_wish(
+        "ends",
+        {"statement.verb.id": {"$in": _ENDS}},
+        lambda document: document["statement"]["verb"]["id"] in _ENDS,
+    ),
+    _statement_wish("below-half", {"statement.result.score.scaled": {"$lt": 0.5}}, _below_half),
+    _statement_wish(
+        "videos",
+        {"statement.object.definition.type": f"{_VIDEO}/activity-type/video"},
+        lambda document: _part(document, "object", "definition", "type") == f"{_VIDEO}/activity-type/video",
+    ),
+    _statement_wish(
+        "course",
+        {"statement.context.contextActivities.parent.id": _COURSE},
+        lambda document: any(
+            each["id"] == _COURSE for each in _part(document, "context", "contextActivities", "parent")
+        ),
+    ),
+    _statement_wish(
+        "teacher",
+        {"statement.context.instructor.mbox": "mailto:teacher-3@courses.example.org"},
+        lambda document: _part(document, "context", "instructor", "mbox") == "mailto:teacher-3@courses.example.org",
+    ),
+    _statement_wish(
+        "questions-of-moodle",
+        {
+            "statement.context.platform": {"$regex": "^Moodle"},
+            "statement.object.definition.interactionType": {"$exists": True},
+        },
+        _questions_of_moodle,
+    ),
+    _statement_wish(
+        "long-videos",
+        {f"statement.context.extensions.{_VIDEO.replace('.', '&46;')}/extensions/length": {"$gte": 300}},
+        _long_video,
+    ),
+    _statement_wish(
+        "learners",
+        {"statement.actor.account.name": {"$in": _LEARNERS}},
+        lambda document: _part(document, "actor", "account", "name") in _LEARNERS,
+    ),
+    _statement_wish(
+        "late-comments",
+        {
+            "statement.verb.id": f"{_VERBS}/commented",
+            "statement.stored": {"$gte": {"$date": "2024-01-08T12:00:00Z"}},
+        },
+        _late_comment,
+    ),
+)
+
+
 def wishes(ends: Ends = "all") -> tuple[Wish, ...]:
-    """All ten; those of one kind of sink; or all, each sent the whole document."""
+    """All ten; those of one kind of sink; or all, each sent the whole document. Or the ten for statements."""
+    if ends == "statements":
+        return STATEMENT_WISHES
     if ends == "kinesis":
         return tuple(wish for wish in WISHES if wish.service == "streams")
     if ends == "http":
@@ -164,6 +274,32 @@ def sample_file(directory: Path, activities: int, seed: int = 0, hot_share: floa
             write_sample(file, "jsonl", sessions, seed, hot_share=0.01 if hot_share is None else hot_share)
         unfinished.rename(path)
     return path
+
+
+def statement_file(directory: Path, statements: int) -> Path:
+    """About `statements` xAPI statements of the generator's default mix, made once."""
+    path = directory / f"statements-{statements}.jsonl"
+    if not path.exists():
+        unfinished = path.with_suffix(".part")
+        with unfinished.open("wb") as file:
+            write_statements(file, "jsonl", max(1, round(statements / STATEMENTS_PER_SESSION)))
+        unfinished.rename(path)
+    return path
+
+
+def activity_as_large_as(path: Path) -> Path:
+    """Activity of as many bytes as there are in the file at `path`, to a line; made once."""
+    size = path.stat().st_size
+    whole = path.with_name(f"{path.stem}-activity.jsonl")
+    if not whole.exists():
+        unfinished = whole.with_suffix(".part")
+        with unfinished.open("wb") as file:
+            for activity in sample_activities(max(1, round(1.2 * size / ACTIVITY_SIZE / ACTIVITIES_PER_SESSION))):
+                file.write(orjson.dumps(activity) + b"\n")
+                if file.tell() >= size:
+                    break
+        unfinished.rename(whole)
+    return whole
 
 
 def count_lines(path: Path) -> int:
