@@ -62,7 +62,7 @@ class Passage:
             same[original.id, original.organisation, original.lrs_id].append(original)
         kept = []
         for copies in same.values():
-            first = min(copies, key=_precedence)
+            first = min(copies, key=_precedence) if len(copies) > 1 else copies[0]
             kept.append(first)
             for copy in copies:
                 if copy is not first:
