@@ -1,8 +1,9 @@
 """What nobody can beat who matches statements in Python: a loop that reads, decodes, asks the queries and writes.
 
 No identity of the learner, no order, no check of times, nothing that survives it. It decodes the whole of each
-statement with the faster of orjson and msgspec, and asks the job's own compiled queries. Of statements with one id it
-takes the first, so that it delivers the same as the job.
+statement, makes the one date that the queries look at, and asks the job's own compiled queries one after the other: of
+ten, that is faster than the job's index. Of statements with one id it takes the first, so that it delivers the same as
+the job.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import orjson
 
 from benchmarks.workload import Tally
 from transforms.forwarders import Forwarder
-from transforms.query import ForwarderIndex
+from transforms.query import compile_query
 
 CHUNK = 256 * 1024
 
@@ -35,7 +36,8 @@ def lines(path: Path) -> Iterator[bytes]:
 
 def loop(path: Path, forwarders: tuple[Forwarder, ...], decoder: str) -> dict[str, Any]:
     """Match the statements of a file; count what is due."""
-    decode, matching, tally = DECODERS[decoder], ForwarderIndex(forwarders).matching, Tally()
+    decode, tally = DECODERS[decoder], Tally()
+    queries = [(forwarder.id, compile_query(forwarder.query).compiled()) for forwarder in forwarders]
     seen: set[str] = set()
     for line in lines(path):
         statement = decode(line)
@@ -43,9 +45,9 @@ def loop(path: Path, forwarders: tuple[Forwarder, ...], decoder: str) -> dict[st
         if id_ in seen:
             continue
         seen.add(id_)
-        statement["timestamp"] = datetime.fromisoformat(statement["timestamp"])
         statement["stored"] = datetime.fromisoformat(statement["stored"])
         document = {"_id": id_, "kind": "statement", "organisation": None, "lrs_id": None, "statement": statement}
-        for forwarder in matching(document):
-            tally.add(forwarder.id, line)
+        for forwarder_id, matches in queries:
+            if matches(document):
+                tally.add(forwarder_id, line)
     return tally.as_json()
