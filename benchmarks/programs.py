@@ -113,14 +113,18 @@ def _bare(decoder: str) -> Callable[[Stage], Program]:
     return of_stage
 
 
-def _statement_script(stage: Stage) -> Program:
-    from benchmarks import script
-    from benchmarks.workload import wishes
+def _statement_script(in_session: bool) -> Callable[[Stage], Program]:
+    def of_stage(stage: Stage) -> Program:
+        from benchmarks import script
+        from benchmarks.workload import wishes
 
-    def run(arguments: Arguments) -> None:
-        script.statements(arguments.input, wishes(arguments.ends), f"http://127.0.0.1:{arguments.port}")
+        def run(arguments: Arguments) -> None:
+            url = f"http://127.0.0.1:{arguments.port}"
+            script.statements(arguments.input, wishes(arguments.ends), url, in_session=in_session)
 
-    return run
+        return run
+
+    return of_stage
 
 
 def _delivering(way: str) -> Callable[[Stage], Program]:
@@ -176,12 +180,11 @@ PROGRAMS: dict[str, Callable[[Stage], Program]] = {
     "job": _job(),
     "job-none": _job("--durability=none"),
     "job-statements": _job("--input_format=xapi", what="statements"),
-    "job-derived-statements": _job(
-        "--input_format=xapi", "--kind=event", "--kind=status", "--kind=score", what="derived-statements"
-    ),
+    "job-derived-statements": _job(what="derived-statements"),
     "bare-orjson": _bare("orjson"),
     "bare-msgspec": _bare("msgspec"),
-    "script-statements": _statement_script,
+    "script-statements": _statement_script(in_session=False),
+    "script-statements-session": _statement_script(in_session=True),
     "engine": _delivering("engine"),
     "floor-lanes": _delivering("floor"),
     "bare-boto3": _delivering("bare-boto3"),

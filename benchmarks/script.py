@@ -390,9 +390,12 @@ def headers(made: Fields) -> dict[str, str]:
     return {"Content-Type": "application/json", "Idempotency-Key": made["id"]}
 
 
-def statements(path: Path, wishes: tuple[Wish, ...], url: str) -> None:
-    """Statements as they are: each line to everybody who wants it, one after the other, in one session of requests."""
-    session = requests.Session()
+def statements(path: Path, wishes: tuple[Wish, ...], url: str, *, in_session: bool) -> None:
+    """Statements as they are: each line to everybody who wants it, one after the other.
+
+    in_session: connections are kept, by a session of requests.
+    """
+    post = requests.Session().post if in_session else requests.post
     seen = set()
     with path.open(encoding="utf-8") as file:
         for line in file:
@@ -402,7 +405,7 @@ def statements(path: Path, wishes: tuple[Wish, ...], url: str) -> None:
             seen.add(statement["id"])
             for wish in wishes:
                 if wish.wants({"statement": statement}):
-                    response = session.post(
+                    response = post(
                         f"{url}/{wish.id}",
                         data=line.rstrip("\n").encode(),
                         headers={"Content-Type": "application/json", "X-Experience-API-Version": "1.0.3"},

@@ -167,12 +167,13 @@ COMPARISONS: tuple[Comparison, ...] = (
         "statement_scripts",
         "statements end to end, a user's script",
         "deliver",
-        (PASSING, Contestant("script-statements")),
+        (PASSING, Contestant("script-statements"), Contestant("script-statements-session")),
         ends="statements",
         targets=(
+            Target("at least 5x requests.post", "script-statements", "job-statements", at_least=5, of="cpu"),
             Target(
-                "at least 5x a script that sends one by one",
-                "script-statements",
+                "at least 5x a session of requests",
+                "script-statements-session",
                 "job-statements",
                 at_least=5,
                 of="cpu",

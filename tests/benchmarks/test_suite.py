@@ -14,7 +14,18 @@ from benchmarks import growth, hostile, report
 from benchmarks.measuring import Run, Task, run
 from benchmarks.sinks import running_sinks
 from benchmarks.suite import COMPARISONS, Comparison, DifferentError, Row, Suite, check_same
-from benchmarks.workload import Tally, count_lines, many_forwarders, sample_file, sum_of, wishes, write_forwarders
+from benchmarks.workload import (
+    STATEMENT_WISHES,
+    Tally,
+    activity_as_large_as,
+    count_lines,
+    many_forwarders,
+    sample_file,
+    statement_file,
+    sum_of,
+    wishes,
+    write_forwarders,
+)
 
 TINY = 400
 BYTEWAX = importlib.util.find_spec("bytewax") is not None
@@ -115,6 +126,17 @@ def test_many_forwarders_are_valid_and_distinct() -> None:
 
 def test_a_sample_has_about_as_many_activities_as_were_asked_for(tmp_path: Path) -> None:
     assert count_lines(sample_file(tmp_path, 5_000)) == pytest.approx(5_000, rel=0.05)
+
+
+def test_samples_of_statements_and_of_as_many_bytes_of_activity(tmp_path: Path) -> None:
+    statements = statement_file(tmp_path, 3_000)
+    assert count_lines(statements) == pytest.approx(3_000, rel=0.05)
+    activity = activity_as_large_as(statements)
+    assert activity.stat().st_size == pytest.approx(statements.stat().st_size, abs=10_000)
+    assert json.loads(activity.read_text().splitlines()[-1])["action"]
+    documents = [{"statement": json.loads(line)} for line in statements.read_text().splitlines()]
+    for wish in STATEMENT_WISHES:
+        assert 0 < sum(map(wish.wants, documents)) < 0.6 * len(documents), wish.id
 
 
 def test_the_slope_of_what_is_proportional_is_one() -> None:
