@@ -132,7 +132,7 @@ WISHES: tuple[Wish, ...] = (
 _VERBS = "http://adlnet.gov/expapi/verbs"
 _VIDEO = "https://w3id.org/xapi/video"
 _COURSE = "https://courses.example.org/courses/17"
-_SINCE = datetime(2024, 1, 8, 12, tzinfo=UTC)
+_SINCE = datetime(2024, 1, 8, 6, 30, tzinfo=UTC)
 
 
 def _part(document: Document, *names: str) -> Any:
@@ -221,7 +221,7 @@ STATEMENT_WISHES: tuple[Wish, ...] = (
         "late-comments",
         {
             "statement.verb.id": f"{_VERBS}/commented",
-            "statement.stored": {"$gte": {"$date": "2024-01-08T12:00:00Z"}},
+            "statement.stored": {"$gte": {"$date": _SINCE.isoformat()}},
         },
         _late_comment,
     ),

@@ -129,8 +129,8 @@ def test_a_sample_has_about_as_many_activities_as_were_asked_for(tmp_path: Path)
 
 
 def test_samples_of_statements_and_of_as_many_bytes_of_activity(tmp_path: Path) -> None:
-    statements = statement_file(tmp_path, 3_000)
-    assert count_lines(statements) == pytest.approx(3_000, rel=0.05)
+    statements = statement_file(tmp_path, 9_000)
+    assert count_lines(statements) == pytest.approx(9_000, rel=0.05)
     activity = activity_as_large_as(statements)
     assert activity.stat().st_size == pytest.approx(statements.stat().st_size, abs=10_000)
     assert json.loads(activity.read_text().splitlines()[-1])["action"]
