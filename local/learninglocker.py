@@ -29,8 +29,12 @@ DATABASE = "learninglocker_v2"
 DOWN = "answers"
 """The path of the receiver that is down at first."""
 
-DOWN_FOR = 25
-"""Requests that this receiver answers with 503 before it is back."""
+DOWN_FOR = 15
+"""Requests that this receiver answers with 503 before it is back.
+
+Ten in a row are an outage, after which records wait. A record has eleven attempts, and one may be tried again and again
+to see whether the receiver is back: with more requests it could be given up.
+"""
 
 _BATCH = 1_000
 

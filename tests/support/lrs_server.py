@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 import venv
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,30 @@ FSLRSBackend.default_operation_type = BaseOperationType.APPEND
 
 from ralph.api import app
 """
+# It reads its whole file for each statement that comes, to see whether it has its id. For many statements it looks into
+# an index of what it has written instead.
+INDEXED = (
+    APPENDING
+    + """
+written = {}
+write = FSLRSBackend.write
+
+
+def write_and_index(self, data, *args, **more):
+    statements = list(data)
+    count = write(self, statements, *args, **more)
+    written.update((statement["id"], statement) for statement in statements)
+    return count
+
+
+def written_of(self, ids, target=None):
+    return [written[id_] for id_ in ids if id_ in written]
+
+
+FSLRSBackend.write = write_and_index
+FSLRSBackend.query_statements_by_ids = written_of
+"""
+)
 INSTALL_SECONDS = 600
 START_SECONDS = 60
 
@@ -144,14 +169,15 @@ def await_start(server: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
         time.sleep(0.05)
 
 
-def run(home: Path) -> Iterator[Lrs]:
-    """Ralph on a free port, its files in `home`."""
+@contextmanager
+def running(home: Path, *, indexed: bool = False) -> Iterator[Lrs]:
+    """Ralph on a free port, its files in `home`. indexed: it is to take many statements."""
     binaries = install() / "bin"
     environment = _environment(home)
     username, password = "forwarder", secrets.token_urlsafe(12)
     work = home / "work"  # away from any .env, which Ralph would read
     work.mkdir(parents=True)
-    (work / "appending.py").write_text(APPENDING)
+    (work / "appending.py").write_text(INDEXED if indexed else APPENDING)
     credentials = ["-u", username, "-p", password, "-s", "all", "-N", username, "-A", username, "https://lrs.invalid"]
     subprocess.run(  # noqa: S603
         [binaries / "ralph", "auth", *credentials, "-w"], env=environment, cwd=work, check=True, capture_output=True
@@ -180,5 +206,6 @@ def run(home: Path) -> Iterator[Lrs]:
 def lrs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lrs]:
     """A real LRS, empty at the start of the test session."""
     home = tmp_path_factory.mktemp("lrs")
-    yield from run(home)
+    with running(home) as lrs:
+        yield lrs
     shutil.rmtree(home)
