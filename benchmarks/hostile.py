@@ -175,11 +175,11 @@ def _json_values(part: bytes, name: bytes = b"metadata") -> Callable[[int], byte
 
 def _json_elements(size: int) -> bytes:
     """An array in which a long value is followed by very many short ones, which are then read at once."""
-    return b'["' + b"x" * (9 * MIB) + b'",' + b"0," * (2 * MIB) + b"0]"
+    return b'["' + b"x" * (9 * MIB) + b'",' + b"0," * (MIB // 2) + b"0]"
 
 
 def _json_lines(size: int) -> bytes:
-    return b"0\n" * 300_000
+    return b"0\n" * 100_000
 
 
 def _json_deep(size: int) -> bytes:
@@ -188,6 +188,17 @@ def _json_deep(size: int) -> bytes:
 
 def _json_keys(size: int) -> bytes:
     return _line(b'"item_tags":{%s}' % b",".join(b'"%x":[]' % number for number in range(1_300_000)))
+
+
+def _json_allowed(size: int) -> bytes:
+    """As many values as there may be, which are accepted."""
+    return _line(b'"item_tags":{%s}' % b",".join(b'"%x":[]' % number for number in range(490_000))) * 2
+
+
+def _avro_allowed(size: int) -> bytes:
+    """The same, and refused: no row is read twice as closely as one with something odd in it."""
+    body = _ROW + _long(990_000) + _long(0) * 990_000 + _long(0)
+    return _avro(_list_of({"type": "array", "items": "long"}), "null", [(1, body)] * 4)
 
 
 def _json_answer(size: int) -> bytes:
@@ -270,6 +281,7 @@ def _parquet_deep(size: int) -> bytes:
 KINDS: dict[str, Kind] = {
     "avro_nulls": Kind("avro", _avro_nulls),
     "avro_lists": Kind("avro", _avro_lists),
+    "avro_allowed": Kind("avro", _avro_allowed),
     "avro_doubling": Kind("avro", _avro_doubling),
     "avro_of_itself": Kind("avro", _avro_of_itself),
     "avro_deep": Kind("avro", _avro_deep),
@@ -292,6 +304,7 @@ KINDS: dict[str, Kind] = {
     "json_lines": Kind("jsonl", _json_lines),
     "json_deep": Kind("jsonl", _json_deep),
     "json_keys": Kind("jsonl", _json_keys),
+    "json_allowed": Kind("jsonl", _json_allowed),
     "json_answer": Kind("jsonl", _json_answer, xapi=True),
     "json_long": Kind("jsonl.gz", _json_long),
     "parquet_dictionary": Kind("parquet", _parquet_dictionary),
