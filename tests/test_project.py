@@ -28,6 +28,7 @@ PINNED_BY = {
     "gcp": "gcp.txt",
     "local": "local.txt",
     "bench": "bench.txt",
+    "mongodb": "registry.txt",
     "registry": "registry.txt",
     "test": "test.txt",
 }
