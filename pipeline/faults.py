@@ -3,10 +3,9 @@
 import errno
 import logging
 import re
-import tempfile
 from collections.abc import Iterator
 
-from transforms.storage import StorageError, remedy
+from transforms.storage import StorageError, remedy, temporary_place
 
 _OF_THE_SYSTEM = frozenset(
     (
@@ -92,7 +91,7 @@ def _family(kind: type[StorageError]) -> Iterator[type[StorageError]]:
 
 def places_of(*directories: str | None) -> str:
     """The directories of a run, for a message: those given, and that of temporary files."""
-    return ", ".join([*(each for each in directories if each), f"{tempfile.gettempdir()} (TMPDIR)"])
+    return ", ".join([*(each for each in directories if each), temporary_place()])
 
 
 class WithoutTracebacks(logging.Filter):

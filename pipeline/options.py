@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -59,6 +60,9 @@ FLINK_RUNNERS = ("flinkrunner", "flink")
 # bundle twice, before its user's worker and on it. With Flink's own 1,000 ms half of the records took 1.7 s, and with
 # 200 ms they took 0.6 s.
 _STREAMING_ARGS = {"checkpointing_interval": 30_000, "max_bundle_time_mills": 200}
+_WITH_PASSWORD = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/+[^/?#:@]*:(?!\d+(?:/|$))[^@]*@")
+"""An address with a password. A port is none, though an @ may come later: `hdfs://host:9000/a@b`."""
+
 _DAY = 86_400
 _DEDUPE_HORIZON = 7 * _DAY
 
@@ -590,11 +594,26 @@ def _check_streaming(job: Job) -> None:
         )
 
 
+def _check_places(job: Job) -> None:
+    """Raises UsageError where a place has a password in it. Places are shown in messages and in the report."""
+    places = {
+        "--input": job.inputs,
+        "--output": (job.output,),
+        "--state": (job.state,),
+        "--attachments": (job.attachments,),
+        "--forwarders": (job.forwarders,),
+    }
+    for flag, named in places.items():
+        if any(place is not None and _WITH_PASSWORD.match(place) for place in named):
+            raise UsageError(f"{flag} holds a user and a password: leave them out, or check how the address is spelled")
+
+
 def _check_combination(job: Job) -> None:
     _check_sources(job)
     _check_streaming(job)
     if job.forwarders is not None and (problem := location_problem(job.forwarders)):
         raise UsageError(f"--forwarders {problem}")
+    _check_places(job)
     if job.input_format == "activity" and not job.redrive:
         if job.qualify_users:
             raise UsageError("--qualify_users goes with --input_format xapi: activity has no home pages")

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import gettempdir
 from typing import IO, Any, BinaryIO, Protocol
 
 from transforms import durability
@@ -50,6 +51,14 @@ def remedy(error: OSError) -> str:
 def not_written(path: str | Path, error: OSError) -> StorageError:
     """The error that says that a file cannot be written, and what to do."""
     return StorageError(f"{path} cannot be written: {error.strerror or error}; {remedy(error)}, then run again")
+
+
+def temporary_place() -> str:
+    """Where temporary files go, for a message."""
+    try:
+        return f"{gettempdir()} (TMPDIR)"
+    except OSError:  # It looks for a directory that it can write to, and there is none.
+        return "the directory of temporary files (TMPDIR)"
 
 
 @contextmanager

@@ -265,6 +265,14 @@ def test_a_source_implies_its_format() -> None:
         (["--input=https://lrs.example/statements", "--input=in.jsonl"], "read in two runs"),
         (["--input=https://key:hunter2@lrs.example/statements"], "--input https://... holds a user"),
         (["--input=mongodb://key:hunter2@host/db.statements"], "--input mongodb://... holds a user"),
+        (["--input=HTTPS://key:hunter2@lrs.example/statements"], "--input holds a user and a password"),
+        (["--input= https://key:hunter2@lrs.example/statements"], "--input holds a user and a password"),
+        (["--input=in.jsonl", "--input=https:/key:hunter2@lrs.example/statements"], "--input holds a user and a pass"),
+        (["--input=mongo://key:hunt/hunter2@host/db.statements"], "--input holds a user and a password"),
+        (["--input=in.jsonl", "--output=ftp://key:hunter2@host/out"], "--output holds a user and a password"),
+        (["--input=in.jsonl", "--state=ftp://key:hunter2@host/state"], "--state holds a user and a password"),
+        (["--input=in.jsonl", "--attachments=ftp://key:hunter2@host/a"], "--attachments holds a user and a password"),
+        (["--input=in.jsonl", "--forwarders= https://key:hunter2@host/a"], "--forwarders holds a user and a password"),
         (["--input=https://lrs.example/statements", "--input_auth=key:hunter2"], "--input_auth is no reference"),
         (["--input=in.jsonl", "--input_auth=env:NAME"], "--input names none"),
         (["--input=https://lrs.example/statements", "--file_format=json"], "--file_format is of files"),
@@ -279,3 +287,10 @@ def test_what_does_not_go_together_is_told(more: list[str], told: str) -> None:
         parse(arguments(*more))
     assert told in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "place", ["s3://bucket/a@b", "hdfs://host:9000/a@b", "in/10:00@b.jsonl", "gs://bucket/t=1:2@x"]
+)
+def test_a_place_with_an_at_sign_is_no_place_with_a_password(place: str) -> None:
+    assert parse(arguments(f"--input={place}")).inputs == (place,)

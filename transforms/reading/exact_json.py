@@ -4,7 +4,8 @@ JSON allows numbers of any size and any number of digits. A statement may hold s
 """
 
 import json
-from decimal import Decimal
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -15,6 +16,17 @@ from schemas.numbers import number_text
 _LARGEST_LONG = 2**63
 # It reads integers of any size as they are, where orjson makes doubles of them.
 _decode = msgspec.json.Decoder().decode
+
+
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """A number with an exponent of more than 18 digits, which no Decimal holds. It equals one that is spelled alike.
+
+    Attributes:
+        text: how it is spelled, in lower case.
+    """
+
+    text: str
 
 
 def loads(text: bytes) -> Any:
@@ -31,8 +43,19 @@ def loads(text: bytes) -> Any:
 
 
 def loads_exactly(text: bytes) -> Any:
-    """The value of a JSON text, with every number as the Decimal that it spells. Raises as `loads`."""
-    return json.loads(text, parse_int=Decimal, parse_float=Decimal)
+    """The value of a JSON text, with every number as the Decimal that it spells, or as Beyond. Raises as `loads`."""
+    try:
+        return json.loads(text, parse_int=Decimal, parse_float=Decimal)
+    except InvalidOperation:
+        return json.loads(text, parse_int=Decimal, parse_float=_exact)
+
+
+def _exact(text: str) -> Decimal | Beyond:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        text = text.lower()
+        return Beyond(text) if text.partition("e")[0].strip("-0.") else Decimal()
 
 
 def canonical_text(value: Any) -> str:
@@ -42,7 +65,7 @@ def canonical_text(value: Any) -> str:
     double, or its digits where no double can hold it.
 
     Args:
-        value: of JSON, with numbers as int, float or Decimal.
+        value: of JSON, with numbers as int, float, Decimal or Beyond.
     """
     if isinstance(value, dict):
         members = (f"{_string(name)}:{canonical_text(value[name])}" for name in sorted(value))
@@ -53,7 +76,7 @@ def canonical_text(value: Any) -> str:
         return _string(value)
     if value is None or isinstance(value, bool):
         return json.dumps(value)
-    return _number(Decimal(value))
+    return value.text if isinstance(value, Beyond) else _number(Decimal(value))
 
 
 def _string(text: str) -> str:
@@ -73,8 +96,11 @@ def _number(number: Decimal) -> str:
     nearest = float(number)
     if nearest and abs(nearest) != float("inf"):
         return number_text(nearest)
-    sign, digits, exponent = number.normalize().as_tuple()
-    return f"{'-' if sign else ''}{''.join(map(str, digits))}e{exponent}"
+    # Not by `normalize`, which knows no exponent beyond 999,999, and rounds.
+    sign, digits, exponent = number.as_tuple()
+    text = "".join(map(str, digits))
+    significant = text.rstrip("0")
+    return f"{'-' if sign else ''}{significant}e{int(exponent) + len(text) - len(significant)}"
 
 
 def _integer(text: str) -> int | float:

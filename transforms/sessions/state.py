@@ -17,7 +17,7 @@ part that is missing, or is not as it was written, is known from a bucket of whi
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from tempfile import SpooledTemporaryFile, gettempdir
+from tempfile import SpooledTemporaryFile
 from typing import IO
 from uuid import uuid4
 from zlib import crc32
@@ -33,7 +33,16 @@ from transforms.reading.positions import Position, Positions, going_on
 from transforms.reading.voids import NOTHING, Void, without_voided
 from transforms.sessions.arrivals import Arrivals, counted
 from transforms.sessions.derivation import Derivation, StateKey, state_key
-from transforms.storage import Storage, StorageError, read_frames, remedy, storage_at, write_frame, writing
+from transforms.storage import (
+    Storage,
+    StorageError,
+    read_frames,
+    remedy,
+    storage_at,
+    temporary_place,
+    write_frame,
+    writing,
+)
 
 CURRENT = "current.json"
 PARTS = "parts"
@@ -503,11 +512,6 @@ def with_arrivals(directory: str, part: Part) -> Part:
     return msgspec.structs.replace(part, arrivals=counted(sessions))
 
 
-def _spool_place() -> str:
-    """Where a large part waits until it is complete, for a message."""
-    return f"{gettempdir()} (TMPDIR)"
-
-
 def _checksum(stream: IO[bytes]) -> int:
     checksum = 0
     while piece := stream.read(_PIECE):
@@ -534,7 +538,7 @@ class _PartWriter:
 
     def _end_frame(self) -> None:
         compressed = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(_encode(self._users))
-        with writing(_spool_place()):
+        with writing(temporary_place()):
             write_frame(self._spool, compressed)
         self._users = {}
         self._size = 0

@@ -4,11 +4,13 @@ Communication 1.5.2)."""
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from tempfile import SpooledTemporaryFile
 from typing import IO, NamedTuple
 
 from transforms.statements.attachment_files import Opener, sha2_of
 from transforms.statements.attachments import Attachment
+from transforms.storage import remedy, temporary_place
 
 MOST_BYTES = 256 * 1024 * 1024
 """Bytes that a body may have. It is put together on the worker's disk (`TMPDIR`)."""
@@ -27,6 +29,10 @@ class CorruptError(ValueError):
 
 class TooLargeError(ValueError):
     """The body would have more than MOST_BYTES."""
+
+
+class NoPlaceError(Exception):
+    """This machine cannot keep the body: its disk is full, say. The text says where, and what to do."""
 
 
 class Part(NamedTuple):
@@ -71,7 +77,8 @@ def multipart(statement: bytes, parts: Sequence[Part], new_boundary: Callable[[]
     Raises:
         CorruptError: data does not match its hash.
         TooLargeError: there is too much of it.
-        OSError: data cannot be read, or the file cannot be written.
+        NoPlaceError: the body cannot be written to a temporary file.
+        OSError: data cannot be read.
         Exception: whatever else the client of a file system raises.
     """
     while True:
@@ -81,7 +88,9 @@ def multipart(statement: bytes, parts: Sequence[Part], new_boundary: Callable[[]
             if body.write(statement, parts):
                 return body.finished()
         except BaseException:
-            body.file.close()
+            # What could not be written is tried once more, in vain.
+            with suppress(OSError):
+                body.file.close()
             raise
         body.file.close()
 
@@ -133,6 +142,8 @@ class _Body:
     def finished(self) -> Multipart:
         """The body, with the line that ends it."""
         self._add(b"\r\n--%b--\r\n" % self._needle)
+        with _writing():
+            self.file.flush()
         return Multipart(self.file, f"multipart/mixed; boundary={self._boundary}", self._size)
 
     def _delimit(self, headers: dict[str, str]) -> None:
@@ -143,4 +154,13 @@ class _Body:
         self._size += len(data)
         if self._size > MOST_BYTES:
             raise TooLargeError
-        self.file.write(data)
+        with _writing():
+            self.file.write(data)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NoPlaceError(f"{temporary_place()}: {error.strerror or error}: {remedy(error)}") from error

@@ -10,7 +10,15 @@ from transforms.forwarders import HttpTarget
 from transforms.sinks.base import AttemptResult, Verdict
 from transforms.sinks.http_errors import why
 from transforms.sinks.lacks import lack_in, lacking
-from transforms.sinks.multipart import MOST_BYTES, CorruptError, Multipart, Part, TooLargeError, multipart
+from transforms.sinks.multipart import (
+    MOST_BYTES,
+    CorruptError,
+    Multipart,
+    NoPlaceError,
+    Part,
+    TooLargeError,
+    multipart,
+)
 from transforms.statements.attachment_files import AttachmentFiles
 from transforms.statements.attachments import Attachment, attachments_of
 from transforms.statements.versions import FIRST, NotSayableError, as_first, own_version, speaks_second
@@ -129,6 +137,8 @@ class StatementRequests:
             return _refused("attachment_corrupt", f"attachment {error}: the data of its file has another hash")
         except TooLargeError:
             return _refused("attachment_oversize", f"the statement and its data have more than {MOST_BYTES} bytes")
+        except NoPlaceError as error:
+            return lacking(str(error))
         except Exception as error:
             # Whatever the client of a file system raises. Its text may hold a url with credentials.
             lack = lack_in(error)

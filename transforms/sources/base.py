@@ -134,12 +134,13 @@ class Patience:
         """Something has been read: the next failure is the first again."""
         self._failures = 0
 
-    def wait(self, why: str, retry_after: float | None = None) -> None:
+    def wait(self, why: str, retry_after: float | None = None, *, lack: str | None = None) -> None:
         """Wait after a failure.
 
         Args:
             why: what failed, for the error.
             retry_after: seconds that the source asks for.
+            lack: what this machine lacks, and what to do about it, if that is why. Then the source is not to blame.
 
         Raises:
             SourceError: the budget does not allow another attempt.
@@ -152,10 +153,10 @@ class Patience:
         self._failures += 1
         until = now + delay
         if until - self._since > self._budget:
-            raise SourceError(
-                f"{self._what}: nothing could be read for {self._budget:g} s (--outage_budget), last: {why}; "
-                "run the same command again when the source is well"
-            )
+            told = f"{self._what}: nothing could be read for {self._budget:g} s (--outage_budget)"
+            if lack is not None:
+                raise SourceError(f"{told}: this machine lacks something: {lack}, then run the same command again")
+            raise SourceError(f"{told}, last: {why}; run the same command again when the source is well")
         while (left := until - time.monotonic()) > 0:
             if self._stopping():
                 raise StoppedError

@@ -22,9 +22,11 @@ from transforms.reading.blocks import CHUNK
 from transforms.sinks.addresses import AddressGuard, AddressRefusedError
 from transforms.sinks.http import RETRIED, retry_after
 from transforms.sinks.http_errors import why
+from transforms.sinks.lacks import lack_in, no_descriptor
 from transforms.sinks.user_agent import USER_AGENT
 from transforms.sources.base import Access, Patience, SourceError, StoppedError, Stopping
 from transforms.sources.credentials import Login
+from transforms.storage import temporary_place, writing
 
 KEY = "LRS_SOURCE_KEY"
 SECRET = "LRS_SOURCE_SECRET"  # noqa: S105 - a variable's name
@@ -75,9 +77,10 @@ class Answer:
 class _TemporaryError(Exception):
     """An attempt failed, and another may succeed."""
 
-    def __init__(self, reason: str, after: float | None = None) -> None:
+    def __init__(self, reason: str, after: float | None = None, lack: str | None = None) -> None:
         super().__init__(reason)
         self.after = after
+        self.lack = lack
 
 
 class LrsClient:
@@ -116,6 +119,7 @@ class LrsClient:
 
         Raises:
             SourceError: the LRS refuses the request, or has not answered it for too long.
+            StorageError: the answer cannot be kept on this machine.
             StoppedError: the run is to stop.
         """
         while True:
@@ -124,7 +128,7 @@ class LrsClient:
             except _TemporaryError as failure:
                 self.close()
                 logger.info("%s: %s, to be tried again", self._name, failure)
-                self._patience.wait(str(failure), failure.after)
+                self._patience.wait(str(failure), failure.after, lack=failure.lack)
             else:
                 self._patience.succeeded()
                 return answer
@@ -149,7 +153,7 @@ class LrsClient:
         except TimeoutError:
             raise _TemporaryError(f"no answer within {_TIMEOUT:g} s") from None
         except OSError as error:
-            raise _TemporaryError(why(error)) from None
+            raise _TemporaryError(why(error), lack=lack_in(error) or no_descriptor()) from None
         except http.client.HTTPException as error:
             raise _TemporaryError(f"what came is no whole HTTP response ({type(error).__name__})") from None
         self.close()
@@ -174,7 +178,8 @@ class LrsClient:
                     raise SourceError(
                         f"{self._name}: answers with more than {PAGE_LIMIT} bytes for a page; add limit=100 to the url"
                     )
-                content.write(chunk)
+                with writing(temporary_place()):
+                    content.write(chunk)
                 end = (end + chunk)[-_END_KEPT:]
                 if self._stopping():
                     raise StoppedError
@@ -182,9 +187,12 @@ class LrsClient:
             # break off. Where nothing says how long a body is, it has to end as JSON or multipart does.
             if response.length or not (framed or end.rstrip().endswith((b"}", b"--"))):
                 raise _TemporaryError("an answer broke off")
-            content.seek(0)
+            with writing(temporary_place()):
+                content.seek(0)
         except BaseException:
-            content.close()
+            # What could not be written is tried once more, in vain.
+            with suppress(OSError):
+                content.close()
             self.close()
             raise
         return Answer(response.headers, content, size)

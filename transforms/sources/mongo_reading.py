@@ -28,6 +28,7 @@ from transforms.reading.activity import TOO_LONG
 from transforms.reading.blocks import CHUNK, Block, Broken
 from transforms.reading.limits import MAX_LINE
 from transforms.reading.positions import OVERLAP_MS, Position
+from transforms.sinks.lacks import lack_in, no_descriptor
 from transforms.sources.base import Patience, SourceError, StoppedError, Stopping
 from transforms.sources.credentials import login
 from transforms.sources.documents import DocumentError, canonical_line, decoded
@@ -155,7 +156,7 @@ class MongoReader:
                         yield from self._read(documents, patience)
                         break
                     except PyMongoError as error:
-                        patience.wait(_temporary(error, source))
+                        patience.wait(_temporary(error, source), lack=lack_in(error) or no_descriptor())
         except StoppedError:
             self.stopped = True
             return
@@ -267,7 +268,7 @@ def _tried(attempt: Callable[[], T], patience: Patience, source: MongoCollection
         try:
             result = attempt()
         except PyMongoError as error:
-            patience.wait(_temporary(error, source))
+            patience.wait(_temporary(error, source), lack=lack_in(error) or no_descriptor())
         else:
             patience.succeeded()
             return result

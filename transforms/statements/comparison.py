@@ -23,8 +23,6 @@ _DURATION = re.compile(
 DIGEST_SIZE = 16
 """Bytes of the digest in a fingerprint."""
 
-_HUNDREDTHS = Decimal(100)
-
 
 def equal_statements(one: bytes, other: bytes) -> bool:
     """Whether two statements are the same one.
@@ -152,5 +150,7 @@ def _duration(text: str) -> object:
     found = _DURATION.fullmatch(text)
     if found is None or text.endswith(("P", "T")):
         return text
-    *parts, seconds = [Decimal((part or "0").replace(",", ".")) for part in found.groups()]
-    return (*parts, int(seconds * _HUNDREDTHS))
+    *parts, seconds = [(part or "0").replace(",", ".") for part in found.groups()]
+    whole, _, fraction = seconds.partition(".")
+    # As text: to calculate with a number of so many digits as a text may have takes minutes, or is refused.
+    return (*map(Decimal, parts), whole.lstrip("0"), fraction[:2].ljust(2, "0"))

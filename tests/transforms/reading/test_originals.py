@@ -109,7 +109,8 @@ def test_a_missing_id_is_made_of_the_content_and_added() -> None:
 def test_numbers_beyond_double_are_part_of_an_id() -> None:
     sent = statement(result={"score": {"raw": 0}})
     del sent["id"]
-    texts = [text(sent).replace('"raw":0', f'"raw":{number}') for number in ("1e400", "-1e400", "2e400", "null", "1e4")]
+    numbers = ("1e400", "-1e400", "2e400", "null", "1e4", "1e9999999", "1e-9999999", "1e99999999999999999999999")
+    texts = [text(sent).replace('"raw":0', f'"raw":{number}') for number in (*numbers, "9" * 400, "9" * 399 + "8")]
     assert len({read(each)[1].id for each in texts}) == len(texts)
     assert read(texts[0])[1].id == read(texts[0].replace("1e400", "10.0E+399"))[1].id
 

@@ -48,6 +48,12 @@ def test_another_statement_is_a_conflict_and_its_beginning_is_kept() -> None:
     assert outcome == AttemptResult(Verdict.GIVE_UP, "conflict", status=409, response=OTHER.decode())
 
 
+def test_a_number_in_an_answer_that_no_decimal_holds_makes_another_statement() -> None:
+    held = TEXT.replace(b"1.00", b"1e99999999999999999999999")
+    outcome, _ = one(store(Answer(200, body=held)))
+    assert outcome == AttemptResult(Verdict.GIVE_UP, "conflict", status=409, response=held.decode())
+
+
 def test_the_look_up_has_the_credentials_and_headers_of_the_forwarder_and_no_body() -> None:
     configuration = {
         "authType": "basic auth",

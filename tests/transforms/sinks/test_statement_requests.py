@@ -15,11 +15,13 @@ import pytest
 from schemas import Record
 from tests.support.http_sink import http_item, loaded_forwarder, opened, outcomes, statement_item, with_fault_server
 from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, scripted
+from tests.support.limits import files_of_at_most
 from tests.support.multipart import received
 from tests.support.statements import statement, text
 from transforms.sinks import multipart
 from transforms.sinks.base import AttemptResult, Item, Verdict
 from transforms.sinks.http import AiohttpSink
+from transforms.sinks.lacks import LACK
 from transforms.statements.attachment_files import AttachmentFiles
 
 DATA = b"\x89PNG\r\n\x1a\n--boundary\r\n\0\xff" * 20
@@ -248,6 +250,18 @@ class TestAttachments:
         (tmp_path / DIGEST).unlink()
         outcome, server = sent(statement(attachments=[PICTURE]), in_document=SENDING, attachments=files)
         assert outcome == AttemptResult(Verdict.RETRY, "attachment_unreadable", response="No such file or directory")
+        assert server.log == []
+
+    @pytest.mark.parametrize("size", [100, len(DATA)])
+    def test_a_full_disk_here_is_a_lack_and_spends_no_attempt(
+        self, files: AttachmentFiles, monkeypatch: pytest.MonkeyPatch, size: int
+    ) -> None:
+        monkeypatch.setattr(multipart, "IN_MEMORY", 64)
+        with files_of_at_most(size):
+            outcome, server = sent(statement(attachments=[PICTURE]), in_document=SENDING, attachments=files)
+        assert (outcome.verdict, outcome.reason, outcome.lack) == (Verdict.RETRY, LACK, True)
+        assert not outcome.spends_attempt
+        assert "(TMPDIR): File too large: allow larger files" in str(outcome.response)
         assert server.log == []
 
     def test_a_receiver_that_answers_before_it_has_read_all_is_heard(self, tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """An LRS as a source: what is asked, what is followed, what is tried again, and what is not."""
 
+import errno
 import json
+import os
 import ssl
 from hashlib import sha256, sha512
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import trustme
 
 from schemas.times import rfc3339
 from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread
+from tests.support.limits import files_of_at_most
 from tests.support.lrs_feed import FIRST_STORED, Feed, statement
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.positions import NOWHERE, OVERLAP_MS, Position
@@ -18,6 +22,7 @@ from transforms.sources.attachments import NOT_ITS_HASH
 from transforms.sources.base import Access, SourceError
 from transforms.sources.lrs import LrsReader, LrsSource
 from transforms.sources.lrs_client import KEY, SECRET
+from transforms.storage import StorageError
 
 LOCAL = Access(allow_networks=("127.0.0.0/8",), max_backoff=0.001, outage_budget=0.5)
 STATEMENTS = [statement(number) for number in range(8)]
@@ -403,3 +408,26 @@ def test_another_selection_has_another_key_and_the_shape_of_pages_has_not() -> N
     assert key("?verb=a&since=2026-01-01T00:00:00Z") == key("?since=2026-01-01T00:00:00Z&limit=3&verb=a")
     assert len({key(""), key("?verb=a"), key("?verb=b"), key("?since=2026-01-01T00:00:00Z")}) == 4
     assert "mailto" not in key("?agent=%7B%22mbox%22:%22mailto:a@b.example%22%7D")
+
+
+def test_a_full_disk_here_is_told_and_is_not_said_of_the_lrs(full: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lrs_client, "_IN_MEMORY", 64)
+    reader = reader_of(source(full))
+    with (
+        files_of_at_most(100),
+        pytest.raises(StorageError, match=r"\(TMPDIR\) cannot be written: File too large; allow"),
+    ):
+        items_of(reader)
+    assert len(full.asked()) == 1, "it was asked again, as if the LRS were to blame"
+
+
+def test_a_lack_of_descriptors_here_is_told_and_is_not_said_of_the_lrs(
+    full: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing_left(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("socket.getaddrinfo", nothing_left)
+    told = refusal(source(full))
+    assert "this machine lacks something: Too many open files: allow this process more open files (`ulimit -n`)" in told
+    assert "when the source is well" not in told

@@ -14,6 +14,7 @@ from pymongo.collection import Collection
 
 from schemas.times import millis_of
 from tests.support.cutting_proxy import cutting
+from tests.support.limits import no_descriptors
 from tests.support.lrs_feed import statement
 from transforms.reading.blocks import Block
 from transforms.reading.positions import NOWHERE, OVERLAP_MS, Position
@@ -226,3 +227,11 @@ def test_an_address_that_the_driver_does_not_take_is_told() -> None:
     there = MongoCollection("mongodb://127.0.0.1:99999/db.statements", PATIENT)
     with pytest.raises(SourceError, match=r"^mongodb://127.0.0.1:99999/db.statements: is not an address"):
         selections(there)
+
+
+def test_a_lack_of_descriptors_here_is_told_and_is_not_said_of_the_server() -> None:
+    location = "mongodb://127.0.0.1/x.statements?serverSelectionTimeoutMS=100"
+    source = MongoCollection(location, Access(max_backoff=0.001, outage_budget=0.01))
+    told = "this machine lacks something: Too many open files: allow this process more"
+    with no_descriptors(), pytest.raises(SourceError, match=told):
+        list(selections_of(source, lambda: False, {}))

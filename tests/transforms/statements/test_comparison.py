@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.statements import STATEMENT_TEXTS, statement, text
-from transforms.statements.comparison import equal_statements
+from transforms.statements.comparison import equal_statements, fingerprint
 
 PLAIN = statement(result={"score": {"raw": 1}, "duration": "PT1H0M1.5S"}, context={"registration": "ABC"})
 
@@ -88,6 +88,33 @@ def test_numbers_that_no_double_tells_apart_are_different() -> None:
     one = text(changed(n=0)).replace('"n":0', '"n":1e400')
     assert equal(one, one.replace("1e400", "10e399"))
     assert not equal(one, one.replace("1e400", "1e401"))
+
+
+@pytest.mark.parametrize(
+    "number", ["1e9999999", "-1e-9999999", "9" * 1_100_000, "7e99999999999999999999999", "9e-1" + "0" * 30]
+)
+def test_numbers_that_no_decimal_calculates_with_are_compared_too(number: str) -> None:
+    one = text(changed(n=0)).replace('"n":0', f'"n":{number}')
+    assert equal(one, text(changed(n=0)).replace('"n":0', f'"n" : {number.upper()}'))
+    assert not equal(one, changed(n=0))
+    assert not equal(one, one.replace(number, f"1{number.removeprefix('-')}"))
+    assert fingerprint(one.encode()) != fingerprint(text(changed(n=0)).encode())
+
+
+def test_zero_is_zero_whatever_its_exponent() -> None:
+    one = text(changed(n=0))
+    other = one.replace('"n":0', '"n":-0.00e99999999999999999999999')
+    assert equal(one, other)
+    assert fingerprint(one.encode()) == fingerprint(other.encode())
+
+
+def test_durations_are_compared_whatever_their_size() -> None:
+    long = changed(result={"duration": f"PT{'9' * 1_100_000}.019S"})
+    assert equal(long, changed(result={"duration": f"P0DT00{'9' * 1_100_000}.01S"}))
+    assert not equal(long, changed(result={"duration": f"PT{'9' * 1_100_000}.02S"}))
+    assert equal(changed(result={"duration": "PT0.009S"}), changed(result={"duration": "P0Y"}))
+    assert equal(changed(result={"duration": "PT1,5S"}), changed(result={"duration": "PT01.50S"}))
+    assert not equal(changed(result={"duration": "PT1.05S"}), changed(result={"duration": "PT1.5S"}))
 
 
 def test_a_substatement_and_a_reference_are_compared_as_statements_are() -> None:
