@@ -97,6 +97,7 @@ def run(job: Job) -> int:
         lost = threading.Event()
         if job.output is not None:
             lost = _lock("--output", job.output, progress, stack)
+            remove_unfinished(job.output)
         run_id = _named_run(job, options)
         sessions = _session_state(job, run_id, started, progress, stack)
         sources = _sources(job, sessions)

@@ -17,6 +17,7 @@ from transforms.sessions.state import (
     StateOptions,
     commit,
     read_current,
+    remove_unfinished,
     with_arrivals,
 )
 from transforms.sources.base import StatementSource
@@ -92,6 +93,7 @@ class SessionState:
             StateError: what is there is no state, or not as it was written; or `now` is before the last run, or would
                 make this one forget too many sessions.
         """
+        remove_unfinished(directory)
         current = read_current(directory)
         parts = {bucket: with_arrivals(directory, part) for bucket, part in current.parts.items()}
         current = msgspec.structs.replace(current, parts=parts)

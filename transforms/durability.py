@@ -21,6 +21,7 @@ keeps its mode. Tests replace the functions here to record what a run does, and 
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
 
 _PIECE = 1 << 20
+_UNFINISHED = re.compile(r".+\.\d+\.tmp")
 
 
 @contextmanager
@@ -159,6 +161,13 @@ def write_file(path: Path, pieces: Iterable[bytes], *, durable: bool = True) -> 
         raise
     if durable:
         sync_directory(path.parent)
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Remove what `write_file` left half written in a directory when its process was killed. Nobody may write there."""
+    for path in directory.glob("*.tmp"):
+        if _UNFINISHED.fullmatch(path.name):
+            remove(path)
 
 
 def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:

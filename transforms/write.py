@@ -21,7 +21,10 @@ from apache_beam.pvalue import PCollection
 from schemas import KINDS, Kind, Record, Reject, avro_schema
 from schemas.arrow import arrow_schema
 from schemas.record import encode_record, parquet_row, record_row
+from transforms import durability
 from transforms.accounting.summary import Summary
+from transforms.receipts.journal import DEAD_LETTERS, RECEIPTS
+from transforms.statements.attachment_files import FOLDER
 from transforms.storage import local_path, storage_at, writing
 
 RecordFormat = Literal["jsonl", "avro", "parquet"]
@@ -89,14 +92,16 @@ def remove_records(output: str) -> None:
 
 
 def remove_unfinished(output: str) -> None:
-    """Remove what a failed run's `WriteRecords` and `WriteRejects` left half written in an output on a local disk.
+    """Remove what a run that failed or was killed left half written in an output on a local disk.
 
     Beam writes files in directories of its own beside their places, and removes these when all are written. In an
-    object store an unfinished file is not there.
+    object store an unfinished file is not there. To be called by who holds the lock.
     """
     directory = local_path(output)
     if directory is None:
         return
+    for folder in ("", RECEIPTS, DEAD_LETTERS, RECORDS, REJECTS, FOLDER):
+        durability.remove_unfinished(directory / folder)
     for kind in (RECORDS, REJECTS):
         for unfinished in (directory / kind).glob("beam-temp-*"):
             shutil.rmtree(unfinished, ignore_errors=True)

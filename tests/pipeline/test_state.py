@@ -175,6 +175,26 @@ def test_what_a_run_leaves_can_be_read_by_its_owner_alone(
     assert {name: mode for name, mode in modes.items() if mode not in (0o600, 0o700)} == {}
 
 
+def test_what_a_kill_left_half_written_is_removed_by_the_next_run(
+    workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str]
+) -> None:
+    workshop.write_forwarders(http_document(receiver))
+    workshop.write_activity(sessions(1))
+    state = Path(scheduled[1])
+    folders = ("", "receipts", "dead_letters", "records", "rejects", "attachments")
+    left = [workshop.output / folder / "x.avro.12345.tmp" for folder in folders]
+    left += [state / "current.json.12345.tmp", state / "parts" / "x.12345.tmp"]
+    left += [workshop.output / folder / "beam-temp-x" / "half" for folder in ("records", "rejects")]
+    others = [workshop.output / "attachments" / "of somebody.tmp", workshop.output / "receipts" / "notes.txt"]
+    for path in (*left, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"what a learner did")
+    assert workshop.run(*scheduled, "--write_records=jsonl") == 0
+    assert [path for path in left if path.exists()] == []
+    assert all(path.exists() for path in others)
+    assert len(receiver.stored()) == 4
+
+
 def test_a_state_that_cannot_be_written_fails_the_run_and_the_report_says_so(
     workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ import zstandard
 
 from schemas import Activity, Record
 from schemas.buckets import BUCKETS
+from transforms import durability
 from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.bucket_blobs import PASS_SIZE, Split, lines_by_user, unpacked_size
 from transforms.reading.positions import Position, Positions, going_on
@@ -36,6 +37,7 @@ from transforms.sessions.derivation import Derivation, StateKey, state_key
 from transforms.storage import (
     Storage,
     StorageError,
+    local_path,
     read_frames,
     remedy,
     storage_at,
@@ -289,6 +291,14 @@ def remove_parts(storage: Storage, kept: Iterable[Part]) -> None:
     for name in storage.list(PARTS):
         if f"{PARTS}/{name}" not in names:
             storage.remove(f"{PARTS}/{name}")
+
+
+def remove_unfinished(directory: str) -> None:
+    """Remove what a run that was killed left half written in a state on a local disk. To be called as `commit`."""
+    path = local_path(directory)
+    if path is not None:
+        for folder in ("", PARTS):
+            durability.remove_unfinished(path / folder)
 
 
 def alive(sessions: list[SessionLines], now: int, ttl: int) -> list[SessionLines]:
