@@ -95,9 +95,9 @@ class _Delimiter:
 def _delimiters(file: IO[bytes], mark: bytes) -> Iterator[_Delimiter]:
     needle = b"\r\n" + mark
     # The mark stands at the beginning of a line. The file begins with one, too.
-    window, offset, ended = b"\r\n", -2, False
+    window, offset, at, ended = b"\r\n", -2, 0, False
     while True:
-        found = window.find(needle)
+        found = window.find(needle, at)
         after = found + len(needle)
         if found >= 0 and (ended or len(window) - after >= _PADDING):
             line, line_end, _ = window[after : after + _PADDING].partition(b"\r\n")
@@ -107,13 +107,12 @@ def _delimiters(file: IO[bytes], mark: bytes) -> Iterator[_Delimiter]:
             # Where more than blanks follows, it is another boundary, which begins like this one.
             if line_end and not line.strip(b" \t"):
                 yield _Delimiter(offset + found, offset + after + len(line) + len(line_end), False)
-            window, offset = window[after:], offset + after
+            at = after
             continue
         if ended:
             return
-        if found < 0:
-            passed = max(len(window) - len(needle) + 1, 0)
-            window, offset = window[passed:], offset + passed
+        passed = found if found >= 0 else max(len(window) - len(needle) + 1, at)
+        window, offset, at = window[passed:], offset + passed, 0
         file.seek(offset + len(window))
         chunk = file.read(CHUNK)
         window, ended = window + chunk, not chunk

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -299,7 +299,7 @@ class LrsReader:
         accepted = "multipart/mixed, application/json" if self._source.has_attachments else "application/json"
         return {"Accept": accepted, "X-Experience-API-Version": version}
 
-    def _attachments(self, answer: Answer, parts: Sequence[Part]) -> Iterator[Broken]:
+    def _attachments(self, answer: Answer, parts: Iterable[Part]) -> Iterator[Broken]:
         """Keep the data of attachments, and give on as refused what does not match its hash."""
         for part in parts:
             if not self._store.keep(part.headers.get(_HASH, ""), partial(part.chunks, answer.content)):
@@ -324,13 +324,16 @@ class LrsReader:
 _HASH = "x-experience-api-hash"
 
 
-def _parts(answer: Answer) -> tuple[Iterator[bytes], Sequence[Part]]:
-    """The statements in an answer, as JSON, and the parts with the data of attachments. Raises MultipartError."""
+def _parts(answer: Answer) -> tuple[Iterator[bytes], Iterator[Part]]:
+    """The statements in an answer, as JSON, and the parts with the data of attachments. Raises MultipartError.
+
+    The parts come one by one, and raise it, too: there may be more of them than memory holds.
+    """
     boundary = boundary_of(answer.headers.get("Content-Type", ""))
     if boundary is None:
-        return answer.chunks(), ()
-    first, *others = parts(answer.content, boundary)
-    return first.chunks(answer.content), others
+        return answer.chunks(), iter(())
+    found = parts(answer.content, boundary)
+    return next(found).chunks(answer.content), found
 
 
 _NO_ABOUT = frozenset({400, 401, 403, 404, 405, 406, 410, 501})

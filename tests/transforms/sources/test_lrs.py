@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import ssl
+import tracemalloc
 from hashlib import sha256, sha512
 from pathlib import Path
 from typing import NoReturn
@@ -408,6 +409,22 @@ def test_another_selection_has_another_key_and_the_shape_of_pages_has_not() -> N
     assert key("?verb=a&since=2026-01-01T00:00:00Z") == key("?since=2026-01-01T00:00:00Z&limit=3&verb=a")
     assert len({key(""), key("?verb=a"), key("?verb=b"), key("?since=2026-01-01T00:00:00Z")}) == 4
     assert "mailto" not in key("?agent=%7B%22mbox%22:%22mailto:a@b.example%22%7D")
+
+
+def test_parts_of_an_answer_are_never_in_memory_together(full: Feed) -> None:
+    items_of(reader_of(source(full)))  # What is imported for it is not measured.
+    count = 20_000
+    body = b'--b\r\n\r\n{"statements":[]}' + b"\r\n--b\r\n\r\n" * count + b"\r\n--b--"
+    full.faults = [Answer(headers=(("Content-Type", "multipart/mixed; boundary=b"),), body=body)]
+    reader = reader_of(source(full, "?attachments=true"))
+    tracemalloc.start()
+    try:
+        refused = sum(isinstance(block, Broken) for block in reader.blocks())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert refused == count
+    assert peak < 3_000_000, "an LRS may send 100 million of them"
 
 
 def test_a_full_disk_here_is_told_and_is_not_said_of_the_lrs(full: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
