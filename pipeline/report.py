@@ -12,6 +12,7 @@ from transforms.accounting.accounts import Account
 from transforms.accounting.summary import Summary, reject_share
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.matching.scope import Tenant, out_of_scope
+from transforms.reading.exact_json import loads
 from transforms.reading.reasons import Reason
 
 State = Literal["done", "stopped", "failed", "too_many_rejects", "source_unread"]
@@ -190,7 +191,7 @@ class Report:
             entry["matched"] = account.matched
             sample = self.summary.samples.get(forwarder.id)
             if sample is not None:
-                entry["sample"] = json.loads(sample.payload)
+                entry["sample"] = _as_value(sample.payload)
         else:
             entry |= {
                 "matched": account.matched,
@@ -346,6 +347,16 @@ class Report:
         if self.exit_status == LEFT_OVER:
             return f"finished with dead letters or rejects after {self.elapsed:.1f} s{details}"
         return f"finished after {self.elapsed:.1f} s{details}"
+
+
+def _as_value(payload: bytes) -> Any:
+    """A payload as it goes into the report: its text, if that has numbers which few readers of JSON can read."""
+    value = loads(payload)
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return payload.decode()
+    return value
 
 
 def target(forwarder: Forwarder) -> str:

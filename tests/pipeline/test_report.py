@@ -105,3 +105,11 @@ def test_a_dry_run_shows_what_would_be_sent() -> None:
     assert dry.as_json()["forwarders"][0]["sample"] == {"a": 1}
     assert dry.as_json()["balanced"] is None
     assert 'sample for f-1:\n{"a":1}' in dry.as_text()
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1e400"])
+def test_a_sample_with_a_number_that_few_can_read_is_shown_as_its_text(number: str) -> None:
+    made = summary(matched=5)
+    made.samples["f-1"] = Sample(0, "1", b'{"number":%b}' % number.encode())
+    shown = json.dumps(report(made, dry_run=True).as_json(), allow_nan=False)
+    assert json.loads(shown)["forwarders"][0]["sample"] == f'{{"number":{number}}}'

@@ -1,10 +1,10 @@
 """What a statement says of its attachments (xAPI 1.0.3, Data 2.4.11 and 2.6)."""
 
-import json
 from typing import Any
 
 import msgspec
 
+from transforms.reading.exact_json import loads
 from transforms.statements.members import value_of
 
 SIGNATURE = "http://adlnet.gov/expapi/attachments/signature"
@@ -80,7 +80,7 @@ def is_signed(attachments: list[Attachment]) -> bool:
 def _loaded(text: bytes, name: str) -> Any:
     value = value_of(text, name)
     try:
-        return None if value is None else json.loads(value)
+        return None if value is None else loads(value)
     except RecursionError:
         return None
 

@@ -46,8 +46,9 @@ def test_a_signature_is_known_by_what_it_is_for() -> None:
     assert is_signed(read(attachments=[ONE, TWO]))
 
 
-@pytest.mark.parametrize("beside", ['"\\ud83d"', "[" * 1020 + "]" * 1020])
+@pytest.mark.parametrize("beside", ['"\\ud83d"', "[" * 1020 + "]" * 1020, "9" * 5000])
 def test_what_else_the_statement_holds_makes_no_difference(beside: str) -> None:
-    inside = text({"objectType": "SubStatement", "attachments": [TWO]})[:-1] + f', "beside": {beside}}}'
+    two = f'[{text(TWO)[:-1]},"length":{"9" * 5000}}}]'
+    inside = f'{{"objectType":"SubStatement", "attachments": {two}}}'[:-1] + f', "beside": {beside}}}'
     whole = f'{{"beside":{beside}, "att\\u0061chments" : {text([ONE])}, "object": {inside}}}'
     assert attachments_of(whole.encode()) == [READ_ONE, READ_TWO]
