@@ -261,7 +261,7 @@ class AiohttpSink:
 
     def _retried(self, status: int, headers: Any, body: str | None) -> AttemptResult:
         # A date is by the receiver's clock, and so is that of its answer (RFC 9110, section 6.6.1).
-        sent = _http_date(headers.get("Date", ""))
+        sent = http_date(headers.get("Date", ""))
         after = retry_after(headers.get("Retry-After"), self._clock() if sent is None else sent)
         failure = 500 <= status < 600
         return AttemptResult(
@@ -456,14 +456,14 @@ def retry_after(value: str | None, now: float) -> float | None:
     value = (value or "").strip()
     if _SECONDS.fullmatch(value):
         return min(float(value), _LONGEST_WAIT)
-    until = _http_date(value)
+    until = http_date(value)
     return None if until is None else max(0.0, until - now)
 
 
-def _http_date(value: str) -> float | None:
+def http_date(value: str | None) -> float | None:
     """Seconds since the epoch of an HTTP date; None if it is none."""
     try:
-        when = parsedate_to_datetime(value)
+        when = parsedate_to_datetime(value or "")
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

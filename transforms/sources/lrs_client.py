@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 from transforms.forwarders.scrubber import Scrubber
 from transforms.reading.blocks import CHUNK
 from transforms.sinks.addresses import AddressGuard, AddressRefusedError
-from transforms.sinks.http import RETRIED, retry_after
+from transforms.sinks.http import RETRIED, http_date, retry_after
 from transforms.sinks.http_errors import why
 from transforms.sinks.lacks import lack_in, no_descriptor
 from transforms.sinks.user_agent import USER_AGENT
@@ -203,7 +203,9 @@ class LrsClient:
         if status in absent:
             return
         if status in RETRIED or status >= 500:
-            raise _TemporaryError(f"HTTP status {status}", retry_after(response.getheader("Retry-After"), time.time()))
+            sent = http_date(response.getheader("Date"))
+            after = retry_after(response.getheader("Retry-After"), time.time() if sent is None else sent)
+            raise _TemporaryError(f"HTTP status {status}", after)
         told = f"{self._name}: "
         if 300 <= status < 400:
             told += (

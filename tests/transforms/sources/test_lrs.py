@@ -411,6 +411,14 @@ def test_another_selection_has_another_key_and_the_shape_of_pages_has_not() -> N
     assert "mailto" not in key("?agent=%7B%22mbox%22:%22mailto:a@b.example%22%7D")
 
 
+def test_a_date_in_retry_after_is_by_the_clock_of_the_lrs(full: Feed) -> None:
+    then = "Sat, 01 Jan 2050 00:00:00 GMT"
+    full.faults = [Answer(503, headers=(("Date", then), ("Retry-After", then)))]
+    patient = Access(allow_networks=LOCAL.allow_networks, max_backoff=60, outage_budget=20)
+    # By our own clock it would be a wait of years, which is cut to 60 s and is more than the budget.
+    assert items_of(reader_of(source(full, access=patient))) == STATEMENTS
+
+
 def test_parts_of_an_answer_are_never_in_memory_together(full: Feed) -> None:
     items_of(reader_of(source(full)))  # What is imported for it is not measured.
     count = 20_000
