@@ -15,8 +15,6 @@ import bz2
 import gzip
 import json
 import lzma
-import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -395,13 +393,28 @@ def _good(number: int, xapi: bool) -> str:
     return json.dumps(activity) + "\n"
 
 
+_MEASURED = """
+import os, resource, sys
+told, limit, *arguments = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_AS, (int(limit), int(limit)))
+_, status, usage = os.wait4(os.posix_spawn(sys.executable, [sys.executable, *arguments], os.environ), 0)
+with open(told, "w") as file:
+    file.write(f"{os.waitstatus_to_exitcode(status)} {usage.ru_maxrss}")
+"""
+"""Runs Python, and writes the exit status and the peak of its memory in KiB.
+
+The peak that Linux tells of a process is at least the memory of the process that started it. So a small one does.
+"""
+
+
 def _run(arguments: list[str], log: Path) -> tuple[int, int]:
     """Runs Python. Returns the exit status, and the peak of its memory in bytes."""
+    told = log.with_suffix(".told")
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, *arguments], stdout=output, stderr=output)  # noqa: S603
-        resource.prlimit(process.pid, resource.RLIMIT_AS, (_ADDRESSES, _ADDRESSES))
-        _, status, usage = os.wait4(process.pid, 0)
-    return os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024
+        measured = [sys.executable, "-c", _MEASURED, str(told), str(_ADDRESSES), *arguments]
+        subprocess.run(measured, stdout=output, stderr=output, check=True)  # noqa: S603
+    status, peak = map(int, told.read_text().split())
+    return status, peak * 1024
 
 
 def main() -> int:

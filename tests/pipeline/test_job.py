@@ -660,6 +660,8 @@ def test_real_activity_gives_the_records_that_were_counted_independently(
         "rejected_bytes": 0,
         "reject_reasons": [],
         "reject_files": [],
+        "sources": [],
+        "failures": [],
     }
     events = [record["event"] for record in workshop.records("event")]
     found = {event: events.count(f"session-{event}") for event in ("started", "resumed", "completed")}

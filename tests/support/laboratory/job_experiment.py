@@ -8,6 +8,7 @@ receipt of it.
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -29,6 +30,7 @@ from tests.support.receiver import Receiver
 from tests.support.waiting import until
 from tests.support.workshop import Workshop
 
+_RUN_ID = re.compile(r"r[0-9]+-[0-9TZ]+-[0-9a-f]+(?:-replay)?")
 NO_ANSWER = frozenset({"reset", "close", "half_close", "cut_headers", "reset_headers", "garbage"})
 """Faults of the HTTP server that leave the sender in doubt about the request."""
 
@@ -255,10 +257,10 @@ class Experiment:
             return job.wait(seconds)
 
     def _run_ids(self) -> set[str]:
-        """Of the runs that have receipts: `20261122T132603Z-476e3f-host-13384-6ed1fa-000000.avro`."""
+        """Of the runs that have receipts: `r000003-20261122T132603Z-476e3f-000001-host-13384-6ed1fa-000000.avro`."""
         receipts = self.workshop.output / "receipts"
         names = os.listdir(receipts) if receipts.exists() else []  # noqa: PTH208 - names only
-        return {"-".join(name.split("-")[:2]) for name in names}
+        return {found[0] for name in names if (found := _RUN_ID.match(name))}
 
     def killed_under_way(self, name: str) -> list[Killed]:
         """For each run that was killed, what the forwarder's receiver saw of it, and it left no receipt of.
