@@ -11,4 +11,4 @@ lint-imports --no-logo
 mypy
 if [ "${1:-}" = --lint ]; then exit; fi
 # By file: what the tests of a file share (servers, mostly) is started once.
-pytest --numprocesses=2 --dist=loadfile "$@"
+pytest --numprocesses=2 --dist=loadfile -m "not long" "$@"

@@ -44,7 +44,14 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
         )
 
 
-@pytest.mark.parametrize("comparison", COMPARISONS, ids=lambda comparison: comparison.name)
+_KEPT = "end_to_end"
+"""The comparison that every run of the tests makes. The others are long: each starts several programs."""
+
+
+@pytest.mark.parametrize(
+    "comparison",
+    [pytest.param(each, id=each.name, marks=[] if each.name == _KEPT else [pytest.mark.long]) for each in COMPARISONS],
+)
 def test_every_comparison_runs_and_its_programs_deliver_the_same(suite: Suite, comparison: Comparison) -> None:
     rows = suite.compare(comparison, TINY)
     assert [row.label for row in rows if row.label not in ("bytewax", "quix")] == [
@@ -65,6 +72,7 @@ def test_matching_is_measured_against_more_forwarders(suite: Suite, monkeypatch:
     assert set(growth.slopes(rows)) == {"microseconds: match a record"}
 
 
+@pytest.mark.long
 def test_memory_has_a_hot_user(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.suite.HOT_ACTIVITIES", TINY)
     rows = suite.memory((2 * TINY,))
@@ -73,6 +81,7 @@ def test_memory_has_a_hot_user(suite: Suite, monkeypatch: pytest.MonkeyPatch) ->
     assert sum(json.loads(line)["user_id"] == "learner-00000000-00000000" for line in lines) > TINY / 2
 
 
+@pytest.mark.long
 def test_floor_script_and_job_keep_each_user_in_the_same_order(tmp_path: Path) -> None:
     orders = []
     with running_sinks(keep=True) as sinks:

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.lrs.real_data import by_verb, forward, real_statements, verb_queries
 from tests.support.lrs_server import running
 from tests.support.paths import needs_shared
 
 
+@pytest.mark.long
 @needs_shared
 def test_real_statements_reach_a_real_lrs_as_they_are_each_by_the_forwarder_of_its_verb(tmp_path: Path) -> None:
     sent = real_statements(most=150)

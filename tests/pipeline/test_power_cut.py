@@ -194,7 +194,7 @@ def _rows(part: Path) -> list[Any]:
     try:
         with part.open("rb") as stream:
             return list(fastavro.reader(stream))
-    except (ValueError, EOFError):
+    except (ValueError, EOFError, KeyError):  # as fastavro finds text, an end or no schema where something was lost
         return []
 
 
