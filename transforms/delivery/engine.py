@@ -30,6 +30,9 @@ to read them back. A slower one would hold up the other forwarders.
 ASK_AGAIN = 0.02
 """Seconds after which `drain` asks `should_wait` again. It is the longest that a bundle's end waits in vain."""
 
+_SIGNALS = 0.2
+"""Seconds after which `drain` looks for a signal, if it asks nobody."""
+
 
 class DeliveryEngine:
     """Delivers items to their forwarders, in order per (forwarder, user); safe to use from several threads.
@@ -146,7 +149,9 @@ class DeliveryEngine:
             while not is_over() and (should_wait is None or should_wait()):
                 with self.state.changed:
                     if not is_over():
-                        self.state.changed.wait(None if should_wait is None else ASK_AGAIN)
+                        # Never without a time: a signal that comes just before the main thread begins to wait is
+                        # handled when it wakes, and nothing else may wake it until a request has timed out.
+                        self.state.changed.wait(_SIGNALS if should_wait is None else ASK_AGAIN)
             self.state.check()
         finally:
             for sender in senders:
