@@ -24,7 +24,7 @@ from local.check import (
     count_receipts,
     faults_met,
     read_lines,
-    table,
+    verdict,
 )
 from local.endpoint import Endpoint, EndpointError, aws_endpoint
 from local.examples import (
@@ -122,13 +122,7 @@ def run(place: Path, sessions: int, seed: int, job: RunJob | None = None, *, may
             attempt for example in EXAMPLES if example.http_path for attempt in receiver.attempts(example.http_path)
         )
     print(f"\nDue of {len(lines):,} records, and what the streams, the bucket and the receiver have:\n")
-    print(table(findings))
-    print("\nThe receiver failed: " + (", ".join(f"{n} x {fault.value}" for fault, n in failures.items()) or "never"))
-    if status:
-        print(f"The job ended with status {status}: it left dead letters or rejects under {place / 'out'}")
-    good = status == 0 and all(finding.as_due for finding in findings)
-    print("Everything arrived as due." if good else "NOT everything is as it should be.")
-    return 0 if good else 1
+    return verdict(findings, failures, status, place / "out")
 
 
 def make_sample(directory: Path, sessions: int, seed: int) -> None:

@@ -218,6 +218,27 @@ def table(findings: Sequence[Finding]) -> str:
     return "\n".join(line.rstrip() for line in text)
 
 
+def verdict(findings: Sequence[Finding], failures: Mapping[InjectedFault, int], status: int, output: Path) -> int:
+    """Print what was found, and whether all is as it should be.
+
+    Args:
+        findings: of the forwarders.
+        failures: of the receiver, as `faults_met` gives them.
+        status: the exit status of the job.
+        output: of the job.
+
+    Returns:
+        The exit status: 0 if everything arrived as due.
+    """
+    print(table(findings))
+    print("\nThe receiver failed: " + (", ".join(f"{n} x {fault.value}" for fault, n in failures.items()) or "never"))
+    if status:
+        print(f"The job ended with status {status}: it left dead letters or rejects under {output}")
+    good = status == 0 and all(finding.as_due for finding in findings)
+    print("Everything arrived as due." if good else "NOT everything is as it should be.")
+    return 0 if good else 1
+
+
 def _row(finding: Finding) -> tuple[str, ...]:
     order = "-" if finding.out_of_order is None else f"{finding.out_of_order:,}"
     counts = (finding.due, finding.arrived, finding.missing, finding.unexpected)

@@ -18,7 +18,7 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
-from local.check import Arrival, Finding, compare, count_receipts, faults_met, table
+from local.check import Arrival, Finding, compare, count_receipts, faults_met, verdict
 from local.examples import Json
 from local.ferretdb import FerretDBError, build, ferretdb
 from local.process import ROOT, run_child
@@ -108,13 +108,7 @@ def _run(place: Path, address: str, receiver: Receiver, made: list[Json]) -> int
             findings.append(finding)
     failures = faults_met(attempt for each in FORWARDERS for attempt in receiver.attempts(f"/{each.name}"))
     print(f"\nDue of {len(made):,} statements, as the database itself counts them too, and what the receiver has:\n")
-    print(table(findings))
-    print("\nThe receiver failed: " + (", ".join(f"{n} x {fault.value}" for fault, n in failures.items()) or "never"))
-    if status:
-        print(f"The job ended with status {status}: it left dead letters or rejects under {place / 'out'}")
-    good = status == 0 and all(finding.as_due for finding in findings)
-    print("Everything arrived as due." if good else "NOT everything is as it should be.")
-    return 0 if good else 1
+    return verdict(findings, failures, status, place / "out")
 
 
 def check(forwarder: LockerForwarder, made: Sequence[Json], attempts: Sequence[Attempt]) -> Finding:

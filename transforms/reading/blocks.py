@@ -1,9 +1,11 @@
 """What the readers of files have in common: the formats, and the blocks into which a file is cut."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal, Protocol, get_args
+
+from schemas.reject import CONTENT_LIMIT
 
 FileFormat = Literal["jsonl", "json", "avro", "parquet"]
 
@@ -102,3 +104,24 @@ class File(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
     def seek(self, offset: int, whence: int = 0, /) -> int: ...
+
+
+def beginning_and_length(content: bytes, pieces: Iterable[bytes]) -> tuple[bytes, int]:
+    """What is kept of content that is refused.
+
+    Args:
+        content: its beginning.
+        pieces: the rest, which is read to its end.
+
+    Returns:
+        The first bytes, as many as a reject holds, and how many there were in all.
+    """
+    length = len(content)
+    try:
+        for piece in pieces:
+            length += len(piece)
+            if len(content) < CONTENT_LIMIT:
+                content += piece
+    except CutShortError as cut:
+        length += cut.length
+    return content[:CONTENT_LIMIT], length

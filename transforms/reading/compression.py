@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 import zstandard
 
-from schemas.reject import CONTENT_LIMIT
-from transforms.reading.blocks import CHUNK, CutShortError
+from transforms.reading.blocks import CHUNK, CutShortError, beginning_and_length
 from transforms.reading.limits import Allowance, ReadLimits, TooLargeError
 
 Compression = Literal["gz", "bz2", "zst", "xz"]
@@ -173,15 +172,7 @@ def _decompress(stream: Any, data: bytes, compression: Compression) -> Iterator[
 
 def _damaged(reason: str, content: bytes, pieces: Iterator[bytes]) -> CutShortError:
     """The error for content that cannot be decompressed, from `content` on to the end of `pieces`, which are read."""
-    length = len(content)
-    try:
-        for piece in pieces:
-            length += len(piece)
-            if len(content) < CONTENT_LIMIT:
-                content += piece
-    except CutShortError as cut:
-        length += cut.length
-    return CutShortError(reason, content[:CONTENT_LIMIT], length)
+    return CutShortError(reason, *beginning_and_length(content, pieces))
 
 
 def _pieces(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:

@@ -6,7 +6,6 @@ Positions are those of `schemas/reject.avsc`.
 
 from collections.abc import Iterable, Iterator
 
-from schemas.reject import CONTENT_LIMIT
 from transforms.reading.activity import BOM
 from transforms.reading.avro_file import avro_rows
 from transforms.reading.blocks import (
@@ -15,9 +14,9 @@ from transforms.reading.blocks import (
     FILE_FORMATS,
     Block,
     Broken,
-    CutShortError,
     File,
     FileFormat,
+    beginning_and_length,
 )
 from transforms.reading.compression import compression_of, decompressed, peeked
 from transforms.reading.json_ranges import begin_of, owned_part
@@ -128,12 +127,4 @@ def _has_ranges(head: bytes) -> bool:
 
 def _refused(reason: str, chunks: Iterator[bytes]) -> Broken:
     """A whole file of which nothing is read."""
-    content, length = b"", 0
-    try:
-        for chunk in chunks:
-            length += len(chunk)
-            if len(content) < CONTENT_LIMIT:
-                content += chunk
-    except CutShortError as cut:
-        length += cut.length
-    return Broken(0, reason, content[:CONTENT_LIMIT], length, unread=True)
+    return Broken(0, reason, *beginning_and_length(b"", chunks), unread=True)
