@@ -54,9 +54,8 @@ class ScoreSnapshots:
         }
         if self._subscores is None:
             return message, _encode(message, (score, max_score))
-        subscores = self._subscores.all
-        message["subscores"] = [subscore.message for subscore in subscores]
-        return message, _encode({**message, "subscores": [subscore.body for subscore in subscores]}, (score, max_score))
+        message["subscores"], bodies = self._subscores.written()
+        return message, _encode({**message, "subscores": bodies}, (score, max_score))
 
     def _catch_up(self) -> None:
         session = self.session
@@ -90,7 +89,11 @@ class _Subscores:
 
     def __init__(self, definitions: Sequence[SubscoreDefinition]) -> None:
         self.definitions = definitions
-        self.all = [_Subscore(definition) for definition in definitions]
+        self._all = [_Subscore(definition) for definition in definitions]
+        # As they were written last, and the indices of those that have changed since.
+        self._messages: list[dict[str, Any]] = [{}] * len(self._all)
+        self._bodies: list[orjson.Fragment | None] = [None] * len(self._all)
+        self._changed = set(range(len(self._all)))
         self._by_tag: dict[tuple[str, str], list[int]] = {}
         # By item: the indices of the subscores that it is in.
         self._of_item: dict[str, set[int]] = {}
@@ -105,13 +108,24 @@ class _Subscores:
                 for tag in definition.tags or ():
                     self._by_tag.setdefault((tag.type, tag.name), []).append(index)
 
+    def written(self) -> tuple[list[dict[str, Any]], list[orjson.Fragment | None]]:
+        """The messages of the subscores, and their compact JSON. Only what has changed is written anew.
+
+        The messages are never changed. The list of the JSON is good until the next call.
+        """
+        for index in self._changed:
+            self._messages[index], self._bodies[index] = self._all[index].written()
+        self._changed.clear()
+        return self._messages.copy(), self._bodies
+
     def add(self, answers: Mapping[str, Answer]) -> None:
         """Count answers, by `response_id`."""
         if self._by_tag:
             for response_id, answer in answers.items():
                 self._answers.setdefault(answer.item_reference, {})[response_id] = answer
         for index, counted in self._by_subscore(answers.values()).items():
-            self.all[index].add(counted)
+            self._all[index].add(counted)
+            self._changed.add(index)
 
     def remove(self, answers: Mapping[str, Answer]) -> None:
         """Take away answers, as they were counted."""
@@ -119,7 +133,8 @@ class _Subscores:
             for response_id, answer in answers.items():
                 del self._answers[answer.item_reference][response_id]
         for index, counted in self._by_subscore(answers.values()).items():
-            self.all[index].remove(counted)
+            self._all[index].remove(counted)
+            self._changed.add(index)
 
     def _by_subscore(self, answers: Iterable[Answer]) -> dict[int, list[Answer]]:
         found: dict[int, list[Answer]] = {}
@@ -144,10 +159,12 @@ class _Subscores:
             known = self._of_item.setdefault(item, set())
             answers = self._answers.get(item, {}).values()
             for index in tagged - known:
-                self.all[index].take_in(number, item, answers)
+                self._all[index].take_in(number, item, answers)
+                self._changed.add(index)
             lost = {index for index in known - tagged if not self.definitions[index].items}
             for index in lost:
-                self.all[index].take_out(number, item, answers)
+                self._all[index].take_out(number, item, answers)
+                self._changed.add(index)
             self._of_item[item] = (known | tagged) - lost
 
 
@@ -160,11 +177,9 @@ class _Subscore:
 
     __slots__ = (
         "_attempted_max_score",
-        "_body",
         "_items",
         "_items_body",
         "_max_score",
-        "_message",
         "_num_attempted",
         "_num_questions",
         "_score",
@@ -183,8 +198,6 @@ class _Subscore:
         self._tagged: list[tuple[int, str]] = []
         self._items: list[str] | None = definition.items or None
         self._items_body: orjson.Fragment | None = None
-        self._message: dict[str, Any] | None = None
-        self._body: orjson.Fragment | None = None
 
     def add(self, answers: Collection[Answer]) -> None:
         """Count answers to the items."""
@@ -194,7 +207,6 @@ class _Subscore:
         self._score.add([answer.score for answer in answers])
         self._max_score.add([answer.max_score for answer in answers])
         self._attempted_max_score.add(attempted)
-        self._message = self._body = None
 
     def remove(self, answers: Collection[Answer]) -> None:
         """Take away answers, as they were counted."""
@@ -204,7 +216,6 @@ class _Subscore:
         self._score.remove([answer.score for answer in answers])
         self._max_score.remove([answer.max_score for answer in answers])
         self._attempted_max_score.remove(attempted)
-        self._message = self._body = None
 
     def take_in(self, number: int, item: str, answers: Collection[Answer]) -> None:
         """Add an item that has come to have a tag of the subscore, with its answers."""
@@ -218,34 +229,24 @@ class _Subscore:
         self._items = self._items_body = None
         self.remove(answers)
 
-    @property
-    def message(self) -> dict[str, Any]:
-        """The subscore as a snapshot has it. Later snapshots may have the same object: it is never changed."""
-        if self._message is None:
-            if self._items is None:
-                self._items = [item for _, item in self._tagged]
-            self._message = {
-                "id": self.definition.id,
-                "title": self.definition.title,
-                "num_questions": self._num_questions,
-                "num_attempted": self._num_attempted,
-                "score": self._score.total() or 0,
-                "max_score": self._max_score.total() or 0,
-                "attempted_max_score": self._attempted_max_score.total() or 0,
-                "items": self._items,
-            }
-        return self._message
-
-    @property
-    def body(self) -> orjson.Fragment:
-        """The compact JSON of `message`."""
-        if self._body is None:
-            message = self.message
-            if self._items_body is None:
-                self._items_body = orjson.Fragment(orjson.dumps(self._items))
-            numbers = message["score"], message["max_score"], message["attempted_max_score"]
-            self._body = orjson.Fragment(_encode({**message, "items": self._items_body}, numbers))
-        return self._body
+    def written(self) -> tuple[dict[str, Any], orjson.Fragment]:
+        """The subscore as a snapshot has it, and its compact JSON."""
+        if self._items is None:
+            self._items = [item for _, item in self._tagged]
+        if self._items_body is None:
+            self._items_body = orjson.Fragment(orjson.dumps(self._items))
+        numbers = [total.total() or 0 for total in (self._score, self._max_score, self._attempted_max_score)]
+        message = {
+            "id": self.definition.id,
+            "title": self.definition.title,
+            "num_questions": self._num_questions,
+            "num_attempted": self._num_attempted,
+            "score": numbers[0],
+            "max_score": numbers[1],
+            "attempted_max_score": numbers[2],
+            "items": self._items,
+        }
+        return message, orjson.Fragment(_encode({**message, "items": self._items_body}, numbers))
 
 
 def _sum_of_one(value: Number | None) -> Number | None:
