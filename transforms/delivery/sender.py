@@ -163,7 +163,8 @@ class Sender:
         self._handed_over: Counter[str] = Counter()
         # (forwarder, user) of records that were given up here. The engine knows of those that it gave up itself.
         self._blocked = set(before.blocked)
-        self._stopped = before.stopped
+        # The watcher looks now and then. What was asked for before is known at once, so that nothing is begun.
+        self._stopped = before.stopped or progress.stopping()
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="stop watcher", daemon=True)
         self._watcher.start()
