@@ -141,11 +141,14 @@ class _DirectRunner(FnApiRunner):
     ) -> RunnerResult:
         """As Beam's, but a shell starts each worker, after it has set it to ignore both signals.
 
-        A process that is started inherits that a signal is ignored.
+        A process that is started inherits that a signal is ignored. What is started is `pipeline.worker_start`.
         """
         for environment in pipeline_proto.components.environments.values():
             if environment.urn == SUBPROCESS_SDK:
-                environment.payload = b"trap '' INT TERM; exec " + environment.payload
+                command = environment.payload.replace(
+                    b"apache_beam.runners.worker.sdk_worker_main", b"pipeline.worker_start"
+                )
+                environment.payload = b"trap '' INT TERM; exec " + command
         return super().run_via_runner_api(pipeline_proto, options)
 
 

@@ -1,7 +1,6 @@
 """What ended a run: a lack of this machine or a spoilt file, told in one line, or a mistake, told by its traceback."""
 
 import errno
-import logging
 import re
 from collections.abc import Iterator
 
@@ -47,7 +46,7 @@ def told(error: BaseException, places: str) -> str | None:
             return "this machine has no memory left: give it more, or run fewer workers"
         if isinstance(cause, OSError) and cause.errno in _OF_THE_SYSTEM:
             return _of_the_system(cause, _step_of(error), places)
-    return _from_text(str(error), places)
+    return told_text(str(error), places)
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -71,8 +70,8 @@ def _step_of(error: BaseException) -> str:
     return found[1] if found else ""
 
 
-def _from_text(text: str, places: str) -> str | None:
-    """What `told` gives for an error of another process, of which only the traceback has come as text."""
+def told_text(text: str, places: str) -> str | None:
+    """As `told`, for an error of another process, of which only the traceback has come as text."""
     names = "|".join(re.escape(f"{each.__module__}.{each.__qualname__}") for each in _family(StorageError))
     found = re.search(rf"^(?:{names}): ([^\n]*)$", text, re.MULTILINE)
     if found:
@@ -92,16 +91,3 @@ def _family(kind: type[StorageError]) -> Iterator[type[StorageError]]:
 def places_of(*directories: str | None) -> str:
     """The directories of a run, for a message: those given, and that of temporary files."""
     return ", ".join([*(each for each in directories if each), temporary_place()])
-
-
-class WithoutTracebacks(logging.Filter):
-    """Keeps Beam from logging the traceback of an error that `told` tells in one line: the run itself reports it."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a line is logged."""
-        if not record.name.startswith("apache_beam"):
-            return True
-        error = record.exc_info[1] if record.exc_info else None
-        if error is not None and told(error, "") is not None:
-            return False
-        return record.levelno < logging.ERROR or _from_text(record.getMessage(), "") is None

@@ -14,8 +14,8 @@ from pathlib import Path
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, PipelineOptions
 
+from pipeline.beam_logging import configure_beam_logging
 from pipeline.execute import execute, execute_until_stopped, is_direct
-from pipeline.faults import WithoutTracebacks
 from pipeline.graph import Plan
 from pipeline.lock import OutputLock, OutputLockedError, OutputLostError
 from pipeline.options import Job, UsageError, parse
@@ -58,11 +58,7 @@ _LEAST_RETRY_HORIZON = 600.0
 
 def main(argv: Sequence[str]) -> int:
     """Run the job that a command line asks for. Returns the exit status (docs/spec/forwarders.md section 4)."""
-    for name in ("apache_beam", "botocore", "FlinkJarJobServer"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for handler in logging.getLogger().handlers:
-        if not any(isinstance(each, WithoutTracebacks) for each in handler.filters):
-            handler.addFilter(WithoutTracebacks())
+    configure_beam_logging()
     try:
         with private_files():
             return run(parse(argv))

@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from pipeline.lock import OutputLock
 from tests.support.activity import of_user, response, sessions
 from tests.support.forwarder_documents import http_document
 from tests.support.laboratory.http_fault_server import scripted
+from tests.support.paths import ROOT
 from tests.support.receiver import Receiver, by_user
 from tests.support.workshop import Workshop
 from transforms.reading.activity import encode
@@ -233,3 +236,32 @@ def test_a_state_is_not_read_where_it_is_damaged(
     (Path(scheduled[1]) / "current.json").write_text('{"version": 3}')
     assert workshop.run(*scheduled) == 1
     assert "of version 3" in caplog.text
+
+
+def test_with_worker_processes_a_spoilt_part_is_told_in_one_line(
+    workshop: Workshop, receiver: Receiver, scheduled: tuple[str, str]
+) -> None:
+    workshop.write_forwarders(http_document(receiver))
+    workshop.write_activity(sessions(12), "monday.jsonl")
+    assert workshop.run(*scheduled) == 0
+    for part in (workshop.path / "state" / "parts").iterdir():
+        spoilt = bytearray(part.read_bytes())
+        spoilt[len(spoilt) // 2] ^= 0xFF
+        part.write_bytes(spoilt)
+    workshop.write_activity(sessions(13), "tuesday.jsonl")
+    job = subprocess.run(  # noqa: S603
+        [
+            *(sys.executable, "-m", "pipeline", *workshop.arguments("--input", str(workshop.path / "in" / "*"))),
+            *(*scheduled, "--direct_running_mode=multi_processing", "--direct_num_workers=2"),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert job.returncode == 1, job.stdout
+    assert "Traceback" not in job.stdout
+    (told,) = [line for line in job.stdout.splitlines() if "its checksum differs" in line]
+    assert str(workshop.path / "state" / "parts") in told
+    assert "restore it, or use another --state" in told
