@@ -56,7 +56,8 @@ from transforms.receipts.journal import Journal, new_worker_name
 from transforms.receipts.runs import new_run_id
 from transforms.sinks.base import Item
 from transforms.sinks.choose import batch_sinks
-from transforms.sinks.http import AiohttpSink
+from transforms.sinks.http import PostSink
+from transforms.sinks.http_client import HttpClient
 
 CONCURRENCY = 16
 USERS = 200
@@ -183,7 +184,7 @@ def through_the_engine(forwarder: Forwarder, sent: Sequence[Item]) -> Took:
             [forwarder],
             journal.settle,
             DeliverySettings(),
-            http_sink=partial(AiohttpSink, allow_networks=["127.0.0.0/8"]),
+            http_sink=partial(PostSink, client=HttpClient(["127.0.0.0/8"])),
             batch_sink=batch_sinks(),
         )
         try:
@@ -237,7 +238,7 @@ def sink_alone(port: str, sent: Sequence[Item]) -> Took:
     """The HTTP sink without the engine: no order, no journal, no retries."""
 
     async def main() -> Took:
-        sink = AiohttpSink(http_forwarder(port), allow_networks=["127.0.0.0/8"])
+        sink = PostSink(http_forwarder(port), HttpClient(["127.0.0.0/8"]))
         await sink.open()
         left = deque(sent)
 

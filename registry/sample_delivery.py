@@ -32,7 +32,9 @@ from transforms.receipts.encoder import Encoder
 from transforms.sinks.addresses import AddressGuard
 from transforms.sinks.base import Item, Settlement
 from transforms.sinks.choose import batch_sinks
-from transforms.sinks.http import AiohttpSink, SinkError
+from transforms.sinks.http import PostSink
+from transforms.sinks.http_client import HttpClient
+from transforms.sinks.http_origin import SinkError
 from transforms.sinks.kinesis import StreamLimits
 from transforms.sinks.preflight import look_up, preflight
 from transforms.statements.passage import record_of
@@ -244,7 +246,7 @@ class SampleDelivery:
             [forwarder],
             settled.extend,
             _SETTINGS,
-            http_sink=partial(AiohttpSink, allow_networks=self._allow_networks),
+            http_sink=partial(PostSink, client=HttpClient(self._allow_networks)),
             batch_sink=batch_sinks(limits),
         )
         try:

@@ -27,7 +27,7 @@ from tests.support.waiting import until
 from tests.support.workshop import Workshop
 from transforms.reading.activity import encode
 from transforms.sinks.base import AttemptResult, Item
-from transforms.sinks.http import AiohttpSink
+from transforms.sinks.http import PostSink
 
 DERIVED = [f"--kind={kind}" for kind in DERIVED_KINDS]
 COMPLETED = json.dumps({"statement.verb.id": "http://adlnet.gov/expapi/verbs/completed"})
@@ -478,15 +478,15 @@ def test_a_bug_kills_the_run_and_what_was_delivered_is_known_to_the_next(
 ) -> None:
     workshop.write_activity(sessions(30))
     workshop.write_forwarders(http_document(receiver))
-    send = AiohttpSink.send
+    send = PostSink.send
 
-    async def fails_in_the_end(sink: AiohttpSink, item: Item) -> AttemptResult:
+    async def fails_in_the_end(sink: PostSink, item: Item) -> AttemptResult:
         if len(receiver.log) >= 50:
             raise ZeroDivisionError("a bug")
         return await send(sink, item)
 
     with monkeypatch.context() as broken:
-        broken.setattr(AiohttpSink, "send", fails_in_the_end)
+        broken.setattr(PostSink, "send", fails_in_the_end)
         assert workshop.run() == 1
     assert workshop.report()["state"] == "failed"
     assert "ZeroDivisionError" in caplog.text

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import uvloop
@@ -13,7 +14,8 @@ from tests.support.laboratory.http_fault_server import FaultServer, Script
 from transforms.forwarders import Forwarder, Rules, load_forwarders, read_documents, resolve
 from transforms.forwarders.secrets import References
 from transforms.sinks.base import AttemptResult, Item
-from transforms.sinks.http import AiohttpSink
+from transforms.sinks.http import PostSink
+from transforms.sinks.http_client import GetAddrInfo, HttpClient
 
 LOCAL = ["127.0.0.0/8"]
 
@@ -40,8 +42,14 @@ def statement_item(text: bytes, *, key: str = "3f2a1c9e-0000-4000-8000-000000000
 
 
 @contextlib.asynccontextmanager
-async def opened(forwarder: Forwarder, **options: Any) -> AsyncIterator[AiohttpSink]:
-    sink = AiohttpSink(forwarder, **({"allow_networks": LOCAL} | options))
+async def opened(
+    forwarder: Forwarder,
+    *,
+    allow_networks: Sequence[str] = LOCAL,
+    getaddrinfo: GetAddrInfo = socket.getaddrinfo,
+    **options: Any,
+) -> AsyncIterator[PostSink]:
+    sink = PostSink(forwarder, HttpClient(allow_networks, getaddrinfo), **options)
     await sink.open()
     try:
         yield sink
@@ -50,7 +58,7 @@ async def opened(forwarder: Forwarder, **options: Any) -> AsyncIterator[AiohttpS
 
 
 def with_fault_server(
-    talk: Callable[[AiohttpSink, FaultServer], Awaitable[Any]],
+    talk: Callable[[PostSink, FaultServer], Awaitable[Any]],
     script: Script | None = None,
     configuration: dict[str, Any] | None = None,
     **options: Any,
@@ -75,7 +83,7 @@ def outcomes(
     """What becomes of `items` (one by default), sent one after the other."""
     found: list[AttemptResult] = []
 
-    async def talk(sink: AiohttpSink, server: FaultServer) -> None:
+    async def talk(sink: PostSink, server: FaultServer) -> None:
         for item in items or (http_item(),):
             found.append(await sink.send(item))
 

@@ -28,8 +28,10 @@ from tests.support.http_sink import LOCAL, http_item, opened
 from tests.support.laboratory.http_fault_server import Answer, FaultServer, scripted
 from transforms.forwarders import Rules, documents_from, load_forwarders, read_documents, resolve
 from transforms.forwarders.secrets import References, Secret
-from transforms.sinks.http import AiohttpSink, SinkError
+from transforms.sinks.http import PostSink
+from transforms.sinks.http_client import HttpClient
 from transforms.sinks.http_errors import classify
+from transforms.sinks.http_origin import SinkError
 from transforms.sinks.preflight import preflight
 from transforms.sinks.signatures import Signer
 
@@ -191,7 +193,7 @@ class TestSending:
 
         async def main() -> None:
             async with FaultServer(scripted(default=[answer])) as server:
-                sink = AiohttpSink(target(server.port, everything), allow_networks=LOCAL)
+                sink = PostSink(target(server.port, everything), HttpClient(LOCAL))
                 await sink.open()
                 assert_silent(await sink.send(http_item()), await sink.send(http_item("id-2")), sink)
                 for dump in (pickle.dumps, cloudpickle.dumps):
@@ -224,7 +226,7 @@ class TestSending:
     def test_a_sink_that_is_left_open(self) -> None:
         async def main() -> None:
             async with FaultServer() as server:
-                sink = AiohttpSink(target(server.port, WITH_TOKEN), allow_networks=LOCAL)
+                sink = PostSink(target(server.port, WITH_TOKEN), HttpClient(LOCAL))
                 await sink.open()
                 await sink.send(http_item())
 
@@ -276,7 +278,7 @@ class TestAround:
         assert len(found.faults) == 2
         assert_silent(found, *found.faults)
         with pytest.raises(SinkError) as caught:
-            asyncio.run(AiohttpSink(forwarder).open())
+            asyncio.run(PostSink(forwarder, HttpClient()).open())
         assert_silent(*traceback.format_exception(caught.value))
 
     def test_a_signer(self) -> None:

@@ -32,7 +32,8 @@ from transforms.receipts.index import HistoryIndex
 from transforms.receipts.journal import Journal, JournalError, new_worker_name
 from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 from transforms.sinks.choose import batch_sinks
-from transforms.sinks.http import AiohttpSink
+from transforms.sinks.http import PostSink
+from transforms.sinks.http_client import HttpClient
 from transforms.sinks.kinesis import StreamLimits, partition_key
 from transforms.sinks.lacks import LackError, Patience, connections_allowed
 from transforms.statements.attachment_files import AttachmentFiles
@@ -149,9 +150,8 @@ class Sender:
             self._deferral.settle if self._deferral else self._settle,
             options.settings,
             http_sink=partial(
-                AiohttpSink,
-                allow_networks=options.allow_networks,
-                turns=turns,
+                PostSink,
+                client=HttpClient(options.allow_networks, turns=turns),
                 attachments=AttachmentFiles(options.attachments),
             ),
             batch_sink=batch_sinks(options.limits, most_calls),

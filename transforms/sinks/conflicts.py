@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 import msgspec
-from yarl import URL
 
 from transforms.sinks.base import AttemptResult, Verdict
 from transforms.statements.comparison import equal_statements
@@ -53,11 +52,11 @@ class Held:
     shown: str | None
 
 
-Ask = Callable[[URL], Awaitable[Held | AttemptResult]]
+Ask = Callable[[str], Awaitable[Held | AttemptResult]]
 """Gets a url. An attempt result is what follows from an outage: the statement is to be tried again."""
 
 
-async def look_up(ask: Ask, url: URL, sent: bytes, refusal: AttemptResult) -> AttemptResult:
+async def look_up(ask: Ask, url: str, sent: bytes, refusal: AttemptResult) -> AttemptResult:
     """Ask the receiver for the statement that it holds under the id of one that was sent, and compare.
 
     Args:
@@ -89,11 +88,10 @@ async def look_up(ask: Ask, url: URL, sent: bytes, refusal: AttemptResult) -> At
     return msgspec.structs.replace(refusal, reason=UNKNOWN, response=response)
 
 
-def asking_url(url: URL, parameter: str, statement_id: str) -> URL:
+def asking_url(url: str, parameter: str, statement_id: str) -> str:
     """The url that asks for one statement. What the query has already stays as it is written."""
-    text = str(url)
-    separator = "&" if "?" in text else "?"
-    return URL(text + separator + urlencode({parameter: statement_id}), encoded=True)
+    separator = "&" if "?" in url else "?"
+    return url + separator + urlencode({parameter: statement_id})
 
 
 class _Identified(msgspec.Struct, gc=False):

@@ -16,8 +16,8 @@ from transforms.forwarders import Fault, Forwarder, HttpTarget, KinesisTarget
 from transforms.sinks.addresses import AddressGuard
 from transforms.sinks.aws_clients import describing_config, firehose_client, kinesis_client
 from transforms.sinks.aws_errors import CREDENTIAL_ERRORS, FORWARDER_CODES, error_code, scrub_for
-from transforms.sinks.http import SinkError, request_url, tls_context
-from transforms.sinks.http_connections import GetAddrInfo
+from transforms.sinks.http_client import GetAddrInfo
+from transforms.sinks.http_origin import SinkError, origin, tls_context
 from transforms.sinks.kinesis import StreamLimits
 
 DESCRIBES_AT_ONCE = 8
@@ -100,9 +100,9 @@ class Host:
 
 def look_up(target: HttpTarget, guard: AddressGuard, getaddrinfo: GetAddrInfo = socket.getaddrinfo) -> Host:
     """Ask the system's resolver where a receiver is. Raises SinkError if the host has no valid form."""
-    url = request_url(target)
+    _, host, port = origin(target)
     try:
-        resolved = getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)
+        resolved = getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return Host((), ())
     addresses = sorted({str(address[0]) for _, _, _, _, address in resolved})

@@ -7,6 +7,9 @@ from typing import NoReturn
 
 from transforms.forwarders.secrets import Secret
 
+SIGNATURE_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
+"""The headers that sign a request."""
+
 
 class Signer:
     """Signs requests, with several keys while they are rotated: a receiver accepts a request if one of them is its own.
@@ -38,11 +41,8 @@ class Signer:
                     mac.update(piece)
             digests = [mac.digest() for mac in macs]
         signatures = (base64.b64encode(digest).decode() for digest in digests)
-        return {
-            "webhook-id": message_id,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
-        }
+        values = (message_id, str(timestamp), " ".join(f"v1,{signature}" for signature in signatures))
+        return dict(zip(SIGNATURE_HEADERS, values, strict=True))
 
     def __repr__(self) -> str:
         return f"Signer({len(self._keys)} keys)"

@@ -3,7 +3,7 @@ of its attachments (docs/spec/statements.md section 5). It is all decided here b
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from transforms.forwarders import HttpTarget
@@ -150,18 +150,6 @@ class StatementRequests:
         headers = request.headers if body is None else {**request.headers, "Content-Type": body.content_type}
         remarks = (*request.remarks, LEFT_OUT) if left_out else request.remarks
         return request._replace(headers=headers, remarks=remarks, body=body)
-
-
-async def stream(body: Multipart) -> AsyncIterator[bytes]:
-    """The body in pieces, which are read in a thread: the loop has other requests to serve."""
-    loop = asyncio.get_running_loop()
-    chunks = body.chunks()
-    left = body.size
-    # It ends with its last piece, and not with a look for another one: by then the answer may have come, and aiohttp
-    # uses no connection again whose request had not ended before the answer.
-    while left and (chunk := await loop.run_in_executor(None, next, chunks, b"")):
-        left -= len(chunk)
-        yield chunk
 
 
 def _refused(reason: str, why: str) -> AttemptResult:

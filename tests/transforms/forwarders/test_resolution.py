@@ -121,12 +121,13 @@ def test_every_reference_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_an_unresolved_forwarder_cannot_be_sent_with() -> None:
-    from transforms.sinks.http import AiohttpSink
+    from transforms.sinks.http import PostSink
+    from transforms.sinks.http_client import HttpClient
 
     changes = {"configuration.authType": "token", "configuration.secret": "env:FORWARDER_TOKEN"}
     (forwarder,) = load(changed(HTTP, changes)).forwarders
     with pytest.raises(SecretError, match="before it was resolved"):
-        AiohttpSink(forwarder)
+        PostSink(forwarder, HttpClient())
 
 
 class TestOnTheWorker:

@@ -161,9 +161,8 @@ class TestDialled:
                 addresses = resolver(["127.0.0.2"], ["127.0.0.1"])
                 async with opened(forwarder, allow_networks=["127.0.0.2"], getaddrinfo=addresses) as sink:
                     assert (await sink.send(http_item())).verdict is Verdict.DELIVERED
-                    assert sink._session is not None
-                    connector: Any = sink._session.connector
-                    connector.clear_dns_cache()
+                    carrier: Any = sink._carrier
+                    carrier._session.connector.clear_dns_cache()
                     # The kept-alive connection leads to the address that was judged, and may go on.
                     assert (await sink.send(http_item("id-2"))).verdict is Verdict.DELIVERED
                     assert await sink.send(http_item("id-3")) == REFUSAL

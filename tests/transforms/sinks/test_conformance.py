@@ -20,7 +20,8 @@ from tests.support.records import item, items
 from tests.support.waiting import until
 from transforms.sinks.base import AttemptResult, Item, Verdict
 from transforms.sinks.choose import batch_sinks
-from transforms.sinks.http import AiohttpSink
+from transforms.sinks.http import PostSink
+from transforms.sinks.http_client import HttpClient
 
 Meeting = Literal["fails", "throttles", "loses the answer", "answers with garbage"]
 
@@ -98,7 +99,7 @@ class HttpBench(Bench):
         self._loop = self.resources.enter_context(asyncio.Runner())
         url = f"127.0.0.1:{self._server.port}/in"
         forwarder = loaded_forwarder({"protocol": "http", "url": url, "authType": "token", "secret": self.secret})
-        self.sink = AiohttpSink(forwarder, allow_networks=LOCAL)
+        self.sink = PostSink(forwarder, HttpClient(LOCAL))
         self._loop.run(self.sink.open())
 
     def _answer(self, arrival: Arrival) -> Answer:

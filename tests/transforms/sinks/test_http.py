@@ -16,7 +16,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from tests.support.http_sink import LOCAL, http_item, loaded_forwarder, opened, outcomes, with_fault_server
 from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread, scripted
 from transforms.sinks.base import AttemptResult, Verdict
-from transforms.sinks.http import RESPONSE_KEPT, AiohttpSink, retry_after
+from transforms.sinks.http import RESPONSE_KEPT, PostSink, retry_after
 from transforms.sinks.preflight import preflight
 
 DELIVERED, RETRY, GIVE_UP = Verdict.DELIVERED, Verdict.RETRY, Verdict.GIVE_UP
@@ -65,7 +65,7 @@ class TestRequest:
         )
 
     def test_the_url_goes_out_as_it_was_written(self) -> None:
-        async def talk(sink: AiohttpSink, server: FaultServer) -> None:
+        async def talk(sink: PostSink, server: FaultServer) -> None:
             rest = "/a%2Fb/./c?sig=a%2Bb%3D+c&x=%41&empty=&ü={1}"
             forwarder = loaded_forwarder({"protocol": "http", "url": f"127.0.0.1:{server.port}{rest}"})
             async with opened(forwarder) as other:
@@ -351,7 +351,7 @@ class TestConnection:
 
     def test_the_resend_goes_out_on_a_new_connection_and_only_once(self) -> None:
         # Ten stale connections in the pool, and a receiver that closes the new one too.
-        async def talk(sink: AiohttpSink, server: FaultServer) -> None:
+        async def talk(sink: PostSink, server: FaultServer) -> None:
             held = [asyncio.create_task(sink.send(http_item(f"old-{n}"))) for n in range(10)]
             await server.arrivals(10)
             server.release()
@@ -374,7 +374,7 @@ class TestConnection:
         assert server.connections == 1
 
     def test_closed_between_requests_is_replaced(self) -> None:
-        async def talk(sink: AiohttpSink, server: FaultServer) -> None:
+        async def talk(sink: PostSink, server: FaultServer) -> None:
             assert (await sink.send(http_item())).verdict is DELIVERED
             assert (await sink.send(http_item("id-2"))).verdict is DELIVERED
 
@@ -386,7 +386,7 @@ class TestConnection:
     def test_bytes_that_came_unasked_are_nobodys_answer(self, fault: Any) -> None:
         extra = b"HTTP/1.1 400 Smuggled\r\nContent-Length: 0\r\n\r\n"
 
-        async def talk(sink: AiohttpSink, server: FaultServer) -> None:
+        async def talk(sink: PostSink, server: FaultServer) -> None:
             assert (await sink.send(http_item())).status == 200
             server.release()
             for _ in range(50):  # until it has come in on the idle connection
@@ -397,7 +397,7 @@ class TestConnection:
         assert with_fault_server(talk, script).connections == 2
 
     def test_many_at_once_are_bounded_by_the_concurrency(self) -> None:
-        async def talk(sink: AiohttpSink, server: FaultServer) -> None:
+        async def talk(sink: PostSink, server: FaultServer) -> None:
             tasks = [asyncio.create_task(sink.send(http_item(f"id-{n}"))) for n in range(20)]
             await server.arrivals(4)
             server.release()
@@ -408,7 +408,7 @@ class TestConnection:
         assert len(server.log) == 20
 
     def test_cancelling_closes_the_connection(self) -> None:
-        async def talk(sink: AiohttpSink, server: FaultServer) -> None:
+        async def talk(sink: PostSink, server: FaultServer) -> None:
             task = asyncio.create_task(sink.send(http_item()))
             await server.arrivals(1)
             task.cancel()
@@ -420,7 +420,7 @@ class TestConnection:
         assert server.connections == 2
 
     def test_an_error_nobody_foresaw_ends_no_run(self) -> None:
-        async def talk(sink: AiohttpSink, server: FaultServer) -> None:
+        async def talk(sink: PostSink, server: FaultServer) -> None:
             assert await sink.send(http_item()) == AttemptResult(RETRY, "internal_error", failure=True)
 
         def resolver(*_: object, **__: object) -> list[tuple[Any, ...]]:
@@ -446,7 +446,7 @@ def test_what_the_sink_says_is_what_the_receiver_has(seed: int) -> None:
 
     found: dict[str, list[AttemptResult]] = {}
 
-    async def talk(sink: AiohttpSink, server: FaultServer) -> None:
+    async def talk(sink: PostSink, server: FaultServer) -> None:
         async def one_lane(lane: int) -> None:
             for n in range(25):
                 key = f"{lane}-{n}"

@@ -14,7 +14,9 @@ from cryptography.hazmat.primitives import serialization
 from tests.support.http_sink import http_item, loaded_forwarder, opened
 from tests.support.laboratory.http_fault_server import FaultServer
 from transforms.sinks.base import AttemptResult, Verdict
-from transforms.sinks.http import AiohttpSink, SinkError
+from transforms.sinks.http import PostSink
+from transforms.sinks.http_client import HttpClient
+from transforms.sinks.http_origin import SinkError
 
 NOT_VALID = AttemptResult(Verdict.GIVE_UP, "tls", failure=True, opens_breaker=True)
 
@@ -129,6 +131,6 @@ def test_a_receiver_that_does_not_speak_tls(files: Path) -> None:
 )
 def test_files_that_do_not_load(files: Path, configuration: dict[str, str], message: str) -> None:
     configuration = {name: str(files / value) for name, value in configuration.items()}
-    sink = AiohttpSink(loaded_forwarder({"protocol": "https", "url": "127.0.0.1"} | configuration))
+    sink = PostSink(loaded_forwarder({"protocol": "https", "url": "127.0.0.1"} | configuration), HttpClient())
     with pytest.raises(SinkError, match=message):
         uvloop.run(sink.open())

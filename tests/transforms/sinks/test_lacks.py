@@ -15,7 +15,7 @@ from tests.support.records import item
 from transforms.forwarders import KinesisTarget
 from transforms.sinks.aws_errors import call_outcome
 from transforms.sinks.base import AttemptResult, Verdict
-from transforms.sinks.http import AiohttpSink
+from transforms.sinks.http import PostSink
 from transforms.sinks.http_errors import classify
 from transforms.sinks.kinesis import KinesisSink
 from transforms.sinks.lacks import LackError, Patience
@@ -34,7 +34,7 @@ def is_a_lack(outcome: AttemptResult) -> bool:
 def test_without_descriptors_http_blames_nobody_and_a_connection_that_is_open_serves() -> None:
     found = []
 
-    async def talk(sink: AiohttpSink, server: FaultServer) -> None:
+    async def talk(sink: PostSink, server: FaultServer) -> None:
         with no_descriptors():
             found.append(await sink.send(http_item()))
         found.append(await sink.send(http_item()))

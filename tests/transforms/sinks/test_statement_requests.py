@@ -20,7 +20,7 @@ from tests.support.multipart import received
 from tests.support.statements import statement, text
 from transforms.sinks import multipart
 from transforms.sinks.base import AttemptResult, Item, Verdict
-from transforms.sinks.http import AiohttpSink
+from transforms.sinks.http import PostSink
 from transforms.sinks.lacks import LACK
 from transforms.statements.attachment_files import AttachmentFiles
 
@@ -53,7 +53,7 @@ def _sent(
 ) -> tuple[AttemptResult, FaultServer]:
     found: list[AttemptResult] = []
 
-    async def talk(_: AiohttpSink, server: FaultServer) -> None:
+    async def talk(_: PostSink, server: FaultServer) -> None:
         settings = {"protocol": "http", "url": f"127.0.0.1:{server.port}/in", **(configuration or {})}
         async with opened(loaded_forwarder(settings, **in_document), **options) as sink:
             found.append(await sink.send(item))
@@ -200,7 +200,7 @@ class TestAttachments:
         found: list[AttemptResult] = []
         item = statement_item(text(value).encode())
 
-        async def talk(_: AiohttpSink, server: FaultServer) -> None:
+        async def talk(_: PostSink, server: FaultServer) -> None:
             settings = {"protocol": "http", "url": f"127.0.0.1:{server.port}/in"}
             async with opened(loaded_forwarder(settings, **SENDING), attachments=files) as sink:
                 found.extend([await sink.send(item) for _ in answers])
@@ -270,7 +270,7 @@ class TestAttachments:
         value = statement(attachments=[{**PICTURE, "sha2": hashlib.sha256(data).hexdigest()}])
         found: list[AttemptResult] = []
 
-        async def talk(_: AiohttpSink, server: FaultServer) -> None:
+        async def talk(_: PostSink, server: FaultServer) -> None:
             async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 await reader.readuntil(b"\r\n\r\n")
                 writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
