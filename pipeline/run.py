@@ -122,7 +122,7 @@ def run(job: Job) -> int:
                 close_journals()
             return FAILED
         _end_journals(plan)
-        rejects = _reject_files(job, run_id) if summary.read.rejected else ()
+        rejects = _reject_files(job, run_id) if summary.rejected else ()
         _make_durable(job, rejects)
         report = Report(
             job=job,

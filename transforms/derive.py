@@ -16,7 +16,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
 
-from schemas import Activity, Record
+from schemas import Activity, Record, Reject
 from schemas.times import rfc3339
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import ANY_REJECTS, RejectLimit, Summary
@@ -30,11 +30,12 @@ from transforms.sessions.derivation import Derivation, DurationUnit
 from transforms.sessions.session import Session
 from transforms.sessions.state import BucketFold, Parts, StateOptions
 from transforms.sessions.window import EVERYTHING, Window
-from transforms.statements.passage import Passage
+from transforms.statements.passage import Passage, reject_of
 
 logger = logging.getLogger(__name__)
 _SUMMARY = "summary"
 _SESSIONS = "sessions"
+_REJECTS = "rejects"
 _SESSION_GROUPS = 64
 
 
@@ -48,6 +49,8 @@ class DeriveSettings:
         input_format: what was read.
         reject_limit: how much of the input may be rejected. Beyond it nothing is derived.
         state: what earlier runs left of the sessions. New activity is folded on to it. None: no state is kept.
+        inputs: the names of what was read, in its order, for rejects.
+        parts_each: by how many numbers each of them is known (`Original.file`).
     """
 
     window: Window = EVERYTHING
@@ -55,6 +58,8 @@ class DeriveSettings:
     input_format: InputFormat = ACTIVITY
     reject_limit: RejectLimit = ANY_REJECTS
     state: StateOptions | None = None
+    inputs: tuple[str, ...] = ()
+    parts_each: int = 1
 
 
 class Derived(NamedTuple):
@@ -63,10 +68,12 @@ class Derived(NamedTuple):
     Attributes:
         records: batches, each of one bucket of users. All records of a user are in one batch, in their order.
         summaries: what was counted.
+        rejects: statements of an id that stands for another one.
     """
 
     records: PCollection[list[Record]]
     summaries: PCollection[Summary]
+    rejects: PCollection[Reject]
 
 
 @dataclass(eq=False)
@@ -98,7 +105,7 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
             | "Group by bucket of users" >> beam.GroupByKey()
             | "Fold sessions"
             >> beam.ParDo(_FoldUsers(self.settings, self.progress), AsSingleton(self.read)).with_outputs(
-                _SUMMARY, _SESSIONS, main="records"
+                _SUMMARY, _SESSIONS, _REJECTS, main="records"
             )
         )
         shared = (
@@ -107,7 +114,7 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
             | "Find shared sessions" >> beam.Map(_count_shared)
         )
         summaries = (folded[_SUMMARY], shared) | "Derivation summaries" >> beam.Flatten()
-        return Derived(folded["records"], summaries)
+        return Derived(folded["records"], summaries, folded[_REJECTS])
 
 
 class _FoldUsers(beam.DoFn):
@@ -123,6 +130,7 @@ class _FoldUsers(beam.DoFn):
         self._sessions: list[array[int]] = [array("Q") for _ in range(_SESSION_GROUPS)]
         self._derivation = self._new_derivation(on_session=self._saw_session, on_conflict=self._saw_conflict)
         self._passage = Passage(self._saw_statement_conflict)
+        self._rejects: list[Reject] = []
 
     def process(self, bucket_and_blobs: tuple[int, Iterable[bytes]], read: Summary) -> Iterator[list[Record]]:
         # Of a source that was read in part a user's earlier activity may be missing.
@@ -131,6 +139,9 @@ class _FoldUsers(beam.DoFn):
         batch: list[Record] = []
         for records in self._records(*bucket_and_blobs, read.read.voids):
             batch.extend(self._settings.window.select(records))
+            for reject in self._rejects:
+                yield TaggedOutput(_REJECTS, reject)
+            self._rejects.clear()
             if len(batch) >= BATCH_SIZE:
                 if self._is_stopping():
                     return
@@ -214,6 +225,8 @@ class _FoldUsers(beam.DoFn):
             )
 
     def _saw_statement_conflict(self, kept: Original, other: Original) -> None:
+        number, inputs = other.file // self._settings.parts_each, self._settings.inputs
+        self._rejects.append(reject_of(other, inputs[number] if number < len(inputs) else "", kept))
         if self._passage.counts.conflicts == 1:
             logger.warning(
                 "the id %s stands for two different statements; the one of %s is forwarded, not the one of %s. Further "

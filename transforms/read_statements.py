@@ -14,7 +14,7 @@ from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.input_formats import Decoder
 from transforms.sources.base import SourceError, SourcePart, StatementSource, StoppedError
 
-_PARTS = 1 << 20
+PARTS_EACH = 1 << 20
 """More parts than a source has."""
 
 
@@ -70,7 +70,7 @@ class _SplitSource(beam.DoFn):
     def process(self, indexed: tuple[int, StatementSource]) -> Iterator[Any]:
         index, source = indexed
         try:
-            yield from enumerate(source.split(self._stopping), index * _PARTS)
+            yield from enumerate(source.split(self._stopping), index * PARTS_EACH)
         except StoppedError:
             yield TaggedOutput("counts", ReadCounts(unfinished=1))
         except SourceError as error:
