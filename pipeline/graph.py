@@ -20,6 +20,7 @@ from transforms.preview import CountMatches, ExplainRecord
 from transforms.read import InputFile, ReadActivity
 from transforms.read_kinesis import AdmitStreaming, KinesisInput, ReadKinesis
 from transforms.read_statements import ReadStatements
+from transforms.reading.blob_files import BlobFiles
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.input_formats import ACTIVITY, InputFormat, statement_format
 from transforms.redrive import ReadDeadLetters
@@ -40,6 +41,7 @@ class Plan:
         summary: the path at which the graph leaves its `Summary`.
         state: what earlier runs left of the sessions; None when no state is kept.
         sources: live sources to be read, in the place of files.
+        blobs: where what is read lies until it is derived, if all workers are on this machine; else None.
     """
 
     job: Job
@@ -51,6 +53,7 @@ class Plan:
     summary: str
     state: StateOptions | None = None
     sources: tuple[StatementSource, ...] = ()
+    blobs: BlobFiles | None = None
 
 
 def build(pipeline: beam.Pipeline, plan: Plan) -> None:
@@ -79,7 +82,7 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
     )
     if job.output is not None and job.explain is None:
         read.rejects | "Rejects" >> WriteRejects(f"{job.output}/rejects/{plan.run_id}")
-    derived = read.blobs | "Derive" >> DeriveRecords(_derive_settings(job, plan.state), all_read, plan.progress)
+    derived = read.blobs | "Derive" >> DeriveRecords(_derive_settings(job, plan), all_read, plan.progress)
     parts = [all_read, derived.summaries]
     if job.write_records is not None and job.output is not None:
         derived.records | "Records" >> WriteRecords(job.output, job.write_records, job.window.kinds)
@@ -96,7 +99,7 @@ def _read(plan: Plan) -> ReadActivity | ReadStatements:
     job = plan.job
     if plan.sources:
         decoder = _input_format(job).decoder(job.organisation, job.lrs_id, job.leniency)
-        return ReadStatements(plan.sources, decoder, plan.progress)
+        return ReadStatements(plan.sources, decoder, plan.progress, plan.blobs)
     return ReadActivity(
         plan.files,
         _input_format(job),
@@ -105,6 +108,7 @@ def _read(plan: Plan) -> ReadActivity | ReadStatements:
         job.lrs_id,
         job.leniency,
         progress=plan.progress,
+        blobs=plan.blobs,
     )
 
 
@@ -160,13 +164,14 @@ def _end(
     return summaries
 
 
-def _derive_settings(job: Job, state: StateOptions | None) -> DeriveSettings:
+def _derive_settings(job: Job, plan: Plan) -> DeriveSettings:
     return DeriveSettings(
         window=job.window,
         duration_unit=job.session_duration_unit,
         input_format=_input_format(job),
         reject_limit=job.reject_limit,
-        state=state,
+        state=plan.state,
+        blobs=plan.blobs,
     )
 
 

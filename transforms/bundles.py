@@ -10,6 +10,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Reject
 from transforms.accounting.progress import Progress
+from transforms.reading.blob_files import BlobFiles, BlobWriter
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, sort_in
 from transforms.reading.input_formats import Decoder
@@ -35,7 +36,7 @@ class ReadOutputs(NamedTuple):
     """What reading gives.
 
     Attributes:
-        blobs: (bucket, blob), see `transforms.reading.bucket_blobs`.
+        blobs: (bucket, blob), see `transforms.reading.bucket_blobs`; (bucket, name) if blobs lie in `BlobFiles`.
         rejects: what was refused.
         counts: one for each part of the input, to be added up.
     """
@@ -48,19 +49,27 @@ class ReadOutputs(NamedTuple):
 class ReadsBlocks(beam.DoFn):
     """A part of the input -> (bucket, blob), with the outputs `rejects` and `counts`.
 
-    The activity of small parts is gathered, and leaves in common blobs.
+    The activity of small parts is gathered, and leaves in common blobs. If there are files for blobs, it is their names
+    that leave.
     """
 
-    def __init__(self, decoder: Decoder, progress: Progress | None) -> None:
+    def __init__(self, decoder: Decoder, progress: Progress | None, files: BlobFiles | None = None) -> None:
         self._decoder = decoder
         self._progress = progress
+        self._files = files
 
     def start_bundle(self) -> None:
         self._blobs = BucketBlobs()
+        self._writer: BlobWriter | None = None if self._files is None else self._files.writer()
 
     def finish_bundle(self) -> Iterator[Any]:
-        for blob in self._blobs.take():
+        for blob in self._take():
             yield at_end_of_bundle(blob)
+
+    def _take(self) -> Iterator[tuple[int, bytes]]:
+        """What was gathered: (bucket, blob), or (bucket, name)."""
+        for bucket, blob in self._blobs.take():
+            yield bucket, blob if self._writer is None else self._writer.write(bucket, blob)
 
     def stopping(self) -> bool:
         """Whether the run was asked to stop."""
@@ -103,5 +112,5 @@ class ReadsBlocks(beam.DoFn):
             if self._progress:
                 self._progress.advance(size=size, records=read.accepted + read.rejected)
             if self._blobs.size >= BLOB_SIZE:
-                yield from self._blobs.take()
+                yield from self._take()
         return counts + ReadCounts(size=taken())
