@@ -64,7 +64,8 @@ class Derived(NamedTuple):
     """What deriving gives.
 
     Attributes:
-        records: batches, each of one bucket of users. All records of a user are in one batch, in their order.
+        records: batches, each of one bucket of users. A user's records are in one batch, or in several that follow each
+            other, in their order.
         summaries: what was counted.
     """
 
@@ -100,14 +101,14 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
             blobs
             | "Group by bucket of users" >> beam.GroupByKey()
             | "Fold sessions"
-            >> beam.ParDo(_FoldUsers(self.settings, self.progress), AsSingleton(self.read)).with_outputs(
-                _SUMMARY, _SESSIONS, main="records"
-            )
+            >> beam.ParDo(_FoldUsers(self.settings, self.progress), AsSingleton(self.read))
+            .with_output_types(list[Record], summary=Summary, sessions=tuple[int, bytes])
+            .with_outputs(_SUMMARY, _SESSIONS, main="records")
         )
         shared = (
             folded[_SESSIONS]
             | "Group sessions" >> beam.GroupByKey()
-            | "Find shared sessions" >> beam.Map(_count_shared)
+            | "Find shared sessions" >> beam.Map(_count_shared).with_output_types(Summary)
         )
         summaries = (folded[_SUMMARY], shared) | "Derivation summaries" >> beam.Flatten()
         return Derived(folded["records"], summaries)
@@ -141,12 +142,14 @@ class _FoldUsers(beam.DoFn):
     def _batches(self, bucket: int, blobs: Collection[bytes], voids: frozenset[Void]) -> Iterator[list[Record]]:
         batch: list[Record] = []
         for records in self._records(bucket, blobs, voids):
-            batch.extend(self._settings.window.select(records))
-            if len(batch) >= BATCH_SIZE:
-                if self._is_stopping():
-                    return
-                yield self._counted(batch)
-                batch = []
+            due = self._settings.window.select(records)
+            for first in range(0, len(due), BATCH_SIZE):
+                batch += due[first : first + BATCH_SIZE]
+                if len(batch) >= BATCH_SIZE:
+                    if self._is_stopping():
+                        return
+                    yield self._counted(batch)
+                    batch = []
         if batch and not self._is_stopping():
             yield self._counted(batch)
 

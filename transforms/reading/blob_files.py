@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -34,15 +35,15 @@ class _Name(NamedTuple):
 _NAME = struct.Struct(">8sQI")
 
 
+@dataclass(frozen=True)
 class BlobFiles:
     """The blobs of one run in a directory of this machine. Pickles, so that every worker has it.
 
-    Args:
+    Attributes:
         directory: of the run alone. The files are directly in it.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    directory: Path
 
     def writer(self) -> "BlobWriter":
         """A new writer, for one thread."""
