@@ -39,7 +39,7 @@ BLOB_SIZE = 16 * 1024 * 1024
 _QUICK = -3
 """The level of zstd for statements. Nothing is made of them, so that compressing is much of the work."""
 
-PASS_SIZE = 128 * 1024 * 1024
+PASS_SIZE = 64 * 1024 * 1024
 """About how many bytes of activity are decompressed at a time."""
 
 _encode_into = msgspec.msgpack.Encoder().encode_into
