@@ -21,6 +21,7 @@ from transforms.preview import CountMatches, ExplainRecord
 from transforms.read import InputFile, ReadActivity
 from transforms.read_kinesis import SCHEME, AdmitStreaming, KinesisInput, ReadKinesis
 from transforms.read_statements import PARTS_EACH, ReadStatements
+from transforms.reading.blob_files import BlobFiles
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.input_formats import ACTIVITY, InputFormat, statement_format
 from transforms.redrive import ReadDeadLetters
@@ -41,6 +42,7 @@ class Plan:
         summary: the path at which the graph leaves its `Summary`.
         state: what earlier runs left of the sessions; None when no state is kept.
         sources: live sources to be read, in the place of files.
+        blobs: where what is read lies until it is derived, if all workers are on this machine; else None.
     """
 
     job: Job
@@ -52,6 +54,7 @@ class Plan:
     summary: str
     state: StateOptions | None = None
     sources: tuple[StatementSource, ...] = ()
+    blobs: BlobFiles | None = None
 
 
 def build(pipeline: beam.Pipeline, plan: Plan) -> None:
@@ -98,7 +101,7 @@ def _read(plan: Plan) -> ReadActivity | ReadStatements:
     job = plan.job
     if plan.sources:
         decoder = _input_format(job).decoder(job.organisation, job.lrs_id, job.leniency)
-        return ReadStatements(plan.sources, decoder, plan.progress)
+        return ReadStatements(plan.sources, decoder, plan.progress, plan.blobs)
     return ReadActivity(
         plan.files,
         _input_format(job),
@@ -107,6 +110,7 @@ def _read(plan: Plan) -> ReadActivity | ReadStatements:
         job.lrs_id,
         job.leniency,
         progress=plan.progress,
+        blobs=plan.blobs,
     )
 
 
@@ -181,6 +185,7 @@ def _derive_settings(plan: Plan) -> DeriveSettings:
         state=plan.state,
         inputs=tuple(source.name for source in plan.sources) or tuple(file.path for file in plan.files),
         parts_each=PARTS_EACH if plan.sources else 1,
+        blobs=plan.blobs,
     )
 
 

@@ -84,6 +84,7 @@ class Job:
     Attributes:
         runner: the name of Beam's runner.
         beam_args: the flags that are Beam's own, as they were given.
+        temp_dir: the path of a directory of this machine; None for that of `TMPDIR`.
         inputs: what is read, globs, live sources or one kinesis:// url (`--input`).
         input_auth: a reference to the login of the live sources (`--input_auth`).
         window: which records are given on (`--since`, `--until`, `--kind`).
@@ -100,6 +101,7 @@ class Job:
 
     runner: str = "DirectRunner"
     beam_args: tuple[str, ...] = ()
+    temp_dir: str | None = None
     inputs: tuple[str, ...] = ()
     input_auth: str | None = None
     input_format: InputFormatName = "activity"
@@ -228,6 +230,13 @@ def _parser() -> argparse.ArgumentParser:
         "--runner",
         metavar="RUNNER",
         help="Beam's runner (DirectRunner: this machine). Flags that are not listed here go to Beam",
+    )
+    parser.add_argument(
+        "--temp_dir",
+        type=flag_values.directory,
+        metavar="DIR",
+        help="where temporary files of this machine go: what was read and is not derived yet, some 120 bytes an "
+        "activity, and what slow forwarders have not taken (default: TMPDIR)",
     )
     _add_reading(parser.add_argument_group("what is read"))
     _add_state(parser.add_argument_group("runs on a schedule, and --streaming"))

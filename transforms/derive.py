@@ -7,7 +7,7 @@ import gc
 import logging
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from transforms.accounting.progress import Progress
 from transforms.accounting.summary import ANY_REJECTS, RejectLimit, Summary
 from transforms.bundles import BATCH_SIZE, at_end_of_bundle
 from transforms.reading.activity import decode_all_admitted
+from transforms.reading.blob_files import BlobFiles, StoredBlobs
 from transforms.reading.bucket_blobs import in_passes, lines_by_user, originals_by_user
 from transforms.reading.input_formats import ACTIVITY, InputFormat
 from transforms.reading.originals import Original
@@ -51,6 +52,7 @@ class DeriveSettings:
         state: what earlier runs left of the sessions. New activity is folded on to it. None: no state is kept.
         inputs: the names of what was read, in its order, for rejects.
         parts_each: by how many numbers each of them is known (`Original.file`).
+        blobs: where the blobs lie whose names come; None if the blobs come themselves.
     """
 
     window: Window = EVERYTHING
@@ -60,13 +62,15 @@ class DeriveSettings:
     state: StateOptions | None = None
     inputs: tuple[str, ...] = ()
     parts_each: int = 1
+    blobs: BlobFiles | None = None
 
 
 class Derived(NamedTuple):
     """What deriving gives.
 
     Attributes:
-        records: batches, each of one bucket of users. All records of a user are in one batch, in their order.
+        records: batches, each of one bucket of users. A user's records are in one batch, or in several that follow each
+            other, in their order.
         summaries: what was counted.
         rejects: statements of an id that stands for another one.
     """
@@ -104,14 +108,14 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
             blobs
             | "Group by bucket of users" >> beam.GroupByKey()
             | "Fold sessions"
-            >> beam.ParDo(_FoldUsers(self.settings, self.progress), AsSingleton(self.read)).with_outputs(
-                _SUMMARY, _SESSIONS, _REJECTS, main="records"
-            )
+            >> beam.ParDo(_FoldUsers(self.settings, self.progress), AsSingleton(self.read))
+            .with_output_types(list[Record], summary=Summary, sessions=tuple[int, bytes], rejects=Reject)
+            .with_outputs(_SUMMARY, _SESSIONS, _REJECTS, main="records")
         )
         shared = (
             folded[_SESSIONS]
             | "Group sessions" >> beam.GroupByKey()
-            | "Find shared sessions" >> beam.Map(_count_shared)
+            | "Find shared sessions" >> beam.Map(_count_shared).with_output_types(Summary)
         )
         summaries = (folded[_SUMMARY], shared) | "Derivation summaries" >> beam.Flatten()
         return Derived(folded["records"], summaries, folded[_REJECTS])
@@ -136,17 +140,27 @@ class _FoldUsers(beam.DoFn):
         # Of a source that was read in part a user's earlier activity may be missing.
         if read.read.failures or self._settings.reject_limit.is_exceeded(read.read):
             return
+        bucket, elements = bucket_and_blobs
+        files, kept = self._settings.blobs, [element for element in elements if element]
+        blobs = kept if files is None else files.blobs(bucket, kept)
+        yield from self._batches(bucket, blobs, read.read.voids)
+        if isinstance(blobs, StoredBlobs):
+            blobs.remove()
+
+    def _batches(self, bucket: int, blobs: Collection[bytes], voids: frozenset[Void]) -> Iterator[list[Record]]:
         batch: list[Record] = []
-        for records in self._records(*bucket_and_blobs, read.read.voids):
-            batch.extend(self._settings.window.select(records))
+        for records in self._records(bucket, blobs, voids):
             for reject in self._rejects:
                 yield TaggedOutput(_REJECTS, reject)
             self._rejects.clear()
-            if len(batch) >= BATCH_SIZE:
-                if self._is_stopping():
-                    return
-                yield self._counted(batch)
-                batch = []
+            due = self._settings.window.select(records)
+            for first in range(0, len(due), BATCH_SIZE):
+                batch += due[first : first + BATCH_SIZE]
+                if len(batch) >= BATCH_SIZE:
+                    if self._is_stopping():
+                        return
+                    yield self._counted(batch)
+                    batch = []
         if batch and not self._is_stopping():
             yield self._counted(batch)
 
@@ -162,11 +176,11 @@ class _FoldUsers(beam.DoFn):
             if sessions:
                 yield TaggedOutput(_SESSIONS, at_end_of_bundle((group, sessions.tobytes())))
 
-    def _records(self, bucket: int, blobs: Iterable[bytes], voids: frozenset[Void]) -> Iterator[list[Record]]:
+    def _records(self, bucket: int, blobs: Collection[bytes], voids: frozenset[Void]) -> Iterator[list[Record]]:
         """For each user of a bucket a list of records, in their order."""
         state = self._settings.state
         if not self._settings.input_format.derives:
-            for user_id, originals in in_passes((blob for blob in blobs if blob), originals_by_user):
+            for user_id, originals in in_passes(blobs, originals_by_user):
                 yield self._passage.records(user_id, originals)
         elif state is None:
             for _, statements, lines in in_passes(blobs, self._split):
@@ -176,10 +190,9 @@ class _FoldUsers(beam.DoFn):
                     self._derivation.counts.voided += len(used)
                 yield _together(statements, self._derivation.user(activities))
         else:
-            shards = [blob for blob in blobs if blob]
-            if shards or voids - state.voids:
+            if blobs or voids - state.voids:
                 fold = BucketFold(state, bucket, self._derivation, self._new_derivation(), voids)
-                for statements, records in fold.records(shards, self._split):
+                for statements, records in fold.records(blobs, self._split):
                     yield _together(statements, records)
                 self._summary.state_parts[bucket] = fold.close()
 

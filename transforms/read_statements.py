@@ -10,6 +10,7 @@ from apache_beam.typehints.decorators import IOTypeHints
 from schemas import Reject
 from transforms.accounting.progress import Progress
 from transforms.bundles import ReadOutputs, ReadsBlocks
+from transforms.reading.blob_files import BlobFiles
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.input_formats import Decoder
 from transforms.sources.base import SourceError, SourcePart, StatementSource, StoppedError
@@ -28,13 +29,20 @@ class ReadStatements(beam.PTransform[beam.Pipeline, ReadOutputs]):
         sources: to be read.
         decoder: checks a statement.
         progress: see `transforms.read.ReadActivity`.
+        blobs: see `transforms.read.ReadActivity`.
     """
 
-    def __init__(self, sources: Iterable[StatementSource], decoder: Decoder, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        sources: Iterable[StatementSource],
+        decoder: Decoder,
+        progress: Progress | None = None,
+        blobs: BlobFiles | None = None,
+    ) -> None:
         super().__init__()
         self.sources = tuple(sources)
         self.split = _SplitSource(progress)
-        self.read = _ReadPart(decoder, progress)
+        self.read = _ReadPart(decoder, progress, blobs)
 
     def default_type_hints(self) -> IOTypeHints:
         # Beam takes an output of several PCollections for one type, and warns.
