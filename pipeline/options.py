@@ -23,6 +23,7 @@ from transforms.reading.input_formats import INPUT_FORMATS, InputFormatName
 from transforms.reading.leniency import Leniency
 from transforms.sessions.derivation import SECONDS_PER_UNIT, DurationUnit
 from transforms.sessions.window import EVERYTHING, Window
+from transforms.sinks.base import AwsClient
 from transforms.sources.credentials import reference_problem
 from transforms.sources.locations import implied_format, is_source, source_problem
 from transforms.write import RecordFormat
@@ -137,6 +138,7 @@ class Job:
     max_backoff: float = _DELIVERY.max_backoff
     outage_budget: float = _DELIVERY.outage_budget
     allow_networks: tuple[str, ...] = ()
+    aws_client: AwsClient = "auto"
     durability: Durability = "group"
     attachments: str | None = None
     dry_run: bool = False
@@ -451,6 +453,12 @@ def _add_delivery(group: argparse._ArgumentGroup) -> None:
         type=flag_values.network,
         metavar="CIDR",
         help="a private network that HTTP forwarders may reach; repeatable",
+    )
+    group.add_argument(
+        "--aws_client",
+        choices=get_args(AwsClient),
+        help="what makes the calls to Kinesis and Firehose: connections of the job's own where they can (auto, the "
+        "default), or boto3",
     )
     group.add_argument(
         "--durability",

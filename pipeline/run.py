@@ -292,6 +292,7 @@ def _deliver_options(
         streaming=job.streaming,
         horizon=_retry_horizon(job) if job.streaming else None,
         durability=job.durability,
+        aws_client=job.aws_client,
         tries_again=not is_direct(job),
     )
 

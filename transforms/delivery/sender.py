@@ -30,7 +30,7 @@ from transforms.matching.statement import StatementBuilder
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex
 from transforms.receipts.journal import Journal, JournalError, new_worker_name
-from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
+from transforms.sinks.base import AttemptResult, AwsClient, Item, Settlement, Verdict
 from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http import PostSink
 from transforms.sinks.http_client import HttpClient
@@ -68,6 +68,7 @@ class DeliverOptions:
         history: what earlier runs delivered. It is counted, and not sent again.
         limits: what each data stream takes, by forwarder id.
         allow_networks: CIDRs that HTTP may reach though they are in a refused range.
+        aws_client: what makes the calls to Kinesis and Firehose.
         attachments: directories with the data of statements' attachments, in the order in which they are searched.
         settings: how delivery behaves for every forwarder.
         streaming: whether the input has no end. A bundle then ends without the records that are not worth waiting for
@@ -92,6 +93,7 @@ class DeliverOptions:
     durability: Durability = "group"
     tries_again: bool = True
     attachments: tuple[str, ...] = ()
+    aws_client: AwsClient = "auto"
 
 
 class Sender:
@@ -154,7 +156,7 @@ class Sender:
                 client=HttpClient(options.allow_networks, turns=turns),
                 attachments=AttachmentFiles(options.attachments),
             ),
-            batch_sink=batch_sinks(options.limits, most_calls),
+            batch_sink=batch_sinks(options.limits, most_calls, options.aws_client),
             patience=self._patience,
             clock=self._clock,
             most_requests=most_calls,

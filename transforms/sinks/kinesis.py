@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, cast
 from botocore.exceptions import BotoCoreError, ClientError
 
 from transforms.forwarders import KinesisTarget
-from transforms.sinks.aws_clients import kinesis_client, sending_config
+from transforms.sinks.aws_calls import Callers, OperationCall
+from transforms.sinks.aws_clients import access, sending_config
 from transforms.sinks.aws_errors import (
     KIB,
     MIB,
     Scrub,
     call_outcome,
+    doubted,
     each_half,
     entry_outcome,
     is_about_one,
@@ -24,12 +26,11 @@ from transforms.sinks.aws_errors import (
     scrub_for,
     unreadable_answer,
 )
-from transforms.sinks.aws_wire import PutRecordsAnswer, PutRecordsEntry, encode_in_c
+from transforms.sinks.aws_operations import PUT_RECORDS, PutRecordsAnswer, PutRecordsEntry
 from transforms.sinks.base import AttemptResult, Item, Verdict
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis.client import KinesisClient
-    from mypy_boto3_kinesis.type_defs import PutRecordsRequestEntryTypeDef
 
 logger = logging.getLogger(__name__)
 
@@ -129,15 +130,22 @@ class KinesisSink:
         target: the stream and the credentials.
         limits: what the stream takes; None for the defaults.
         most_calls: calls that may be in flight, if CALLS_IN_FLIGHT is more; None for no such bound.
+        callers: of the worker; None for some of its own.
     """
 
     def __init__(
-        self, target: KinesisTarget, limits: StreamLimits | None = None, most_calls: int | None = None
+        self,
+        target: KinesisTarget,
+        limits: StreamLimits | None = None,
+        most_calls: int | None = None,
+        callers: Callers | None = None,
     ) -> None:
         self._target = target
+        self._callers = callers or Callers()
         self._scrub = scrub_for(target)
         self._limits = limits or StreamLimits()
         self._client: KinesisClient | None = None
+        self._put_records: OperationCall[PutRecordsAnswer] | None = None
         self._remarks: Counter[str] = Counter()
         self._remarking = threading.Lock()
         self._watch = ShardWatch()
@@ -151,10 +159,14 @@ class KinesisSink:
         return self._remarks
 
     def open(self) -> None:
-        self._client = kinesis_client(self._target, sending_config(self.calls_in_flight))
-        encode_in_c(self._client, "PutRecords", PutRecordsAnswer)
+        reached = access("kinesis", self._target, sending_config(self.calls_in_flight))
+        self._client = cast("KinesisClient", reached.client)
+        self._put_records = OperationCall(PUT_RECORDS, reached, self._callers)
 
     def close(self) -> None:
+        if self._put_records is not None:
+            self._put_records.close()
+            self._put_records = None
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -175,27 +187,29 @@ class KinesisSink:
     def _put(self, items: Sequence[Item]) -> list[AttemptResult]:
         if not items:
             return []
-        if self._client is None:
+        if self._client is None or self._put_records is None:
             raise RuntimeError("the sink is not open")
         if self._ignores_keys and not self._is_back_to_keys(self._client):
             return [AUTO] * len(items)
-        records: list[PutRecordsRequestEntryTypeDef] = [
+        records = [
             {"Data": item.payload, "PartitionKey": user if len(user) <= SHORT_KEY else partition_key(user)}
             for item in items
             for user in (item.record.user_id,)
         ]
         try:
-            answer = self._client.put_records(StreamName=self._target.stream_name, Records=records)
+            answer, is_in_doubt = self._put_records({"StreamName": self._target.stream_name, "Records": records})
         except Exception as error:
             outcome = call_outcome(error, self._scrub)
             if is_about_one(outcome, items):
                 return each_half(self._put, items)
             return [outcome] * len(items)
-        entries = cast("list[PutRecordsEntry]", answer.get("Records", []))
+        entries = answer.records
         if len(entries) != len(items):
             return [unreadable_answer()] * len(items)
         # Each record's own ErrorCode decides. FailedRecordCount is a summary, and if it were wrong, records were lost.
         outcomes = [_outcome(entry, self._scrub) for entry in entries]
+        if is_in_doubt:
+            outcomes = doubted(outcomes)
         self._count_hashed_keys(items, outcomes)
         self._watch_shards(items, outcomes)
         return outcomes
@@ -240,10 +254,8 @@ class KinesisSink:
 
 
 def _outcome(entry: PutRecordsEntry, scrub: Scrub) -> AttemptResult:
-    code = entry.get("ErrorCode")
-    if code:
-        return entry_outcome(code, entry.get("ErrorMessage"), scrub)
-    number = entry.get("SequenceNumber")
-    if not number:
+    if entry.error_code:
+        return entry_outcome(entry.error_code, entry.error_message, scrub)
+    if not entry.sequence_number:
         return unreadable_answer()
-    return AttemptResult(Verdict.DELIVERED, shard=entry.get("ShardId"), sequence_number=number)
+    return AttemptResult(Verdict.DELIVERED, shard=entry.shard_id, sequence_number=entry.sequence_number)
