@@ -104,7 +104,7 @@ class Lrs:
         }
         request = urllib.request.Request(self.url, body, headers, method=method)  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=START_SECONDS) as response:  # noqa: S310
                 return Answer(response.status, response.read())
         except urllib.error.HTTPError as error:
             return Answer(error.code, error.read())
