@@ -1,12 +1,12 @@
 """Receipts and dead letters as rows of Avro, written by hand because fastavro takes ten times as long."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import get_args
 
 from schemas.delivery import PayloadKind
 from schemas.record import encode_record
 from transforms.receipts.avro_container import long_bytes
-from transforms.sinks.base import Settlement
+from transforms.sinks.base import Settlement, Verdict
 
 BLOCK_BYTES = 4096
 """Bytes of a block of rows, at most, unless one row alone is larger.
@@ -44,6 +44,7 @@ _FALSE, _TRUE = b"\x00", b"\x01"
 # An array is blocks of items, each after the number of its items, and ends with a block of none.
 _EMPTY = long_bytes(0)
 _DELIVERED, _DEAD_LETTERED = long_bytes(0), long_bytes(1)
+_IS_DELIVERED = Verdict.DELIVERED
 _PAYLOAD_KINDS: dict[str, bytes] = {kind: long_bytes(number) for number, kind in enumerate(get_args(PayloadKind))}
 
 
@@ -66,46 +67,55 @@ class Encoder:
         if len(self._strings) > _MEMO_LIMIT:
             self._strings.clear()
 
-    def receipt(self, settlement: Settlement, settled_at: int) -> bytes:
-        """A row of receipt.avsc. `settled_at` is in epoch ms."""
+    def receipts(self, settlements: Iterable[Settlement], settled_at: int) -> list[bytes]:
+        """A row of receipt.avsc for each settlement. `settled_at` is in epoch ms."""
         longs, strings = self._longs, self._strings
-        item, outcome = settlement.item, settlement.outcome
-        record = item.record
-        record_id, user_id = record.id.encode(), record.user_id.encode()
-        status, shard, number = outcome.status, outcome.shard, outcome.sequence_number
-        first, last = item.first_attempt, item.last_attempt
-        return b"".join(
-            (
-                strings[item.forwarder_id],
-                longs[len(record_id)],
-                record_id,
-                longs[len(user_id)],
-                user_id,
-                strings[record.kind],
-                _DELIVERED if settlement.delivered else _DEAD_LETTERED,
-                longs[item.attempts],
-                _NULL if status is None else _SOME + longs[status],
-                _NULL if shard is None else _SOME + strings[shard],
-                _NULL if number is None else _SOME + _bytes(number.encode()),
-                _TRUE if item.ambiguous or outcome.ambiguous else _FALSE,
-                _NULL if first is None else _SOME + longs[first],
-                _NULL if last is None else _SOME + longs[last],
-                longs[settled_at],
-                strings[self._run_id],
-                self._remarks(outcome.remarks) if outcome.remarks else _EMPTY,
+        end = longs[settled_at] + strings[self._run_id]
+        rows = []
+        for settlement in settlements:
+            item, outcome = settlement.item, settlement.outcome
+            record = item.record
+            record_id, user_id = record.id.encode(), record.user_id.encode()
+            status, shard, number = outcome.status, outcome.shard, outcome.sequence_number
+            first, last = item.first_attempt, item.last_attempt
+            rows.append(
+                b"".join(
+                    (
+                        strings[item.forwarder_id],
+                        longs[len(record_id)],
+                        record_id,
+                        longs[len(user_id)],
+                        user_id,
+                        strings[record.kind],
+                        _DELIVERED if outcome.verdict is _IS_DELIVERED else _DEAD_LETTERED,
+                        longs[item.attempts],
+                        _NULL if status is None else _SOME + longs[status],
+                        _NULL if shard is None else _SOME + strings[shard],
+                        _NULL if number is None else self._number(number),
+                        _TRUE if item.ambiguous or outcome.ambiguous else _FALSE,
+                        _NULL if first is None else _SOME + longs[first],
+                        _NULL if last is None else _SOME + longs[last],
+                        end,
+                        self._remarks(outcome.remarks) if outcome.remarks else _EMPTY,
+                    )
+                )
             )
-        )
+        return rows
+
+    def _number(self, number: str) -> bytes:
+        encoded = number.encode()
+        return _SOME + self._longs[len(encoded)] + encoded
 
     def _remarks(self, remarks: tuple[str, ...]) -> bytes:
         return b"".join((self._longs[len(remarks)], *(self._strings[remark] for remark in remarks), _EMPTY))
 
-    def dead_letter(self, settlement: Settlement, settled_at: int) -> bytes:
-        """A row of dead_letter.avsc, which begins with the fields of a receipt. `settled_at` is in epoch ms."""
+    def dead_letter(self, settlement: Settlement, receipt: bytes) -> bytes:
+        """A row of dead_letter.avsc, which begins with the fields of its receipt."""
         item, outcome = settlement.item, settlement.outcome
         response = outcome.response
         return b"".join(
             (
-                self.receipt(settlement, settled_at),
+                receipt,
                 self._strings[outcome.reason],
                 # The text comes from a receiver. A stray surrogate in it must not stop the run here.
                 _NULL if response is None else _SOME + _bytes(response.encode(errors="replace")),
