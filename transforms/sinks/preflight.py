@@ -16,9 +16,9 @@ from transforms.forwarders import Fault, Forwarder, HttpTarget, KinesisTarget
 from transforms.sinks.addresses import AddressGuard
 from transforms.sinks.aws_clients import describing_config, firehose_client, kinesis_client
 from transforms.sinks.aws_errors import CREDENTIAL_ERRORS, FORWARDER_CODES, error_code, scrub_for
-from transforms.sinks.http_client import GetAddrInfo
 from transforms.sinks.http_origin import SinkError, origin, tls_context
 from transforms.sinks.kinesis import StreamLimits
+from transforms.sinks.resolver import GetAddrInfo
 
 DESCRIBES_AT_ONCE = 8
 """Streams described at a time: an endpoint that does not answer costs some 40 s, once for each eight of them."""
