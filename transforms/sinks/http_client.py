@@ -7,7 +7,7 @@ this module (errors, representations) holds no url, header or credential.
 import asyncio
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import msgspec
@@ -23,6 +23,9 @@ from transforms.sinks.http_origin import origin, request_target, tls_context
 from transforms.sinks.http_pool import Home, Pool
 from transforms.sinks.multipart import Multipart
 from transforms.sinks.resolver import KEPT_FOR, GetAddrInfo, Resolver
+
+_BEGINNINGS = 8
+"""Beginnings of requests that are remembered for a forwarder. It has two or three."""
 
 ANY_NUMBER = 1 << 30
 """Of connections: no bound."""
@@ -86,11 +89,10 @@ class _Carrier:
         self._client = client
         self._target = target
         self._origin = origin(target)
-        self._home = Home()
-        self._slots = asyncio.Semaphore(target.concurrency)
+        self._home = Home(target.concurrency)
         self._pool: Pool | None = None
-        self._asked = ("", "")
-        self._line = ""
+        # By the id of the headers that requests have in common: these, what is asked for, and the bytes of both.
+        self._beginnings: dict[int, tuple[Mapping[str, str], tuple[str, str], bytes]] = {}
 
     async def open(self) -> None:
         tls: ssl.SSLContext | None = None
@@ -117,11 +119,7 @@ class _Carrier:
             head = self._head(request)
         except ValueError as error:
             return not_connected(error)
-        async with self._slots:
-            return await self._exchange(self._pool, request, head)
-
-    async def _exchange(self, pool: Pool, request: Request, head: bytes) -> Answer | NoAnswer:
-        """One exchange, on one place among the connections."""
+        pool = self._pool
         connection = pool.kept(self._home) or await pool.place(self._home)
         is_resend = False
         try:
@@ -199,23 +197,19 @@ class _Carrier:
 
     def _head(self, request: Request) -> bytes:
         """The request line and the headers. Raises ValueError for a line break where there must be none."""
-        body = request.body
-        lines = [self._request_line(request)]
-        lines += [f"{name}: {value}" for name, value in request.headers.items()]
-        if body is not None:
-            lines.append(f"Content-Length: {len(body) if isinstance(body, bytes) else body.size}")
-        head = "\r\n".join(lines)
-        if head.count("\n") != len(lines) or head.count("\r") != len(lines) or "\0" in head:
-            raise ValueError("a header holds a line break")
-        return f"{head}\r\n\r\n".encode()
-
-    def _request_line(self, request: Request) -> str:
-        """The request line and the header `Host`, of which there are seldom more than one for a forwarder."""
         asked = (request.method, request.url)
-        if asked != self._asked:
-            self._asked = asked
-            self._line = f"{request.method} {request_target(request.url)} HTTP/1.1\r\nHost: {self._origin.host_header}"
-        return self._line
+        known = self._beginnings.get(id(request.common))
+        if known is None or known[1] != asked:
+            if len(self._beginnings) >= _BEGINNINGS:
+                self._beginnings.clear()
+            first = f"{request.method} {request_target(request.url)} HTTP/1.1\r\nHost: {self._origin.host_header}\r\n"
+            known = (request.common, asked, first.encode() + _lines(request.common))
+            self._beginnings[id(request.common)] = known
+        body = request.body
+        if body is None:
+            return b"%b%b\r\n" % (known[2], _lines(request.headers))
+        size = len(body) if isinstance(body, bytes) else body.size
+        return b"%b%bContent-Length: %d\r\n\r\n" % (known[2], _lines(request.headers), size)
 
     def __repr__(self) -> str:
         return "_Carrier()"
@@ -234,6 +228,14 @@ class _Pieces:
 
     async def chunk(self) -> bytes:
         return await self._loop.run_in_executor(None, next, self._chunks, b"")
+
+
+def _lines(headers: Mapping[str, str]) -> bytes:
+    """Headers as they go over the wire. Raises ValueError for a line break where there must be none."""
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if text.count("\n") != len(headers) or text.count("\r") != len(headers) or "\0" in text:
+        raise ValueError("a header holds a line break")
+    return text.encode()
 
 
 def _resent(answer: Answer | NoAnswer) -> Answer | NoAnswer:

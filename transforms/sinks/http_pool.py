@@ -16,14 +16,20 @@ TURN_SECONDS = 0.25
 class Home:
     """What one forwarder has of the pool.
 
+    Args:
+        most: connections that it may have.
+
     Attributes:
+        open: connections that it has, in use or kept, or that are being dialled.
         idle: its kept connections, the one that was used last at the end.
-        waiting: its requests that wait for a place or for a connection, in turn.
+        waiting: its requests that wait for a connection or for a place, in turn.
     """
 
-    __slots__ = ("idle", "waiting")
+    __slots__ = ("idle", "most", "open", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.open = 0
         self.idle: list[Connection] = []
         self.waiting: deque[asyncio.Future[Connection | None]] = deque()
 
@@ -44,7 +50,7 @@ class Pool:
         self._taken = 0
         # In the order in which they became idle.
         self._idle: dict[Connection, Home] = {}
-        # Homes that have requests waiting, the one whose turn is next first.
+        # Homes with requests that wait for a place, the one whose turn is next first.
         self._turns: dict[Home, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -58,12 +64,13 @@ class Pool:
 
     async def place(self, home: Home) -> Connection | None:
         """Wait for a place for a new connection. Gives a kept connection of the home if one comes free first."""
-        if self._taken < self._places or self.close_oldest():
-            self._taken += 1
+        if home.open < home.most and (self._taken < self._places or self.close_oldest()):
+            self._take(home)
             return None
         turn: asyncio.Future[Connection | None] = self._loop.create_future()
         home.waiting.append(turn)
-        self._turns.setdefault(home)
+        if home.open < home.most:
+            self._turns.setdefault(home)
         try:
             return await turn
         except asyncio.CancelledError:
@@ -73,72 +80,74 @@ class Pool:
 
     def put_back(self, home: Home, connection: Connection | None) -> None:
         """Keep a connection, if it can serve again; or give its place to whoever waits. None: only the place."""
-        if connection is not None and not connection.is_open:
-            connection = None
-        if self._turns:
-            now = self._loop.time()
-            own = home if connection is not None and now < connection.made_at + TURN_SECONDS else None
-            turn, other = self._next_turn(own)
-            if turn is not None:
-                if connection is not None and other is not home:
-                    connection.abort()
-                    connection = None
-                turn.set_result(connection)
-                return
-        if connection is None:
-            self._taken -= 1
+        if connection is None or not connection.is_open:
+            self._free(home)
             return
-        connection.idle_since = self._loop.time()
+        now = self._loop.time()
+        if self._turns and now >= connection.made_at + TURN_SECONDS and next(iter(self._turns)) is not home:
+            connection.abort()
+            self._free(home)
+            return
+        if (turn := _next(home)) is not None:
+            turn.set_result(connection)
+            return
+        if self._turns:
+            connection.abort()
+            self._free(home)
+            return
+        connection.idle_since = now
         self._idle[connection] = home
         home.idle.append(connection)
         if self._timer is None:
             self._timer = self._loop.call_later(IDLE_SECONDS, self._close_idle)
-
-    def _next_turn(self, own: Home | None) -> tuple[asyncio.Future[Connection | None] | None, Home | None]:
-        """The request that goes next, of `own` if that has one waiting; and whose it is."""
-        while self._turns:
-            home = own if own in self._turns else next(iter(self._turns))
-            while home.waiting:
-                turn = home.waiting.popleft()
-                if not turn.done():
-                    # The next turn is another forwarder's.
-                    del self._turns[home]
-                    if home.waiting:
-                        self._turns[home] = None
-                    return turn, home
-            del self._turns[home]
-        return None, None
 
     def close_oldest(self) -> bool:
         """Close the kept connection that was not used for the longest time; false if there is none."""
         connection = next(iter(self._idle), None)
         if connection is None:
             return False
-        self._remove(connection)
         connection.abort()
-        self._taken -= 1
+        self.lost(connection)
         return True
 
     def lost(self, connection: Connection) -> None:
         """A connection was closed. If it was kept, its place is free."""
-        if connection in self._idle:
-            self._remove(connection)
-            self._taken -= 1
+        home = self._idle.pop(connection, None)
+        if home is not None:
+            home.idle.remove(connection)
+            self._free(home)
 
     def empty(self, home: Home) -> None:
         """Close all kept connections of a home."""
         while (connection := self.kept(home)) is not None:
             connection.abort()
-            self._taken -= 1
+            self._free(home)
+
+    def _take(self, home: Home) -> None:
+        self._taken += 1
+        home.open += 1
+
+    def _free(self, home: Home) -> None:
+        """A place is free: give it to the home whose turn it is."""
+        self._taken -= 1
+        home.open -= 1
+        if home.waiting:
+            self._turns.setdefault(home)
+        while self._turns and self._taken < self._places:
+            next_home = next(iter(self._turns))
+            del self._turns[next_home]
+            if (turn := _next(next_home)) is None:
+                continue
+            self._take(next_home)
+            turn.set_result(None)
+            if next_home.waiting and next_home.open < next_home.most:
+                self._turns[next_home] = None
 
     def close(self) -> None:
         """Look for idle connections no more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _remove(self, connection: Connection) -> None:
-        self._idle.pop(connection).idle.remove(connection)
 
     def _close_idle(self) -> None:
         self._timer = None
@@ -149,3 +158,12 @@ class Pool:
                 self._timer = self._loop.call_later(left, self._close_idle)
                 return
             self.close_oldest()
+
+
+def _next(home: Home) -> "asyncio.Future[Connection | None] | None":
+    """The home's request that goes next; None if none waits."""
+    while home.waiting:
+        turn = home.waiting.popleft()
+        if not turn.done():
+            return turn
+    return None
