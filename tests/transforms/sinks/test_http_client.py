@@ -1,4 +1,4 @@
-"""What the HTTP forwarders of a worker share, connections within one bound and a resolver; and odd answers, in bytes."""
+"""What the HTTP forwarders of a worker share, connections within one bound and a resolver; and odd answers."""
 
 import asyncio
 import contextlib
@@ -68,7 +68,23 @@ class TestConnections:
         assert len(server.log) == 240
         # One that is closed for another may still be open at the receiver for a moment.
         assert max(open_at_a_time) <= 2 * 5
-        assert len({arrival.request_line for arrival in server.log[:200]}) == 12
+
+    def test_a_busy_forwarder_does_not_keep_the_only_connection_from_another(self) -> None:
+        async def main() -> None:
+            async with FaultServer() as server, sinks(2, server, connections=1) as (busy, other):
+                done = False
+
+                async def goes_on() -> None:
+                    while not done:
+                        assert (await busy.send(http_item())).verdict is Verdict.DELIVERED
+
+                workers = [asyncio.create_task(goes_on()) for _ in range(3)]
+                await server.arrivals(3)
+                assert (await other.send(http_item("other"))).verdict is Verdict.DELIVERED
+                done = True
+                await asyncio.gather(*workers)
+
+        run(main)
 
     def test_the_one_that_was_not_used_for_the_longest_time_gives_way(self) -> None:
         server = FaultServer()
