@@ -89,6 +89,11 @@ class Pool:
             self._free(home)
             return
         if (turn := _next(home)) is not None:
+            if home in self._turns:
+                # It has had a turn: the others are before it now.
+                del self._turns[home]
+                if home.waiting:
+                    self._turns[home] = None
             turn.set_result(connection)
             return
         if self._turns:
