@@ -102,6 +102,7 @@ class PostSink:
         self._carrier = client.carrier(self._target)
         self._headers = _fixed_headers(self._target)
         self._statement_headers = {VERSION_HEADER: self._target.xapi_version or FIRST, **self._headers}
+        self._any_version_headers = {name: value for name, value in self._headers.items() if name != VERSION_HEADER}
         self._statements = StatementRequests(forwarder.id, self._target, attachments)
         self._signer = Signer(self._target.signing_secrets) if self._target.signing_secrets else None
         self._scrubber = scrubber(self._target)
@@ -122,7 +123,9 @@ class PostSink:
             return _TOO_MANY_HOPS
         if item.record.kind == "statement" and item.payload_kind == "statement":
             return await self._send_statement(item)
-        return await self._attempt(item, Request(self._url, self._request_headers(item, item.payload), item.payload))
+        payload = item.payload
+        common = self._statement_headers if item.payload_kind == "statement" else self._headers
+        return await self._attempt(item, Request(self._url, self._own_headers(item, payload), payload, common=common))
 
     async def _send_statement(self, item: Item) -> AttemptResult:
         """Send a statement as it is: in the receiver's version, with its attachments."""
@@ -197,17 +200,16 @@ class PostSink:
 
     async def _statement_request(self, item: Item, made: StatementRequest) -> Request:
         if made.body is None:
-            headers = self._request_headers(item, made.statement)
-            return Request(self._url, {**headers, **made.headers}, made.statement)
+            headers = {**self._own_headers(item, made.statement), **made.headers}
+            return Request(self._url, headers, made.statement, common=self._any_version_headers)
         # A signature is made of the whole body, which may be on the disk.
         loop = asyncio.get_running_loop()
-        headers = await loop.run_in_executor(None, self._request_headers, item, made.body.chunks())
-        return Request(self._url, {**headers, **made.headers}, made.body)
+        own = await loop.run_in_executor(None, self._own_headers, item, made.body.chunks())
+        return Request(self._url, {**self._headers, **own, **made.headers}, made.body)
 
-    def _request_headers(self, item: Item, body: bytes | Iterator[bytes]) -> dict[str, str]:
-        headers = (self._statement_headers if item.payload_kind == "statement" else self._headers).copy()
-        headers[_IDEMPOTENCY_KEY] = item.record.id
-        headers[_HOPS] = str(item.hops + 1)
+    def _own_headers(self, item: Item, body: bytes | Iterator[bytes]) -> dict[str, str]:
+        """The headers of one record's request alone."""
+        headers = {_IDEMPOTENCY_KEY: item.record.id, _HOPS: str(item.hops + 1)}
         if self._signer is not None:
             headers.update(self._signer.headers(item.record.id, int(self._clock()), body))
         return headers
