@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+from apache_beam.coders.typecoders import registry
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
@@ -67,8 +68,8 @@ class MatchCoder(_PickleCoder):
         return size if value.statement is None else 2 * size
 
 
-beam.coders.registry.register_coder(Record, RecordCoder)
-beam.coders.registry.register_coder(Match, MatchCoder)
+registry.register_coder(Record, RecordCoder)
+registry.register_coder(Match, MatchCoder)
 
 
 _END_OF_TIME = GlobalWindow().max_timestamp()
