@@ -132,7 +132,7 @@ class _FoldUsers(beam.DoFn):
         self._passage = Passage(self._saw_statement_conflict)
         self._rejects: list[Reject] = []
 
-    def process(self, bucket_and_blobs: tuple[int, Iterable[bytes]], read: Summary) -> Iterator[list[Record]]:
+    def process(self, bucket_and_blobs: tuple[int, Iterable[bytes]], read: Summary) -> Iterator[Any]:
         # Of a source that was read in part a user's earlier activity may be missing.
         if read.read.failures or self._settings.reject_limit.is_exceeded(read.read):
             return
