@@ -98,7 +98,11 @@ class Report:
 
         Its kinds are not those of the run, or no record was in its scope, or its query matched none of them.
         """
-        if self.job.redrive or self.state in ("failed", "too_many_rejects", "source_unread"):
+        if (
+            self.job.redrive
+            or self.job.explain is not None
+            or self.state in ("failed", "too_many_rejects", "source_unread")
+        ):
             return []
         books = self.summary.books
         if not books.seen:
@@ -222,7 +226,7 @@ class Report:
             lines += [*self._read_lines(), *self._passed_over_lines()]
             lines += self._reject_lines()
         lines += [f"warning: {warning}" for warning in self.found()]
-        if self.forwarders:
+        if self.forwarders and self.job.explain is None:
             lines += ["", *self._table()]
         for forwarder_id, reasons in sorted(summary.kept.items()):
             lines.append(f"forwarder {forwarder_id}: left as they were: {_counts(reasons)}")
@@ -233,13 +237,10 @@ class Report:
         summary, read, kinds = self.summary, self.summary.read, self.job.window.kinds
         what = "activities" if self.job.input_format == "activity" else "statements"
         duplicates = summary.statements.duplicates if self.job.forwards_statements else summary.derivation.duplicates
-        yield (
-            f"read      {read.read:,} {what} in {self._places()}, {read.rejected:,} rejected, {duplicates:,} duplicates"
-        )
+        found = f"{summary.rejected:,} rejected, {duplicates:,} duplicates"
+        yield f"read      {read.read:,} {what} in {self._places()}, {found}"
         if self.job.forwards_statements:
-            conflicts = summary.statements.conflicts
-            told = f", {conflicts:,} of an id that another has" if conflicts else ""
-            yield f"given on  {summary.records.get('statement', 0):,} statements as they are{told}"
+            yield f"given on  {summary.records.get('statement', 0):,} statements as they are"
         derived = [kind for kind in kinds if kind in DERIVED_KINDS]
         if derived:
             yield f"derived   {summary.derivation.sessions:,} sessions: " + ", ".join(
@@ -259,7 +260,7 @@ class Report:
     def _reject_lines(self) -> Iterable[str]:
         """The commonest reasons of rejects, each with its count, its first place and what that looks like."""
         read = self.summary.read
-        if not read.rejected:
+        if not self.summary.rejected:
             return
         reasons = read.reasons.commonest()
         yield ""
@@ -275,6 +276,9 @@ class Report:
         others = read.reasons.others + sum(reason.count for reason in reasons[_REASONS_SHOWN:])
         if others:
             yield f"{others:9,}  for other reasons" + (", see report.json" if self.job.output else "")
+        conflicts = self.summary.statements.conflicts
+        if conflicts:
+            yield f"{conflicts:9,}  the id stands for another statement, which is forwarded"
         if len(self.rejects) == 1:
             yield f"all of them, with what they hold: {self.rejects[0]}"
         elif self.rejects:

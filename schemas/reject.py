@@ -10,8 +10,8 @@ class Reject(msgspec.Struct, frozen=True, gc=False):
     """A piece of input that was refused.
 
     Attributes:
-        file: its path, or kinesis://STREAM/SHARD:SEQUENCE; of a statement that arrived after another of its id the
-            stream alone.
+        file: its path, or kinesis://STREAM/SHARD:SEQUENCE. Of a statement that arrived after another one of its id the
+            shard is not known: kinesis://STREAM.
         position: of a line, its byte offset in the decompressed file; else its index in the file or message.
         reason: why, in words for the user.
         content: the first CONTENT_LIMIT bytes of it.

@@ -102,7 +102,7 @@ def test_a_users_statements_leave_by_stored_then_timestamp_then_their_place(
 
 
 def test_an_id_that_comes_twice_is_forwarded_once_and_other_content_is_a_reject(
-    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
+    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = statement(1, stored="2026-03-02T00:00:00Z", result={"score": {"raw": 1.0}})
     again = statement(1, stored="2026-03-03T00:00:00Z", authority={"mbox": "mailto:lrs@example.org"})
@@ -126,7 +126,10 @@ def test_an_id_that_comes_twice_is_forwarded_once_and_other_content_is_a_reject(
             f"the id stands for another statement, which is of 2026-03-01T00:00:00.000Z and is forwarded: {one['id']}",
         )
     }
-    assert report["input"]["reject_files"]
+    told = capsys.readouterr().out
+    assert "read      4 statements in 1 files, 3 rejected, 0 duplicates" in told
+    assert "        3  the id stands for another statement, which is forwarded" in told
+    assert f"all of them, with what they hold: {report['input']['reject_files'][0]}" in told
 
     write(workshop, [one, again, text(one)])
     assert workshop.run(XAPI, "--replay=all") == 0
