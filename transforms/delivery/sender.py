@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import msgspec
+
 from schemas import Record
 from schemas.buckets import BUCKETS, bucket_of
 from schemas.record import decode_record
@@ -226,8 +228,8 @@ class Sender:
         taken_on |= {(letter.forwarder_id, letter.id) for letter in letters}
         if taken_on:
             matches = [
-                match._replace(
-                    forwarders=tuple([id_ for id_ in match.forwarders if (id_, match.record.id) not in taken_on])
+                msgspec.structs.replace(
+                    match, forwarders=tuple([id_ for id_ in match.forwarders if (id_, match.record.id) not in taken_on])
                 )
                 for match in matches
             ]

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import msgspec
+
 from schemas import DeadLetter, Kind, Record
 from transforms.forwarders import Forwarder, PayloadKind
 from transforms.matching.document import query_document
@@ -20,8 +22,8 @@ class StoredPayload(NamedTuple):
     kind: PayloadKind
 
 
-class Match(NamedTuple):
-    """A record, and the forwarders that it is due to.
+class Match(msgspec.Struct, frozen=True, gc=False):
+    """A record, and the forwarders that it is due to. Steps share it, so it is never changed.
 
     Forwarders are given by their ids, since Beam encodes elements, if only to measure them, and a forwarder holds
     secrets.

@@ -31,7 +31,8 @@ class StatementView:
         inside = [path[1:] for path in known if path[0] == "statement"]
         self._view = view_of(inside) if inside else None
         self._only_statement = all(path[0] in _PLAIN for path in known)
-        self._has_dates = any(len(path) < 2 or path[1] in ("timestamp", "stored") for path in known)
+        self._sees_timestamp = any(path[:2] in (("statement",), ("statement", "timestamp")) for path in known)
+        self._sees_stored = any(path[:2] in (("statement",), ("statement", "stored")) for path in known)
 
     def document(self, record: Record) -> dict[str, Any]:
         """The query document of a record that is a statement.
@@ -39,7 +40,7 @@ class StatementView:
         Raises:
             RecursionError: the statement is nested deeper than can be read.
         """
-        statement = None
+        statement: Any = None
         if self._view is not None:
             try:
                 statement = self._view(record.body)
@@ -47,11 +48,10 @@ class StatementView:
                 statement = loads(record.body)  # a number beyond double
         if record.document is not None or not self._only_statement:
             return query_document(record, statement)
-        if self._has_dates and statement is not None:
-            if "timestamp" in statement:
-                statement["timestamp"] = utc(record.timestamp)
-            if record.stored is not None and "stored" in statement:
-                statement["stored"] = utc(record.stored)
+        if self._sees_timestamp and "timestamp" in statement:
+            statement["timestamp"] = utc(record.timestamp)
+        if self._sees_stored and record.stored is not None and "stored" in statement:
+            statement["stored"] = utc(record.stored)
         return {
             "_id": record.id,
             "kind": "statement",

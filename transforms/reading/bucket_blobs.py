@@ -366,8 +366,9 @@ def _by_user(
     blobs: Iterable[bytes], passes: int, turn: int, decode: Callable[[bytes], Mapping[str, list[T]]]
 ) -> Iterator[tuple[str, list[T]]]:
     users: defaultdict[str, list[T]] = defaultdict(list)
+    decompress = zstandard.ZstdDecompressor().decompress
     for blob in blobs:
-        for user_id, lines in decode(zstandard.ZstdDecompressor().decompress(blob)).items():
+        for user_id, lines in decode(decompress(blob)).items():
             if passes == 1 or crc32(user_id.encode()) // BUCKETS % passes == turn:
                 users[user_id] += lines
     while users:

@@ -83,6 +83,32 @@ def quick_instant(text: str) -> int | None:
 
     None for any other text, of which `read_instant` says what it is.
     """
+    # Of the very commonest, 2026-03-01T09:00:00.000Z, the parts are looked up: half of them are read twice as fast.
+    milliseconds = _MILLISECONDS.get(text[20:])
+    if milliseconds is None:
+        return _common_instant(text)
+    hour = _hours.get(text[:14])
+    if hour is None:
+        instant = _common_instant(text)
+        if instant is not None:
+            if len(_hours) >= _MOST_HOURS:
+                _hours.clear()
+            _hours[text[:14]] = instant - instant % 3_600_000
+        return instant
+    minute, second = _MINUTES.get(text[14:17]), _SECONDS.get(text[17:20])
+    return None if minute is None or second is None else hour + minute + second + milliseconds
+
+
+_MINUTES = {f"{number:02}:": number * 60_000 for number in range(60)}
+_SECONDS = {f"{number:02}.": number * 1000 for number in range(60)}
+_MILLISECONDS = {f"{number:03}Z": number for number in range(1000)}
+_hours: dict[str, int] = {}
+"""`2026-03-01T09:` in epoch milliseconds, for the hours that were met of late."""
+
+_MOST_HOURS = 10_000
+
+
+def _common_instant(text: str) -> int | None:
     zone = text[-6:]
     if text[-1:] != "Z" and not (zone[:1] in ("+", "-") and zone[3:4] == ":"):
         return None

@@ -208,7 +208,8 @@ class OriginalDecoder:
             return self._read_closely(line)
         try:
             head = _decode_head(line)
-            line.decode()  # the decoder does not look into what it passes over
+            if not line.isascii():
+                line.decode()  # the decoder does not look into what it passes over
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._read_closely(line)
         actor, verb_id, timestamp, stored = head.actor, head.verb.id, head.timestamp, head.stored

@@ -55,7 +55,9 @@ class Passage:
         if len(originals) > 1:
             if len({original.id for original in originals}) < len(originals):
                 originals = self._each_once(originals)
-            originals.sort(key=_leaving_order)
+            originals.sort(key=_leaves_at)
+            if len(set(map(_leaves_at, originals))) < len(originals):
+                originals.sort(key=_leaving_order)
         return [record_of(user_id, original, index) for index, original in enumerate(originals)]
 
     def _each_once(self, originals: list[Original]) -> list[Original]:
@@ -115,10 +117,13 @@ def reject_of(other: Original, file: str, kept: Original | None = None) -> Rejec
     return Reject(file, other.position, reason, other.text[:CONTENT_LIMIT], len(other.text))
 
 
-def _leaving_order(original: Original) -> tuple[int, int, int, int]:
+def _leaves_at(original: Original) -> int:
     stored = original.stored
-    time = original.timestamp if stored is None else stored
-    return time, original.file, original.position, original.part
+    return original.timestamp if stored is None else stored
+
+
+def _leaving_order(original: Original) -> tuple[int, int, int, int]:
+    return _leaves_at(original), original.file, original.position, original.part
 
 
 def _precedence(original: Original) -> tuple[bool, int, int, bytes, int, int, int]:

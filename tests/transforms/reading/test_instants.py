@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.times import rfc3339
 from transforms.reading.instants import FIRST_MS, LAST_MS, TimeRefusedError, is_number, quick_instant, read_instant
 
 NINE = 1_772_355_600_000  # 2026-03-01T09:00:00Z
@@ -216,3 +217,27 @@ def test_the_quick_way_says_the_same_or_nothing(moment: datetime, zone: str, fra
 )
 def test_the_quick_way_leaves_odd_forms_to_the_other(told: str) -> None:
     assert quick_instant(told) is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "2026-03-01T09:60:00.000Z",
+        "2026-03-01T09:00:60.000Z",
+        "2026-03-01T09:0:000.000Z",
+        "2026-03-01T09:00:00,000Z",
+        "2026-03-01T09:00:0\u0660.000Z",
+        "2026-03-01T09:00:00.00\u0660Z",
+        "2026-03-01T09:00-00.000Z",
+        "2026-03-01t09:00:00.000Z",
+    ],
+)
+def test_an_hour_that_was_met_lets_no_odd_time_of_it_pass(told: str) -> None:
+    assert quick_instant("2026-03-01T09:00:00.000Z") == NINE
+    assert quick_instant(told) is None
+
+
+@given(st.integers(FIRST_MS, LAST_MS), st.integers(-3_600_000, 3_600_000))
+def test_times_of_hours_that_were_met_are_those_of_hours_that_were_not(first: int, distance: int) -> None:
+    for millis in (first, min(max(first + distance, FIRST_MS), LAST_MS)):
+        assert quick_instant(rfc3339(millis)) == millis == read_instant(rfc3339(millis))
