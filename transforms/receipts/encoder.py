@@ -8,7 +8,7 @@ from typing import get_args
 from schemas.delivery import PayloadKind
 from schemas.record import encode_record
 from transforms.receipts.avro_container import long_bytes
-from transforms.sinks.base import Settlement
+from transforms.sinks.base import Settlement, Verdict
 
 BLOCK_BYTES = 4096
 """Bytes of a block of rows, at most, unless one row alone is larger.
@@ -77,31 +77,42 @@ class Encoder:
 
     def receipt(self, settlement: Settlement, settled_at: int) -> bytes:
         """A row of receipt.avsc. `settled_at` is in epoch ms."""
-        longs, strings = self._longs, self._strings
-        item, outcome = settlement.item, settlement.outcome
-        record = item.record
-        record_id, user_id = record.id.encode(), record.user_id.encode()
-        shard, number = outcome.shard, outcome.sequence_number
-        middle_of = (record.kind, settlement.delivered, item.attempts, outcome.status)
-        tail_of = (item.ambiguous or outcome.ambiguous, item.first_attempt, item.last_attempt, settled_at)
-        numbered = b"" if number is None else number.encode()
-        return b"".join(
-            (
-                strings[item.forwarder_id],
-                longs[len(record_id)],
-                record_id,
-                longs[len(user_id)],
-                user_id,
-                self._middles.get(middle_of) or self._middle(*middle_of),
-                _NULL if shard is None else _SOME,
-                b"" if shard is None else strings[shard],
-                _NULL if number is None else _SOME,
-                b"" if number is None else longs[len(numbered)],
-                numbered,
-                self._tails.get(tail_of) or self._tail(*tail_of),
-                self._remarks(outcome.remarks) if outcome.remarks else _EMPTY,
+        return self.receipts((settlement,), settled_at)[0]
+
+    def receipts(self, settlements: Sequence[Settlement], settled_at: int) -> list[bytes]:
+        """A row of receipt.avsc for each. In one loop: to call something for each would take a third more."""
+        longs, strings, middles, tails = self._longs, self._strings, self._middles, self._tails
+        delivered, join = Verdict.DELIVERED, b"".join
+        rows = []
+        for settlement in settlements:
+            item, outcome = settlement.item, settlement.outcome
+            record = item.record
+            record_id, user_id = record.id.encode(), record.user_id.encode()
+            shard, number = outcome.shard, outcome.sequence_number
+            middle_of = (record.kind, outcome.verdict is delivered, item.attempts, outcome.status)
+            tail_of = (item.ambiguous or outcome.ambiguous, item.first_attempt, item.last_attempt, settled_at)
+            if number is None:
+                taken_as = _NULL
+            else:
+                numbered = number.encode()
+                taken_as = b"%b%b%b" % (_SOME, longs[len(numbered)], numbered)
+            rows.append(
+                join(
+                    (
+                        strings[item.forwarder_id],
+                        longs[len(record_id)],
+                        record_id,
+                        longs[len(user_id)],
+                        user_id,
+                        middles.get(middle_of) or self._middle(*middle_of),
+                        _NULL if shard is None else _SOME + strings[shard],
+                        taken_as,
+                        tails.get(tail_of) or self._tail(*tail_of),
+                        self._remarks(outcome.remarks) if outcome.remarks else _EMPTY,
+                    )
+                )
             )
-        )
+        return rows
 
     def _middle(self, kind: str, is_delivered: bool, attempts: int, status: int | None) -> bytes:
         longs = self._longs

@@ -36,7 +36,7 @@ from transforms.durability import GROUP_SECONDS, Durability
 from transforms.receipts.avro_container import SYNC_SIZE, EncodedBlock, Header, Reader, TornError, block, header, plain
 from transforms.receipts.encoder import Blocks, Encoder, in_blocks
 from transforms.receipts.rows import DamagedError, read_rows
-from transforms.sinks.base import Settlement
+from transforms.sinks.base import Settlement, Verdict
 from transforms.storage import LocalStorage, Storage, StorageError, remedy, storage_at
 
 logger = logging.getLogger(__name__)
@@ -172,9 +172,12 @@ class Journal:
         settled_at = self._clock()
         encoder = self._encoder
         encoder.forget()
-        receipts = [encoder.receipt(settlement, settled_at) for settlement in settlements]
+        receipts = encoder.receipts(settlements, settled_at)
+        delivered = Verdict.DELIVERED
         dead_letters = [
-            encoder.dead_letter(settlement, settled_at) for settlement in settlements if not settlement.delivered
+            encoder.dead_letter(settlement, settled_at)
+            for settlement in settlements
+            if settlement.outcome.verdict is not delivered
         ]
         self._writer.write(in_blocks(dead_letters), in_blocks(receipts))
 
