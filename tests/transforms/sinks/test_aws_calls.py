@@ -444,6 +444,17 @@ def served_by(authority: trustme.CA, name: str = "127.0.0.1", not_after: datetim
     return AwsFake(tls=context)
 
 
+@BOTH
+def test_a_handshake_that_hangs_is_a_time_out(aws_client: AwsClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aws_clients, "CONNECT_TIMEOUT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://127.0.0.1:{silent.getsockname()[1]}")
+        (outcome,) = send(items(1, 1), aws_client)
+    # boto3 does not tell it from an answer that does not come. Nothing was sent, so nothing is in doubt.
+    expected = {"auto": ("connect_timeout", False), "boto3": ("timeout", True)}
+    assert (outcome.reason, outcome.ambiguous) == expected[aws_client]
+
+
 @pytest.mark.parametrize("told_by", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "ca_bundle"])
 @BOTH
 def test_an_authority_of_one_s_own_is_trusted_where_it_is_named(
