@@ -1,7 +1,7 @@
 """Receipts and dead letters as rows of Avro, written by hand because fastavro takes ten times as long."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import get_args
 
@@ -76,20 +76,25 @@ class Encoder:
             self._middles.clear()
             self._tails.clear()
 
-    def receipts(self, settlements: Iterable[Settlement], settled_at: int) -> list[bytes]:
-        """A row of receipt.avsc for each settlement. `settled_at` is in epoch ms."""
-        longs, strings = self._longs, self._strings
-        middles, tails = self._middles, self._tails
+    def receipts(self, settlements: Sequence[Settlement], settled_at: int) -> list[bytes]:
+        """A row of receipt.avsc for each. In one loop: to call something for each would take a third more."""
+        longs, strings, middles, tails = self._longs, self._strings, self._middles, self._tails
+        delivered, join = Verdict.DELIVERED, b"".join
         rows = []
         for settlement in settlements:
             item, outcome = settlement.item, settlement.outcome
             record = item.record
             record_id, user_id = record.id.encode(), record.user_id.encode()
             shard, number = outcome.shard, outcome.sequence_number
-            middle_of = (record.kind, outcome.verdict is _IS_DELIVERED, item.attempts, outcome.status)
+            middle_of = (record.kind, outcome.verdict is delivered, item.attempts, outcome.status)
             tail_of = (item.ambiguous or outcome.ambiguous, item.first_attempt, item.last_attempt, settled_at)
+            if number is None:
+                taken_as = _NULL
+            else:
+                numbered = number.encode()
+                taken_as = b"%b%b%b" % (_SOME, longs[len(numbered)], numbered)
             rows.append(
-                b"".join(
+                join(
                     (
                         strings[item.forwarder_id],
                         longs[len(record_id)],
@@ -98,17 +103,13 @@ class Encoder:
                         user_id,
                         middles.get(middle_of) or self._middle(*middle_of),
                         _NULL if shard is None else _SOME + strings[shard],
-                        _NULL if number is None else self._number(number),
+                        taken_as,
                         tails.get(tail_of) or self._tail(*tail_of),
                         self._remarks(outcome.remarks) if outcome.remarks else _EMPTY,
                     )
                 )
             )
         return rows
-
-    def _number(self, number: str) -> bytes:
-        encoded = number.encode()
-        return _SOME + self._longs[len(encoded)] + encoded
 
     def _middle(self, kind: str, is_delivered: bool, attempts: int, status: int | None) -> bytes:
         longs = self._longs

@@ -64,6 +64,7 @@ def encode_in_c(client: BaseClient, operation: Operation[Any]) -> None:
 
     def parse(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
         if response_dict["status_code"] >= 300:
+            check_error(response_dict["body"], operation)
             return
         customized_response_dict[ANSWER] = decoded(response_dict["body"], operation)
         response_dict["body"] = b"{}"
@@ -72,6 +73,22 @@ def encode_in_c(client: BaseClient, operation: Operation[Any]) -> None:
     client.meta.events.register(f"before-parameter-build.{service}.{operation.name}", set_aside)
     client.meta.events.register(f"before-call.{service}.{operation.name}", encode)
     client.meta.events.register(f"before-parse.{service}.{operation.name}", parse)
+
+
+def check_error(body: bytes, operation: Operation[Any]) -> None:
+    """Raise ResponseParserError if the body of an error is one on which botocore's parser breaks.
+
+    It expects an object whose `__type` is text, or bytes of UTF-8 that are not JSON at all.
+    """
+    try:
+        body.decode()
+        error = msgspec.json.decode(body)
+    except msgspec.MsgspecError:
+        return
+    except (UnicodeDecodeError, RecursionError):
+        error = None
+    if not isinstance(error, dict) or not isinstance(error.get("__type", ""), str):
+        raise ResponseParserError(f"the error that answers {operation.name} is not readable") from None
 
 
 def decoded(body: bytes, operation: Operation[AnswerT_co]) -> AnswerT_co:

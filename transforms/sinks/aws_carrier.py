@@ -3,7 +3,7 @@
 boto3 says how: what it would send is learned from a call that it prepares and that never leaves. So its endpoints,
 regions and settings hold here, and its credentials sign, refreshed as it refreshes them. What is learned is checked by
 signing that same call; where the signatures differ, or boto3 would do something that is not done here, boto3 makes the
-calls (docs/decisions/0011-a-carrier-for-aws.md).
+calls (docs/decisions/0013-a-carrier-for-aws.md).
 """
 
 import email.utils
@@ -24,9 +24,9 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.parsers import create_parser
 from botocore.utils import get_environ_proxies, normalize_url_path
 
-from transforms.sinks.aws_boto3 import decoded
+from transforms.sinks.aws_boto3 import check_error, decoded
 from transforms.sinks.aws_clients import Access
-from transforms.sinks.aws_connections import Answer, Connections, Origin
+from transforms.sinks.aws_connections import Answer, Connections, Origin, ResentError
 from transforms.sinks.aws_operations import AnswerT_co, Called, Operation
 from transforms.sinks.sigv4 import Signer
 
@@ -116,13 +116,12 @@ class Carrier(Generic[AnswerT_co]):
         self._connections.close_idle()
         body = _encode(content)
         answer, is_in_doubt = self._exchange(body)
+        if answer.status >= 300 and self._corrects_clock(self._error(answer), answer):
+            answer, in_doubt_again = self._exchange(body)
+            is_in_doubt = is_in_doubt or in_doubt_again
         if answer.status >= 300:
             error = self._error(answer)
-            if is_in_doubt or not self._corrects_clock(error, answer):
-                raise error
-            answer, is_in_doubt = self._exchange(body)
-            if answer.status >= 300:
-                raise self._error(answer)
+            raise ResentError(error) if is_in_doubt else error
         return Called(decoded(answer.body, self._operation), is_in_doubt)
 
     def _exchange(self, body: bytes) -> tuple[Answer, bool]:
@@ -133,6 +132,7 @@ class Carrier(Generic[AnswerT_co]):
 
     def _error(self, answer: Answer) -> ClientError:
         """What boto3 makes of an answer that is no success. Raises ResponseParserError if it can make nothing of it."""
+        check_error(answer.body, self._operation)
         response = {"status_code": answer.status, "headers": HeadersDict(answer.headers), "body": answer.body}
         return ClientError(self._parser.parse(response, self._shape), self._operation.name)
 
@@ -147,11 +147,16 @@ class Carrier(Generic[AnswerT_co]):
         endpoint = self._endpoint
         if theirs is None or abs(theirs - time.time() - endpoint.ahead) < MOST_SKEW:
             return False
-        endpoint.ahead = theirs - time.time()
+        ahead = theirs - time.time()
+        if abs(ahead) < MOST_SKEW:
+            endpoint.ahead = 0.0
+            logger.warning("this machine's clock is right again: calls are signed by it")
+            return True
+        endpoint.ahead = ahead
         logger.warning(
             "this machine's clock is %.0f s %s that of %s: calls are signed by the service's clock",
-            abs(endpoint.ahead),
-            "behind" if endpoint.ahead > 0 else "ahead of",
+            abs(ahead),
+            "behind" if ahead > 0 else "ahead of",
             endpoint.origin.host,
         )
         return True

@@ -79,8 +79,11 @@ class _Parsed:
 
     def __init__(self) -> None:
         self.parser = httptools.HttpResponseParser(self)
+        # Header values that go on in the next line, which were allowed once, and which boto3 reads, too.
+        self.parser.set_dangerous_leniencies(lenient_headers=True)
         self.complete = False
         self.is_kept = False
+        self.status = 0
         self.size = 0
         self._begin()
 
@@ -101,23 +104,29 @@ class _Parsed:
             self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        if self.complete:
+            return
         self.in_body = True
+        self.status = self.parser.get_status_code()
 
     def on_body(self, data: bytes) -> None:
+        if self.complete:
+            return
         self.size += len(data)
         self.body.append(data)
 
     def on_message_complete(self) -> None:
         if self.complete:
             return
-        if 100 <= self.parser.get_status_code() < 200:
+        self.status = self.parser.get_status_code()
+        if 100 <= self.status < 200:
             self._begin()  # An interim answer, such as 100 (Continue): the answer itself follows.
             return
         self.complete = True
         self.is_kept = self.parser.should_keep_alive()
 
     def answer(self) -> Answer:
-        return Answer(self.parser.get_status_code(), self.headers, b"".join(self.body))
+        return Answer(self.status, self.headers, b"".join(self.body))
 
 
 class Connection:
@@ -328,15 +337,16 @@ class Endpoint:
             (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
         ]
         timeout = aws_clients.CONNECT_TIMEOUT
+        context = self._tls() if origin.scheme == "https" else None
         opened: urllib3.connection.HTTPConnection
         try:
-            if origin.scheme == "https":
+            if context is not None:
                 opened = urllib3.connection.HTTPSConnection(
                     origin.host,
                     origin.port,
                     timeout=timeout,
                     socket_options=options,
-                    ssl_context=self._tls(),
+                    ssl_context=context,
                     cert_reqs="CERT_REQUIRED",
                 )
             else:

@@ -132,9 +132,11 @@ class FirehoseSink:
         except Exception as error:
             outcome = _throttled_if_unavailable(call_outcome(error, self._scrub))
             if outcome.reason == "access_denied":
-                return self._fall_back(items)
+                fallen_back = self._fall_back(items)
+                return doubted(fallen_back) if outcome.ambiguous else fallen_back
             if is_about_one(outcome, items):
-                return each_half(self._put, items)
+                halves = each_half(self._put, items)
+                return doubted(halves) if outcome.ambiguous else halves
             return [outcome] * len(items)
         entries = answer.request_responses
         if len(entries) != len(items):

@@ -210,7 +210,8 @@ class KinesisSink:
         except Exception as error:
             outcome = call_outcome(error, self._scrub)
             if is_about_one(outcome, items):
-                return each_half(self._put, items)
+                halves = each_half(self._put, items)
+                return doubted(halves) if outcome.ambiguous else halves
             return [outcome] * len(items)
         entries = answer.records
         if len(entries) != len(items):

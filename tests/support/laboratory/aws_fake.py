@@ -15,12 +15,16 @@ import base64
 import hashlib
 import random
 import socket
+import ssl
 import sys
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.message import Message
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
@@ -221,10 +225,14 @@ class Stream:
 class AwsFake:
     """The server. `denied` holds actions that are refused (`firehose:PutRecordBatch`), `calls` counts all others.
 
-    `invalid` holds data for which the service refuses a call, with all that is in it.
+    `invalid` holds data for which the service refuses a call, with all that is in it. `ahead`: seconds of its clock,
+    by which it looks at the date of what is signed; None: it does not look. `tokens` are the security tokens of the
+    calls, in their order; `by_boto3` counts those calls that boto3 itself has sent.
     """
 
-    def __init__(self, faults: Faults | None = None, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, faults: Faults | None = None, clock: Clock = time.monotonic, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.faults = faults or Faults()
         self.clock = clock
         self.denied: set[str] = set()
@@ -232,12 +240,19 @@ class AwsFake:
         self.calls: Counter[str] = Counter()
         self.call_sizes: list[int] = []
         self.content_types: set[str] = set()
+        self.ahead: float | None = None
+        self.tokens: list[str | None] = []
+        self.by_boto3 = 0
         self.before_put: Callable[[], None] = lambda: None
         self.before_describe: Callable[[], None] = lambda: None
         self._streams: dict[tuple[str, str, str], Stream] = {}
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.fake = self
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            # The handshake is for the thread of the connection.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="aws-fake", daemon=True)
 
     @property
@@ -246,7 +261,7 @@ class AwsFake:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     @property
     def open_connections(self) -> int:
@@ -273,6 +288,15 @@ class AwsFake:
         stream = Stream(name, region, 1, self.clock, kind="firehose", **capacity)
         self._streams["firehose", region, name] = stream
         return stream
+
+    def refused_signature(self, headers: Message) -> tuple[int, bytes] | None:
+        """The answer to a call that was signed too long ago, or ahead, by this server's clock."""
+        if self.ahead is None:
+            return None
+        signed = datetime.strptime(headers["X-Amz-Date"], "%Y%m%dT%H%M%S%z").timestamp()
+        if abs(signed - time.time() - self.ahead) <= 300:
+            return None
+        return _error(400, "InvalidSignatureException", f"Signature expired: {headers['X-Amz-Date']} is now earlier")
 
     # From here on: one call at a time, in a connection's thread.
 
@@ -455,7 +479,8 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # That is a sender that was killed.
+        # Of a sender that was killed, or that did not like a certificate.
+        if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):
             super().handle_error(request, client_address)
 
     @property
@@ -492,7 +517,10 @@ class _Handler(BaseHTTPRequestHandler):
         if content_type != "application/x-amz-json-1.1":
             answer: tuple[int, bytes] | None = _error(400, "SerializationException", content_type)
         else:
-            answer = fake.answer(self.headers["X-Amz-Target"], region, body)
+            fake.tokens.append(self.headers["X-Amz-Security-Token"])
+            fake.by_boto3 += "amz-sdk-invocation-id" in self.headers
+            answer = fake.refused_signature(self.headers)
+            answer = answer or fake.answer(self.headers["X-Amz-Target"], region, body)
         if answer is None:
             self.close_connection = True
             _cut(self.connection)
@@ -500,6 +528,7 @@ class _Handler(BaseHTTPRequestHandler):
         status, content = answer
         head = (
             f"HTTP/1.1 {status} -\r\nContent-Type: application/x-amz-json-1.1\r\nx-amzn-RequestId: fake\r\n"
+            f"Date: {formatdate(time.time() + (fake.ahead or 0.0), usegmt=True)}\r\n"
             f"Content-Length: {len(content)}\r\n\r\n"
         )
         self.wfile.write(head.encode() + content)
