@@ -46,7 +46,6 @@ _FALSE, _TRUE = b"\x00", b"\x01"
 # An array is blocks of items, each after the number of its items, and ends with a block of none.
 _EMPTY = long_bytes(0)
 _DELIVERED, _DEAD_LETTERED = long_bytes(0), long_bytes(1)
-_IS_DELIVERED = Verdict.DELIVERED
 _PAYLOAD_KINDS: dict[str, bytes] = {kind: long_bytes(number) for number, kind in enumerate(get_args(PayloadKind))}
 
 
