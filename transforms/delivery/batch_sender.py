@@ -126,7 +126,7 @@ class BatchSender(LaneSender):
                 self._wake.notify_all()
         return True
 
-    def _call(self, batch: list[Item]) -> tuple[list[Settlement], list[AttemptResult]] | None:
+    def _call(self, batch: Sequence[Item]) -> tuple[list[Settlement], list[AttemptResult]] | None:
         """Send the batch. Returns what ended with it, to be settled, and its outcomes; None after `seal`."""
         outcomes = self._sink.send(batch)
         now = self._state.clock()
@@ -147,7 +147,7 @@ class BatchSender(LaneSender):
             with self._lock:
                 self._settling -= 1
 
-    def _await_work(self) -> tuple[list[Settlement], list[Item]]:
+    def _await_work(self) -> tuple[list[Settlement], Sequence[Item]]:
         """Wait for something to do. The caller holds the lock, which is released while waiting.
 
         Returns:
@@ -166,7 +166,7 @@ class BatchSender(LaneSender):
             self._waiting -= 1
         return [], []
 
-    def _take(self, now: float) -> list[Item]:
+    def _take(self, now: float) -> Sequence[Item]:
         """The items of a call that may be made now; [] for none."""
         if self._in_flight >= self._sink.calls_in_flight or self._patience(now) > 0:
             return []

@@ -63,6 +63,12 @@ class Bisection(Generic[T]):
         """
         self._split(self._parts.pop(), for_its_size)
 
+    def keep(self, records: Sequence[T]) -> None:
+        """Of the part only these records are to be sent. If that is none, the next part is next."""
+        self._parts[-1].records = records
+        if not records:
+            self._parts.pop()
+
     def left(self) -> list[T]:
         """Take out all that is still to be sent, in order."""
         left = [record for part in reversed(self._parts) for record in part.records]

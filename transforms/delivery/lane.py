@@ -11,10 +11,12 @@ makes the calls, and holds a lock if several threads use one lane:
     lane.release(settlements)                              the users' next records may go
 
 At any moment one record of a user, the head, is ready, under way, waiting for its retry, or being settled; the
-records behind it wait in the user's queue. Where a call may hold several records of a user (`Runs`), these are under
+records behind it wait in the user's queue. Where a call may hold several records of a user (`Runs`), those are under
 way together with the head, and stand in the call in their order. A call of which a receiver takes all or nothing, and
-that is to be made again, stays together: its records are a batch that waits for its retry. What the window does not hold lies in the spool (first in, first out), and
-what a user with very many records has beyond their share in the parking, so that they do not fill the window.
+that is to be made again, stays together: its records are a batch that waits for its retry.
+
+What the window does not hold lies in the spool (first in, first out), and what a user with very many records has beyond
+their share in the parking, so that they do not fill the window.
 """
 
 import random
@@ -664,14 +666,13 @@ class Lane:
 
     def _retry(self, retries: list[tuple[Item, AttemptResult]], sent: int, now: float) -> list[Settlement]:
         """Put items among the retries; returns those that end instead. `sent`: items of the whole call."""
-        item, outcome = retries[0]
+        outcome = retries[0][1]
         if self._is_atomic and len(retries) == sent > 1 and all(other is outcome for _, other in retries):
             # What a receiver has of an attempt that is in doubt it knows again by the same key: that of the batch.
             settlement = self._retry_or_end([item for item, _ in retries], outcome, now)
             if settlement is None:
                 return []
-            first, *others = [item for item, _ in retries]
-            return [settlement, *(Settlement(other, settlement.outcome) for other in others)]
+            return [Settlement(item, settlement.outcome) for item, _ in retries]
         outcomes = {id(item): outcome for item, outcome in retries}
         heads = self._set_down([item for item, _ in retries])
         ends = [self._retry_or_end((head,), outcomes[id(head)], now) for head in heads]

@@ -32,7 +32,7 @@ from transforms.receipts.index import HistoryIndex
 from transforms.receipts.journal import Journal, JournalError, new_worker_name
 from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 from transforms.sinks.choose import batch_sinks
-from transforms.sinks.http import PostSink
+from transforms.sinks.http_batches import post_sink
 from transforms.sinks.http_client import HttpClient
 from transforms.sinks.kinesis import StreamLimits, partition_key
 from transforms.sinks.lacks import LackError, Patience, connections_allowed
@@ -150,7 +150,7 @@ class Sender:
             self._deferral.settle if self._deferral else self._settle,
             options.settings,
             http_sink=partial(
-                PostSink,
+                post_sink,
                 client=HttpClient(options.allow_networks, turns=turns),
                 attachments=AttachmentFiles(options.attachments),
             ),

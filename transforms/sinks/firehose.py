@@ -20,7 +20,7 @@ from transforms.sinks.aws_errors import (
     unreadable_answer,
 )
 from transforms.sinks.aws_wire import PutRecordBatchAnswer, PutRecordBatchEntry, encode_in_c
-from transforms.sinks.base import AttemptResult, Item, Verdict
+from transforms.sinks.base import AttemptResult, Item, Runs, Verdict
 
 if TYPE_CHECKING:
     from mypy_boto3_firehose.client import FirehoseClient
@@ -64,6 +64,7 @@ class FirehoseSink:
         self._remarking = threading.Lock()
         self._singly = False
         self.max_items = MAX_RECORDS
+        self.runs: Runs | None = None
         self.max_bytes = MAX_REQUEST_BYTES
         self._most_calls = most_calls or PUT_RECORD_CALLS_IN_FLIGHT
         self.calls_in_flight = min(CALLS_IN_FLIGHT, self._most_calls)

@@ -185,12 +185,19 @@ class HttpClient:
         turns: asyncio.Semaphore | None = None,
     ) -> None:
         self._guard = AddressGuard(allow_networks)
+        self._named_guard = AddressGuard(allow_networks, named_only=True)
         self._getaddrinfo = getaddrinfo
         self._turns = turns
 
-    def carrier(self, target: HttpTarget) -> Carrier:
-        """What carries the requests of one forwarder."""
-        return _AiohttpCarrier(target, self._guard, self._getaddrinfo, self._turns)
+    def carrier(self, target: HttpTarget, *, named_only: bool = False) -> Carrier:
+        """What carries the requests of one forwarder.
+
+        Args:
+            target: whom it sends to.
+            named_only: only addresses within `allow_networks` may be dialled.
+        """
+        guard = self._named_guard if named_only else self._guard
+        return _AiohttpCarrier(target, guard, self._getaddrinfo, self._turns)
 
 
 class _AiohttpCarrier:

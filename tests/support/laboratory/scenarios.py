@@ -35,7 +35,7 @@ from transforms.forwarders import Forwarder, HttpTarget
 from transforms.forwarders.secrets import Secret
 from transforms.sinks.base import DEFERRED, Item, Settlement
 from transforms.sinks.choose import batch_sinks
-from transforms.sinks.http import PostSink
+from transforms.sinks.http_batches import post_sink
 from transforms.sinks.http_client import HttpClient
 
 BAD_DAY: dict[Word, float] = {
@@ -380,7 +380,7 @@ def by_schedule(schedule: Schedule) -> list[Figures]:
             forwarders,
             outstanding.settle if schedule.hurried else written.extend,
             DeliverySettings(max_backoff=0.01, outage_budget=30.0, linger=0.001, on_failure=schedule.on_failure),
-            http_sink=partial(PostSink, client=HttpClient(["127.0.0.0/8"])),
+            http_sink=partial(post_sink, client=HttpClient(["127.0.0.0/8"])),
             batch_sink=batch_sinks(),
         )
         try:

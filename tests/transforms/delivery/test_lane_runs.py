@@ -28,7 +28,7 @@ def ids(taken: Sequence[Item]) -> list[str]:
 
 @st.composite
 def simulations(draw: st.DrawFn) -> tuple[Simulation, list[int]]:
-    """Any schedule of faults, any small window, with calls that hold runs; for half of them all is guilty or nothing."""
+    """Any schedule of faults and small window, with calls that hold runs; half of the receivers take all or nothing."""
     users = draw(st.lists(st.integers(0, draw(st.integers(0, 4))), min_size=1, max_size=40))
     answers = st.sampled_from(sorted(ANSWERS))
     scripts = {}
