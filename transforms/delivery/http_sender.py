@@ -159,9 +159,13 @@ class HttpSender(LaneSender):
                 self._open = self._loop.create_task(self._sink.open())
             await asyncio.shield(self._open)
             while not self._state.ended:
+                now = self._state.clock()
                 with self._lock:
-                    taken = self._take(self._state.clock())
+                    taken = self._take(now)
+                    wake_at = None if taken else self.lane.wake_at()
                 if not taken:
+                    if wake_at is not None and wake_at > now:
+                        self._set_timer(now, wake_at)  # The limit of the rate is known only when it was asked.
                     waiter = self._loop.create_future()
                     self._idle.append(waiter)
                     await waiter

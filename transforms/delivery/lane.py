@@ -613,7 +613,8 @@ class Lane:
         failure: AttemptResult | None = None
         delivered = Verdict.DELIVERED
         self.attempts += len(items)
-        self.calls += 1
+        # What a sink gives up by itself was in no call.
+        self.calls += any(outcome.spends_attempt or outcome.verdict is Verdict.RETRY for outcome in outcomes)
         for item, outcome in zip(items, outcomes, strict=True):
             if outcome.lack:
                 item.ambiguous = item.ambiguous or outcome.ambiguous

@@ -161,6 +161,8 @@ class Sender:
             abandoned=before.unavailable,
         )
         self._handed_over: Counter[str] = Counter()
+        # By forwarder: the calls that were counted in earlier bundles.
+        self._calls: Counter[str] = Counter()
         # (forwarder, user) of records that were given up here. The engine knows of those that it gave up itself.
         self._blocked = set(before.blocked)
         # The watcher looks now and then. What was asked for before is known at once, so that nothing is begun.
@@ -266,7 +268,11 @@ class Sender:
         for forwarder_id, pending in self._pending().items():
             books.account(forwarder_id).pending = pending
         self._progress.flush()
-        unavailable = {id_ for id_, counts in self._deliveries.counts().items() if counts.unavailable}
+        counts = self._deliveries.counts()
+        for forwarder_id, count in counts.items():
+            books.account(forwarder_id).calls += count.calls - self._calls[forwarder_id]
+            self._calls[forwarder_id] = count.calls
+        unavailable = {forwarder_id for forwarder_id, count in counts.items() if count.unavailable}
         blocked = self._deliveries.blocked(users)
         blocked |= {(forwarder_id, user) for forwarder_id, user in self._blocked if user in users}
         return Summary(books=books, blocked=blocked, unavailable=unavailable, stopped=self._stopped)

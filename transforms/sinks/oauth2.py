@@ -218,9 +218,11 @@ def oauth2_secrets(oauth2: OAuth2) -> list[str]:
 
 
 def _basic(oauth2: OAuth2) -> str:
-    """The credential of basic auth. Both parts are encoded as in a form first (RFC 6749 section 2.3.1)."""
-    parts = (oauth2.client_id, oauth2.client_secret.reveal())
-    encoded = ":".join(urlencode({"": part}).removeprefix("=") for part in parts)
+    """The credential of basic auth. Both parts are encoded as in a form first (RFC 6749 section 2.3.1).
+
+    A blank is `%20` and not `+`, which a form allows as well: some servers do not take the plus for one.
+    """
+    encoded = ":".join(quote(part, safe="") for part in (oauth2.client_id, oauth2.client_secret.reveal()))
     return base64.b64encode(encoded.encode()).decode()
 
 

@@ -108,7 +108,7 @@ def sometimes(seed: int, share: float = 0.15) -> Callable[[Arrival], Answer | No
     chance = random.Random(seed)  # noqa: S311
     faults: list[tuple[int, Fault | Literal["none"]]] = [
         *((status, "none") for status in (500, 503, 429, 408, 502, 504)),
-        *((200, fault) for fault in ("reset", "close", "cut_headers", "reset_headers")),  # type: ignore[misc]
+        *((200, fault) for fault in ("reset", "close", "cut_headers", "reset_headers")),
     ]
 
     def fault(arrival: Arrival) -> Answer | None:
