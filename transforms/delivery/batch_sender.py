@@ -170,7 +170,8 @@ class BatchSender(LaneSender):
         """The items of a call that may be made now; [] for none."""
         if self._in_flight >= self._sink.calls_in_flight or self._patience(now) > 0:
             return []
-        batch = self.lane.take(now, now_ms(), self._sink.max_items, self._sink.max_bytes)
+        sink = self._sink
+        batch = self.lane.take(now, now_ms(), sink.max_items, sink.max_bytes, sink.runs)
         if batch:
             self._called_at = now
         return batch
@@ -178,12 +179,14 @@ class BatchSender(LaneSender):
     def _patience(self, now: float) -> float:
         """Seconds to wait for a call that is fuller than one would be now: a call costs as much as 100 records."""
         ready = self.lane.ready(now)
-        if ready >= self._sink.max_items:
+        runs = self._sink.runs
+        most = self._sink.max_items if runs is None else runs.users
+        if ready >= most or (runs is not None and self.lane.may_fill(self._sink.max_items, runs.bytes, runs)):
             return 0.0
         if not self._flush and now - self._submitted_at < self._linger:
             return max(0.0, self._called_at + self._linger - now)
         # No more is coming in. But a call that comes back lets its users' next records go.
-        if ready >= self._sink.max_items // 2:
+        if ready >= most // 2:
             return 0.0
         if self._in_flight:
             return self._linger

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from transforms.forwarders import Forwarder, KinesisTarget
+from transforms.sinks.aggregating import AggregatingFirehoseSink, AggregatingKinesisSink
 from transforms.sinks.base import BatchSink, BatchSinkFactory
 from transforms.sinks.firehose import FirehoseSink
 from transforms.sinks.kinesis import KinesisSink, StreamLimits
@@ -15,14 +16,17 @@ def batch_sinks(limits: Mapping[str, StreamLimits] | None = None, most_calls: in
         limits: of data streams, by forwarder id, as `preflight` gives them. A stream without has the default limits.
         most_calls: calls that a forwarder may have in flight, if its sink would have more; None for no such bound.
     """
-    known = limits or {}
+    known_limits = limits or {}
 
     def batch_sink(forwarder: Forwarder) -> BatchSink:
         target = forwarder.target
         if not isinstance(target, KinesisTarget):
             raise TypeError(f"{forwarder.id} is not a Kinesis forwarder")
         if target.service == "firehose":
-            return FirehoseSink(target, most_calls)
-        return KinesisSink(target, known.get(forwarder.id), most_calls)
+            firehose = FirehoseSink(target, most_calls)
+            return AggregatingFirehoseSink(firehose) if target.aggregate else firehose
+        limits = known_limits.get(forwarder.id)
+        kinesis = KinesisSink(target, limits, most_calls)
+        return AggregatingKinesisSink(kinesis, limits) if target.aggregate else kinesis
 
     return batch_sink
