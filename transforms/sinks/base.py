@@ -174,10 +174,17 @@ class BatchSink(Protocol):
         runs: how many items of one user a call may hold; None: one.
     """
 
-    max_items: int
-    max_bytes: int
-    calls_in_flight: int
-    runs: Runs | None
+    @property
+    def max_items(self) -> int: ...
+
+    @property
+    def max_bytes(self) -> int: ...
+
+    @property
+    def calls_in_flight(self) -> int: ...
+
+    @property
+    def runs(self) -> Runs | None: ...
 
     @property
     def remarks(self) -> Mapping[str, int]:

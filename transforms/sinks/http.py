@@ -109,7 +109,8 @@ class PostSink:
         self._tokens = Tokens(forwarder.id, self._target, client, self._keep_secret) if self._target.oauth2 else None
         self._encoding = {"Content-Encoding": "gzip"} if self._target.compression == "gzip" else _NONE
         self._headers = _fixed_headers(self._target)
-        self._statement_headers = {VERSION_HEADER: self._target.xapi_version or FIRST, **self._headers}
+        self._statement_headers = dict(self._headers)
+        self._statement_headers.setdefault(VERSION_HEADER, self._target.xapi_version or FIRST)
         self._statements = StatementRequests(forwarder.id, self._target, attachments)
         self._signer = Signer(self._target.signing_secrets) if self._target.signing_secrets else None
         self._scrubber = scrubber(self._target)
