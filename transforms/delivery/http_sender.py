@@ -200,7 +200,7 @@ class HttpSender(LaneSender):
             with self._lock:
                 if all(outcome.verdict is Verdict.DELIVERED for _, outcome in finished):
                     items, outcomes = [item for item, _ in finished], [outcome for _, outcome in finished]
-                    settlements = self.lane.finish(items, outcomes, now)
+                    settlements = self.lane.finish(items, outcomes, now, calls=len(items))
                 else:
                     # Each request is a call of its own to the lane, which counts failures in a row.
                     for item, outcome in finished:

@@ -590,13 +590,16 @@ class Lane:
             return AttemptResult(Verdict.GIVE_UP, reason)
         return AttemptResult(Verdict.GIVE_UP, reason, last.status, f"the receiver's last failure: {last.reason}")
 
-    def finish(self, items: Sequence[Item], outcomes: Sequence[AttemptResult], now: float) -> list[Settlement]:
-        """Take in what became of one call.
+    def finish(
+        self, items: Sequence[Item], outcomes: Sequence[AttemptResult], now: float, calls: int = 1
+    ) -> list[Settlement]:
+        """Take in what became of one call; or of several that are news together.
 
         Args:
             items: what `take` gave.
             outcomes: what became of each, in the same order.
             now: seconds of the monotonic clock.
+            calls: how many calls they were in.
 
         Returns:
             The items that end with this call, to be made durable and then given to `release`. The others wait for their
@@ -614,7 +617,8 @@ class Lane:
         delivered = Verdict.DELIVERED
         self.attempts += len(items)
         # What a sink gives up by itself was in no call.
-        self.calls += any(outcome.spends_attempt or outcome.verdict is Verdict.RETRY for outcome in outcomes)
+        if any(outcome.spends_attempt or outcome.verdict is Verdict.RETRY for outcome in outcomes):
+            self.calls += calls
         for item, outcome in zip(items, outcomes, strict=True):
             if outcome.lack:
                 item.ambiguous = item.ambiguous or outcome.ambiguous

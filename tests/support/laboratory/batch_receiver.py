@@ -45,6 +45,8 @@ class BatchReceiver:
         doubtful: ids that a request held of which the sender could not know whether it was stored.
         calls: the ids of each request.
         sizes: bytes of each body, and whether it was too large.
+        in_doubt: how many requests left the sender in doubt.
+        refused: of each request whether the sender can know that nothing of it was stored.
     """
 
     guilty: frozenset[str] | set[str] = frozenset()
@@ -60,8 +62,16 @@ class BatchReceiver:
     calls: list[list[str]] = field(default_factory=list)
     sizes: list[tuple[int, bool]] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
+    refused: list[bool] = field(default_factory=list)
+    in_doubt: int = 0
 
     def __call__(self, arrival: Arrival) -> Answer:
+        before = len(self.stored), self.in_doubt
+        answer = self._answer(arrival)
+        self.refused.append((len(self.stored), self.in_doubt) == before)
+        return answer
+
+    def _answer(self, arrival: Arrival) -> Answer:
         payloads = payloads_of(arrival)
         ids = [record_id(payload) for payload in payloads]
         self.calls.append(ids)
@@ -71,6 +81,7 @@ class BatchReceiver:
             is_stored = answer.stored if answer.stored is not None else 200 <= answer.status < 300
             if answer.fault in NO_ANSWER or answer.status in (502, 504):
                 self.doubtful.update(ids)
+                self.in_doubt += 1
             if is_stored:
                 self.stored += ids
             return answer
