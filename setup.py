@@ -41,10 +41,12 @@ setup(
         "aiohttp>=3.11",
         "boto3>=1.40",
         "fastavro>=1.10",
+        "httptools>=0.6.4",
         "msgspec>=0.19",
         "orjson>=3.10",
         "pcre2>=0.7,<0.8",
         "pyarrow>=22",  # the first that reads files with a VARIANT in a column
+        "urllib3>=2.3",
         "uvloop>=0.21",
         "zstandard>=0.23",
     ],

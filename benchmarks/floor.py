@@ -31,7 +31,8 @@ from transforms.reading.activity import ActivityDecoder, decode_admitted
 from transforms.receipts.journal import Journal
 from transforms.receipts.runs import new_run_id
 from transforms.sessions.derivation import Derivation
-from transforms.sinks.aws_wire import PutRecordBatchAnswer, PutRecordsAnswer, encode_in_c
+from transforms.sinks.aws_boto3 import ANSWER, encode_in_c
+from transforms.sinks.aws_operations import PUT_RECORD_BATCH, PUT_RECORDS
 from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 
 CHUNK = 256 * 1024
@@ -230,9 +231,9 @@ class BatchLane:
             "kinesis" if target.service == "streams" else "firehose", region_name=target.region, config=config
         )
         if target.service == "streams":
-            encode_in_c(self._client, "PutRecords", PutRecordsAnswer)
+            encode_in_c(self._client, PUT_RECORDS)
         else:
-            encode_in_c(self._client, "PutRecordBatch", PutRecordBatchAnswer)
+            encode_in_c(self._client, PUT_RECORD_BATCH)
         self._ready: deque[deque[Item]] = deque()
         self._calls: set[asyncio.Future[None]] = set()
         self._draining = False
@@ -295,17 +296,18 @@ class BatchLane:
                 StreamName=self._target.stream_name,
                 Records=[{"Data": item.payload, "PartitionKey": item.record.user_id} for item in items],
             )
-            assert not any(entry.get("ErrorCode") for entry in answer["Records"])
+            entries = answer[ANSWER].records
+            assert not any(entry.error_code for entry in entries)
             outcomes = [
-                AttemptResult(Verdict.DELIVERED, shard=entry["ShardId"], sequence_number=entry["SequenceNumber"])
-                for entry in answer["Records"]
+                AttemptResult(Verdict.DELIVERED, shard=entry.shard_id, sequence_number=entry.sequence_number)
+                for entry in entries
             ]
         else:
             answer = self._client.put_record_batch(
                 DeliveryStreamName=self._target.stream_name,
                 Records=[{"Data": item.payload + b"\n"} for item in items],
             )
-            assert not any(entry.get("ErrorCode") for entry in answer["RequestResponses"])
+            assert not any(entry.error_code for entry in answer[ANSWER].request_responses)
             outcomes = [AttemptResult(Verdict.DELIVERED)] * len(items)
         self._journal.settle([Settlement(*pair) for pair in zip(items, outcomes, strict=True)])
 

@@ -6,6 +6,7 @@ Each function takes the text of the value, and raises ArgumentTypeError with wha
 import argparse
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from schemas.times import millis_of, now_ms, utc
 from transforms.matching.statement import is_absolute_iri
@@ -51,6 +52,14 @@ def ratio(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
     return value
+
+
+def directory(text: str) -> str:
+    """The absolute path of a directory of this machine that is there."""
+    path = Path(text).absolute()
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a directory of this machine: make it first")
+    return str(path)
 
 
 def count(text: str) -> int:

@@ -6,6 +6,7 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
 from pipeline.options import Job
+from schemas import Reject
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import Summary, total
 from transforms.deliver import DeliverMatches
@@ -18,8 +19,9 @@ from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.preview import CountMatches, ExplainRecord
 from transforms.read import InputFile, ReadActivity
-from transforms.read_kinesis import AdmitStreaming, KinesisInput, ReadKinesis
-from transforms.read_statements import ReadStatements
+from transforms.read_kinesis import SCHEME, AdmitStreaming, KinesisInput, ReadKinesis
+from transforms.read_statements import PARTS_EACH, ReadStatements
+from transforms.reading.blob_files import BlobFiles
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.input_formats import ACTIVITY, InputFormat, statement_format
 from transforms.redrive import ReadDeadLetters
@@ -40,6 +42,7 @@ class Plan:
         summary: the path at which the graph leaves its `Summary`.
         state: what earlier runs left of the sessions; None when no state is kept.
         sources: live sources to be read, in the place of files.
+        blobs: where what is read lies until it is derived, if all workers are on this machine; else None.
     """
 
     job: Job
@@ -51,6 +54,7 @@ class Plan:
     summary: str
     state: StateOptions | None = None
     sources: tuple[StatementSource, ...] = ()
+    blobs: BlobFiles | None = None
 
 
 def build(pipeline: beam.Pipeline, plan: Plan) -> None:
@@ -77,9 +81,10 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
         | "Read summaries" >> beam.Map(_summary_of_reading).with_output_types(Summary)
         | "All read" >> beam.CombineGlobally(total)
     )
+    derived = read.blobs | "Derive" >> DeriveRecords(_derive_settings(plan), all_read, plan.progress)
     if job.output is not None and job.explain is None:
-        read.rejects | "Rejects" >> WriteRejects(f"{job.output}/rejects/{plan.run_id}")
-    derived = read.blobs | "Derive" >> DeriveRecords(_derive_settings(job, plan.state), all_read, plan.progress)
+        rejects = (read.rejects, derived.rejects) | "All rejects" >> beam.Flatten().with_output_types(Reject)
+        rejects | "Rejects" >> WriteRejects(f"{job.output}/rejects/{plan.run_id}")
     parts = [all_read, derived.summaries]
     if job.write_records is not None and job.output is not None:
         derived.records | "Records" >> WriteRecords(job.output, job.write_records, job.window.kinds)
@@ -96,7 +101,7 @@ def _read(plan: Plan) -> ReadActivity | ReadStatements:
     job = plan.job
     if plan.sources:
         decoder = _input_format(job).decoder(job.organisation, job.lrs_id, job.leniency)
-        return ReadStatements(plan.sources, decoder, plan.progress)
+        return ReadStatements(plan.sources, decoder, plan.progress, plan.blobs)
     return ReadActivity(
         plan.files,
         _input_format(job),
@@ -105,6 +110,7 @@ def _read(plan: Plan) -> ReadActivity | ReadStatements:
         job.lrs_id,
         job.leniency,
         progress=plan.progress,
+        blobs=plan.blobs,
     )
 
 
@@ -119,12 +125,21 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
         | "Read" >> ReadKinesis(source, job.job_server_jar)
         | "Admit" >> AdmitStreaming(source.stream_name, input_format, job.organisation, job.lrs_id, job.leniency)
     )
-    _ = admitted.rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id, job.durable))
-    derive = DeriveStreaming(job.session_ttl, job.session_duration_unit, input_format, job.window, job.receipts_horizon)
+    derive = DeriveStreaming(
+        job.session_ttl,
+        job.session_duration_unit,
+        input_format,
+        job.window,
+        job.receipts_horizon,
+        place=f"{SCHEME}{source.stream_name}",
+    )
     lines = admitted.lines
     if input_format.has_voids:
         lines = lines | "Add voids" >> AddVoids(admitted.voids, job.session_ttl, input_format)
-    matches = lines | "Derive" >> derive | "Match" >> MatchForwarders(plan.source, statements)
+    derived = lines | "Derive" >> derive
+    rejects = (admitted.rejects, derived.rejects) | "All rejects" >> beam.Flatten().with_output_types(Reject)
+    _ = rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id, job.durable))
+    matches = derived.records | "Match" >> MatchForwarders(plan.source, statements)
     settled = matches | "Deliver" >> DeliverMatches(plan.source, statements, plan.deliver, plan.progress)
     _ = settled | "Count" >> beam.Map(count_settled)
 
@@ -160,13 +175,17 @@ def _end(
     return summaries
 
 
-def _derive_settings(job: Job, state: StateOptions | None) -> DeriveSettings:
+def _derive_settings(plan: Plan) -> DeriveSettings:
+    job = plan.job
     return DeriveSettings(
         window=job.window,
         duration_unit=job.session_duration_unit,
         input_format=_input_format(job),
         reject_limit=job.reject_limit,
-        state=state,
+        state=plan.state,
+        inputs=tuple(source.name for source in plan.sources) or tuple(file.path for file in plan.files),
+        parts_each=PARTS_EACH if plan.sources else 1,
+        blobs=plan.blobs,
     )
 
 

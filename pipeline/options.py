@@ -23,6 +23,7 @@ from transforms.reading.input_formats import INPUT_FORMATS, InputFormatName
 from transforms.reading.leniency import Leniency
 from transforms.sessions.derivation import SECONDS_PER_UNIT, DurationUnit
 from transforms.sessions.window import EVERYTHING, Window
+from transforms.sinks.base import AwsClient
 from transforms.sources.credentials import reference_problem
 from transforms.sources.locations import implied_format, is_source, source_problem
 from transforms.write import RecordFormat
@@ -84,6 +85,7 @@ class Job:
     Attributes:
         runner: the name of Beam's runner.
         beam_args: the flags that are Beam's own, as they were given.
+        temp_dir: the path of a directory of this machine; None for that of `TMPDIR`.
         inputs: what is read, globs, live sources or one kinesis:// url (`--input`).
         input_auth: a reference to the login of the live sources (`--input_auth`).
         window: which records are given on (`--since`, `--until`, `--kind`).
@@ -100,6 +102,7 @@ class Job:
 
     runner: str = "DirectRunner"
     beam_args: tuple[str, ...] = ()
+    temp_dir: str | None = None
     inputs: tuple[str, ...] = ()
     input_auth: str | None = None
     input_format: InputFormatName = "activity"
@@ -135,6 +138,7 @@ class Job:
     max_backoff: float = _DELIVERY.max_backoff
     outage_budget: float = _DELIVERY.outage_budget
     allow_networks: tuple[str, ...] = ()
+    aws_client: AwsClient = "auto"
     durability: Durability = "group"
     attachments: str | None = None
     dry_run: bool = False
@@ -228,6 +232,13 @@ def _parser() -> argparse.ArgumentParser:
         "--runner",
         metavar="RUNNER",
         help="Beam's runner (DirectRunner: this machine). Flags that are not listed here go to Beam",
+    )
+    parser.add_argument(
+        "--temp_dir",
+        type=flag_values.directory,
+        metavar="DIR",
+        help="where temporary files of this machine go: what was read and is not derived yet, some 120 bytes an "
+        "activity, and what slow forwarders have not taken (default: TMPDIR)",
     )
     _add_reading(parser.add_argument_group("what is read"))
     _add_state(parser.add_argument_group("runs on a schedule, and --streaming"))
@@ -442,6 +453,12 @@ def _add_delivery(group: argparse._ArgumentGroup) -> None:
         type=flag_values.network,
         metavar="CIDR",
         help="a private network that HTTP forwarders may reach; repeatable",
+    )
+    group.add_argument(
+        "--aws_client",
+        choices=get_args(AwsClient),
+        help="what makes the calls to Kinesis and Firehose: connections of the job's own where they can (auto, the "
+        "default), or boto3",
     )
     group.add_argument(
         "--durability",

@@ -69,7 +69,7 @@ class Report:
         if self.job.dry_run or self.job.explain is not None:
             return DONE
         accounts = self.summary.books.accounts.values()
-        if self.summary.read.rejected or self.summary.kept or any(account.dead for account in accounts):
+        if self.summary.rejected or self.summary.kept or any(account.dead for account in accounts):
             return LEFT_OVER
         return DONE
 

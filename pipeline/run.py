@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -22,12 +20,14 @@ from pipeline.options import Job, UsageError, parse
 from pipeline.preflight import choose_forwarders
 from pipeline.report import FAILED, USAGE, Report
 from pipeline.session_state import ClockLimits, SessionState
+from pipeline.temporary import run_directory, temporary_files_in
 from schemas.times import now_ms
 from transforms.accounting.progress import Progress
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions
 from transforms.durability import private_files
 from transforms.read import InputError, InputFile, match_files, ranges_of
+from transforms.reading.blob_files import BlobFiles
 from transforms.reading.input_formats import INPUT_FORMATS
 from transforms.reading.pipes import STANDARD_INPUT, descriptor_of
 from transforms.receipts.index import HistoryIndex, index_history, remove_index
@@ -38,7 +38,7 @@ from transforms.sinks.lacks import raise_descriptor_limit
 from transforms.sources.base import Access, StatementSource
 from transforms.sources.locations import is_source, source_at
 from transforms.statements.attachment_files import FOLDER
-from transforms.storage import StorageError, local_path, not_written, storage_at
+from transforms.storage import StorageError, local_path, storage_at
 from transforms.write import RECORDS, remove_records, remove_unfinished
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,9 @@ def run(job: Job) -> int:
     with ExitStack() as stack:
         matched = _input_files(job, options)
         chosen = choose_forwarders(job, on_this_machine=is_direct(job))
-        work = _temporary_directory(stack)
+        work = stack.enter_context(run_directory(job.temp_dir))
+        if is_direct(job):
+            stack.enter_context(temporary_files_in(work))
         progress = Progress(str(work))
         lost = threading.Event()
         if job.output is not None:
@@ -110,6 +112,7 @@ def run(job: Job) -> int:
             summary=_summary_path(job, run_id, work, stack),
             state=sessions.options(read_only=job.looks_only) if sessions else None,
             sources=sources,
+            blobs=BlobFiles(work) if is_direct(job) else None,
         )
         if job.streaming:
             return _run_streaming(plan, options)
@@ -122,7 +125,7 @@ def run(job: Job) -> int:
                 close_journals()
             return FAILED
         _end_journals(plan)
-        rejects = _reject_files(job, run_id) if summary.read.rejected else ()
+        rejects = _reject_files(job, run_id) if summary.rejected else ()
         _make_durable(job, rejects)
         report = Report(
             job=job,
@@ -150,15 +153,6 @@ def run(job: Job) -> int:
                 raise
         _print(report)
         return report.exit_status
-
-
-def _temporary_directory(stack: ExitStack) -> Path:
-    """A directory on this machine for the time of the run."""
-    try:
-        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="session-forwarder-")))
-    except OSError as error:
-        place = os.environ.get("TMPDIR", "the directory of temporary files")
-        raise not_written(f"{place} (TMPDIR)", error) from error
 
 
 def _run_streaming(plan: Plan, options: PipelineOptions) -> int:
@@ -298,6 +292,7 @@ def _deliver_options(
         streaming=job.streaming,
         horizon=_retry_horizon(job) if job.streaming else None,
         durability=job.durability,
+        aws_client=job.aws_client,
         tries_again=not is_direct(job),
     )
 

@@ -8,6 +8,7 @@ from apache_beam.runners.worker import sdk_worker_main
 
 from pipeline.beam_logging import configure_beam_logging
 from pipeline.faults import told_text
+from pipeline.temporary import hold_directory
 
 
 class _WithoutTracebacks:
@@ -28,6 +29,7 @@ class _WithoutTracebacks:
 
 if __name__ == "__main__":
     configure_beam_logging()
+    hold_directory()
     # It warns in every worker of a directory that a worker on this machine does not need.
     logging.getLogger(sdk_worker_main.__name__).setLevel(logging.ERROR)
     sys.stderr = _WithoutTracebacks(sys.stderr)

@@ -271,7 +271,9 @@ def _not_reached(forwarder_id: str, why: str) -> NotReachedError:
 
 def _receipt(settlement: Settlement) -> JsonObject:
     """What a run would write of the settlement, read back as `GET /:id/deliveries` reads it."""
-    row = Encoder(RUN_ID).dead_letter(settlement, now_ms())
+    encoder = Encoder(RUN_ID)
+    (receipt,) = encoder.receipts([settlement], now_ms())
+    row = encoder.dead_letter(settlement, receipt)
     schema = plain(avro_schema("dead_letter"))
     decoded: Any = fastavro.schemaless_reader(io.BytesIO(row), schema, None)
     return shown_receipt({**decoded, "reason": decoded["reason"] or None})

@@ -10,7 +10,8 @@ class Reject(msgspec.Struct, frozen=True, gc=False):
     """A piece of input that was refused.
 
     Attributes:
-        file: its path, or kinesis://STREAM/SHARD:SEQUENCE.
+        file: its path, or kinesis://STREAM/SHARD:SEQUENCE; of a statement that arrived after another of its id the
+            stream alone.
         position: of a line, its byte offset in the decompressed file; else its index in the file or message.
         reason: why, in words for the user.
         content: the first CONTENT_LIMIT bytes of it.

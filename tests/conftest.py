@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.support.markers",
     "tests.support.mongo_server",
     "tests.support.moved_clock",
+    "tests.support.power",
     "tests.support.receiver",
     "tests.support.workshop",
     "tests.support.xapi_rs_server",

@@ -1,15 +1,19 @@
-"""What steps share: the size of a batch, how elements leave at the end of a bundle, and how blocks are read."""
+"""What steps share: batches and how they are encoded, how elements leave at a bundle's end, how blocks are read."""
 
+import pickle
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+from apache_beam.coders.typecoders import registry
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from schemas import Reject
+from schemas import Record, Reject
 from transforms.accounting.progress import Progress
+from transforms.matching.matcher import Match
+from transforms.reading.blob_files import BlobFiles, BlobWriter
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, sort_in
 from transforms.reading.input_formats import Decoder
@@ -17,6 +21,56 @@ from transforms.reading.reasons import Unit
 
 BATCH_SIZE = 512
 """About how many records travel as one element: a runner's cost is for each element (docs/beam-notes.md section 2)."""
+
+_BESIDE_BODY = 600
+"""About how many bytes a pickled record takes beside its body: its ids, its message as an object, its metadata."""
+
+
+class _PickleCoder(beam.coders.Coder):
+    """Pickles what batches hold, where it passes between processes. Elsewhere it only says how large that would be.
+
+    Beam measures a sample of what passes between steps, also of fused ones. With a coder of its own it pickles all of
+    the sample only to see how long that is (docs/performance.md).
+    """
+
+    def encode(self, value: Any) -> bytes:
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+    def decode(self, encoded: bytes) -> Any:
+        return pickle.loads(encoded)  # noqa: S301 - of this run's own workers, as all that Beam pickles
+
+    def is_deterministic(self) -> bool:
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+
+class RecordCoder(_PickleCoder):
+    """Encodes a `Record`."""
+
+    def estimate_size(self, value: Record) -> int:
+        """About how many bytes the record takes encoded."""
+        return len(value.body) + _BESIDE_BODY
+
+
+class MatchCoder(_PickleCoder):
+    """Encodes a `Match`."""
+
+    def estimate_size(self, value: Match) -> int:
+        """About how many bytes the match takes encoded. A statement holds about what its record does."""
+        size = len(value.record.body) + _BESIDE_BODY
+        if value.stored is not None:
+            size += len(value.stored.payload)
+        return size if value.statement is None else 2 * size
+
+
+registry.register_coder(Record, RecordCoder)
+registry.register_coder(Match, MatchCoder)
+
 
 _END_OF_TIME = GlobalWindow().max_timestamp()
 
@@ -35,7 +89,7 @@ class ReadOutputs(NamedTuple):
     """What reading gives.
 
     Attributes:
-        blobs: (bucket, blob), see `transforms.reading.bucket_blobs`.
+        blobs: (bucket, blob), see `transforms.reading.bucket_blobs`; (bucket, name) if blobs lie in `BlobFiles`.
         rejects: what was refused.
         counts: one for each part of the input, to be added up.
     """
@@ -48,19 +102,27 @@ class ReadOutputs(NamedTuple):
 class ReadsBlocks(beam.DoFn):
     """A part of the input -> (bucket, blob), with the outputs `rejects` and `counts`.
 
-    The activity of small parts is gathered, and leaves in common blobs.
+    The activity of small parts is gathered, and leaves in common blobs. If there are files for blobs, it is their names
+    that leave.
     """
 
-    def __init__(self, decoder: Decoder, progress: Progress | None) -> None:
+    def __init__(self, decoder: Decoder, progress: Progress | None, files: BlobFiles | None = None) -> None:
         self._decoder = decoder
         self._progress = progress
+        self._files = files
 
     def start_bundle(self) -> None:
         self._blobs = BucketBlobs()
+        self._writer: BlobWriter | None = None if self._files is None else self._files.writer()
 
     def finish_bundle(self) -> Iterator[Any]:
-        for blob in self._blobs.take():
+        for blob in self._take():
             yield at_end_of_bundle(blob)
+
+    def _take(self) -> Iterator[tuple[int, bytes]]:
+        """What was gathered: (bucket, blob), or (bucket, name)."""
+        for bucket, blob in self._blobs.take():
+            yield bucket, blob if self._writer is None else self._writer.write(bucket, blob)
 
     def stopping(self) -> bool:
         """Whether the run was asked to stop."""
@@ -103,5 +165,5 @@ class ReadsBlocks(beam.DoFn):
             if self._progress:
                 self._progress.advance(size=size, records=read.accepted + read.rejected)
             if self._blobs.size >= BLOB_SIZE:
-                yield from self._blobs.take()
+                yield from self._take()
         return counts + ReadCounts(size=taken())

@@ -53,7 +53,9 @@ class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summa
         if not self.voiding_last:
             summaries = matches | "Send" >> beam.ParDo(_Send(self)).with_output_types(Summary)
             return summaries
-        others = matches | "Send" >> beam.ParDo(_Send(self)).with_outputs(_VOIDING, main="others")
+        others = matches | "Send" >> beam.ParDo(_Send(self)).with_output_types(
+            Summary, voiding=tuple[int, list[Match]]
+        ).with_outputs(_VOIDING, main="others")
         settled = others["others"] | "All others settled" >> beam.CombineGlobally(total).with_output_types(Summary)
         voiding = (
             others[_VOIDING]

@@ -7,7 +7,7 @@ import gc
 import logging
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -16,12 +16,13 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
 
-from schemas import Activity, Record
+from schemas import Activity, Record, Reject
 from schemas.times import rfc3339
 from transforms.accounting.progress import Progress
 from transforms.accounting.summary import ANY_REJECTS, RejectLimit, Summary
 from transforms.bundles import BATCH_SIZE, at_end_of_bundle
 from transforms.reading.activity import decode_all_admitted
+from transforms.reading.blob_files import BlobFiles, StoredBlobs
 from transforms.reading.bucket_blobs import in_passes, lines_by_user, originals_by_user
 from transforms.reading.input_formats import ACTIVITY, InputFormat
 from transforms.reading.originals import Original
@@ -30,11 +31,12 @@ from transforms.sessions.derivation import Derivation, DurationUnit
 from transforms.sessions.session import Session
 from transforms.sessions.state import BucketFold, Parts, StateOptions
 from transforms.sessions.window import EVERYTHING, Window
-from transforms.statements.passage import Passage
+from transforms.statements.passage import Passage, reject_of
 
 logger = logging.getLogger(__name__)
 _SUMMARY = "summary"
 _SESSIONS = "sessions"
+_REJECTS = "rejects"
 _SESSION_GROUPS = 64
 
 
@@ -48,6 +50,9 @@ class DeriveSettings:
         input_format: what was read.
         reject_limit: how much of the input may be rejected. Beyond it nothing is derived.
         state: what earlier runs left of the sessions. New activity is folded on to it. None: no state is kept.
+        inputs: the names of what was read, in its order, for rejects.
+        parts_each: by how many numbers each of them is known (`Original.file`).
+        blobs: where the blobs lie whose names come; None if the blobs come themselves.
     """
 
     window: Window = EVERYTHING
@@ -55,18 +60,24 @@ class DeriveSettings:
     input_format: InputFormat = ACTIVITY
     reject_limit: RejectLimit = ANY_REJECTS
     state: StateOptions | None = None
+    inputs: tuple[str, ...] = ()
+    parts_each: int = 1
+    blobs: BlobFiles | None = None
 
 
 class Derived(NamedTuple):
     """What deriving gives.
 
     Attributes:
-        records: batches, each of one bucket of users. All records of a user are in one batch, in their order.
+        records: batches, each of one bucket of users. A user's records are in one batch, or in several that follow each
+            other, in their order.
         summaries: what was counted.
+        rejects: statements of an id that stands for another one.
     """
 
     records: PCollection[list[Record]]
     summaries: PCollection[Summary]
+    rejects: PCollection[Reject]
 
 
 @dataclass(eq=False)
@@ -97,17 +108,17 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
             blobs
             | "Group by bucket of users" >> beam.GroupByKey()
             | "Fold sessions"
-            >> beam.ParDo(_FoldUsers(self.settings, self.progress), AsSingleton(self.read)).with_outputs(
-                _SUMMARY, _SESSIONS, main="records"
-            )
+            >> beam.ParDo(_FoldUsers(self.settings, self.progress), AsSingleton(self.read))
+            .with_output_types(list[Record], summary=Summary, sessions=tuple[int, bytes], rejects=Reject)
+            .with_outputs(_SUMMARY, _SESSIONS, _REJECTS, main="records")
         )
         shared = (
             folded[_SESSIONS]
             | "Group sessions" >> beam.GroupByKey()
-            | "Find shared sessions" >> beam.Map(_count_shared)
+            | "Find shared sessions" >> beam.Map(_count_shared).with_output_types(Summary)
         )
         summaries = (folded[_SUMMARY], shared) | "Derivation summaries" >> beam.Flatten()
-        return Derived(folded["records"], summaries)
+        return Derived(folded["records"], summaries, folded[_REJECTS])
 
 
 class _FoldUsers(beam.DoFn):
@@ -123,19 +134,33 @@ class _FoldUsers(beam.DoFn):
         self._sessions: list[array[int]] = [array("Q") for _ in range(_SESSION_GROUPS)]
         self._derivation = self._new_derivation(on_session=self._saw_session, on_conflict=self._saw_conflict)
         self._passage = Passage(self._saw_statement_conflict)
+        self._rejects: list[Reject] = []
 
-    def process(self, bucket_and_blobs: tuple[int, Iterable[bytes]], read: Summary) -> Iterator[list[Record]]:
+    def process(self, bucket_and_blobs: tuple[int, Iterable[bytes]], read: Summary) -> Iterator[Any]:
         # Of a source that was read in part a user's earlier activity may be missing.
         if read.read.failures or self._settings.reject_limit.is_exceeded(read.read):
             return
+        bucket, elements = bucket_and_blobs
+        files, kept = self._settings.blobs, [element for element in elements if element]
+        blobs = kept if files is None else files.blobs(bucket, kept)
+        yield from self._batches(bucket, blobs, read.read.voids)
+        if isinstance(blobs, StoredBlobs):
+            blobs.remove()
+
+    def _batches(self, bucket: int, blobs: Collection[bytes], voids: frozenset[Void]) -> Iterator[Any]:
         batch: list[Record] = []
-        for records in self._records(*bucket_and_blobs, read.read.voids):
-            batch.extend(self._settings.window.select(records))
-            if len(batch) >= BATCH_SIZE:
-                if self._is_stopping():
-                    return
-                yield self._counted(batch)
-                batch = []
+        for records in self._records(bucket, blobs, voids):
+            for reject in self._rejects:
+                yield TaggedOutput(_REJECTS, reject)
+            self._rejects.clear()
+            due = self._settings.window.select(records)
+            for first in range(0, len(due), BATCH_SIZE):
+                batch += due[first : first + BATCH_SIZE]
+                if len(batch) >= BATCH_SIZE:
+                    if self._is_stopping():
+                        return
+                    yield self._counted(batch)
+                    batch = []
         if batch and not self._is_stopping():
             yield self._counted(batch)
 
@@ -151,11 +176,11 @@ class _FoldUsers(beam.DoFn):
             if sessions:
                 yield TaggedOutput(_SESSIONS, at_end_of_bundle((group, sessions.tobytes())))
 
-    def _records(self, bucket: int, blobs: Iterable[bytes], voids: frozenset[Void]) -> Iterator[list[Record]]:
+    def _records(self, bucket: int, blobs: Collection[bytes], voids: frozenset[Void]) -> Iterator[list[Record]]:
         """For each user of a bucket a list of records, in their order."""
         state = self._settings.state
         if not self._settings.input_format.derives:
-            for user_id, originals in in_passes((blob for blob in blobs if blob), originals_by_user):
+            for user_id, originals in in_passes(blobs, originals_by_user):
                 yield self._passage.records(user_id, originals)
         elif state is None:
             for _, statements, lines in in_passes(blobs, self._split):
@@ -165,10 +190,9 @@ class _FoldUsers(beam.DoFn):
                     self._derivation.counts.voided += len(used)
                 yield _together(statements, self._derivation.user(activities))
         else:
-            shards = [blob for blob in blobs if blob]
-            if shards or voids - state.voids:
+            if blobs or voids - state.voids:
                 fold = BucketFold(state, bucket, self._derivation, self._new_derivation(), voids)
-                for statements, records in fold.records(shards, self._split):
+                for statements, records in fold.records(blobs, self._split):
                     yield _together(statements, records)
                 self._summary.state_parts[bucket] = fold.close()
 
@@ -214,6 +238,8 @@ class _FoldUsers(beam.DoFn):
             )
 
     def _saw_statement_conflict(self, kept: Original, other: Original) -> None:
+        number, inputs = other.file // self._settings.parts_each, self._settings.inputs
+        self._rejects.append(reject_of(other, inputs[number] if number < len(inputs) else "", kept))
         if self._passage.counts.conflicts == 1:
             logger.warning(
                 "the id %s stands for two different statements; the one of %s is forwarded, not the one of %s. Further "

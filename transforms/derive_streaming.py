@@ -6,18 +6,19 @@ Statements that are forwarded as they are take the same way, and are records as 
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import msgspec
 from apache_beam.coders import BytesCoder
 from apache_beam.metrics.metric import Metrics
-from apache_beam.pvalue import PCollection
+from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
+from apache_beam.typehints.decorators import no_annotations
 from apache_beam.utils.timestamp import Duration, Timestamp
 
-from schemas import Record
+from schemas import Record, Reject
 from transforms.accounting.summary import Summary
 from transforms.reading.activity import decode_admitted
 from transforms.reading.input_formats import ACTIVITY, InputFormat
@@ -27,9 +28,10 @@ from transforms.sessions.derivation import Counts, Derivation, DurationUnit
 from transforms.sessions.state import KeptVoid, SessionLines, alive, fold_on
 from transforms.sessions.window import EVERYTHING, Window
 from transforms.statements.known import Arrival, KnownStatements
-from transforms.statements.passage import record_of
+from transforms.statements.passage import record_of, reject_of
 
 logger = logging.getLogger(__name__)
+_REJECTS = "rejects"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[SessionLines]).decode
@@ -38,6 +40,8 @@ _decode_voids = msgspec.msgpack.Decoder(list[KeptVoid]).decode
 
 class FoldStreaming(beam.DoFn):
     """PCollection[tuple[str, bytes]] of (user id, line or void), keyed by user -> PCollection[list[Record]].
+
+    Beside it, as `rejects`, statements whose id stands for another one that has arrived.
 
     The timestamp of an element is the time at which it arrived. Records leave with the activity that causes them. Late
     activity folds its session again, and what is new is sent.
@@ -60,6 +64,7 @@ class FoldStreaming(beam.DoFn):
         duration_unit: the unit of a `session_duration` that the player did not report.
         input_format: what was read.
         known_for: seconds for which it is known that a statement has arrived; None: as `ttl`.
+        place: where it was read, for rejects.
     """
 
     SESSIONS = ReadModifyWriteStateSpec("sessions", BytesCoder())
@@ -73,7 +78,9 @@ class FoldStreaming(beam.DoFn):
         duration_unit: DurationUnit = "minutes",
         input_format: InputFormat = ACTIVITY,
         known_for: float | None = None,
+        place: str = "",
     ) -> None:
+        self._place = place
         self._ttl = int(ttl * 1000)
         self._known_for = int((ttl if known_for is None else known_for) * 1000)
         self._settings = (duration_unit, input_format.resolve_session)
@@ -99,7 +106,7 @@ class FoldStreaming(beam.DoFn):
         voids: Any = beam.DoFn.StateParam(VOIDS),  # noqa: B008
         statements: Any = beam.DoFn.StateParam(STATEMENTS),  # noqa: B008
         expiry: Any = beam.DoFn.TimerParam(EXPIRY),  # noqa: B008
-    ) -> Iterator[list[Record]]:
+    ) -> Iterator[Any]:
         now = arrived.micros // 1000
         user_id, line = element
         records: list[Record] = []
@@ -107,9 +114,12 @@ class FoldStreaming(beam.DoFn):
         if self._gives_originals and not is_void(line):
             original = decode_original(line)
             seen = KnownStatements(statements.read(), now - self._known_for)
-            if self._arrives(original, seen, now):
+            arrival = self._arrival(original, seen, now)
+            if arrival is Arrival.NEW:
                 records.append(record_of(user_id, original))
                 statements.write(seen.pack())
+            elif arrival is Arrival.CONFLICT:
+                yield TaggedOutput(_REJECTS, reject_of(original, self._place))
             if not self._derives or original.activity is None:
                 expiry.set(_after(now + max(self._known_for, self._ttl if self._derives else 0)))
                 if records:
@@ -163,11 +173,11 @@ class FoldStreaming(beam.DoFn):
         if sessions or known or left is not None:
             expiry.set(self._next_expiry(sessions, known, seen))
 
-    def _arrives(self, original: Original, seen: KnownStatements, now: int) -> bool:
+    def _arrival(self, original: Original, seen: KnownStatements, now: int) -> Arrival:
         """Whether a statement is new. What is not is counted."""
         arrival = seen.arrive(original, now)
         if arrival is Arrival.NEW:
-            return True
+            return arrival
         self._arrivals[arrival].inc()
         if arrival is Arrival.CONFLICT and not self._told_of_conflict:
             self._told_of_conflict = True
@@ -176,7 +186,7 @@ class FoldStreaming(beam.DoFn):
                 "conflicts are counted, not logged.",
                 original.id,
             )
-        return False
+        return arrival
 
     def _count(self) -> None:
         counts = self._derivation.counts
@@ -298,11 +308,21 @@ class AddVoids(beam.PTransform[PCollection[tuple[str, bytes]], PCollection[tuple
         return added
 
 
-@dataclass(eq=False)
-class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], PCollection[list[Record]]]):
-    """Derives records: PCollection[tuple[str, bytes]] of (user id, line) -> PCollection[list[Record]].
+class DerivedStreaming(NamedTuple):
+    """What deriving gives.
 
-    A list holds the records that one activity caused, in their order.
+    Attributes:
+        records: a list holds the records that one activity caused, in their order.
+        rejects: statements of an id that stands for another one.
+    """
+
+    records: PCollection[list[Record]]
+    rejects: PCollection[Reject]
+
+
+@dataclass(eq=False)
+class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], DerivedStreaming]):
+    """Derives records: PCollection[tuple[str, bytes]] of (user id, line) -> DerivedStreaming.
 
     Attributes:
         ttl: seconds for which a session is kept, see `FoldStreaming`.
@@ -310,6 +330,7 @@ class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], PCollectio
         input_format: what was read.
         window: the records that are given on.
         known_for: see `FoldStreaming`.
+        place: see `FoldStreaming`.
     """
 
     ttl: float
@@ -317,13 +338,19 @@ class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], PCollectio
     input_format: InputFormat = ACTIVITY
     window: Window = EVERYTHING
     known_for: float | None = None
+    place: str = ""
 
-    def expand(self, lines: PCollection[tuple[str, bytes]]) -> PCollection[list[Record]]:
-        fold = FoldStreaming(self.ttl, self.duration_unit, self.input_format, self.known_for)
-        records: PCollection[list[Record]] = lines | "Fold" >> beam.ParDo(fold).with_output_types(list[Record])
+    # Beam takes an output of several PCollections for one type, and warns.
+    @no_annotations  # type: ignore[untyped-decorator]
+    def expand(self, lines: PCollection[tuple[str, bytes]]) -> DerivedStreaming:
+        fold = FoldStreaming(self.ttl, self.duration_unit, self.input_format, self.known_for, self.place)
+        folded = lines | "Fold" >> beam.ParDo(fold).with_output_types(list[Record], rejects=Reject).with_outputs(
+            _REJECTS, main="records"
+        )
+        records: PCollection[list[Record]] = folded["records"]
         if self.window != EVERYTHING:
             records = records | "Window" >> beam.Map(self.window.select).with_output_types(list[Record])
-        return records
+        return DerivedStreaming(records, folded[_REJECTS])
 
 
 def count_settled(summary: Summary) -> None:

@@ -10,11 +10,12 @@ from apache_beam.typehints.decorators import IOTypeHints
 from schemas import Reject
 from transforms.accounting.progress import Progress
 from transforms.bundles import ReadOutputs, ReadsBlocks
+from transforms.reading.blob_files import BlobFiles
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.input_formats import Decoder
 from transforms.sources.base import SourceError, SourcePart, StatementSource, StoppedError
 
-_PARTS = 1 << 20
+PARTS_EACH = 1 << 20
 """More parts than a source has."""
 
 
@@ -28,13 +29,20 @@ class ReadStatements(beam.PTransform[beam.Pipeline, ReadOutputs]):
         sources: to be read.
         decoder: checks a statement.
         progress: see `transforms.read.ReadActivity`.
+        blobs: see `transforms.read.ReadActivity`.
     """
 
-    def __init__(self, sources: Iterable[StatementSource], decoder: Decoder, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        sources: Iterable[StatementSource],
+        decoder: Decoder,
+        progress: Progress | None = None,
+        blobs: BlobFiles | None = None,
+    ) -> None:
         super().__init__()
         self.sources = tuple(sources)
         self.split = _SplitSource(progress)
-        self.read = _ReadPart(decoder, progress)
+        self.read = _ReadPart(decoder, progress, blobs)
 
     def default_type_hints(self) -> IOTypeHints:
         # Beam takes an output of several PCollections for one type, and warns.
@@ -70,7 +78,7 @@ class _SplitSource(beam.DoFn):
     def process(self, indexed: tuple[int, StatementSource]) -> Iterator[Any]:
         index, source = indexed
         try:
-            yield from enumerate(source.split(self._stopping), index * _PARTS)
+            yield from enumerate(source.split(self._stopping), index * PARTS_EACH)
         except StoppedError:
             yield TaggedOutput("counts", ReadCounts(unfinished=1))
         except SourceError as error:

@@ -13,15 +13,21 @@ from typing import Any
 import boto3
 
 from pipeline.sample import main as sample
+from tests.pipeline.test_originals import to_statements
+from tests.pipeline.test_voiding import of, unwilling, voiding
 from tests.support.activity import sessions
 from tests.support.aws import read_stream
 from tests.support.flink import flink, needs_flink
 from tests.support.forwarder_documents import http_document
 from tests.support.laboratory.http_fault_server import Answer, scripted
 from tests.support.receiver import Receiver, by_user
+from tests.support.statements import text
 from tests.support.workshop import Workshop
 
 pytestmark = needs_flink
+
+PATIENCE = 600
+EARLY = "2026-03-01T08:00:00Z"
 
 
 def record_lines(output: Path) -> list[bytes]:
@@ -69,7 +75,7 @@ def test_flink_gives_the_same_records_ids_books_and_order(
     output = workshop.path / "flink"
     job = flink(workshop, output, "--write_records=jsonl", "--parallelism=2")
     started.append(job)
-    _, trouble = job.communicate(timeout=120)
+    _, trouble = job.communicate(timeout=PATIENCE)
 
     assert job.returncode == 3, trouble
     assert record_lines(output) == record_lines(workshop.output)
@@ -91,6 +97,35 @@ def test_flink_gives_the_same_records_ids_books_and_order(
     assert not list((output / "receipts").glob("*.journal")), "every journal is a part at the end"
 
 
+def test_statements_leave_flink_as_they_are_in_order_and_voiding_ones_last(
+    workshop: Workshop, receiver: Receiver, started: list["subprocess.Popen[str]"]
+) -> None:
+    users = [f"user {number}" for number in range(7)]
+    others = [of(users[number % 7], number, result={"score": {"raw": 1.0}}) for number in range(1, 301)]
+    # Each is stored before the statement that it names, by another user.
+    voids = [voiding(users[(number + 1) % 7], 300 + number, number, timestamp=EARLY) for number in range(1, 31)]
+    sent = {each["id"]: f" {text(each)}\t".replace("1.0", "1.00").encode() for each in [*voids, *others]}
+    workshop.write_lines(sent.values(), "statements.jsonl")
+    workshop.write_forwarders(to_statements(receiver))
+    receiver.script = unwilling(1)
+    output = workshop.path / "flink"
+    job = flink(workshop, output, "--input_format=xapi", "--parallelism=2")
+    started.append(job)
+    _, trouble = job.communicate(timeout=PATIENCE)
+
+    assert job.returncode in (0, 3), trouble
+    report = json.loads((output / "report.json").read_text())
+    assert report["balanced"] is True
+    assert report["records"] == {"statement": len(sent)}
+    assert {arrival.key for arrival in receiver.log} == set(sent)
+    assert all(arrival.body == sent[arrival.key].strip() for arrival in receiver.log)
+    firsts = list(dict.fromkeys(arrival.key for arrival in receiver.log))
+    assert {*firsts[-len(voids) :]} == {each["id"] for each in voids}
+    for user in users:
+        theirs = [each["id"] for each in others if each["actor"]["account"]["name"] == user]
+        assert [key for key in firsts if key in theirs] == theirs
+
+
 def test_ctrl_c_stops_a_run_on_flink_in_good_order_and_the_next_goes_on(
     workshop: Workshop, receiver: Receiver, started: list["subprocess.Popen[str]"]
 ) -> None:
@@ -106,7 +141,7 @@ def test_ctrl_c_stops_a_run_on_flink_in_good_order_and_the_next_goes_on(
     assert job.stderr is not None
     assert any("taking no more records" in line for line in job.stderr)
     receiver.release()
-    told, trouble = job.communicate(timeout=60)
+    told, trouble = job.communicate(timeout=PATIENCE)
 
     assert job.returncode == 1, trouble
     assert "stopped before the end" in told

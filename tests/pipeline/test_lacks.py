@@ -8,11 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+from random import Random
 from typing import Any
 
 import pytest
 
-from tests.support.activity import sessions
+from tests.support.activity import of_user, sessions
 from tests.support.forwarder_documents import aws_document, http_document
 from tests.support.laboratory.http_fault_server import Answer, Arrival, scripted
 from tests.support.laboratory.scenarios import laboratory
@@ -46,6 +47,29 @@ def test_a_disk_that_is_full_is_told_by_name_and_leaves_nothing_half_written(
         assert str(workshop.path) in log
     left = [path.name for path in workshop.path.rglob("*") if path.suffix == ".tmp" or "beam-temp" in path.name]
     assert left == []
+
+
+@pytest.mark.parametrize("more", [[], ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]])
+def test_a_disk_that_fills_between_reading_and_deriving_is_told_by_name_and_nothing_is_lost(
+    workshop: Workshop, receiver: Receiver, more: list[str]
+) -> None:
+    scratch = workshop.path / "scratch"
+    scratch.mkdir()
+    large = Random(1).randbytes(20_000).hex()  # noqa: S311 - zstd makes half of it
+    workshop.write_activity([*sessions(5), of_user(1, "PAUSE", 60, metadata={"large": large})])
+    workshop.write_forwarders(http_document(receiver))
+    (run,) = limited(workshop, [16_000], f"--temp_dir={scratch}", *more)
+    assert run["status"] == 1, run["log"]
+    assert "Traceback" not in run["log"]
+    assert f"{scratch}/session-forwarder-run-" in run["log"]
+    assert (
+        "cannot hold what was read until it is derived: File too large; allow larger files (`ulimit -f`), or give "
+        "another directory with --temp_dir, then run again: nothing of this input was sent"
+    ) in run["log"]
+    assert list(scratch.iterdir()) == []
+    assert len(receiver.log) == 0
+    assert workshop.run(f"--temp_dir={scratch}") == 0
+    assert len({arrival.key for arrival in receiver.log}) == 20 == len(receiver.log)
 
 
 def test_an_output_that_is_deleted_stops_the_run(

@@ -101,7 +101,7 @@ def test_a_users_statements_leave_by_stored_then_timestamp_then_their_place(
     assert bodies(receiver) == [text(each).encode() for each in (early, first, second, third, late)]
 
 
-def test_an_id_that_comes_twice_is_forwarded_once_and_other_content_is_counted(
+def test_an_id_that_comes_twice_is_forwarded_once_and_other_content_is_a_reject(
     workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = statement(1, stored="2026-03-02T00:00:00Z", result={"score": {"raw": 1.0}})
@@ -110,7 +110,7 @@ def test_an_id_that_comes_twice_is_forwarded_once_and_other_content_is_counted(
     other = statement(1, stored="2026-03-01T00:00:00Z", result={"score": {"raw": 2}})
     write(workshop, [one, again, text(one), other])
     workshop.write_forwarders(to_statements(receiver))
-    assert workshop.run(XAPI) == 0
+    assert workshop.run(XAPI) == 3
     assert bodies(receiver) == [text(other).encode()]
     report = workshop.report()
     assert (report["duplicate_statements"], report["conflicting_statements"]) == (0, 3)
@@ -118,6 +118,15 @@ def test_an_id_that_comes_twice_is_forwarded_once_and_other_content_is_counted(
         f"the id {one['id']} stands for two different statements; the one of 2026-03-01T00:00:00.000Z is forwarded, "
         "not the one of 2026-03-02T00:00:00.000Z. Further such conflicts are counted, not logged."
     ]
+    rejects = sorted(workshop.avro("rejects"), key=lambda row: row["position"])
+    assert [row["content"] for row in rejects] == [text(each).encode() for each in (one, again, one)]
+    assert {(row["file"], row["reason"]) for row in rejects} == {
+        (
+            str(workshop.path / "in" / "s.jsonl"),
+            f"the id stands for another statement, which is of 2026-03-01T00:00:00.000Z and is forwarded: {one['id']}",
+        )
+    }
+    assert report["input"]["reject_files"]
 
     write(workshop, [one, again, text(one)])
     assert workshop.run(XAPI, "--replay=all") == 0

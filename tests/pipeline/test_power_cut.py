@@ -1,9 +1,7 @@
 """The power goes at any moment of two runs on a state, and the next run goes on from what is left on the disk."""
 
 import json
-import os
 import random
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,15 +16,25 @@ from schemas.buckets import BUCKETS
 from tests.support.activity import sessions
 from tests.support.forwarder_documents import http_document
 from tests.support.laboratory.http_fault_server import Answer, Arrival, in_thread
-from tests.support.power import Note, Operation, Recorder, Sync, SyncDirectory, disk_after, without
+from tests.support.power import (
+    Note,
+    Operation,
+    Recorder,
+    Sync,
+    cuts,
+    disk_after,
+    is_sync,
+    note_settlements,
+    settled_for_good,
+    without,
+)
 from tests.support.receiver import Receiver
 from tests.support.workshop import Workshop
-from transforms import durability
 from transforms.reading.activity import encode
 from transforms.reading.bucket_blobs import BucketBlobs
 from transforms.receipts.history import History
 from transforms.receipts.index import index_history, remove_index
-from transforms.receipts.journal import Journal, recover
+from transforms.receipts.journal import recover
 from transforms.sessions.derivation import Derivation
 from transforms.sessions.state import BucketFold, StateOptions, read_current
 
@@ -49,6 +57,9 @@ class Recording:
     refused: frozenset[str]
 
 
+pytestmark = pytest.mark.usefixtures("nothing_is_synced")
+
+
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Any:
     workshop = Workshop(tmp_path_factory.mktemp("power"))
@@ -65,10 +76,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with in_thread(receiver):
         with pytest.MonkeyPatch.context() as monkeypatch:
             recorder = Recorder(root, monkeypatch)
-            _note_settlements(recorder, monkeypatch)
-            # So that groups are synced and journals become parts often enough in runs of a second.
-            monkeypatch.setattr("transforms.receipts.journal.GROUP_SECONDS", 0.002)
-            monkeypatch.setitem(Journal.__init__.__kwdefaults__ or {}, "part_bytes", 6000)
+            note_settlements(recorder, monkeypatch)
 
             def script(arrival: Arrival) -> Answer:
                 if arrival.key in refused:
@@ -91,31 +99,6 @@ def _records(activities: list[Activity]) -> list[str]:
     for each in activities:
         of_user[each.user_id].append(each)
     return [record.id for of_one in of_user.values() for record in Derivation().user(of_one)]
-
-
-@pytest.fixture
-def disks() -> Iterator[Path]:
-    """Where disks are made: in memory, if the machine has such a place."""
-    memory = Path("/dev/shm")  # noqa: S108
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as directory:
-        yield Path(directory)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_synced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What follows a cut is not cut again, and a sync takes longer than all else of it."""
-    for name in ("sync", "sync_file", "sync_directory"):
-        monkeypatch.setattr(durability, name, lambda of: None)
-
-
-def _note_settlements(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    settle = Journal.settle
-
-    def noted(journal: Journal, settlements: Sequence[Any]) -> None:
-        settle(journal, settlements)
-        recorder.note("settled", [each.item.record.id for each in settlements if each.delivered])
-
-    monkeypatch.setattr(Journal, "settle", noted)
 
 
 def _run(workshop: Workshop, disk: Path, *more: str) -> int:
@@ -169,7 +152,7 @@ def _look(recording: Recording, operations: Sequence[Operation], disk: Path) -> 
     return Found(
         sent,
         recording.due - acknowledged - sent - letters,
-        frozenset(sent & _settled_for_good(operations)),
+        frozenset(sent & settled_for_good(operations)),
         tuple(_missing(recording, output, len(current.files))),
     )
 
@@ -198,27 +181,9 @@ def _rows(part: Path) -> list[Any]:
         return []
 
 
-def _settled_for_good(operations: Sequence[Operation]) -> set[str]:
-    """The records that were settled as delivered when the last sync of receipts but one began.
-
-    The first sync of a journal alone does not hold: its name comes after it.
-    """
-    syncs = [each.begun for each in operations if isinstance(each, Sync) and each.path.parent.name == "receipts"]
-    begun = syncs[-2] if len(syncs) > 1 else 0
-    return {
-        id_ for each in operations[:begun] if isinstance(each, Note) and each.what == "settled" for id_ in each.about
-    }
-
-
-def _cuts(recording: Recording, count: int) -> list[int]:
-    rng = random.Random(15)  # noqa: S311
-    everything = len(recording.operations)
-    return [everything, *(rng.randint(0, everything) for _ in range(count - 1))]
-
-
 def _faults(recording: Recording, operations: Sequence[Operation], count: int, disks: Path) -> Iterator[str]:
     """What is wrong after each of `count` cuts."""
-    for number, cut in enumerate(_cuts(recording, count)):
+    for number, cut in enumerate(cuts(recording.operations, count)):
         disk = disks / f"cut-{number}"
         disk_after(operations[:cut], recording.root, random.Random(number), disk)  # noqa: S311
         try:
@@ -239,21 +204,10 @@ def test_nothing_is_lost_by_a_power_cut_at_any_of_200_moments(recording: Recordi
     assert list(_faults(recording, recording.operations, 200, disks)) == []
 
 
-def _is_sync(of: str, *, names: bool) -> Callable[[Operation], bool]:
-    """Of the files in a directory, or of their names."""
-
-    def is_it(operation: Operation) -> bool:
-        if names:
-            return isinstance(operation, SyncDirectory) and operation.path.name == of
-        return isinstance(operation, Sync) and operation.path.parent.name == of
-
-    return is_it
-
-
 LEFT_OUT: dict[str, Callable[[Operation], bool]] = {
     "all": lambda operation: True,
     **{
-        f"{what} of {of}": _is_sync(of, names=what == "names")
+        f"{what} of {of}": is_sync(of, names=what == "names")
         for of in ("receipts", "dead_letters", "rejects", "records", "parts", "state", "out")
         for what in ("data", "names")
     },
@@ -269,7 +223,7 @@ def test_each_kind_of_sync_is_needed(recording: Recording, disks: Path, left_out
 
 def test_whole_runs_go_on_after_a_power_cut(recording: Recording, disks: Path) -> None:
     workshop, receiver, operations = recording.workshop, recording.receiver, recording.operations
-    for number, cut in enumerate(_cuts(recording, WHOLE_RUNS)):
+    for number, cut in enumerate(cuts(recording.operations, WHOLE_RUNS)):
         disk = disks / f"cut-{number}"
         disk_after(operations[:cut], recording.root, random.Random(number), disk)  # noqa: S311
         before = {each.about for each in operations[:cut] if isinstance(each, Note) and each.what == "acknowledged"}
@@ -278,5 +232,5 @@ def test_whole_runs_go_on_after_a_power_cut(recording: Recording, disks: Path) -
         after = [arrival.key for arrival in receiver.log[came:] if arrival.stored]
         letters = {letter["id"] for letter in Workshop(disk).avro("dead_letters")}
         assert before | set(after) | letters == recording.due
-        assert not set(after) & _settled_for_good(operations[:cut])
+        assert not set(after) & settled_for_good(operations[:cut])
         assert letters >= recording.refused

@@ -104,6 +104,55 @@ def test_what_is_known_at_the_start_is_told_at_the_start(
     assert "--attachments /nowhere: there is no such directory" in caplog.text
 
 
+OF_THE_SECOND: dict[str, Any] = {
+    "contextAgents": [{"objectType": "contextAgent", "agent": {"mbox": "mailto:a@example.org"}}],
+    "contextGroups": [{"objectType": "contextGroup", "group": {"objectType": "Group", "mbox": "mailto:g@example.org"}}],
+}
+KEPT = {"instructor": {"mbox": "mailto:i@example.org"}, "team": {"objectType": "Group", "mbox": "mailto:t@example.org"}}
+SIGNATURE = {"usageType": "http://adlnet.gov/expapi/attachments/signature", "fileUrl": "https://f.example"}
+NOT_SENT = "not sent"
+
+
+def signed(number: int, **more: Any) -> dict[str, Any]:
+    return attached(number, "0" * 64, **SIGNATURE) | more
+
+
+def within(context: dict[str, Any]) -> dict[str, Any]:
+    thing = {"objectType": "SubStatement", "object": {"objectType": "Activity", "id": "https://e.example"}}
+    return thing | {"actor": {"mbox": "mailto:b@example.org"}, "verb": {"id": "https://v.example"}, "context": context}
+
+
+TO_THE_FIRST: list[tuple[dict[str, Any], Any]] = [
+    (statement(1, version="1.0.0", context=KEPT), None),
+    (statement(2), None),
+    (statement(3, version="1.0.3", context=KEPT | OF_THE_SECOND), None),
+    (statement(4, version="2.0.0"), {"version": "1.0.3"}),
+    (statement(5, version="2.0.0", context=KEPT | OF_THE_SECOND), {"version": "1.0.3", "context": KEPT}),
+    (statement(6, context=OF_THE_SECOND), {"context": {}}),
+    (statement(7, version="2.0.0", object=within(KEPT | OF_THE_SECOND)), {"version": "1.0.3", "object": within(KEPT)}),
+    (signed(8, version="2.0.0", context=OF_THE_SECOND), NOT_SENT),
+    (signed(9, context=OF_THE_SECOND), NOT_SENT),
+    (signed(10, version="2.0.0", context=KEPT), {"version": "1.0.3"}),
+    (statement(11, version="2.1.0"), NOT_SENT),
+    (statement(12, version="3.0.0"), NOT_SENT),
+    (statement(13, version="2.0.0", timestamp="2026-03-01T10:00:00.123456Z"), {"version": "1.0.3"}),
+]
+"""The rows of docs/spec/statements.md section 5: a statement, and what of it is another to a receiver of 1.0.3."""
+
+
+def test_each_row_of_the_table_of_versions(workshop: Workshop, receiver: Receiver) -> None:
+    prepare(workshop, receiver, *(each for each, _ in TO_THE_FIRST), sendAttachments=True)
+    assert workshop.run(XAPI) == 3
+    arrived = {arrival.key: json.loads(arrival.body) for arrival in receiver.log}
+    assert arrived == {
+        each["id"]: each if another is None else each | another
+        for each, another in TO_THE_FIRST
+        if another is not NOT_SENT
+    }
+    letters = {row["id"]: row["reason"] for row in workshop.avro("dead_letters")}
+    assert letters == {each["id"]: "version" for each, another in TO_THE_FIRST if another is NOT_SENT}
+
+
 def test_a_statement_of_the_second_version_is_counted_where_it_lost_something(
     workshop: Workshop, receiver: Receiver
 ) -> None:

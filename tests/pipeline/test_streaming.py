@@ -25,6 +25,8 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from pipeline.options import parse
 from pipeline.sample import main as sample
 from schemas import Activity, Record
+from tests.pipeline.test_originals import to_statements
+from tests.pipeline.test_voiding import of, voiding
 from tests.support.flink import JAR, needs_flink
 from tests.support.forwarder_documents import http_document
 from tests.support.job_graph import SECRETS, built_graph, pickled_dofns, secretive_documents
@@ -32,6 +34,7 @@ from tests.support.laboratory.http_fault_server import Answer
 from tests.support.npm_servers import kinesis_mock_server, why_npm_cannot_serve
 from tests.support.paths import ROOT, SHARED, needs_shared
 from tests.support.receiver import Receiver
+from tests.support.statements import text
 from tests.support.waiting import until
 from tests.support.workshop import Workshop
 from transforms.reading.activity import ActivityDecoder, encode
@@ -42,7 +45,7 @@ from transforms.sessions.derivation import Derivation
 pytestmark = needs_flink
 
 ACTIVITY = Derivation()
-SOON = 90.0
+SOON = 600.0
 STREAM = "activity"
 OFTEN = {"Delay": 1, "MaxAttempts": 30}
 
@@ -151,7 +154,7 @@ def collapsed(records: Iterable[Record]) -> set[bytes]:
 
 def stop(job: "subprocess.Popen[str]", number: int, workshop: Workshop) -> str:
     job.send_signal(number)
-    status = job.wait(60)
+    status = job.wait(SOON)
     log = (workshop.path / "job.log").read_text()
     assert status == 0, log
     return log
@@ -225,6 +228,33 @@ def test_xapi_statements_as_they_arrive_give_the_records_of_batch(
     assert set(arrived) == set(right)
     assert collapsed(right[key] for key in arrived) == collapsed(expected.values())
     assert not (workshop.output / "rejects").exists()
+
+
+def test_statements_leave_as_they_are_in_order_and_a_voiding_one_after_its_target(
+    workshop: Workshop, receiver: Receiver, kinesis: Any, started: list["subprocess.Popen[str]"]
+) -> None:
+    users = ("ann", "bob", "cid")
+    others = [of(users[number % 3], number) for number in range(1, 61)]
+    # By the user of the statement that it names: of another user's this is promised within a worker alone.
+    voids = [voiding(users[number % 3], 100 + number, number) for number in range(58, 61)]
+    sent = [f'{{"x": 1.00,{text(each)[1:]}' for each in [*others, *voids]]
+    workshop.write_forwarders(to_statements(receiver, maxRetries=20))
+    receiver.script = lambda arrival: Answer(503 if arrival.attempt == 1 and arrival.key[-1] == "0" else 200)
+    keys = [each["actor"]["account"]["name"] for each in [*others, *voids]]
+    put(kinesis, [each.encode() for each in sent], keys)
+    put(kinesis, [each.encode() for each in sent[:20]], keys[:20])  # Again: they are known.
+    job = streaming(workshop, "--input_format=xapi", "--kind=statement")
+    started.append(job)
+    due = {each["id"]: line for each, line in zip([*others, *voids], sent, strict=True)}
+    wait_for(receiver, due, workshop, job)
+    stop(job, signal.SIGTERM, workshop)
+
+    stored = [arrival for arrival in receiver.log if arrival.stored]
+    assert len(stored) == len(due)
+    assert all(arrival.body.decode() == due[arrival.key] for arrival in stored)
+    for user in users:
+        theirs = [each["id"] for each in [*others, *voids] if each["actor"]["account"]["name"] == user]
+        assert [arrival.key for arrival in stored if arrival.key in theirs] == theirs
 
 
 def test_the_streaming_graph_holds_no_secret_and_no_step_waits_for_a_clock(

@@ -15,7 +15,8 @@ from transforms.forwarders import Forwarder, Rules, load_forwarders, read_docume
 from transforms.forwarders.secrets import References
 from transforms.sinks.base import AttemptResult, Item
 from transforms.sinks.http import PostSink
-from transforms.sinks.http_client import GetAddrInfo, HttpClient
+from transforms.sinks.http_client import HttpClient
+from transforms.sinks.resolver import KEPT_FOR, GetAddrInfo
 
 LOCAL = ["127.0.0.0/8"]
 
@@ -47,9 +48,10 @@ async def opened(
     *,
     allow_networks: Sequence[str] = LOCAL,
     getaddrinfo: GetAddrInfo = socket.getaddrinfo,
+    names_kept_for: float = KEPT_FOR,
     **options: Any,
 ) -> AsyncIterator[PostSink]:
-    sink = PostSink(forwarder, HttpClient(allow_networks, getaddrinfo), **options)
+    sink = PostSink(forwarder, HttpClient(allow_networks, getaddrinfo, names_kept_for=names_kept_for), **options)
     await sink.open()
     try:
         yield sink

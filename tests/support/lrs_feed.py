@@ -1,7 +1,8 @@
 """An LRS that can be made to misbehave: pages of statements, by `GET /xAPI/statements` and `more`."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
@@ -46,10 +47,22 @@ def statement(number: int, users: int = 5) -> bytes:
     ).encode()
 
 
+def with_attachments(statements: bytes, data: Iterable[tuple[str, bytes]]) -> Answer:
+    """An LRS's answer, with the data of attachments by its hash."""
+    body = b"--b\r\nContent-Type: application/json\r\n\r\n" + statements
+    for digest, content in data:
+        body += b"\r\n--b\r\nContent-Transfer-Encoding: binary\r\nX-Experience-API-Hash: %b\r\n\r\n%b" % (
+            digest.encode(),
+            content,
+        )
+    return Answer(headers=(("Content-Type", "multipart/mixed; boundary=b"),), body=body + b"\r\n--b--")
+
+
 class Feed(Receiver):
     """Serves `statements`, which are in the order of their `stored`.
 
     Attributes:
+        data: of attachments, by its hash; it is sent with a page that names it, if it is asked for.
         page: statements on a page.
         versions: what `/about` says; None: it is not there.
         through: the header X-Experience-API-Consistent-Through; None: it is not sent.
@@ -62,6 +75,7 @@ class Feed(Receiver):
         super().__init__()
         self.script = self._answer
         self.statements = list(statements)
+        self.data: dict[str, bytes] = {}
         self.page = page
         self.versions: list[str] | None = ["1.0.3"]
         self.through: str | None = None
@@ -93,9 +107,14 @@ class Feed(Receiver):
         since = parameters.get("since", "")
         found = [each for each in self.statements if json.loads(each)[self.since_is_of] > since]
         end = begin + self.page
-        more = self.more(f"{_RESOURCE}?since={since}&begin={end}") if end < len(found) else ""
+        with_data = parameters.get("attachments") == "true"
+        following = f"{_RESOURCE}?since={since}&begin={end}" + ("&attachments=true" if with_data else "")
+        more = self.more(following) if end < len(found) else ""
         body = b'{"statements":[%b],"more":%b}' % (b",".join(found[begin:end]), json.dumps(more).encode())
         headers = () if self.through is None else (("X-Experience-API-Consistent-Through", self.through),)
+        if with_data:
+            answer = with_attachments(body, [pair for pair in self.data.items() if pair[0].encode() in body])
+            return replace(answer, headers=(*answer.headers, *headers))
         return Answer(body=body, headers=headers)
 
 

@@ -7,9 +7,11 @@ of a file may be cut off, full of zeros, torn, or whole; a name may be the old o
 It is stricter than the file systems that it stands for: ext4, say, writes the names of a directory in their order.
 """
 
+import os
 import random
+import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import pytest
 
 from transforms import durability
+from transforms.receipts.journal import Journal
 
 _PAGE = 4096
 
@@ -294,3 +297,60 @@ def without(operations: Sequence[Operation], left_out: Callable[[Operation], boo
         else operation
         for operation in operations
     ]
+
+
+def note_settlements(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a journal say what it has settled, and sync and cut its files often enough in runs of a second."""
+    settle = Journal.settle
+
+    def noted(journal: Journal, settlements: Sequence[Any]) -> None:
+        settle(journal, settlements)
+        recorder.note("settled", [each.item.record.id for each in settlements if each.delivered])
+
+    monkeypatch.setattr(Journal, "settle", noted)
+    monkeypatch.setattr("transforms.receipts.journal.GROUP_SECONDS", 0.002)
+    monkeypatch.setitem(Journal.__init__.__kwdefaults__ or {}, "part_bytes", 6000)
+
+
+def settled_for_good(operations: Sequence[Operation]) -> set[str]:
+    """The records that were settled as delivered when the last sync of receipts but one began.
+
+    The first sync of a journal alone does not hold: its name comes after it.
+    """
+    syncs = [each.begun for each in operations if isinstance(each, Sync) and each.path.parent.name == "receipts"]
+    begun = syncs[-2] if len(syncs) > 1 else 0
+    return {
+        id_ for each in operations[:begun] if isinstance(each, Note) and each.what == "settled" for id_ in each.about
+    }
+
+
+def cuts(operations: Sequence[Operation], count: int) -> list[int]:
+    """Moments for power cuts: after so many operations. The first is after all of them."""
+    rng = random.Random(15)  # noqa: S311
+    return [len(operations), *(rng.randint(0, len(operations)) for _ in range(count - 1))]
+
+
+def is_sync(of: str, *, names: bool) -> Callable[[Operation], bool]:
+    """Whether an operation syncs files in a directory of the name `of`, or their names."""
+
+    def is_it(operation: Operation) -> bool:
+        if names:
+            return isinstance(operation, SyncDirectory) and operation.path.name == of
+        return isinstance(operation, Sync) and operation.path.parent.name == of
+
+    return is_it
+
+
+@pytest.fixture
+def disks() -> Iterator[Path]:
+    """Where disks are made: in memory, if the machine has such a place."""
+    memory = Path("/dev/shm")  # noqa: S108
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def nothing_is_synced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows a cut is not cut again, and a sync takes longer than all else of it."""
+    for name in ("sync", "sync_file", "sync_directory"):
+        monkeypatch.setattr(durability, name, lambda of: None)

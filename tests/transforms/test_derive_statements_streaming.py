@@ -71,7 +71,7 @@ def live(
         )
         lines = admitted.lines | AddVoids(admitted.voids, ttl, XAPI)
         _seen.clear()
-        _ = lines | DeriveStreaming(ttl, input_format=XAPI) | beam.Map(_see)
+        _ = (lines | DeriveStreaming(ttl, input_format=XAPI)).records | beam.Map(_see)
     return list(_seen)
 
 

@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing import test_pipeline, test_stream
 from apache_beam.transforms.window import TimestampedValue
 
-from schemas import KINDS, Kind, Record
+from schemas import KINDS, Kind, Record, Reject
 from tests.support.statements import statement
 from transforms.derive_streaming import AddVoids, DeriveStreaming
 from transforms.read_kinesis import AdmitStreaming
@@ -18,6 +18,7 @@ from transforms.reading.input_formats import statement_format
 
 DAY = 86_400.0
 _seen: list[Record] = []
+_refused: list[Reject] = []
 
 
 def live(
@@ -41,12 +42,19 @@ def live(
         if format_.has_voids:
             lines = lines | AddVoids(admitted.voids, DAY, format_)
         _seen.clear()
-        _ = lines | DeriveStreaming(DAY, input_format=format_, known_for=known_for) | beam.Map(_see)
+        _refused.clear()
+        derived = lines | DeriveStreaming(DAY, input_format=format_, known_for=known_for, place="kinesis://a")
+        _ = derived.records | beam.Map(_see)
+        _ = derived.rejects | "See rejects" >> beam.Map(_refuse)
     return list(_seen)
 
 
 def _see(block: list[Record]) -> None:
     _seen.extend(block)
+
+
+def _refuse(reject: Reject) -> None:
+    _refused.append(reject)
 
 
 def _as_it_is(element: tuple[str, bytes]) -> tuple[str, bytes]:
@@ -66,6 +74,9 @@ def test_one_that_arrives_again_is_dropped_for_as_long_as_it_is_known() -> None:
     other = statement(1, result={"success": True})
     records = live([(0, statement(1)), (1, again), (2, other), (3, statement(2)), (DAY / 2, again)], known_for=DAY / 4)
     assert [record.body for record in records] == [orjson.dumps(each) for each in (statement(1), statement(2), again)]
+    (refused,) = _refused
+    assert (refused.file, refused.content) == ("kinesis://a", orjson.dumps(other))
+    assert statement(1)["id"] in refused.reason
 
 
 @pytest.mark.parametrize("verb", ["initialized", "answered"])

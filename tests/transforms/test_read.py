@@ -32,7 +32,7 @@ COUNTED = {each.__name__: each for each in (ReadCounts, Reasons, Reason, Place)}
 
 
 def canonical_of(bucket: Bucket) -> list[str]:
-    users = in_passes(bucket[1], lines_by_user)
+    users = in_passes(list(bucket[1]), lines_by_user)
     return [canonical(decode_admitted(line)).decode() for _, lines in users for line in lines]
 
 

@@ -13,13 +13,13 @@ import json
 import logging
 import pickle
 import socket
+import ssl
 import struct
 import traceback
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import aiohttp
 import pytest
 from apache_beam.internal.cloudpickle import cloudpickle
 
@@ -28,9 +28,10 @@ from tests.support.http_sink import LOCAL, http_item, opened
 from tests.support.laboratory.http_fault_server import Answer, FaultServer, scripted
 from transforms.forwarders import Rules, documents_from, load_forwarders, read_documents, resolve
 from transforms.forwarders.secrets import References, Secret
+from transforms.sinks import http_exchange
 from transforms.sinks.http import PostSink
 from transforms.sinks.http_client import HttpClient
-from transforms.sinks.http_errors import classify
+from transforms.sinks.http_errors import no_answer, no_handshake, not_connected, not_found
 from transforms.sinks.http_origin import SinkError
 from transforms.sinks.preflight import preflight
 from transforms.sinks.signatures import Signer
@@ -255,19 +256,15 @@ class TestSending:
             warnings.simplefilter("ignore", ResourceWarning)
             asyncio.run(main())
 
-    def test_errors_of_aiohttp_are_not_repeated(self) -> None:
+    def test_texts_of_errors_are_not_repeated(self) -> None:
         url = f"http://example.org/?key={QUERY}"
-        for error in (
-            aiohttp.ClientOSError(104, f"Can not write request body for {url}"),
-            aiohttp.ClientConnectionError(f"Connection lost: {url}"),
-            aiohttp.InvalidURL(url),
-            aiohttp.ConnectionTimeoutError(f"Connection timeout to host {url}"),
-            aiohttp.ServerDisconnectedError(url),
-            OSError(None, url),
-            ValueError(url),
-        ):
-            for connected in (True, False):
-                assert_silent(*classify(error, connected=connected))
+        for error in (OSError(None, url), OSError(104, url), TimeoutError(url), ssl.SSLError(1, url), ValueError(url)):
+            for meaning in (not_found, not_connected, no_handshake, no_answer):
+                assert_silent(meaning(error))
+
+    def test_a_request_and_its_answer(self) -> None:
+        request = http_exchange.Request(f"http://example.org/?key={QUERY}", {"Authorization": TOKEN}, PASSWORD.encode())
+        assert_silent(request, http_exchange.Answer(200, {"x-quoted": TOKEN}, PASSWORD.encode()))
 
 
 class TestAround:

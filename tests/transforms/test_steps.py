@@ -36,7 +36,7 @@ STEPS: list[tuple[beam.PTransform[Any, Any], Any, Any]] = [
     (CountMatches(SOURCE, STATEMENTS), list[Match], Summary),
     (ExplainRecord("id", SOURCE, STATEMENTS), list[Record], Summary),
     (DeliverMatches(SOURCE, STATEMENTS, OPTIONS, Progress("board")), list[Match], Summary),
-    (DeriveStreaming(60.0), tuple[str, bytes], list[Record]),
+    (DeriveStreaming(60.0), None, None),
     (WriteRecords("out", "jsonl"), list[Record], None),
     (WriteRejects("out/rejects/run"), Reject, None),
     (WriteSummary("summary"), Summary, None),

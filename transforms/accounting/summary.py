@@ -101,6 +101,11 @@ class Summary(msgspec.Struct):
     passed_over: dict[str, int] = {}
     stopped: bool = False
 
+    @property
+    def rejected(self) -> int:
+        """Pieces of input that were refused, when they were read or when they were held against each other."""
+        return self.read.rejected + self.statements.conflicts
+
     def add(self, other: "Summary") -> None:
         """Add the counts of `other`, which is left as it was."""
         self.read = self.read + other.read

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from schemas.times import now_ms
+from transforms.delivery.call_threads import CallThreads
 from transforms.delivery.lane import Lane
 from transforms.delivery.lane_sender import EngineState, LaneSender
 from transforms.sinks.base import AttemptResult, BatchSink, Item, Settle, Settlement
@@ -13,9 +14,7 @@ RETRIES_TOGETHER = 0.1
 
 
 class BatchSender(LaneSender):
-    """Sends a lane in calls of many records.
-
-    Each call in flight has a thread, which is started when there is need of it.
+    """Sends a lane in calls of many records. Each call in flight has a thread, of those that all such lanes share.
 
     Args:
         lane: what to send, and when.
@@ -23,22 +22,24 @@ class BatchSender(LaneSender):
         settle: makes settlements durable.
         state: of the engine.
         linger: seconds that a call which is not full may wait for more records while they are still coming in.
+        threads: those of the engine.
     """
 
-    def __init__(self, lane: Lane, sink: BatchSink, settle: Settle, state: EngineState, linger: float) -> None:
+    def __init__(
+        self, lane: Lane, sink: BatchSink, settle: Settle, state: EngineState, linger: float, threads: CallThreads
+    ) -> None:
         super().__init__(lane, settle, state)
         self._sink = sink
         self._linger = linger
+        self._threads = threads
         self._wake = threading.Condition(self._lock)
-        self._threads: list[threading.Thread] = []
-        self._waiting = 0
         self._in_flight = 0
         self._flush = False
         self._submitted_at = 0.0
         self._called_at = 0.0
         self._settling = 0
         self._opening = threading.Lock()
-        self._opened = False
+        self._opened = self._closed = False
 
     def _remarks(self) -> Mapping[str, int]:
         return self._sink.remarks
@@ -47,14 +48,14 @@ class BatchSender(LaneSender):
         with self._lock:
             self.lane.submit(items)
             self._submitted_at = self._state.clock()
-            self._ensure_a_thread_looks()
+            self._look()
         self._settle_overflow()
 
     def flush(self, on: bool) -> None:
         with self._lock:
             self._flush = on
             if on and self.lane.pending:
-                self._ensure_a_thread_looks()
+                self._look()
 
     def wake(self) -> None:
         with self._lock:
@@ -70,45 +71,50 @@ class BatchSender(LaneSender):
             self._wake.wait_for(lambda: not self._settling)
 
     def close(self) -> None:
-        with self._lock:
-            self._wake.notify_all()
-            busy = self._in_flight > 0
-        # A call that is still in flight ends by its own time-out, in a daemon thread. Its result is ignored.
-        if not busy:
-            for thread in self._threads:
-                thread.join()
+        # A call that is still in flight ends by its own time-out. Its result is ignored.
         with self._opening:
-            opened, self._opened = self._opened, False
+            opened, self._opened, self._closed = self._opened, False, True
         if opened:
             self._sink.close()
 
-    def _ensure_a_thread_looks(self) -> None:
-        """Wake a thread that waits, or start one more. The caller holds the lock."""
-        if self._waiting:
-            self._wake.notify()
-        elif len(self._threads) < max(1, self._sink.calls_in_flight) and not self._state.ended:
-            name = f"deliver-{self.lane.forwarder_id}-{len(self._threads) + 1}"
-            thread = threading.Thread(target=self._work, name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+    def turn(self) -> None:
+        """Make one call, or settle what ends without a call; or see to it that there is a turn when it is time for it.
 
-    def _work(self) -> None:
+        Called by one of the threads.
+        """
         try:
-            with self._opening:
-                if not self._opened:
-                    self._sink.open()
-                    self._opened = True
-            while self._step():
-                pass
+            if self._is_open():
+                self._step()
         except BaseException as error:
             self._state.fail(error)
 
-    def _step(self) -> bool:
-        """Make one call, or settle what ends without a call. Returns False when deliveries have ended."""
+    def _is_open(self) -> bool:
+        """Open the sink before the first call. False if it is closed, or another thread is about to open it."""
+        if self._opened:
+            return True
+        if not self._opening.acquire(blocking=False):
+            return False
+        try:
+            if self._opened or self._closed:
+                return self._opened
+            self._sink.open()
+            self._opened = True
+        finally:
+            self._opening.release()
         with self._lock:
-            ended, batch = self._await_work()
+            self._look()  # For what came while it was being opened.
+        return True
+
+    def _look(self) -> None:
+        """See that a thread looks at the lane, unless all that may do so make calls. The caller holds the lock."""
+        if self._in_flight < max(1, self._sink.calls_in_flight) and not self._state.ended:
+            self._threads.look(self)
+
+    def _step(self) -> None:
+        with self._lock:
+            ended, batch = self._work()
             if not ended and not batch:
-                return False
+                return
             self._in_flight += 1
             self._settling += bool(ended)
         outcomes: list[AttemptResult] = []
@@ -116,7 +122,7 @@ class BatchSender(LaneSender):
             if batch:
                 called = self._call(batch)
                 if called is None:
-                    return False
+                    return
                 ended, outcomes = called
             self._settle_and_release(ended)
             self._note_lacks(outcomes)
@@ -124,7 +130,7 @@ class BatchSender(LaneSender):
             with self._lock:
                 self._in_flight -= 1
                 self._wake.notify_all()
-        return True
+                self._look()
 
     def _call(self, batch: Sequence[Item]) -> tuple[list[Settlement], list[AttemptResult]] | None:
         """Send the batch. Returns what ended with it, to be settled, and its outcomes; None after `seal`."""
@@ -147,24 +153,25 @@ class BatchSender(LaneSender):
             with self._lock:
                 self._settling -= 1
 
-    def _await_work(self) -> tuple[list[Settlement], Sequence[Item]]:
-        """Wait for something to do. The caller holds the lock, which is released while waiting.
+    def _work(self) -> tuple[list[Settlement], Sequence[Item]]:
+        """What to do now. The caller holds the lock.
 
         Returns:
-            Settlements that need no call, or else the items of the next call. Both are empty once deliveries ended.
+            Settlements that need no call, or else the items of the next call. Both are empty if there is nothing to do
+            yet, or deliveries have ended.
         """
-        while not self._state.ended:
-            now = self._state.clock()
-            ended = self.lane.ended(now)
-            batch = [] if ended else self._take(now)
-            if ended or batch:
-                if self.lane.ready(now):
-                    self._ensure_a_thread_looks()
-                return ended, batch
-            self._waiting += 1
-            self._wake.wait(self._nap(now))
-            self._waiting -= 1
-        return [], []
+        if self._state.ended:
+            return [], []
+        now = self._state.clock()
+        ended = self.lane.ended(now)
+        batch = [] if ended else self._take(now)
+        if ended or batch:
+            # This thread is not counted yet.
+            if self.lane.ready(now) and self._in_flight + 1 < self._sink.calls_in_flight:
+                self._look()
+        elif (nap := self._nap(now)) is not None:
+            self._threads.look_in(self, nap)
+        return ended, batch
 
     def _take(self, now: float) -> Sequence[Item]:
         """The items of a call that may be made now; [] for none."""
@@ -195,7 +202,7 @@ class BatchSender(LaneSender):
         return soon if soon > 0 and self.lane.retries_due(now + soon, ready + 1) > ready else 0.0
 
     def _nap(self, now: float) -> float | None:
-        """Seconds after which to look at the lane again; None to wait until woken."""
+        """Seconds after which to look at the lane again; None if news will come of it."""
         wake_at = self.lane.wake_at()
         if wake_at is None or wake_at > now:
             return None if wake_at is None else wake_at - now

@@ -1,7 +1,7 @@
 """Runs the lanes of all forwarders. Each lane decides what is sent when; the engine and its senders do it.
 
-HTTP lanes share one asyncio loop in one thread. A Kinesis or Firehose lane has threads of its own, as many as it has
-calls in flight. Both are started by the first record that needs them. A DoFn makes a `DeliveryEngine` in `setup`,
+HTTP lanes share one asyncio loop in one thread, and Kinesis and Firehose lanes threads for their calls. Both are
+started by the first record that needs them. A DoFn makes a `DeliveryEngine` in `setup`,
 submits in `process`, drains in `finish_bundle` and closes in `teardown`.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from transforms.delivery.batch_sender import BatchSender
+from transforms.delivery.call_threads import CallThreads
 from transforms.delivery.http_batch_sender import HttpBatchSender
 from transforms.delivery.http_sender import HttpSender, LoopThread
 from transforms.delivery.lane import Lane
@@ -85,6 +86,7 @@ class DeliveryEngine:
         self._directory = SpoolDirectory(self._settings.spool_dir)
         self._senders: dict[str, LaneSender] = {}
         self._loop: LoopThread | None = None
+        self._threads = CallThreads()
         self._starting = threading.Lock()
         self._ending = threading.Lock()
         self._closed = False
@@ -204,6 +206,9 @@ class DeliveryEngine:
             if self._closed:
                 return
             self._closed = True
+            # A call that outlasts the grace ends by its own time-out, in a daemon thread.
+            calls = [sender for sender in self._senders.values() if isinstance(sender, BatchSender)]
+            self._threads.close(waits_for_turns=all(sender.await_idle(0.0) for sender in calls))
             for sender in self._senders.values():
                 sender.close()
             if self._loop is not None:
@@ -240,7 +245,7 @@ class DeliveryEngine:
             else:
                 batch_sink = self._batch_sink(forwarder)
                 lane = self._lane(forwarder, size=batch_sink.size, user_items=self._user_items(batch_sink.runs))
-                sender = BatchSender(lane, batch_sink, self._settle, self.state, self._settings.linger)
+                sender = BatchSender(lane, batch_sink, self._settle, self.state, self._settings.linger, self._threads)
             self._senders[forwarder_id] = sender
             return sender
 

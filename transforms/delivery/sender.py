@@ -1,6 +1,5 @@
 """What one worker delivers with: an engine, a journal and accounts. The core of the step in `deliver.py`."""
 
-import asyncio
 import logging
 import threading
 import time
@@ -8,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas import Record
 from schemas.buckets import BUCKETS, bucket_of
@@ -30,7 +29,7 @@ from transforms.matching.statement import StatementBuilder
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex
 from transforms.receipts.journal import Journal, JournalError, new_worker_name
-from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
+from transforms.sinks.base import AttemptResult, AwsClient, Item, Settlement, Verdict
 from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http_batches import post_sink
 from transforms.sinks.http_client import HttpClient
@@ -68,6 +67,7 @@ class DeliverOptions:
         history: what earlier runs delivered. It is counted, and not sent again.
         limits: what each data stream takes, by forwarder id.
         allow_networks: CIDRs that HTTP may reach though they are in a refused range.
+        aws_client: what makes the calls to Kinesis and Firehose.
         attachments: directories with the data of statements' attachments, in the order in which they are searched.
         settings: how delivery behaves for every forwarder.
         streaming: whether the input has no end. A bundle then ends without the records that are not worth waiting for
@@ -92,6 +92,7 @@ class DeliverOptions:
     durability: Durability = "group"
     tries_again: bool = True
     attachments: tuple[str, ...] = ()
+    aws_client: AwsClient = "auto"
 
 
 class Sender:
@@ -144,20 +145,20 @@ class Sender:
         self._deferral = Deferral(self._settle) if options.streaming else None
         # (forwarder, id) of records that an earlier worker of this run had deferred, and that this one sends now.
         self._taken_on: set[tuple[str, str]] = set()
-        most_calls, turns = _connections(len(forwarders))
+        connections = _connections(forwarders)
         self._deliveries = DeliveryEngine(
             forwarders,
             self._deferral.settle if self._deferral else self._settle,
             options.settings,
             http_sink=partial(
                 post_sink,
-                client=HttpClient(options.allow_networks, turns=turns),
+                client=HttpClient(options.allow_networks, connections=connections.http),
                 attachments=AttachmentFiles(options.attachments),
             ),
-            batch_sink=batch_sinks(options.limits, most_calls),
+            batch_sink=batch_sinks(options.limits, connections.calls, options.aws_client),
             patience=self._patience,
             clock=self._clock,
-            most_requests=most_calls,
+            most_requests=connections.http,
             abandoned=before.unavailable,
         )
         self._handed_over: Counter[str] = Counter()
@@ -324,26 +325,32 @@ class Sender:
                 looking = stopping = False
 
 
-def _connections(forwarders: int) -> tuple[int, asyncio.Semaphore | None]:
+class _Connections(NamedTuple):
     """How the connections that this process may have are shared.
 
-    Args:
-        forwarders: how many there are.
-
-    Returns:
-        How many connections each forwarder may have; and, if there are fewer than forwarders, what the requests of all
-        HTTP forwarders take in turns.
+    Attributes:
+        http: that all HTTP forwarders may have together.
+        calls: that each Kinesis forwarder may have in flight.
     """
+
+    http: int
+    calls: int
+
+
+def _connections(forwarders: Collection[Forwarder]) -> _Connections:
+    """Share the connections out between both kinds of forwarders, by their number."""
     allowed = connections_allowed()
-    if forwarders <= allowed:
-        return allowed // max(1, forwarders), None
-    logger.warning(
-        "there are %d forwarders, and descriptors for %d connections: these take turns, and are not kept open. More "
-        "descriptors make it quicker (`ulimit -n`)",
-        forwarders,
-        allowed,
-    )
-    return 1, asyncio.Semaphore(allowed)
+    streams = sum(isinstance(forwarder.target, KinesisTarget) for forwarder in forwarders)
+    for_streams = allowed * streams // max(1, len(forwarders))
+    if allowed < len(forwarders):
+        logger.warning(
+            "there are %d forwarders, and descriptors for %d connections: these take turns. More descriptors make it "
+            "quicker (`ulimit -n`)",
+            len(forwarders),
+            allowed,
+        )
+    # boto3 looks names up in the thread of the call, which takes as many descriptors again.
+    return _Connections(max(1, allowed - for_streams), max(1, for_streams // max(1, 2 * streams)))
 
 
 _UNDECIDED = AttemptResult(

@@ -5,11 +5,13 @@ c1, ...` of the functions around it. So queries of one shape share one compiled 
 us. Only generated names are put into the source.
 
 The function has two values. When a regular expression hits its limit, it hands over to `fallback`, which has three.
+
+Several queries can be one function, too. What they all lead through is then read once.
 """
 
 import datetime as dt
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -58,6 +60,11 @@ _SYMBOLS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _UNDECIDED = (UndecidedError, RecursionError, ArithmeticError, AttributeError)
 
 Truth = Callable[[Any], bool | None]
+Scoped = tuple[Mapping[str, str], Node]
+"""A query, and the strings that a document must hold in some top-level fields, whatever the query says."""
+
+UNDECIDED = -1
+"""What a function of several queries returns where two values are not enough for one of them."""
 
 
 def compile_node(node: Node, fallback: Truth) -> Truth:
@@ -84,6 +91,26 @@ def compile_node(node: Node, fallback: Truth) -> Truth:
     )
     whole: Truth = writer.function(body)
     return whole
+
+
+def compile_together(queries: Sequence[Scoped]) -> Callable[[Any], int] | None:
+    """One function of several queries. It never raises.
+
+    Returns:
+        A function of a document. It returns a number whose bit `1 << n` tells whether the n-th query and its scope
+        surely match; or UNDECIDED. None if a query is too large for that.
+    """
+    if any(_weight(node) > MAX_WEIGHT for _, node in queries):
+        return None
+    writer = _Writer()
+    tests = [
+        f"    if {writer.scoped(scope, node)}:\n     m |= {1 << number}\n"
+        for number, (scope, node) in enumerate(queries)
+    ]
+    undecided = writer.shared(_UNDECIDED)
+    body = f"   m = 0\n   try:\n{''.join(tests)}   except {undecided}:\n    return {UNDECIDED}\n   return m\n"
+    together: Callable[[Any], int] = writer.function(body)
+    return together
 
 
 def _assemble(node: Node) -> Predicate:
@@ -179,6 +206,20 @@ class _Writer:
             f" def make({own}):\n  def match(d):\n{body}  return match\n return make\n"
         )
         return compiled_maker(source, tuple(self._shared))(*self._own)
+
+    def scoped(self, scope: Mapping[str, str], node: Node) -> str:
+        """The expression of a query with its scope."""
+        known = self.known
+        tests: list[str] = []
+        for field, required in scope.items():
+            _, value = self._value("d", (field,))
+            tests.append(f"{value} == {self.constant(required)}")
+            if len(tests) == 1:
+                known = self.known
+        tests.append(self.node(node))
+        if scope:
+            self.known = known  # the rest is looked at only where the first field holds what it must
+        return " and ".join(tests)
 
     def node(self, node: Node) -> str:
         if isinstance(node, Field):

@@ -1,13 +1,15 @@
 """Ten thousand forwarders for the price of ten: which of them a document matches.
 
 Forwarders with the same scope and the same query form a group. The groups stand in a tree of lookups (`lookups.py`),
-which finds the few that a document could match. Each of those is verified with its scope and its whole query.
+which finds the few that a document could match. Each of those is verified with its scope and its whole query. A few
+groups are asked all at once, by one function (`codegen.compile_together`): that takes less than to look them up.
 """
 
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
+from transforms.query.codegen import UNDECIDED, compile_together
 from transforms.query.conditions import Alternative, alternatives, necessary_fields
 from transforms.query.errors import QueryError
 from transforms.query.lookups import Entry, Lookup, build
@@ -86,6 +88,9 @@ def _if_equal(field: str, value: str, then: Callable[[Any], bool | None]) -> Cal
     return truth
 
 
+FEW_GROUPS = 32
+"""Up to so many groups are asked all at once. From about 64 on it takes less to look them up."""
+
 _REMEMBERED_FORWARDERS = 200_000
 """How many forwarders are kept in the tuples that `matching` returns, over all combinations of groups.
 
@@ -99,11 +104,15 @@ class ForwarderIndex(Generic[F]):
     It pickles as its forwarders, and is built again. The rules are those of docs/spec/forwarders.md section 1 and of
     docs/spec/mongo-query.md.
 
+    Args:
+        forwarders: of the job.
+        few_groups: up to so many groups are asked all at once.
+
     Raises:
         QueryError: a query cannot be used. The error names the forwarder.
     """
 
-    def __init__(self, forwarders: Iterable[F]) -> None:
+    def __init__(self, forwarders: Iterable[F], few_groups: int = FEW_GROUPS) -> None:
         self.forwarders: tuple[F, ...] = tuple(forwarders)
         groups = _group(self.forwarders)
         entries: list[Entry[Group[F]]] = []
@@ -118,6 +127,9 @@ class ForwarderIndex(Generic[F]):
         self._lookups: tuple[Lookup[Group[F]], ...] = build(entries)
         self._remembered: dict[tuple[int, ...], Matching[F]] = {}
         self._room = _REMEMBERED_FORWARDERS
+        self._groups = tuple(groups)
+        self._by_bits: dict[int, Matching[F]] = {0: _NOTHING}
+        self._ask_all: Callable[[Any], int] | None = self._first_asked if 0 < len(groups) <= few_groups else None
 
     def matching(self, document: Mapping[str, Any]) -> Matching[F]:
         """The forwarders whose scope and query match the document, in the order in which they were given.
@@ -127,6 +139,9 @@ class ForwarderIndex(Generic[F]):
         Args:
             document: see `schemas.query_document`.
         """
+        if self._ask_all is not None and (bits := self._ask_all(document)) != UNDECIDED:
+            result = self._by_bits.get(bits)
+            return self._of_bits(bits) if result is None else result
         candidates: list[Group[F]] = []
         for lookup in self._lookups:
             lookup.collect(document, candidates)
@@ -147,6 +162,18 @@ class ForwarderIndex(Generic[F]):
         if len(matched) == 1:
             return matched[0].result
         return self._together(matched) if matched else _NOTHING
+
+    def _first_asked(self, document: Any) -> int:
+        self._ask_all = compile_together([(group.scope, group.query.node) for group in self._groups])
+        return UNDECIDED if self._ask_all is None else self._ask_all(document)
+
+    def _of_bits(self, bits: int) -> Matching[F]:
+        """The forwarders of the groups whose bits are set."""
+        matched = [group for number, group in enumerate(self._groups) if bits >> number & 1]
+        result = matched[0].result if len(matched) == 1 else Matching(_in_order(matched))
+        if len(self._by_bits) < _REMEMBERED_FORWARDERS // len(self.forwarders):
+            self._by_bits[bits] = result
+        return result
 
     def _together(self, matched: list[Group[F]]) -> Matching[F]:
         """The forwarders of several groups, in order. A group may be among them twice, by two of its alternatives."""

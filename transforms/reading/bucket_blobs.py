@@ -6,7 +6,7 @@ blobs, because a runner's cost is for each element and not for each byte (docs/b
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
@@ -39,7 +39,7 @@ BLOB_SIZE = 16 * 1024 * 1024
 _QUICK = -3
 """The level of zstd for statements. Nothing is made of them, so that compressing is much of the work."""
 
-PASS_SIZE = 128 * 1024 * 1024
+PASS_SIZE = 64 * 1024 * 1024
 """About how many bytes of activity are decompressed at a time."""
 
 _encode_into = msgspec.msgpack.Encoder().encode_into
@@ -321,25 +321,24 @@ def _content(item: object) -> bytes:
 
 T = TypeVar("T")
 
-Split = Callable[[Sequence[bytes], int, int], Iterator[T]]
+Split = Callable[[Collection[bytes], int, int], Iterator[T]]
 """Goes through one pass over the blobs of a bucket: given the blobs, how many passes there are, and which this is."""
 
 
-def in_passes(blobs: Iterable[bytes], split: Split[T], pass_size: int = PASS_SIZE) -> Iterator[T]:
+def in_passes(blobs: Collection[bytes], split: Split[T], pass_size: int = PASS_SIZE) -> Iterator[T]:
     """All that `split` gives for a bucket.
 
     Where the blobs hold more than `pass_size` bytes, they are decompressed several times, each time for another part of
     the users. So about `pass_size` bytes are in memory at a time, or all of one user if that is more.
 
     Args:
-        blobs: all of one bucket.
+        blobs: all of one bucket. They are gone through once more than there are passes.
         split: such as `lines_by_user`.
         pass_size: bytes.
     """
-    kept = list(blobs)
-    passes = 1 + unpacked_size(kept) // pass_size
+    passes = 1 + unpacked_size(blobs) // pass_size
     for turn in range(passes):
-        yield from split(kept, passes, turn)
+        yield from split(blobs, passes, turn)
 
 
 def unpacked_size(blobs: Iterable[bytes]) -> int:

@@ -1,12 +1,14 @@
 """Receipts and dead letters as rows of Avro, written by hand because fastavro takes ten times as long."""
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import get_args
 
 from schemas.delivery import PayloadKind
 from schemas.record import encode_record
 from transforms.receipts.avro_container import long_bytes
-from transforms.sinks.base import Settlement
+from transforms.sinks.base import Settlement, Verdict
 
 BLOCK_BYTES = 4096
 """Bytes of a block of rows, at most, unless one row alone is larger.
@@ -44,6 +46,7 @@ _FALSE, _TRUE = b"\x00", b"\x01"
 # An array is blocks of items, each after the number of its items, and ends with a block of none.
 _EMPTY = long_bytes(0)
 _DELIVERED, _DEAD_LETTERED = long_bytes(0), long_bytes(1)
+_IS_DELIVERED = Verdict.DELIVERED
 _PAYLOAD_KINDS: dict[str, bytes] = {kind: long_bytes(number) for number, kind in enumerate(get_args(PayloadKind))}
 
 
@@ -58,6 +61,10 @@ class Encoder:
         self._longs = _Longs()
         self._strings = _Strings()
         self._run_id = run_id
+        # Fields that stand side by side and repeat together, by their values: kind, delivered, attempts and status;
+        # ambiguous, the three times and the run.
+        self._middles: dict[tuple[str, bool, int, int | None], bytes] = {}
+        self._tails: dict[tuple[bool, int | None, int | None, int], bytes] = {}
 
     def forget(self) -> None:
         """Forget encoded values if there are too many. Call it now and then, so that memory is bounded."""
@@ -65,47 +72,81 @@ class Encoder:
             self._longs.clear()
         if len(self._strings) > _MEMO_LIMIT:
             self._strings.clear()
+        if len(self._middles) + len(self._tails) > _MEMO_LIMIT:
+            self._middles.clear()
+            self._tails.clear()
 
-    def receipt(self, settlement: Settlement, settled_at: int) -> bytes:
-        """A row of receipt.avsc. `settled_at` is in epoch ms."""
+    def receipts(self, settlements: Iterable[Settlement], settled_at: int) -> list[bytes]:
+        """A row of receipt.avsc for each settlement. `settled_at` is in epoch ms."""
         longs, strings = self._longs, self._strings
-        item, outcome = settlement.item, settlement.outcome
-        record = item.record
-        record_id, user_id = record.id.encode(), record.user_id.encode()
-        status, shard, number = outcome.status, outcome.shard, outcome.sequence_number
-        first, last = item.first_attempt, item.last_attempt
-        return b"".join(
+        middles, tails = self._middles, self._tails
+        rows = []
+        for settlement in settlements:
+            item, outcome = settlement.item, settlement.outcome
+            record = item.record
+            record_id, user_id = record.id.encode(), record.user_id.encode()
+            shard, number = outcome.shard, outcome.sequence_number
+            middle_of = (record.kind, outcome.verdict is _IS_DELIVERED, item.attempts, outcome.status)
+            tail_of = (item.ambiguous or outcome.ambiguous, item.first_attempt, item.last_attempt, settled_at)
+            rows.append(
+                b"".join(
+                    (
+                        strings[item.forwarder_id],
+                        longs[len(record_id)],
+                        record_id,
+                        longs[len(user_id)],
+                        user_id,
+                        middles.get(middle_of) or self._middle(*middle_of),
+                        _NULL if shard is None else _SOME + strings[shard],
+                        _NULL if number is None else self._number(number),
+                        tails.get(tail_of) or self._tail(*tail_of),
+                        self._remarks(outcome.remarks) if outcome.remarks else _EMPTY,
+                    )
+                )
+            )
+        return rows
+
+    def _number(self, number: str) -> bytes:
+        encoded = number.encode()
+        return _SOME + self._longs[len(encoded)] + encoded
+
+    def _middle(self, kind: str, is_delivered: bool, attempts: int, status: int | None) -> bytes:
+        longs = self._longs
+        encoded = b"".join(
             (
-                strings[item.forwarder_id],
-                longs[len(record_id)],
-                record_id,
-                longs[len(user_id)],
-                user_id,
-                strings[record.kind],
-                _DELIVERED if settlement.delivered else _DEAD_LETTERED,
-                longs[item.attempts],
+                self._strings[kind],
+                _DELIVERED if is_delivered else _DEAD_LETTERED,
+                longs[attempts],
                 _NULL if status is None else _SOME + longs[status],
-                _NULL if shard is None else _SOME + strings[shard],
-                _NULL if number is None else _SOME + _bytes(number.encode()),
-                _TRUE if item.ambiguous or outcome.ambiguous else _FALSE,
+            )
+        )
+        self._middles[kind, is_delivered, attempts, status] = encoded
+        return encoded
+
+    def _tail(self, is_ambiguous: bool, first: int | None, last: int | None, settled_at: int) -> bytes:
+        longs = self._longs
+        encoded = b"".join(
+            (
+                _TRUE if is_ambiguous else _FALSE,
                 _NULL if first is None else _SOME + longs[first],
                 _NULL if last is None else _SOME + longs[last],
                 longs[settled_at],
-                strings[self._run_id],
-                self._remarks(outcome.remarks) if outcome.remarks else _EMPTY,
+                self._strings[self._run_id],
             )
         )
+        self._tails[is_ambiguous, first, last, settled_at] = encoded
+        return encoded
 
     def _remarks(self, remarks: tuple[str, ...]) -> bytes:
         return b"".join((self._longs[len(remarks)], *(self._strings[remark] for remark in remarks), _EMPTY))
 
-    def dead_letter(self, settlement: Settlement, settled_at: int) -> bytes:
-        """A row of dead_letter.avsc, which begins with the fields of a receipt. `settled_at` is in epoch ms."""
+    def dead_letter(self, settlement: Settlement, receipt: bytes) -> bytes:
+        """A row of dead_letter.avsc, which begins with the fields of its receipt."""
         item, outcome = settlement.item, settlement.outcome
         response = outcome.response
         return b"".join(
             (
-                self.receipt(settlement, settled_at),
+                receipt,
                 self._strings[outcome.reason],
                 # The text comes from a receiver. A stray surrogate in it must not stop the run here.
                 _NULL if response is None else _SOME + _bytes(response.encode(errors="replace")),
@@ -125,13 +166,11 @@ def in_blocks(rows: Sequence[bytes]) -> Blocks:
     """Put encoded rows into blocks of at most BLOCK_BYTES; a row that is larger has a block of its own."""
     if sum(map(len, rows)) <= BLOCK_BYTES:
         return [(len(rows), b"".join(rows))] if rows else []
+    ends = list(accumulate(map(len, rows)))
     blocks: Blocks = []
-    gathered: list[bytes] = []
-    size = 0
-    for row in rows:
-        if gathered and size + len(row) > BLOCK_BYTES:
-            blocks.append((len(gathered), b"".join(gathered)))
-            gathered, size = [], 0
-        gathered.append(row)
-        size += len(row)
-    return [*blocks, (len(gathered), b"".join(gathered))]
+    first = size = 0
+    while first < len(rows):
+        after = max(first + 1, bisect_right(ends, size + BLOCK_BYTES, first))
+        blocks.append((after - first, b"".join(rows[first:after])))
+        first, size = after, ends[after - 1]
+    return blocks

@@ -172,9 +172,11 @@ class Journal:
         settled_at = self._clock()
         encoder = self._encoder
         encoder.forget()
-        receipts = [encoder.receipt(settlement, settled_at) for settlement in settlements]
+        receipts = encoder.receipts(settlements, settled_at)
         dead_letters = [
-            encoder.dead_letter(settlement, settled_at) for settlement in settlements if not settlement.delivered
+            encoder.dead_letter(settlement, receipt)
+            for settlement, receipt in zip(settlements, receipts, strict=True)
+            if not settlement.delivered
         ]
         self._writer.write(in_blocks(dead_letters), in_blocks(receipts))
 

@@ -410,7 +410,7 @@ class BucketFold:
         self._writer = _PartWriter()
 
     def records(
-        self, blobs: Iterable[bytes], split: Split[Parts] = _all_activity, pass_size: int = PASS_SIZE
+        self, blobs: Collection[bytes], split: Split[Parts] = _all_activity, pass_size: int = PASS_SIZE
     ) -> Iterator[tuple[list[Record], list[Record]]]:
         """The records that new lines and new voids cause: for each user that may have some two lists, in their order.
 
@@ -425,16 +425,15 @@ class BucketFold:
             StateError: a part of the state is missing, or is not as it was written.
         """
         options = self._options
-        new = list(blobs)
         old = list(self._old_blobs())
-        passes = 1 + (unpacked_size(new) + sum(map(self._size, old))) // pass_size
+        passes = 1 + (unpacked_size(blobs) + sum(map(self._size, old))) // pass_size
         for turn in range(passes):
             users: dict[str, list[SessionLines]] = {}
             for blob in old:
                 for user_id, sessions in self._unpacked(blob).items():
                     if passes == 1 or crc32(user_id.encode()) // BUCKETS % passes == turn:
                         users[user_id] = sessions
-            for user_id, beside, activity in split(new, passes, turn):
+            for user_id, beside, activity in split(blobs, passes, turn):
                 sessions = alive(users.pop(user_id, []), options.now, options.ttl)
                 yield beside, self._folded(user_id, sessions, activity)
             for user_id, sessions in users.items():

@@ -2,12 +2,15 @@
 
 import os
 import threading
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import boto3
 import botocore.session
+from botocore.client import BaseClient
 from botocore.config import Config
+from botocore.credentials import Credentials
 
 from transforms.forwarders import KinesisTarget
 from transforms.sinks.user_agent import USER_AGENT
@@ -58,34 +61,55 @@ def describing_config() -> Config:
     )
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Access:
+    """How a service is reached: what boto3 makes of a target, the environment and the files of AWS.
+
+    Attributes:
+        client: of Kinesis or Firehose.
+        credentials: those that the client signs with, which may renew themselves; None if nothing gives any.
+        verify: the authorities that the client trusts: True for botocore's own, or a file of others.
+    """
+
+    client: BaseClient
+    credentials: Credentials | None
+    verify: bool | str
+
+
 def kinesis_client(target: KinesisTarget, config: Config) -> "KinesisClient":
     """A client for a data stream. Raises botocore's errors for a region or a configuration that cannot be."""
-    return cast("KinesisClient", _client("kinesis", target, config))
+    return cast("KinesisClient", access("kinesis", target, config).client)
 
 
 def firehose_client(target: KinesisTarget, config: Config) -> "FirehoseClient":
     """A client for a delivery stream. Raises botocore's errors for a region or a configuration that cannot be."""
-    return cast("FirehoseClient", _client("firehose", target, config))
+    return cast("FirehoseClient", access("firehose", target, config).client)
 
 
-def _client(service: Literal["kinesis", "firehose"], target: KinesisTarget, config: Config) -> object:
+def access(service: Literal["kinesis", "firehose"], target: KinesisTarget, config: Config) -> Access:
+    """How a target is reached. Raises botocore's errors for a region or a configuration that cannot be."""
     endpoint = _localstack_endpoint(service)
     with _making_clients:
         if target.access_key_id is not None and target.secret_access_key is not None:
-            session = _session(target.region, target.access_key_id, target.secret_access_key.reveal())
+            session, core = _session(target.region, target.access_key_id, target.secret_access_key.reveal())
         else:
-            session = _session(target.region)
+            session, core = _session(target.region)
             if endpoint is not None and session.get_credentials() is None:
                 # A local endpoint needs no account. These are the credentials that localstack-client uses.
-                session = _session(target.region, "test", "test")
-        client: object = session.client(service, config=config, endpoint_url=endpoint)
-        return client
+                session, core = _session(target.region, "test", "test")
+        client: Any = session.client(service, config=config, endpoint_url=endpoint)
+        verify = core.get_config_variable("ca_bundle")
+        if verify is None:
+            verify = os.environ.get("REQUESTS_CA_BUNDLE", True)
+        return Access(client, session.get_credentials(), verify)
 
 
-def _session(region: str | None, key: str | None = None, secret: str | None = None) -> boto3.Session:
+def _session(
+    region: str | None, key: str | None = None, secret: str | None = None
+) -> tuple[boto3.Session, botocore.session.Session]:
     core = botocore.session.Session()
     core.register_component("data_loader", _loader())
-    return boto3.Session(key, secret, region_name=region, botocore_session=core)
+    return boto3.Session(key, secret, region_name=region, botocore_session=core), core
 
 
 @cache

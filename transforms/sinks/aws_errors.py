@@ -7,6 +7,7 @@ message, because some services put the request's signature into theirs.
 import re
 from collections.abc import Callable, Sequence
 
+import msgspec
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -25,6 +26,7 @@ from botocore.parsers import ResponseParserError
 from transforms.forwarders import KinesisTarget
 from transforms.forwarders.scrubber import Scrubber
 from transforms.forwarders.secrets import REDACTED
+from transforms.sinks.aws_connections import ResentError
 from transforms.sinks.base import AttemptResult, Item, Verdict
 from transforms.sinks.lacks import lack_in, lacking, no_descriptor
 
@@ -143,6 +145,11 @@ def unreadable_answer() -> AttemptResult:
     return _UNREADABLE
 
 
+def doubted(outcomes: Sequence[AttemptResult]) -> list[AttemptResult]:
+    """The outcomes of a call that was sent twice, of which the service may have taken the first one, too."""
+    return [msgspec.structs.replace(outcome, ambiguous=True) for outcome in outcomes]
+
+
 def oversize(limit: int) -> AttemptResult:
     """The outcome of a record of more than `limit` bytes."""
     return AttemptResult(Verdict.GIVE_UP, "oversize", response=f"more than {limit} bytes")
@@ -163,12 +170,14 @@ def call_outcome(error: Exception, scrub: Scrub) -> AttemptResult:
     """The outcome of every record of a call that failed as a whole.
 
     Args:
-        error: what boto3 raised.
+        error: what a Call raised.
         scrub: takes credentials out of what the service said.
 
     Raises:
         Exception: `error` itself, if it is neither of AWS nor of the network, but a bug.
     """
+    if isinstance(error, ResentError):
+        return doubted([call_outcome(error.error, scrub)])[0]
     if isinstance(error, ClientError):
         return _client_error_outcome(error, scrub)
     lack = lack_in(error)

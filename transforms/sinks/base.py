@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
 from schemas import Record
 from transforms.forwarders import Forwarder, PayloadKind
+
+AwsClient = Literal["auto", "boto3"]
+"""What makes the calls that put records to AWS (`--aws_client`): the carrier where it can, or boto3 in any case."""
 
 
 class Item(msgspec.Struct, gc=False):

@@ -3,15 +3,19 @@
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass
+
+from botocore.client import BaseClient
 
 from transforms.forwarders import KinesisTarget
-from transforms.sinks.aws_clients import firehose_client, sending_config
+from transforms.sinks.aws_calls import Callers, OperationCall
+from transforms.sinks.aws_clients import access, sending_config
 from transforms.sinks.aws_errors import (
     KIB,
     MIB,
     Scrub,
     call_outcome,
+    doubted,
     each_half,
     entry_outcome,
     is_about_one,
@@ -19,12 +23,13 @@ from transforms.sinks.aws_errors import (
     scrub_for,
     unreadable_answer,
 )
-from transforms.sinks.aws_wire import PutRecordBatchAnswer, PutRecordBatchEntry, encode_in_c
+from transforms.sinks.aws_operations import (
+    PUT_RECORD,
+    PUT_RECORD_BATCH,
+    PutRecordBatchAnswer,
+    PutRecordBatchEntry,
+)
 from transforms.sinks.base import AttemptResult, Item, Runs, Verdict
-
-if TYPE_CHECKING:
-    from mypy_boto3_firehose.client import FirehoseClient
-    from mypy_boto3_firehose.type_defs import RecordTypeDef
 
 MAX_RECORDS = 500
 """Records that a PutRecordBatch call may hold."""
@@ -45,6 +50,15 @@ FALLBACK = "put_record_fallback"
 """The remark, and the reason of the attempt, when a sink goes over to PutRecord."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What an open sink calls."""
+
+    client: BaseClient
+    put_record_batch: OperationCall[PutRecordBatchAnswer]
+    put_record: OperationCall[PutRecordBatchEntry]
+
+
 class FirehoseSink:
     """A BatchSink for one delivery stream. `open` raises botocore's errors if the client cannot be made at all.
 
@@ -54,12 +68,14 @@ class FirehoseSink:
     Args:
         target: the stream and the credentials.
         most_calls: calls that may be in flight, if the sink would have more; None for no such bound.
+        callers: of the worker; None for some of its own.
     """
 
-    def __init__(self, target: KinesisTarget, most_calls: int | None = None) -> None:
+    def __init__(self, target: KinesisTarget, most_calls: int | None = None, callers: Callers | None = None) -> None:
         self._target = target
+        self._callers = callers or Callers()
         self._scrub = scrub_for(target)
-        self._client: FirehoseClient | None = None
+        self._open: _Opened | None = None
         self._remarks: Counter[str] = Counter()
         self._remarking = threading.Lock()
         self._singly = False
@@ -74,13 +90,20 @@ class FirehoseSink:
         return self._remarks
 
     def open(self) -> None:
-        self._client = firehose_client(self._target, sending_config(min(PUT_RECORD_CALLS_IN_FLIGHT, self._most_calls)))
-        encode_in_c(self._client, "PutRecordBatch", PutRecordBatchAnswer)
+        config = sending_config(min(PUT_RECORD_CALLS_IN_FLIGHT, self._most_calls))
+        reached = access("firehose", self._target, config)
+        self._open = _Opened(
+            reached.client,
+            OperationCall(PUT_RECORD_BATCH, reached, self._callers),
+            OperationCall(PUT_RECORD, reached, self._callers),
+        )
 
     def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        if self._open is not None:
+            opened, self._open = self._open, None
+            opened.put_record_batch.close()
+            opened.put_record.close()
+            opened.client.close()
 
     def size(self, item: Item) -> int:
         """Bytes that the item takes in a call: payload and newline in base64."""
@@ -101,9 +124,12 @@ class FirehoseSink:
 
     def _put_record_batch(self, items: Sequence[Item]) -> list[AttemptResult]:
         # The service joins records as they are. The newline keeps them apart in the object that it writes.
-        records: list[RecordTypeDef] = [{"Data": item.payload + b"\n"} for item in items]
+        content = {
+            "DeliveryStreamName": self._target.stream_name,
+            "Records": [{"Data": item.payload + b"\n"} for item in items],
+        }
         try:
-            answer = self._opened().put_record_batch(DeliveryStreamName=self._target.stream_name, Records=records)
+            answer, is_in_doubt = self._opened().put_record_batch(content)
         except Exception as error:
             outcome = _throttled_if_unavailable(call_outcome(error, self._scrub))
             if outcome.reason == "access_denied":
@@ -111,10 +137,11 @@ class FirehoseSink:
             if is_about_one(outcome, items):
                 return each_half(self._put, items)
             return [outcome] * len(items)
-        entries = cast("list[PutRecordBatchEntry]", answer.get("RequestResponses", []))
+        entries = answer.request_responses
         if len(entries) != len(items):
             return [unreadable_answer()] * len(items)
-        return [_outcome(entry, self._scrub) for entry in entries]
+        outcomes = [_outcome(entry, self._scrub) for entry in entries]
+        return doubted(outcomes) if is_in_doubt else outcomes
 
     def _fall_back(self, items: Sequence[Item]) -> list[AttemptResult]:
         """Use PutRecord from now on. Nothing of the refused call was stored, so these items spend no attempt."""
@@ -128,17 +155,18 @@ class FirehoseSink:
 
     def _put_record(self, item: Item) -> AttemptResult:
         try:
-            answer = self._opened().put_record(
-                DeliveryStreamName=self._target.stream_name, Record={"Data": item.payload + b"\n"}
+            answer, is_in_doubt = self._opened().put_record(
+                {"DeliveryStreamName": self._target.stream_name, "Record": {"Data": item.payload + b"\n"}}
             )
         except Exception as error:
             return _throttled_if_unavailable(call_outcome(error, self._scrub))
-        return _outcome({"RecordId": answer.get("RecordId")}, self._scrub)
+        outcome = _outcome(answer, self._scrub)
+        return doubted([outcome])[0] if is_in_doubt else outcome
 
-    def _opened(self) -> "FirehoseClient":
-        if self._client is None:
+    def _opened(self) -> _Opened:
+        if self._open is None:
             raise RuntimeError("the sink is not open")
-        return self._client
+        return self._open
 
 
 def _throttled_if_unavailable(outcome: AttemptResult) -> AttemptResult:
@@ -149,9 +177,8 @@ def _throttled_if_unavailable(outcome: AttemptResult) -> AttemptResult:
 
 
 def _outcome(entry: PutRecordBatchEntry, scrub: Scrub) -> AttemptResult:
-    code = entry.get("ErrorCode")
-    if code:
-        return entry_outcome(code, entry.get("ErrorMessage"), scrub)
-    if not entry.get("RecordId"):
+    if entry.error_code:
+        return entry_outcome(entry.error_code, entry.error_message, scrub)
+    if not entry.record_id:
         return unreadable_answer()
     return AttemptResult(Verdict.DELIVERED)

@@ -109,8 +109,11 @@ class PostSink:
         self._tokens = Tokens(forwarder.id, self._target, client, self._keep_secret) if self._target.oauth2 else None
         self._encoding = {"Content-Encoding": "gzip"} if self._target.compression == "gzip" else _NONE
         self._headers = _fixed_headers(self._target)
+        for name in self._encoding:
+            self._headers.pop(name, None)
         self._statement_headers = dict(self._headers)
         self._statement_headers.setdefault(VERSION_HEADER, self._target.xapi_version or FIRST)
+        self._any_version_headers = {name: value for name, value in self._headers.items() if name != VERSION_HEADER}
         self._statements = StatementRequests(forwarder.id, self._target, attachments)
         self._signer = Signer(self._target.signing_secrets) if self._target.signing_secrets else None
         self._scrubber = scrubber(self._target)
@@ -234,14 +237,23 @@ class PostSink:
         # A signature is made of the whole body, which may be on the disk. The data of attachments is not compressed.
         loop = asyncio.get_running_loop()
         key, chunks = item.record.id, made.body.chunks()
-        headers = await loop.run_in_executor(None, self._request_headers, item, key, chunks)
-        return Request(self._url, {**headers, **made.headers}, made.body)
+        own = await loop.run_in_executor(None, self._own_headers, item, key, chunks)
+        return Request(self._url, {**self._headers, **made.headers, **own}, made.body)
 
-    async def _request(self, item: Item, payload: bytes, headers: Mapping[str, str] = _NONE) -> Request:
-        """The request for one record."""
+    async def _request(self, item: Item, payload: bytes, headers: Mapping[str, str] | None = None) -> Request:
+        """The request for one record; `headers` of a statement as it is."""
         body = await self._encoded(payload)
-        made = self._request_headers(item, item.record.id, body)
-        return Request(self._url, {**made, **headers, **self._encoding}, body)
+        own = self._own_headers(item, item.record.id, body)
+        if headers is not None:
+            common: Mapping[str, str] = self._any_version_headers
+            own = {**headers, **own}
+        else:
+            common = self._common_headers(item)
+        return Request(self._url, {**own, **self._encoding}, body, common=common)
+
+    def _common_headers(self, item: Item) -> Mapping[str, str]:
+        """The headers that are the same in all requests of the item's payload."""
+        return self._statement_headers if item.payload_kind == "statement" else self._headers
 
     async def _encoded(self, body: bytes) -> bytes:
         """A body as it goes over the wire."""
@@ -251,17 +263,15 @@ class PostSink:
             return compressed(body)
         return await asyncio.get_running_loop().run_in_executor(None, compressed, body)
 
-    def _request_headers(self, item: Item, key: str, body: bytes | Iterator[bytes]) -> dict[str, str]:
-        """The headers of a POST.
+    def _own_headers(self, item: Item, key: str, body: bytes | Iterator[bytes]) -> dict[str, str]:
+        """The headers of one request alone.
 
         Args:
             item: that is sent, or the first of those that are sent together.
             key: the id of what is sent.
             body: as it goes over the wire.
         """
-        headers = (self._statement_headers if item.payload_kind == "statement" else self._headers).copy()
-        headers[_IDEMPOTENCY_KEY] = key
-        headers[_HOPS] = str(item.hops + 1)
+        headers = {_IDEMPOTENCY_KEY: key, _HOPS: str(item.hops + 1)}
         if self._signer is not None:
             headers.update(self._signer.headers(key, int(self._clock()), body))
         return headers

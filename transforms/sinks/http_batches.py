@@ -68,6 +68,8 @@ class BatchPostSink(PostSink):
         self.max_items = self._batch.records
         self.max_bytes = self._batch.bytes - AROUND
         self.is_atomic = self._batch.outcome == "all_or_nothing"
+        content_type = {"Content-Type": CONTENT_TYPES[self._batch.format]}
+        self._common = ({**self._headers, **content_type}, {**self._statement_headers, **content_type})
         # Whether the receiver takes arrays; None while nothing is known.
         self._knows_arrays: bool | None = None
         self._refused_in_a_row = 0
@@ -117,9 +119,9 @@ class BatchPostSink(PostSink):
 
     async def _batch_request(self, items: Sequence[Item], payloads: Sequence[bytes]) -> Request:
         body = await self._encoded(joined(payloads, self._batch.format))
-        headers = self._request_headers(items[0], batch_id([item.record.id for item in items]), body)
-        headers["Content-Type"] = CONTENT_TYPES[self._batch.format]
-        return Request(self._url, {**headers, **self._encoding}, body, most=ANSWER_READ)
+        own = self._own_headers(items[0], batch_id([item.record.id for item in items]), body)
+        common = self._common[items[0].payload_kind == "statement"]
+        return Request(self._url, {**own, **self._encoding}, body, most=ANSWER_READ, common=common)
 
     async def _outcomes(
         self, items: Sequence[Item], requests: Sequence[StatementRequest | None], answer: Answer

@@ -1,193 +1,60 @@
-"""Carries HTTP requests with aiohttp, in a pool that knows whether a connection has served before.
+"""Carries the HTTP requests of all forwarders of a worker: HTTP/1.1, over kept connections.
 
-aiohttp's own errors hold urls, so they are judged by their type and never printed.
+It dials only what may be dialled, asks no proxy, keeps no cookie, follows no redirect and unpacks nothing. What leaves
+this module (errors, representations) holds no url, header or credential.
 """
 
 import asyncio
-import functools
-import re
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
-import aiohttp
 import msgspec
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_proto import ResponseHandler
-from yarl import URL
 
 from transforms.forwarders import HttpTarget
-from transforms.sinks.addresses import AddressGuard, AddressInfo, AddressRefusedError
-from transforms.sinks.deadline import Deadline
-from transforms.sinks.http_errors import ADDRESS_REFUSED, classify, timed_out
+from transforms.sinks.addresses import AddressGuard
+from transforms.sinks.deadline import Deadlines
+from transforms.sinks.http_connection import Connection
+from transforms.sinks.http_dial import Dialler, NotConnectedError
+from transforms.sinks.http_errors import no_answer, not_connected, timed_out
 from transforms.sinks.http_exchange import Answer, Carrier, NoAnswer, Request
-from transforms.sinks.http_origin import tls_context
-from transforms.sinks.lacks import lack_in, lacking
+from transforms.sinks.http_origin import origin, request_target, tls_context
+from transforms.sinks.http_pool import Home, Pool
 from transforms.sinks.multipart import Multipart
+from transforms.sinks.resolver import KEPT_FOR, GetAddrInfo, Resolver
 
-# Any number of 1xx answers with their headers, then the status line of the answer itself.
-_ANSWER = re.compile(rb"(?:HTTP/1\.[01] 1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n)*HTTP/1\.[01] (\d{3})\b[^\n]*\n")
+_BEGINNINGS = 8
+"""Beginnings of requests that are remembered for a forwarder. It has two or three."""
 
-_HEAD_KEPT = 4 * 1024
-"""Bytes of the beginning of an answer that a connection keeps."""
-
-GetAddrInfo = Callable[..., list[tuple[Any, ...]]]
-"""As `socket.getaddrinfo`."""
-
-
-@dataclass(slots=True)
-class Exchange:
-    """What is known about the connection of one attempt while it goes on.
-
-    Attributes:
-        fresh: whether the attempt must have a connection that never served before.
-        connection: the connection that the attempt got, if it got one.
-        reused: whether that connection had served before.
-        dialled: whether an address of the host was allowed, and dialled.
-        refused: why an address of the host was refused.
-        lack: what this machine lacked when an address was to be dialled.
-    """
-
-    fresh: bool = False
-    connection: "_Connection | None" = None
-    reused: bool = False
-    dialled: bool = False
-    refused: AddressRefusedError | None = None
-    lack: str | None = None
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether the connection had served before, and not a byte of an answer to this request has come."""
-        return self.reused and self.connection is not None and not self.connection.head
-
-
-current_exchange: ContextVar[Exchange] = ContextVar("current_exchange")
-"""The exchange of the attempt that the present task makes."""
-
-
-class _Connection(ResponseHandler):
-    """aiohttp's protocol of one connection, which also keeps the beginning of the answer to the present request.
-
-    Attributes:
-        served: whether the connection has had a request.
-        head: the beginning of the answer to the present request.
-    """
-
-    served = False
-    head = b""
-
-    def data_received(self, data: bytes) -> None:
-        if len(self.head) < _HEAD_KEPT:
-            self.head += data[: _HEAD_KEPT - len(self.head)]
-        super().data_received(data)
-
-    def status(self) -> int | None:
-        """The status of the answer, even if aiohttp could not read the answer; None if no status line has come.
-
-        aiohttp drops an answer when it cannot read what came with it: a body after 204, more bytes than Content-Length
-        says, headers beyond its limits. But the receiver has answered, and to ask again would send a record twice.
-        """
-        match = _ANSWER.match(self.head)
-        return int(match[1]) if match else None
-
-
-def _new_connection(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
-    return _Connection(loop)
-
-
-class CheckedConnector(aiohttp.TCPConnector):
-    """A connection pool that tells each exchange which connection it got.
-
-    aiohttp itself repeats a request on a stale connection only for idempotent methods, which POST is not, and does not
-    say afterwards whether the connection was new.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._factory = functools.partial(_new_connection, loop=self._loop)
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
-    ) -> aiohttp.connector.Connection:
-        exchange = current_exchange.get()
-        connection = await super().connect(req, traces, timeout)
-        protocol = self._protocol(connection)
-        # Where bytes arrived that no request asked for, they would be taken for the answer to this request.
-        while protocol.served and (exchange.fresh or protocol.should_close):
-            connection.close()
-            connection = await super().connect(req, traces, timeout)
-            protocol = self._protocol(connection)
-        exchange.connection = protocol
-        exchange.reused = protocol.served
-        protocol.served = True
-        protocol.head = b""
-        return connection
-
-    @staticmethod
-    def _protocol(connection: aiohttp.connector.Connection) -> _Connection:
-        protocol = connection.protocol
-        if not isinstance(protocol, _Connection):
-            raise TypeError(
-                "this version of aiohttp makes its connections another way: install the one in requirements/job.txt"
-            )
-        return protocol
-
-
-class CheckedResolver(AbstractResolver):
-    """Resolves names in a thread of its own: a name server that hangs for one forwarder must not hold up another."""
-
-    def __init__(self, getaddrinfo: GetAddrInfo) -> None:
-        self._getaddrinfo = getaddrinfo
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="resolver")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        look_up = functools.partial(self._getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM)
-        try:
-            addresses = await asyncio.get_running_loop().run_in_executor(self._thread, look_up)
-        except UnicodeError:
-            # A label that is empty or too long has no form in which a name server could be asked for it.
-            raise OSError(None, "the host name has no valid form") from None
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address[0],
-                port=port,
-                family=family,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for family, _, protocol, _, address in addresses
-        ]
-
-    async def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+ANY_NUMBER = 1 << 30
+"""Of connections: no bound."""
 
 
 class HttpClient:
-    """Carries the requests of all HTTP forwarders of a worker.
+    """Carries the requests of all HTTP forwarders of a worker. It lives on the asyncio loop of whoever opens a carrier.
 
     Args:
         allow_networks: CIDRs that may be dialled though they are in a refused range (`--allow_network`).
         getaddrinfo: stands in for the system's resolver in tests.
-        turns: where there are too few descriptors for a connection of each forwarder: what all of them share, one for
-            each connection there may be. No connection is kept then when its request has ended.
+        connections: that there may be at a time, of all forwarders.
+        names_kept_for: seconds that the addresses of a host are good for.
     """
 
     def __init__(
         self,
         allow_networks: Sequence[str] = (),
         getaddrinfo: GetAddrInfo = socket.getaddrinfo,
-        turns: asyncio.Semaphore | None = None,
+        connections: int = ANY_NUMBER,
+        names_kept_for: float = KEPT_FOR,
     ) -> None:
-        self._guard = AddressGuard(allow_networks)
-        self._named_guard = AddressGuard(allow_networks, named_only=True)
-        self._getaddrinfo = getaddrinfo
-        self._turns = turns
+        self.guard = AddressGuard(allow_networks)
+        self.named_guard = AddressGuard(allow_networks, named_only=True)
+        self.resolver = Resolver(getaddrinfo, names_kept_for)
+        self._connections = connections
+        self._pool: Pool | None = None
+        self._context: ssl.SSLContext | None = None
+        self._open = 0
 
     def carrier(self, target: HttpTarget, *, named_only: bool = False) -> Carrier:
         """What carries the requests of one forwarder.
@@ -195,165 +62,200 @@ class HttpClient:
         Args:
             target: whom it sends to.
             named_only: only addresses within `allow_networks` may be dialled.
+
+        Raises:
+            SinkError: the host has no valid form.
         """
-        guard = self._named_guard if named_only else self._guard
-        return _AiohttpCarrier(target, guard, self._getaddrinfo, self._turns)
+        return _Carrier(self, target, self.named_guard if named_only else self.guard)
+
+    def join(self) -> Pool:
+        """The connections of all carriers. Each that joins must leave."""
+        self._open += 1
+        if self._pool is None:
+            self._pool = Pool(asyncio.get_running_loop(), self._connections)
+        return self._pool
+
+    def leave(self) -> None:
+        """A carrier is closed. What they share goes with the last one."""
+        self._open -= 1
+        if not self._open and self._pool is not None:
+            self._pool.close()
+            self._pool = None
+            self.resolver.close()
+
+    def system_context(self) -> ssl.SSLContext:
+        """TLS by the system's authorities. To load them takes some 20 ms, so all forwarders share it."""
+        if self._context is None:
+            self._context = ssl.create_default_context()
+            self._context.set_alpn_protocols(["http/1.1"])
+        return self._context
 
 
-class _AiohttpCarrier:
-    def __init__(
-        self, target: HttpTarget, guard: AddressGuard, getaddrinfo: GetAddrInfo, turns: asyncio.Semaphore | None
-    ) -> None:
-        self._target = target
+class _Carrier:
+    """The requests of one forwarder."""
+
+    def __init__(self, client: HttpClient, target: HttpTarget, guard: AddressGuard) -> None:
+        self._client = client
         self._guard = guard
-        self._getaddrinfo = getaddrinfo
-        self._turns = turns
-        self._session: aiohttp.ClientSession | None = None
+        self._target = target
+        self._origin = origin(target)
+        self._home = Home(target.concurrency)
+        self._pool: Pool | None = None
+        # By the id of the headers that requests have in common: these, what is asked for, and the bytes of both.
+        self._beginnings: dict[int, tuple[Mapping[str, str], tuple[str, str], bytes]] = {}
 
     async def open(self) -> None:
-        resolver = CheckedResolver(self._getaddrinfo)
-        connector = CheckedConnector(
-            limit=self._target.concurrency,
-            force_close=self._turns is not None,
-            resolver=resolver,
-            socket_factory=self._socket,
-            ssl=tls_context(self._target),
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            # The time of an attempt is a Deadline's, which knows when this process stood still.
-            timeout=aiohttp.ClientTimeout(total=None),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # A proxy of the environment would go round the guard, and its .netrc would add a credential.
-            trust_env=False,
-            # Nobody needs the body, and to unpack what a stranger sends takes memory without bound.
-            auto_decompress=False,
-            read_bufsize=16 * 1024,
-            max_line_size=8190,
-            max_field_size=8190,
-            skip_auto_headers=("Content-Type",),
-        )
-        self._resolver = resolver
-
-    def _socket(self, info: AddressInfo) -> socket.socket:
-        """A socket for an address that is to be dialled. The exchange learns whether it was allowed."""
-        exchange = current_exchange.get()
-        try:
-            made = self._guard.socket(info)
-        except AddressRefusedError as error:
-            exchange.refused = error
-            raise
-        except OSError as error:
-            exchange.lack = lack_in(error)
-            raise
-        exchange.dialled = True
-        return made
+        tls: ssl.SSLContext | None = None
+        if self._origin.scheme == "https":
+            tls = tls_context(self._target) or self._client.system_context()
+        self._loop = asyncio.get_running_loop()
+        pool = self._client.join()
+        self._dialler = Dialler(self._origin, tls, self._guard, self._client.resolver, pool.lost)
+        self._deadlines = Deadlines(self._loop, self._target.timeout)
+        self._pool = pool
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            await self._resolver.close()
-            self._session = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            self._deadlines.close()
+            pool.empty(self._home)
+            self._client.leave()
+            await asyncio.sleep(0)  # The transports close in the loop's next turn.
 
     async def exchange(self, request: Request) -> Answer | NoAnswer:
-        if self._turns is None:
-            return await self._exchange(request)
-        async with self._turns:
-            return await self._exchange(request)
-
-    async def _exchange(self, request: Request) -> Answer | NoAnswer:
-        exchange = Exchange()
-        try:
-            return await self._once(request, exchange)
-        except Exception as error:
-            if not (exchange.is_stale and isinstance(error, aiohttp.ClientConnectionError) and not timed_out(error)):
-                return _without_whole_answer(error, exchange)
-        # The receiver had closed the connection, most likely before the request reached it. That is not certain, so the
-        # outcome is ambiguous.
-        exchange = Exchange(fresh=True)
-        try:
-            answer: Answer | NoAnswer = await self._once(request, exchange)
-        except Exception as error:
-            answer = _without_whole_answer(error, exchange)
-        if isinstance(answer, Answer):
-            return msgspec.structs.replace(answer, resent=True)
-        return NoAnswer(msgspec.structs.replace(answer.outcome, ambiguous=True), answer.detail)
-
-    async def _once(self, request: Request, exchange: Exchange) -> Answer:
-        if self._session is None:
+        if self._pool is None:
             raise RuntimeError("the carrier is not open")
-        current_exchange.set(exchange)
-        headers: Mapping[str, str] = request.headers
-        data: bytes | AsyncIterator[bytes] | None
-        if isinstance(request.body, Multipart):
-            # Without it the body would be sent in chunks, as one of unknown length.
-            headers = {**headers, "Content-Length": str(request.body.size)}
-            data = _stream(request.body)
-        else:
-            data = request.body
-        url = URL(request.url, encoded=True)
-        deadline = Deadline(self._target.timeout)
         try:
-            with deadline:
-                response = await self._session.request(
-                    request.method, url, data=data, headers=headers, allow_redirects=False
-                )
-            body, complete = await _read(response, deadline, request.most)
+            head = self._head(request)
+        except ValueError as error:
+            return not_connected(error)
+        pool = self._pool
+        connection = pool.kept(self._home) or await pool.place(self._home)
+        is_resend = False
+        try:
+            if connection is not None:
+                answer = await self._over_kept(connection, request, head)
+                if answer is not None:
+                    return answer
+                # The receiver had closed the connection, most likely before the request reached it. That is not
+                # certain, so the outcome is ambiguous.
+                connection, is_resend = None, True
+            connection, answer = await self._over_new(pool, request, head)
+            return _resent(answer) if is_resend else answer
         finally:
-            deadline.close()
-        return Answer(response.status, _by_lower_case(response.headers), body, complete)
+            pool.put_back(self._home, connection)
+
+    async def _over_kept(self, connection: Connection, request: Request, head: bytes) -> Answer | NoAnswer | None:
+        """An exchange over a connection that has served before; None if it turned out to be closed."""
+        number = self._deadlines.begin(connection.expire)
+        try:
+            return await self._over(connection, request, head)
+        except Exception as error:
+            return no_answer(error) if connection.heard or timed_out(error) else None
+        finally:
+            self._deadlines.end(number)
+
+    async def _over_new(self, pool: Pool, request: Request, head: bytes) -> tuple[Connection | None, Answer | NoAnswer]:
+        """An exchange over a new connection, and the connection, if there was one."""
+        dialling = self._loop.create_task(self._dial(pool))
+        number = self._deadlines.begin(dialling.cancel)
+        try:
+            connection = await dialling
+        except NotConnectedError as error:
+            self._deadlines.end(number)
+            return None, error.answer
+        except asyncio.CancelledError:
+            self._deadlines.end(number)
+            if _is_cancelled():
+                raise
+            return None, not_connected(TimeoutError())
+        try:
+            if not self._deadlines.go_on(number, connection.expire):
+                connection.abort()
+                return None, not_connected(TimeoutError())
+            return connection, await self._over(connection, request, head)
+        except Exception as error:
+            return connection, no_answer(error)
+        finally:
+            self._deadlines.end(number)
+
+    async def _dial(self, pool: Pool) -> Connection:
+        """A new connection. If this machine lacks descriptors, kept connections are closed for it, the oldest first."""
+        while True:
+            try:
+                return await self._dialler.dial()
+            except NotConnectedError as error:
+                if not (error.answer.outcome.lack and pool.close_oldest()):
+                    raise
+            await asyncio.sleep(0)  # Transports close in the loop's next turn.
+
+    async def _over(self, connection: Connection, request: Request, head: bytes) -> Answer:
+        """An exchange over a connection that is open. Raises what its answer fails with."""
+        writing: asyncio.Task[None] | None = None
+        try:
+            if isinstance(request.body, Multipart):
+                answer = connection.exchange(head, None, request.most)
+                writing = self._loop.create_task(connection.write(_Pieces(request.body, self._loop)))
+                return await answer
+            return await connection.exchange(head, request.body or b"", request.most)
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
+        finally:
+            if writing is not None:
+                writing.cancel()
+
+    def _head(self, request: Request) -> bytes:
+        """The request line and the headers. Raises ValueError for a line break where there must be none."""
+        asked = (request.method, request.url)
+        known = self._beginnings.get(id(request.common))
+        if known is None or known[1] != asked:
+            if len(self._beginnings) >= _BEGINNINGS:
+                self._beginnings.clear()
+            first = f"{request.method} {request_target(request.url)} HTTP/1.1\r\nHost: {self._origin.host_header}\r\n"
+            known = (request.common, asked, first.encode() + _lines(request.common))
+            self._beginnings[id(request.common)] = known
+        body = request.body
+        if body is None:
+            return b"%b%b\r\n" % (known[2], _lines(request.headers))
+        size = len(body) if isinstance(body, bytes) else body.size
+        return b"%b%bContent-Length: %d\r\n\r\n" % (known[2], _lines(request.headers), size)
+
+    def __repr__(self) -> str:
+        return "_Carrier()"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a carrier holds secrets and connections and does not pickle: make it on the worker")
 
 
-def _by_lower_case(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in reversed(tuple(headers.items()))}  # Of several the first counts.
+class _Pieces:
+    """A body in pieces, which are read in a thread: the loop has other requests to serve."""
+
+    def __init__(self, body: Multipart, loop: asyncio.AbstractEventLoop) -> None:
+        self.size = body.size
+        self._chunks = body.chunks()
+        self._loop = loop
+
+    async def chunk(self) -> bytes:
+        return await self._loop.run_in_executor(None, next, self._chunks, b"")
 
 
-def _without_whole_answer(error: Exception, exchange: Exchange) -> Answer | NoAnswer:
-    """What an exchange that raised an error comes to."""
-    if isinstance(error, aiohttp.ClientResponseError) and exchange.connection is not None:
-        status = exchange.connection.status()
-        if status is not None:
-            return Answer(status, {}, complete=False)
-    if exchange.lack is not None and exchange.connection is None:
-        # aiohttp puts what happened at several addresses into one text.
-        return NoAnswer(lacking(exchange.lack))
-    if exchange.refused is not None and not exchange.dialled:
-        # If another address of the host was dialled in vain, a later attempt may get through. Here none was.
-        return NoAnswer(ADDRESS_REFUSED, f"{exchange.refused}; --allow_network permits a network")
-    return NoAnswer(*classify(error, connected=exchange.connection is not None))
+def _lines(headers: Mapping[str, str]) -> bytes:
+    """Headers as they go over the wire. Raises ValueError for a line break where there must be none."""
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if text.count("\n") != len(headers) or text.count("\r") != len(headers) or "\0" in text:
+        raise ValueError("a header holds a line break")
+    return text.encode()
 
 
-async def _stream(body: Multipart) -> AsyncIterator[bytes]:
-    """The body in pieces, which are read in a thread: the loop has other requests to serve."""
-    loop = asyncio.get_running_loop()
-    chunks = body.chunks()
-    left = body.size
-    # It ends with its last piece, and not with a look for another one: by then the answer may have come, and aiohttp
-    # uses no connection again whose request had not ended before the answer.
-    while left and (chunk := await loop.run_in_executor(None, next, chunks, b"")):
-        left -= len(chunk)
-        yield chunk
+def _resent(answer: Answer | NoAnswer) -> Answer | NoAnswer:
+    """An answer to a request that had gone out once before."""
+    if isinstance(answer, Answer):
+        return msgspec.structs.replace(answer, resent=True)
+    return NoAnswer(msgspec.structs.replace(answer.outcome, ambiguous=True), answer.detail)
 
 
-async def _read(response: aiohttp.ClientResponse, deadline: Deadline, most: int) -> tuple[bytes, bool]:
-    """The body as far as it is read, at most `most` bytes, and whether that is all of it.
-
-    A body that breaks off raises nothing, because the status is known already. Reading ends with the time of the
-    attempt at the latest. A body that has not ended by then, or is too long, costs its connection.
-    """
-    data = bytearray()
-    try:
-        while len(data) < most:
-            with deadline:
-                chunk = await response.content.readany()
-            if not chunk:
-                return bytes(data), True
-            data += chunk
-    except (aiohttp.ClientError, OSError, TimeoutError):
-        pass
-    except BaseException:
-        # The task is cancelled. aiohttp would log a response that is left open, with its url.
-        response.close()
-        raise
-    response.close()
-    return bytes(data[:most]), False
+def _is_cancelled() -> bool:
+    """Whether somebody wants the present task to end, and not only what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -15,6 +15,8 @@ from transforms.sinks.multipart import Multipart
 ANSWER_READ = 64 * 1024
 """Bytes of an answer's body that are read unless a request says otherwise. A longer one costs its connection."""
 
+NO_HEADERS: Mapping[str, str] = {}
+
 
 class Request(msgspec.Struct, frozen=True, gc=False):
     """One HTTP request.
@@ -23,6 +25,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         url: as it goes over the wire.
         headers: by name; no two names differ in case alone. Those of the connection and the body's length are the
             carrier's.
+        common: more headers, which are the same in many requests: one mapping, which nobody changes. It is put into
+            bytes once.
         body: None for a request without.
         method: what is asked for.
         most: bytes of the answer's body that are read.
@@ -33,6 +37,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     body: bytes | Multipart | None = None
     method: Literal["POST", "GET"] = "POST"
     most: int = ANSWER_READ
+    common: Mapping[str, str] = NO_HEADERS
 
     def __repr__(self) -> str:
         return f"Request({self.method!r})"  # All else may hold a secret.

@@ -14,6 +14,9 @@ class SinkError(Exception):
     """A forwarder's sink cannot be made: a TLS file does not load, or the host has no valid form."""
 
 
+_PORTS = {"http": 80, "https": 443}
+
+
 class Origin(NamedTuple):
     """Whom a forwarder's requests are sent to.
 
@@ -26,6 +29,12 @@ class Origin(NamedTuple):
     scheme: str
     host: str
     port: int
+
+    @property
+    def host_header(self) -> str:
+        """The value of the header `Host`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS.get(self.scheme) else f"{host}:{self.port}"
 
 
 def request_url(target: HttpTarget) -> str:
@@ -57,14 +66,23 @@ def _authority(after_scheme: str) -> str:
     return re.split(r"[/?]", after_scheme, maxsplit=1)[0]
 
 
-def tls_context(target: HttpTarget) -> ssl.SSLContext | bool:
-    """How the receiver's certificate is verified: by the system's authorities (True), or by `caFile` alone.
+def request_target(url: str) -> str:
+    """What of a url stands in the request line: its path and query."""
+    after = url.partition("://")[2]
+    target = after[len(_authority(after)) :]
+    return target if target.startswith("/") else f"/{target}"
+
+
+def tls_context(target: HttpTarget) -> ssl.SSLContext | None:
+    """TLS by the files of a forwarder: its certificate is verified by `caFile` alone, or by the system's authorities.
+
+    None: the forwarder names no file.
 
     Raises:
         SinkError: a TLS file does not load.
     """
     if not (target.ca_file or target.client_certificate):
-        return True
+        return None
     try:
         context = ssl.create_default_context(cafile=target.ca_file)
     except (OSError, ValueError) as error:

@@ -4,19 +4,21 @@ import hashlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from transforms.forwarders import KinesisTarget
-from transforms.sinks.aws_clients import kinesis_client, sending_config
+from transforms.sinks.aws_calls import Callers, OperationCall
+from transforms.sinks.aws_clients import access, sending_config
 from transforms.sinks.aws_errors import (
     KIB,
     MIB,
     Scrub,
     call_outcome,
+    doubted,
     each_half,
     entry_outcome,
     is_about_one,
@@ -24,12 +26,11 @@ from transforms.sinks.aws_errors import (
     scrub_for,
     unreadable_answer,
 )
-from transforms.sinks.aws_wire import PutRecordsAnswer, PutRecordsEntry, encode_in_c
+from transforms.sinks.aws_operations import PUT_RECORDS, PutRecordsAnswer, PutRecordsEntry
 from transforms.sinks.base import AttemptResult, Item, Runs, Verdict
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis.client import KinesisClient
-    from mypy_boto3_kinesis.type_defs import PutRecordsRequestEntryTypeDef
 
 logger = logging.getLogger(__name__)
 
@@ -81,18 +82,27 @@ class ShardWatch:
         self._table: dict[int, tuple[str, str, tuple[str, ...]]] = {}
 
     def is_back(self, key: str, shard: str) -> bool:
-        """Whether the shard that has just taken a record with this key is one that the key had left before.
+        """Whether the shard that has just taken a record with this key is one that the key had left before."""
+        return self.any_is_back((key,), (shard,))
+
+    def any_is_back(self, keys: Iterable[str], shards: Iterable[str | None]) -> bool:
+        """The same of any of several records: their keys, and the shard of each, None if it was not taken.
 
         Call it for each record of a key in turn. Records of different keys may come from several threads.
         """
-        slot = hash(key) % WATCHED_KEYS
-        known, latest, left = self._table.get(slot, ("", "", ()))
-        if known != key:
-            self._table[slot] = (key, shard, ())
-        elif latest != shard:
-            self._table[slot] = (key, shard, (*left, latest))
-            return shard in left
-        return False
+        table, is_back = self._table, False
+        for key, shard in zip(keys, shards, strict=True):
+            if not shard:
+                continue
+            slot = hash(key) % WATCHED_KEYS
+            known = table.get(slot)
+            if known is None or known[0] != key:
+                table[slot] = (key, shard, ())
+            elif known[1] != shard:
+                _, latest, left = known
+                table[slot] = (key, shard, (*left, latest))
+                is_back = is_back or shard in left
+        return is_back
 
     def forget(self) -> None:
         """Begin anew, as with a stream that nothing is known of."""
@@ -129,15 +139,22 @@ class KinesisSink:
         target: the stream and the credentials.
         limits: what the stream takes; None for the defaults.
         most_calls: calls that may be in flight, if CALLS_IN_FLIGHT is more; None for no such bound.
+        callers: of the worker; None for some of its own.
     """
 
     def __init__(
-        self, target: KinesisTarget, limits: StreamLimits | None = None, most_calls: int | None = None
+        self,
+        target: KinesisTarget,
+        limits: StreamLimits | None = None,
+        most_calls: int | None = None,
+        callers: Callers | None = None,
     ) -> None:
         self._target = target
+        self._callers = callers or Callers()
         self._scrub = scrub_for(target)
         self._limits = limits or StreamLimits()
         self._client: KinesisClient | None = None
+        self._put_records: OperationCall[PutRecordsAnswer] | None = None
         self._remarks: Counter[str] = Counter()
         self._remarking = threading.Lock()
         self._watch = ShardWatch()
@@ -152,10 +169,14 @@ class KinesisSink:
         return self._remarks
 
     def open(self) -> None:
-        self._client = kinesis_client(self._target, sending_config(self.calls_in_flight))
-        encode_in_c(self._client, "PutRecords", PutRecordsAnswer)
+        reached = access("kinesis", self._target, sending_config(self.calls_in_flight))
+        self._client = cast("KinesisClient", reached.client)
+        self._put_records = OperationCall(PUT_RECORDS, reached, self._callers)
 
     def close(self) -> None:
+        if self._put_records is not None:
+            self._put_records.close()
+            self._put_records = None
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -167,7 +188,9 @@ class KinesisSink:
     def send(self, items: Sequence[Item]) -> list[AttemptResult]:
         """Make one PutRecords call, or more if it is refused. An item that is too large is given up, and never cut."""
         limit = self._limits.record_bytes
-        if max(map(self.size, items)) > limit:
+        # At most: the longest data and the longest key need not be of one record.
+        longest_key = max([len(item.record.user_id) for item in items])
+        if max([len(item.payload) for item in items]) + UTF8_BYTES * longest_key > limit:
             fits = [len(item.payload) + len(partition_key(item.record.user_id).encode()) <= limit for item in items]
             sent = iter(self._put([item for item, fit in zip(items, fits, strict=True) if fit]))
             return [next(sent) if fit else oversize(limit) for fit in fits]
@@ -176,42 +199,42 @@ class KinesisSink:
     def _put(self, items: Sequence[Item]) -> list[AttemptResult]:
         if not items:
             return []
-        if self._client is None:
+        if self._client is None or self._put_records is None:
             raise RuntimeError("the sink is not open")
         if self._ignores_keys and not self._is_back_to_keys(self._client):
             return [AUTO] * len(items)
-        records: list[PutRecordsRequestEntryTypeDef] = [
-            {"Data": item.payload, "PartitionKey": user if len(user) <= SHORT_KEY else partition_key(user)}
-            for item in items
-            for user in (item.record.user_id,)
-        ]
+        users = [item.record.user_id for item in items]
+        keys = users if max(map(len, users)) <= SHORT_KEY else [partition_key(user) for user in users]
+        records = [{"Data": item.payload, "PartitionKey": key} for item, key in zip(items, keys, strict=True)]
         try:
-            answer = self._client.put_records(StreamName=self._target.stream_name, Records=records)
+            answer, is_in_doubt = self._put_records({"StreamName": self._target.stream_name, "Records": records})
         except Exception as error:
             outcome = call_outcome(error, self._scrub)
             if is_about_one(outcome, items):
                 return each_half(self._put, items)
             return [outcome] * len(items)
-        entries = cast("list[PutRecordsEntry]", answer.get("Records", []))
+        entries = answer.records
         if len(entries) != len(items):
             return [unreadable_answer()] * len(items)
         # Each record's own ErrorCode decides. FailedRecordCount is a summary, and if it were wrong, records were lost.
-        outcomes = [_outcome(entry, self._scrub) for entry in entries]
-        self._count_hashed_keys(items, outcomes)
-        self._watch_shards(items, outcomes)
+        outcomes = [
+            AttemptResult(Verdict.DELIVERED, shard=entry.shard_id, sequence_number=entry.sequence_number)
+            if entry.sequence_number and not entry.error_code
+            else _failed(entry, self._scrub)
+            for entry in entries
+        ]
+        if is_in_doubt:
+            outcomes = doubted(outcomes)
+        if keys is not users:
+            self._count_hashed_keys(users, keys, outcomes)
+        if self._watch.any_is_back(users, [outcome.shard for outcome in outcomes]) and not self._ignores_keys:
+            self._ignores_keys = True
+            logger.error(
+                "data stream %s: partition keys come back to shards they had left, so it ignores them: nothing "
+                "more is sent until its RecordDistributionStrategy is USER_PARTITION_KEY",
+                self._target.stream_name,
+            )
         return outcomes
-
-    def _watch_shards(self, items: Sequence[Item], outcomes: Sequence[AttemptResult]) -> None:
-        """Notice when the stream has begun to ignore partition keys."""
-        is_back = self._watch.is_back
-        for item, outcome in zip(items, outcomes, strict=True):
-            if outcome.shard and is_back(item.record.user_id, outcome.shard) and not self._ignores_keys:
-                self._ignores_keys = True
-                logger.error(
-                    "data stream %s: partition keys come back to shards they had left, so it ignores them: nothing "
-                    "more is sent until its RecordDistributionStrategy is USER_PARTITION_KEY",
-                    self._target.stream_name,
-                )
 
     def _is_back_to_keys(self, client: "KinesisClient") -> bool:
         """Whether the stream goes by partition keys again; asked before each probe.
@@ -228,23 +251,17 @@ class KinesisSink:
         self._ignores_keys = False
         return True
 
-    def _count_hashed_keys(self, items: Sequence[Item], outcomes: Sequence[AttemptResult]) -> None:
-        if not any(len(item.record.user_id) > SHORT_KEY for item in items):
-            return
+    def _count_hashed_keys(self, users: Sequence[str], keys: Sequence[str], outcomes: Sequence[AttemptResult]) -> None:
         hashed = sum(
-            outcome.verdict is Verdict.DELIVERED and partition_key(item.record.user_id) != item.record.user_id
-            for item, outcome in zip(items, outcomes, strict=True)
+            outcome.verdict is Verdict.DELIVERED and key != user
+            for user, key, outcome in zip(users, keys, outcomes, strict=True)
         )
         if hashed:
             with self._remarking:
                 self._remarks[HASHED_KEYS] += hashed
 
 
-def _outcome(entry: PutRecordsEntry, scrub: Scrub) -> AttemptResult:
-    code = entry.get("ErrorCode")
-    if code:
-        return entry_outcome(code, entry.get("ErrorMessage"), scrub)
-    number = entry.get("SequenceNumber")
-    if not number:
-        return unreadable_answer()
-    return AttemptResult(Verdict.DELIVERED, shard=entry.get("ShardId"), sequence_number=number)
+def _failed(entry: PutRecordsEntry, scrub: Scrub) -> AttemptResult:
+    if entry.error_code:
+        return entry_outcome(entry.error_code, entry.error_message, scrub)
+    return unreadable_answer()

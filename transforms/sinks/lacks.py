@@ -23,8 +23,9 @@ LACK = "lack"
 MOST_DESCRIPTORS = 65_536
 """The soft limit of descriptors is raised to the hard limit, but not beyond this: some programs walk over them all."""
 
-KEPT_DESCRIPTORS = 48
-"""Descriptors that are kept for other things than connections: journals, spools, input, and what Beam opens."""
+KEPT_DESCRIPTORS = 80
+"""Descriptors that are kept for other things than connections: journals, spools, input, names that are looked up (two
+each), and what Beam opens."""
 
 _OF_CALLS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
 _OF_FILES = _OF_CALLS | {errno.ENOSPC, errno.EDQUOT}
@@ -97,16 +98,13 @@ def raise_descriptor_limit() -> int:
 
 
 def connections_allowed() -> int:
-    """How many connections this process may have at a time, beside the files that it needs; at least 1.
-
-    It is half of what is free, because to look a name up takes as many descriptors as to connect, or two.
-    """
+    """How many connections this process may have at a time, beside the files that it needs; at least 1."""
     limit = raise_descriptor_limit()
     try:
         used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names of numbers, not paths
     except OSError:
         used = KEPT_DESCRIPTORS
-    return max(1, (limit - used - KEPT_DESCRIPTORS) // 2)
+    return max(1, limit - used - KEPT_DESCRIPTORS)
 
 
 class Patience:

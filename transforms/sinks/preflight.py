@@ -6,7 +6,7 @@ Nothing is sent. Kinesis and Firehose are asked to describe their streams; the h
 import functools
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -16,12 +16,16 @@ from transforms.forwarders import Fault, Forwarder, HttpTarget, KinesisTarget
 from transforms.sinks.addresses import AddressGuard
 from transforms.sinks.aws_clients import describing_config, firehose_client, kinesis_client
 from transforms.sinks.aws_errors import CREDENTIAL_ERRORS, FORWARDER_CODES, error_code, scrub_for
-from transforms.sinks.http_client import GetAddrInfo
-from transforms.sinks.http_origin import SinkError, origin, tls_context
+from transforms.sinks.http_origin import Origin, SinkError, origin, tls_context
 from transforms.sinks.kinesis import StreamLimits
+from transforms.sinks.resolver import LOOK_UPS_AT_ONCE, GetAddrInfo
 
 DESCRIBES_AT_ONCE = 8
 """Streams described at a time: an endpoint that does not answer costs some 40 s, once for each eight of them."""
+
+LOOK_UP_SECONDS = 20.0
+"""Seconds that all hosts of HTTP receivers are looked up for: with many of them, and a name server that is not there, a
+run would begin hours later."""
 
 _STREAM_NAME = "kinesisOptions.streamName"
 _REGION = "kinesisOptions.awsRegion"
@@ -55,8 +59,8 @@ def preflight(
 ) -> Preflight:
     """Check the targets of `forwarders` (docs/spec/forwarders.md section 3).
 
-    Waits for at most some 40 s for every eight streams, when their endpoint does not answer. Connects to no HTTP
-    receiver.
+    Waits for at most some 40 s for every eight streams, when their endpoint does not answer, and for LOOK_UP_SECONDS
+    for the hosts of HTTP receivers. Connects to none of these.
 
     Args:
         forwarders: resolved ones, so that their secrets can be used.
@@ -66,7 +70,7 @@ def preflight(
     Returns:
         All faults and warnings at once, those of streams first. A fault: the stream is not there or cannot be used,
         every address of a host is refused, or a TLS file does not load. A warning: the permission to describe a stream
-        is missing (default limits apply), a host does not resolve, or some of its addresses are refused.
+        is missing (default limits apply), a host does not resolve (in time), or some of its addresses are refused.
     """
     forwarders = list(forwarders)
     result = Preflight()
@@ -75,10 +79,7 @@ def preflight(
         with ThreadPoolExecutor(DESCRIBES_AT_ONCE, thread_name_prefix="preflight") as pool:
             for checked in pool.map(_check_stream, streams):
                 result.add(checked)
-    guard = AddressGuard(allow_networks)
-    for forwarder in forwarders:
-        if isinstance(forwarder.target, HttpTarget):
-            result.add(_check_host(forwarder.id, forwarder.target, guard, getaddrinfo))
+    result.add(_check_hosts(forwarders, AddressGuard(allow_networks), getaddrinfo))
     return result
 
 
@@ -100,9 +101,12 @@ class Host:
 
 def look_up(target: HttpTarget, guard: AddressGuard, getaddrinfo: GetAddrInfo = socket.getaddrinfo) -> Host:
     """Ask the system's resolver where a receiver is. Raises SinkError if the host has no valid form."""
-    _, host, port = origin(target)
+    return _host(origin(target), guard, getaddrinfo)
+
+
+def _host(of: Origin, guard: AddressGuard, getaddrinfo: GetAddrInfo) -> Host:
     try:
-        resolved = getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        resolved = getaddrinfo(of.host, of.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return Host((), ())
     addresses = sorted({str(address[0]) for _, _, _, _, address in resolved})
@@ -110,23 +114,60 @@ def look_up(target: HttpTarget, guard: AddressGuard, getaddrinfo: GetAddrInfo = 
     return Host(tuple(addresses), tuple(refused))
 
 
-def _check_host(forwarder_id: str, target: HttpTarget, guard: AddressGuard, getaddrinfo: GetAddrInfo) -> Preflight:
+def _check_hosts(forwarders: Iterable[Forwarder], guard: AddressGuard, getaddrinfo: GetAddrInfo) -> Preflight:
+    """Look each host up once, however many forwarders name it."""
     result = Preflight()
-    fault = functools.partial(Fault, forwarder_id, "preflight")
+    origins: dict[str, Origin] = {}
+    targets: dict[str, HttpTarget] = {}
+    for forwarder in forwarders:
+        if not isinstance(forwarder.target, HttpTarget):
+            continue
+        try:
+            tls_context(forwarder.target)
+            origins[forwarder.id] = origin(forwarder.target)
+        except SinkError as error:
+            result.faults.append(Fault(forwarder.id, "preflight", "", str(error)))
+            continue
+        targets[forwarder.id] = forwarder.target
+    hosts = _look_up_all(set(origins.values()), guard, getaddrinfo)
+    unknown = []
+    for forwarder_id, of in origins.items():
+        host = hosts.get(of)
+        if host is None:
+            unknown.append(forwarder_id)
+        else:
+            _judge_host(forwarder_id, targets[forwarder_id], host, result)
+    if unknown:
+        message = (
+            f"names a host that was not looked up within {LOOK_UP_SECONDS:g} s, as those of {len(unknown) - 1} other "
+            "forwarders: it is looked up when there is something to send"
+        )
+        result.warnings.append(Fault(unknown[0], "preflight", "configuration.url", message))
+    return result
+
+
+def _look_up_all(origins: set[Origin], guard: AddressGuard, getaddrinfo: GetAddrInfo) -> dict[Origin, Host]:
+    """What was found out within LOOK_UP_SECONDS."""
+    if not origins:
+        return {}
+    pool = ThreadPoolExecutor(LOOK_UPS_AT_ONCE, thread_name_prefix="preflight")
     try:
-        tls_context(target)
-        host = look_up(target, guard, getaddrinfo)
-    except SinkError as error:
-        result.faults.append(fault("", str(error)))
-        return result
+        asked = {pool.submit(_host, each, guard, getaddrinfo): each for each in sorted(origins)}
+        done, _ = wait(asked, LOOK_UP_SECONDS)
+        return {asked[future]: future.result() for future in done}
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _judge_host(forwarder_id: str, target: HttpTarget, host: Host, result: Preflight) -> None:
+    fault = functools.partial(Fault, forwarder_id, "preflight", "configuration.url")
     if not host.addresses:
-        result.warnings.append(fault("configuration.url", f"names the host {target.host}, which does not resolve"))
+        result.warnings.append(fault(f"names the host {target.host}, which does not resolve"))
     if host.refused:
         message = f"names a host at {', '.join(host.refused)}: refused unless --allow_network names the network"
         # Addresses that are refused are left out when the host is dialled: one that is left is enough.
         kind = result.faults if len(host.refused) == len(host.addresses) else result.warnings
-        kind.append(fault("configuration.url", message))
-    return result
+        kind.append(fault(message))
 
 
 # Kinesis and Firehose: the stream is described.

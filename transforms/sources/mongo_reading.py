@@ -74,6 +74,9 @@ def selections_of(
         latest = millis_of(_tried(lambda: client.admin.command("hello"), patience, source)["localTime"])
         position = source.position
         if position is None or not position.is_known:
+            if _tried(lambda: _is_all_object_ids(documents), patience, source):
+                yield from _ranges(documents, source, "objectId", {}, patience, latest)
+                return
             for type_ in _TYPES:
                 yield from _ranges(documents, source, type_, {}, patience, latest)
             rest = {"_id": {"$not": {"$type": list(_TYPES)}}}
@@ -82,6 +85,16 @@ def selections_of(
         first = ObjectId(f"{max(position.created - OVERLAP_MS // 1000, 0):08x}" + 16 * "0")
         yield from _ranges(documents, source, "objectId", {"$gte": first}, patience, latest)
         yield Selection(bson.encode(_late(first, position)), False, "stored later", latest)
+
+
+def _is_all_object_ids(documents: _Documents) -> bool:
+    """Whether every `_id` is an ObjectId, as Learning Locker makes them: the first and the last one are.
+
+    The index of `_id` has one type after the other, so both are found at once. To ask for what has no such `_id` would
+    make a server read every document.
+    """
+    ends = [document for way in (1, -1) for document in documents.find({}, {"_id": 1}).sort("_id", way).limit(1)]
+    return bool(ends) and all(isinstance(document["_id"], ObjectId) for document in ends)
 
 
 def _late(first: ObjectId, position: Position) -> dict[str, Any]:
@@ -101,13 +114,14 @@ def _ranges(
         condition = {"$type": type_, **bound}
 
         def next_end(condition: dict[str, Any] = condition) -> list[RawBSONDocument]:
+            """The last of the range, and one that follows."""
             found = documents.find({"_id": condition}, {"_id": 1}).sort("_id", 1)
-            return list(found.skip(RANGE_DOCUMENTS - 1).limit(1))
+            return list(found.skip(RANGE_DOCUMENTS - 1).limit(2))
 
         ends = _tried(next_end, patience, source)
         after = next(iter(bound.values()), None)
         label = f"_id {type_}" if after is None else f"_id after {after}"
-        if not ends:
+        if len(ends) < 2:
             yield Selection(bson.encode({"_id": condition}), True, label, latest)
             return
         end = bson.decode(ends[0].raw)["_id"]

@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from schemas import Record
+from schemas import Record, Reject
+from schemas.reject import CONTENT_LIMIT
+from schemas.times import rfc3339
 from transforms.reading.originals import Original
 from transforms.statements.comparison import equal_statements
 
@@ -96,6 +98,21 @@ def record_of(user_id: str, original: Original, place: int = 0) -> Record:
         original.document,
         original.voids,
     )
+
+
+def reject_of(other: Original, file: str, kept: Original | None = None) -> Reject:
+    """A statement whose id stands for another one, as a reject.
+
+    Args:
+        other: the statement.
+        file: where it was read.
+        kept: the one that is forwarded; None: the one that arrived before.
+    """
+    which = "arrived before"
+    if kept is not None:
+        which = f"is of {rfc3339(kept.timestamp if kept.stored is None else kept.stored)}"
+    reason = f"the id stands for another statement, which {which} and is forwarded: {other.id}"
+    return Reject(file, other.position, reason, other.text[:CONTENT_LIMIT], len(other.text))
 
 
 def _leaving_order(original: Original) -> tuple[int, int, int, int]:

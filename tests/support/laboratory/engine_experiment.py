@@ -8,7 +8,7 @@ from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import LaneCounts
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder
-from transforms.sinks.base import HttpSink, Item, Settlement
+from transforms.sinks.base import AwsClient, HttpSink, Item, Settlement
 from transforms.sinks.choose import batch_sinks
 
 FAST = DeliverySettings(max_backoff=0.02, outage_budget=30.0, linger=0.002)
@@ -19,11 +19,13 @@ def no_http(forwarder: Forwarder) -> HttpSink:
 
 
 def deliver(
-    forwarder: Forwarder, items: Sequence[Item], settings: DeliverySettings = FAST
+    forwarder: Forwarder, items: Sequence[Item], settings: DeliverySettings = FAST, aws_client: AwsClient = "auto"
 ) -> tuple[list[Settlement], LaneCounts]:
     """Deliver all of them to the end."""
     settled: list[Settlement] = []
-    engine = DeliveryEngine([forwarder], settled.extend, settings, http_sink=no_http, batch_sink=batch_sinks())
+    engine = DeliveryEngine(
+        [forwarder], settled.extend, settings, http_sink=no_http, batch_sink=batch_sinks(aws_client=aws_client)
+    )
     try:
         for start in range(0, len(items), 1000):
             engine.submit(items[start : start + 1000])

@@ -388,11 +388,8 @@ def test_what_ends_after_the_grace_is_pending(kind: type[ScriptedHttp] | type[Sc
     until(lambda: (sink.in_flight if isinstance(sink, ScriptedHttp) else sum(sink.calls)) == 5)
     assert engine.stop(0.02) == {"f": 10}
     gate.set()
-    for thread in threading.enumerate():
-        if thread.name.startswith("deliver-f"):
-            thread.join(10.0)
     until(lambda: len(sink.attempts) == 5)
-    assert engine.stop(0.0) == {"f": 10}
+    assert engine.stop(10.0) == {"f": 10}
     engine.close()
     engine.close()
     assert engine.stop() == {"f": 10}
@@ -461,6 +458,33 @@ def test_part_filled_calls_wait_for_more_while_records_come_in() -> None:
             engine.submit([item])
         engine.drain()
     assert len(sink.calls) < 40, sink.calls
+
+
+def test_many_lanes_of_calls_share_a_few_threads_and_end_them_when_there_is_nothing_to_do() -> None:
+    before = set(threading.enumerate())
+    sinks: dict[str, ScriptedHttp | ScriptedBatch] = {str(id_): ScriptedBatch(always(DELIVERED)) for id_ in range(100)}
+    with deliveries(sinks) as (engine, settled):
+        for id_ in sinks:
+            engine.submit(items(3, 3, id_))
+        engine.drain()
+        assert len(set(threading.enumerate()) - before) <= 20
+        assert len(settled) == 900
+
+
+def test_calls_that_hang_keep_no_other_lane_from_sending() -> None:
+    gate = threading.Event()
+    sinks: dict[str, ScriptedHttp | ScriptedBatch] = {
+        f"hangs-{number}": ScriptedBatch(always(DELIVERED), gate) for number in range(20)
+    }
+    fine = sinks["fine"] = ScriptedBatch(always(DELIVERED))
+    with deliveries(sinks) as (engine, settled):
+        for id_ in sinks:
+            engine.submit(items(3, 3, id_))
+        until(lambda: engine.counts()["fine"].delivered == 9)
+        assert len(settled) == 9
+        gate.set()
+        engine.drain()
+    assert len(fine.arrivals) == 9
 
 
 def test_nothing_is_started_for_a_forwarder_without_records() -> None:

@@ -31,7 +31,13 @@ def ids(result: Matching[Forwarder]) -> list[str]:
     return [forwarder.id for forwarder in result]
 
 
-def test_scope_and_query_both_decide_and_the_given_order_is_kept() -> None:
+@pytest.fixture(params=[1_000, 0], ids=["asked at once", "looked up"])
+def few_groups(request: pytest.FixtureRequest) -> int:
+    """Every law holds for a few groups and for many, so each test is put to both ways."""
+    return int(request.param)
+
+
+def test_scope_and_query_both_decide_and_the_given_order_is_kept(few_groups: int) -> None:
     index = ForwarderIndex(
         [
             Forwarder("z", {"kind": "event"}, "o1"),
@@ -41,7 +47,8 @@ def test_scope_and_query_both_decide_and_the_given_order_is_kept() -> None:
             Forwarder("m", "", "o1", "l1"),
             Forwarder("other kind", {"kind": "score"}, "o1"),
             Forwarder("b", {"kind": {"$ne": "score"}}, None, "l1"),
-        ]
+        ],
+        few_groups,
     )
     assert ids(index.matching({"kind": "event", "organisation": "o1", "lrs_id": "l1"})) == [
         "z",
@@ -54,8 +61,8 @@ def test_scope_and_query_both_decide_and_the_given_order_is_kept() -> None:
     assert len(index) == 7
 
 
-def test_a_scope_is_one_value_not_an_element_of_an_array() -> None:
-    index = ForwarderIndex([Forwarder(str(number), {}, f"o{number}") for number in range(9)])
+def test_a_scope_is_one_value_not_an_element_of_an_array(few_groups: int) -> None:
+    index = ForwarderIndex([Forwarder(str(number), {}, f"o{number}") for number in range(9)], few_groups)
     assert ids(index.matching({"organisation": "o3"})) == ["3"]
     assert ids(index.matching({"organisation": ["o3"]})) == []
 
@@ -65,12 +72,12 @@ def test_the_fields_that_some_query_looks_at() -> None:
     assert index.fields == {"kind", "a"}
 
 
-def test_no_forwarders_match_nothing() -> None:
-    assert ids(ForwarderIndex[Forwarder]([]).matching({"a": 1})) == []
+def test_no_forwarders_match_nothing(few_groups: int) -> None:
+    assert ids(ForwarderIndex[Forwarder]([], few_groups).matching({"a": 1})) == []
 
 
-def test_forwarders_of_one_query_stand_in_their_given_order_among_others() -> None:
-    index = ForwarderIndex([Forwarder(str(number), {"a": number % 3 % 2}) for number in range(30)])
+def test_forwarders_of_one_query_stand_in_their_given_order_among_others(few_groups: int) -> None:
+    index = ForwarderIndex([Forwarder(str(number), {"a": number % 3 % 2}) for number in range(30)], few_groups)
     assert ids(index.matching({"a": [0, 1]})) == [str(number) for number in range(30)]
     assert ids(index.matching({"a": 1})) == [str(number) for number in range(30) if number % 3 == 1]
 
@@ -78,15 +85,17 @@ def test_forwarders_of_one_query_stand_in_their_given_order_among_others() -> No
 @pytest.mark.parametrize(
     "operand", [None, {"$in": [None, [1]]}, {"$gte": None}, {"$exists": False}, {"$not": {"$gt": 1}}]
 )
-def test_what_holds_of_a_missing_field_is_not_looked_up_by_its_name(operand: Any) -> None:
-    index = ForwarderIndex([Forwarder(str(number), {f"m.k{number}": operand}) for number in range(9)])
+def test_what_holds_of_a_missing_field_is_not_looked_up_by_its_name(operand: Any, few_groups: int) -> None:
+    index = ForwarderIndex([Forwarder(str(number), {f"m.k{number}": operand}) for number in range(9)], few_groups)
     documents: list[dict[str, Any]] = [{}, {"m": {}}, {"m": None}, {"m": {"other": 1}}, {"m": [{}]}]
     for document in documents:
         assert len(index.matching(document)) == 9
 
 
-def test_a_forwarder_is_given_once_however_many_alternatives_hold() -> None:
-    index = ForwarderIndex([Forwarder(str(number), {"a": {"$in": [number, number + 1]}}) for number in range(9)])
+def test_a_forwarder_is_given_once_however_many_alternatives_hold(few_groups: int) -> None:
+    index = ForwarderIndex(
+        [Forwarder(str(number), {"a": {"$in": [number, number + 1]}}) for number in range(9)], few_groups
+    )
     result = index.matching({"a": [1, 2]})
     assert ids(result) == ["0", "1", "2"]
     assert result.matched == tuple(result)
@@ -96,7 +105,7 @@ def test_a_forwarder_is_given_once_however_many_alternatives_hold() -> None:
 @pytest.mark.parametrize(
     "element", [1, 1.0, True, "1", None, datetime(2020, 1, 1, tzinfo=UTC), [1], [[1]], {}, 0, -0.0]
 )
-def test_keys_are_told_apart_as_equality_tells_them(element: Any) -> None:
+def test_keys_are_told_apart_as_equality_tells_them(element: Any, few_groups: int) -> None:
     operands = [
         1,
         True,
@@ -111,7 +120,7 @@ def test_keys_are_told_apart_as_equality_tells_them(element: Any) -> None:
     forwarders = [Forwarder(str(number), {"a": operand}) for number, operand in enumerate(operands)]
     document = {"a": element}
     expected = [forwarder.id for forwarder in forwarders if compile_query(forwarder.query).matches(document)]
-    assert ids(ForwarderIndex(forwarders).matching(document)) == expected
+    assert ids(ForwarderIndex(forwarders, few_groups).matching(document)) == expected
 
 
 def test_a_refusal_names_the_forwarder() -> None:
@@ -190,13 +199,13 @@ def query_of(rng: random.Random) -> dict[str, Any]:
     return rng.choice(choices)
 
 
-@pytest.mark.parametrize("count", [3, 30, 300])
-def test_a_realistic_index_gives_what_brute_force_gives(count: int) -> None:
+@pytest.mark.parametrize("count", [1, 3, 10, 30, 300])
+def test_a_realistic_index_gives_what_brute_force_gives(count: int, few_groups: int) -> None:
     rng = random.Random(count)  # noqa: S311
     scopes = [None, None, "o1", "o2"]
     forwarders = [Forwarder(str(number), json.dumps(query_of(rng)), rng.choice(scopes)) for number in range(count)]
     compiled = [compile_query(forwarder.query) for forwarder in forwarders]
-    index = ForwarderIndex(forwarders)
+    index = ForwarderIndex(forwarders, few_groups)
     for _ in range(60):
         document = document_of(rng)
         expected = [
@@ -238,10 +247,10 @@ def test_the_cost_follows_the_hits_not_the_forwarders(monkeypatch: pytest.Monkey
     assert 200 <= CountedDocument.asked <= 200 * 6
 
 
-def test_results_that_repeat_are_remembered_in_bounded_space(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_that_repeat_are_remembered_in_bounded_space(monkeypatch: pytest.MonkeyPatch, few_groups: int) -> None:
     monkeypatch.setattr("transforms.query.index._REMEMBERED_FORWARDERS", 50)
-    index = ForwarderIndex([Forwarder(str(number), {"tags": number}) for number in range(40)])
+    index = ForwarderIndex([Forwarder(str(number), {"tags": number}) for number in range(40)], few_groups)
     for first in range(40):
         for second in range(first + 1, 40):
             assert ids(index.matching({"tags": [second, first]})) == [str(first), str(second)]
-            assert sum(map(len, index._remembered.values())) <= 50
+            assert sum(map(len, [*index._remembered.values(), *index._by_bits.values()])) <= 50

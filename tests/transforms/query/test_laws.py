@@ -4,6 +4,7 @@ import pickle
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -132,10 +133,14 @@ INDEXED = st.dictionaries(PATHS, SCALARS, max_size=3) | st.fixed_dictionaries(
 FORWARDERS = st.lists(st.tuples(SCOPES, SCOPES, INDEXED | queries()), max_size=14)
 
 
+both_ways = pytest.mark.parametrize("few_groups", [1_000, 0], ids=["asked at once", "looked up"])
+
+
+@both_ways
 @settings(max_examples=100)
 @given(FORWARDERS, DOCUMENTS, SCOPES, SCOPES)
 def test_the_index_gives_what_brute_force_gives(
-    specifications: Any, document: Any, organisation: Any, lrs_id: Any
+    few_groups: int, specifications: Any, document: Any, organisation: Any, lrs_id: Any
 ) -> None:
     forwarders = [Forwarder(str(number), *parts) for number, parts in enumerate(specifications)]
     document = {**document, "organisation": organisation, "lrs_id": lrs_id}
@@ -146,16 +151,19 @@ def test_the_index_gives_what_brute_force_gives(
         and forwarder.lrs_id in (None, lrs_id)
         and oracle.matches(forwarder.query, document)
     ]
-    index = ForwarderIndex(forwarders)
+    index = ForwarderIndex(forwarders, few_groups)
     result = index.matching(document)
     assert list(result) == expected
     assert result.undecided == ()
     assert list(index.matching(document)) == expected
 
 
+@both_ways
 @settings(max_examples=30)
 @given(st.lists(st.dictionaries(PATHS, operators(1), min_size=1, max_size=2), min_size=6, max_size=12), DOCUMENTS)
-def test_the_index_gives_what_brute_force_gives_for_operators(specifications: Any, document: Any) -> None:
+def test_the_index_gives_what_brute_force_gives_for_operators(
+    few_groups: int, specifications: Any, document: Any
+) -> None:
     forwarders = [Forwarder(str(number), None, None, query) for number, query in enumerate(specifications)]
     expected = [forwarder for forwarder in forwarders if oracle.matches(forwarder.query, document)]
-    assert list(ForwarderIndex(forwarders).matching(document)) == expected
+    assert list(ForwarderIndex(forwarders, few_groups).matching(document)) == expected

@@ -1,4 +1,5 @@
 from collections import Counter
+from typing import get_args
 
 import boto3
 import pytest
@@ -9,7 +10,7 @@ from tests.support.laboratory.engine_experiment import FAST, deliver, judge
 from tests.support.records import item, items
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, KinesisTarget
-from transforms.sinks.base import AttemptResult, Item, Verdict
+from transforms.sinks.base import AttemptResult, AwsClient, Item, Verdict
 from transforms.sinks.firehose import FALLBACK, FirehoseSink
 
 
@@ -39,6 +40,7 @@ def test_records_end_with_a_newline_and_keep_their_order(fake: AwsFake) -> None:
     assert counts.delivered == 200
 
 
+@pytest.mark.parametrize("aws_client", get_args(AwsClient))
 @pytest.mark.parametrize(
     "fault",
     [
@@ -53,11 +55,11 @@ def test_records_end_with_a_newline_and_keep_their_order(fake: AwsFake) -> None:
         "expired_token",
     ],
 )
-def test_each_fault_alone(fake: AwsFake, fault: Word) -> None:
+def test_each_fault_alone(fake: AwsFake, fault: Word, aws_client: AwsClient) -> None:
     stream = fake.add_delivery_stream("delivery")
     fake.faults.script += [fault, "ok", fault, fault]
     due = items(50, 8)
-    settled, counts = deliver(forwarder(), due)
+    settled, counts = deliver(forwarder(), due, aws_client=aws_client)
     judge(due, stream, settled, counts).assert_clean()
     assert counts.delivered == len(due)
     assert fake.faults.injected[fault] == 3

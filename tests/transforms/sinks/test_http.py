@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import socket
+import threading
 from dataclasses import replace
 from email.utils import formatdate
 from random import Random
@@ -15,6 +16,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from tests.support.http_sink import LOCAL, http_item, loaded_forwarder, opened, outcomes, with_fault_server
 from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread, scripted
+from transforms.sinks import preflight as checks
 from transforms.sinks.base import AttemptResult, Verdict
 from transforms.sinks.http import RESPONSE_KEPT, PostSink, retry_after
 from transforms.sinks.preflight import preflight
@@ -319,8 +321,6 @@ class TestConnection:
         assert uvloop.run(main()) == AttemptResult(RETRY, "dns", failure=True)
 
     def test_a_name_server_that_hangs_costs_the_timeout(self) -> None:
-        import threading
-
         hang = threading.Event()
 
         def getaddrinfo(*_: Any, **__: Any) -> Any:
@@ -495,6 +495,28 @@ class TestPreflight:
         assert [warning.forwarder_id for warning in found.warnings] == ["half.example", "nowhere.example"]
         allowed = preflight(forwarders, ["10.0.0.0/8", "fd00::/8"], getaddrinfo)
         assert not allowed.faults
+
+    def test_a_host_is_looked_up_once_and_all_of_them_only_for_so_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = []
+        go_on = threading.Event()
+
+        def getaddrinfo(host: str, port: int, **_: Any) -> Any:
+            asked.append(host)
+            if host == "hangs.example":
+                go_on.wait(10)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", port))]
+
+        fine, hangs = loaded_forwarder({"url": "fine.example"}), loaded_forwarder({"url": "hangs.example"})
+        forwarders = [replace(each, id=str(number)) for number, each in enumerate([fine] * 1000 + [hangs] * 3)]
+        monkeypatch.setattr(checks, "LOOK_UP_SECONDS", 0.2)
+        found = preflight(forwarders, getaddrinfo=getaddrinfo)
+        go_on.set()
+        assert sorted(asked) == ["fine.example", "hangs.example"]
+        assert not found.faults
+        assert [str(warning) for warning in found.warnings] == [
+            "forwarder 1000 (preflight): configuration.url names a host that was not looked up within 0.2 s, as those "
+            "of 2 other forwarders: it is looked up when there is something to send"
+        ]
 
     def test_tls_files(self) -> None:
         found = preflight(

@@ -16,7 +16,8 @@ from tests.support.records import item, items
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.sinks import aws_clients
-from transforms.sinks.base import AttemptResult, Item, Verdict
+from transforms.sinks.aws_calls import Callers
+from transforms.sinks.base import AttemptResult, AwsClient, Item, Verdict
 from transforms.sinks.kinesis import HASHED_KEYS, WATCHED_KEYS, KinesisSink, ShardWatch, StreamLimits, partition_key
 
 
@@ -25,8 +26,8 @@ def target(forwarder: Forwarder) -> KinesisTarget:
     return forwarder.target
 
 
-def send(items: list[Item], limits: StreamLimits | None = None) -> list[AttemptResult]:
-    sink = KinesisSink(target(aws_forwarder()), limits)
+def send(items: list[Item], limits: StreamLimits | None = None, aws_client: AwsClient = "auto") -> list[AttemptResult]:
+    sink = KinesisSink(target(aws_forwarder()), limits, callers=Callers(aws_client))
     sink.open()
     try:
         return sink.send(items)
@@ -53,19 +54,23 @@ def test_delivers_every_record_with_its_shard_and_sequence_number(fake: AwsFake)
 FAULTS: list[Word] = [word for word in get_args(Word) if word != "ok"]
 
 
+BOTH = pytest.mark.parametrize("aws_client", get_args(AwsClient))
+
+
+@BOTH
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_alone(fake: AwsFake, fault: Word) -> None:
+def test_each_fault_alone(fake: AwsFake, fault: Word, aws_client: AwsClient) -> None:
     stream = fake.add_stream("stream", shards=2)
     fake.faults.script += [fault, "ok", fault, fault]
     due = items(50, 8)
-    settled, counts = deliver(aws_forwarder(), due)
+    settled, counts = deliver(aws_forwarder(), due, aws_client=aws_client)
     judge(due, stream, settled, counts).assert_clean()
     assert counts.delivered == len(due)
     assert fake.faults.injected[fault] == 3
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_all_faults_together_while_shards_split_and_merge(fake: AwsFake, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "aws_client"), [(0, "auto"), (1, "auto"), (2, "auto"), (0, "boto3")])
+def test_all_faults_together_while_shards_split_and_merge(fake: AwsFake, seed: int, aws_client: AwsClient) -> None:
     # Capacity enough: a record that is throttled most of the time meets many faults before it gets through.
     stream = fake.add_stream("stream", shards=2, records_per_second=1e5)
     fake.faults.seed = seed
@@ -86,7 +91,7 @@ def test_all_faults_together_while_shards_split_and_merge(fake: AwsFake, seed: i
             change()
 
     fake.before_put = reshard
-    settled, counts = deliver(aws_forwarder(), due)
+    settled, counts = deliver(aws_forwarder(), due, aws_client=aws_client)
     findings = judge(due, stream, settled, counts)
     findings.assert_clean()
     assert counts.delivered >= 0.99 * len(due)
@@ -280,12 +285,13 @@ def test_a_refused_connection_is_not_ambiguous_and_an_unanswered_one_is(monkeypa
         assert (silent.reason, silent.ambiguous, silent.failure) == ("timeout", True, True)
 
 
-def test_boto3_itself_never_repeats_a_call(fake: AwsFake) -> None:
+@BOTH
+def test_a_client_itself_never_repeats_a_call(fake: AwsFake, aws_client: AwsClient) -> None:
     fake.add_stream("stream")
     for word in ("call_500_not_stored", "answer_lost", "call_throttled"):
         fake.calls.clear()
         fake.faults.script.append(word)
-        send(items(1, 1))
+        send(items(1, 1), aws_client=aws_client)
         assert fake.calls["PutRecords"] == 1
 
 
@@ -293,13 +299,13 @@ def test_without_the_fast_encoding_the_calls_are_the_same(fake: AwsFake, monkeyp
     stream = fake.add_stream("stream")
     due = [item("ü😀\u2028", 0, payload=bytes(range(256))), *items(5, 1)]
     fake.faults.script += ["ok", "throttle_some"]
-    fast = send(due) + send(due)
+    fast = send(due, aws_client="boto3") + send(due, aws_client="boto3")
     with_c = [(stored.partition_key, stored.data) for stored in stream.stored]
     stream.stored.clear()
     fake.faults.__post_init__()
     fake.faults.script += ["ok", "throttle_some"]
-    monkeypatch.setattr("transforms.sinks.kinesis.encode_in_c", lambda *_: None)
-    assert send(due) + send(due) == fast
+    monkeypatch.setattr("transforms.sinks.aws_boto3.encode_in_c", lambda *_: None)
+    assert send(due, aws_client="boto3") + send(due, aws_client="boto3") == fast
     assert [(stored.partition_key, stored.data) for stored in stream.stored] == with_c
 
 

@@ -16,7 +16,7 @@ from transforms.forwarders import KinesisTarget
 from transforms.sinks.aws_errors import call_outcome
 from transforms.sinks.base import AttemptResult, Verdict
 from transforms.sinks.http import PostSink
-from transforms.sinks.http_errors import classify
+from transforms.sinks.http_errors import no_answer, not_connected, not_found
 from transforms.sinks.kinesis import KinesisSink
 from transforms.sinks.lacks import LackError, Patience
 from transforms.storage import StorageError
@@ -72,14 +72,13 @@ def test_without_descriptors_kinesis_blames_nobody(fake: AwsFake) -> None:
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
 def test_memory_and_threads_are_lacks_too(error: Exception) -> None:
-    http, _ = classify(error, connected=False)
-    for outcome in (http, call_outcome(error, str)):
+    for outcome in (not_found(error).outcome, not_connected(error).outcome, call_outcome(error, str)):
         assert (outcome.reason, outcome.lack, outcome.spends_attempt) == ("lack", True, False)
 
 
 def test_an_error_of_the_receiver_is_no_lack() -> None:
-    refused, _ = classify(ConnectionRefusedError(errno.ECONNREFUSED, "refused"), connected=False)
-    assert not refused.lack
+    refused = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+    assert not any(meaning(refused).outcome.lack for meaning in (not_connected, no_answer))
     with pytest.raises(RuntimeError, match="a mistake"):
         call_outcome(RuntimeError("a mistake"), str)
 

@@ -15,7 +15,7 @@ import trustme
 from schemas.times import rfc3339
 from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread
 from tests.support.limits import files_of_at_most
-from tests.support.lrs_feed import FIRST_STORED, Feed, statement
+from tests.support.lrs_feed import FIRST_STORED, Feed, statement, with_attachments
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.positions import NOWHERE, OVERLAP_MS, Position
 from transforms.sources import lrs_client
@@ -262,14 +262,8 @@ def test_a_certificate_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 # Attachments
 
 
-def with_attachments(statements: list[bytes], data: list[tuple[str, bytes]]) -> Answer:
-    body = b"--b\r\nContent-Type: application/json\r\n\r\n" + b'{"statements":[%b]}' % b",".join(statements)
-    for digest, content in data:
-        body += b"\r\n--b\r\nContent-Transfer-Encoding: binary\r\nX-Experience-API-Hash: %b\r\n\r\n%b" % (
-            digest.encode(),
-            content,
-        )
-    return Answer(headers=(("Content-Type", "multipart/mixed; boundary=b"),), body=body + b"\r\n--b--")
+def page_with_attachments(statements: list[bytes], data: list[tuple[str, bytes]]) -> Answer:
+    return with_attachments(b'{"statements":[%b]}' % b",".join(statements), data)
 
 
 DATA = [b"", b"\r\n--c\r\n" * 1000, bytes(range(256)) * 3000]
@@ -277,7 +271,7 @@ DATA = [b"", b"\r\n--c\r\n" * 1000, bytes(range(256)) * 3000]
 
 def test_the_data_of_attachments_is_kept_by_its_hash(full: Feed, tmp_path: Path) -> None:
     pairs = [(sha256(content).hexdigest(), content) for content in DATA] + [(sha512(b"x").hexdigest().upper(), b"x")]
-    full.faults = [with_attachments(STATEMENTS[:2], pairs)]
+    full.faults = [page_with_attachments(STATEMENTS[:2], pairs)]
     access = Access(None, LOCAL.allow_networks, attachments=str(tmp_path / "attachments"))
     assert items_of(reader_of(source(full, "?attachments=true", access))) == STATEMENTS[:2]
     assert full.log[-1].headers["accept"] == "multipart/mixed, application/json"
@@ -287,7 +281,7 @@ def test_the_data_of_attachments_is_kept_by_its_hash(full: Feed, tmp_path: Path)
 
 @pytest.mark.parametrize("digest", [sha256(b"other").hexdigest(), "", "../../../etc/passwd", "0" * 40, "g" * 64])
 def test_data_that_does_not_match_its_hash_is_a_reject_and_is_not_kept(full: Feed, tmp_path: Path, digest: str) -> None:
-    full.faults = [with_attachments(STATEMENTS[:2], [(digest, b"data")])]
+    full.faults = [page_with_attachments(STATEMENTS[:2], [(digest, b"data")])]
     access = Access(None, LOCAL.allow_networks, attachments=str(tmp_path))
     refused, read = reader_of(source(full, "?attachments=true", access)).blocks()
     assert isinstance(refused, Broken)

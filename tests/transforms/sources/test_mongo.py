@@ -106,7 +106,15 @@ def test_ranges_that_end_with_the_last_document_leave_nothing_out(
 ) -> None:
     monkeypatch.setattr(mongo_reading, "RANGE_DOCUMENTS", 5)
     documents.insert_many([document(number) for number in range(10)])
+    assert len(selections(source)) == 2, "nothing is asked for that cannot be there"
     assert ids(read(source)[0]) == [id_at(number) for number in range(10)]
+
+
+@pytest.mark.parametrize("other", [None, 1, "text", Binary(b"1"), True, BEGIN], ids=lambda other: type(other).__name__)
+def test_one_id_of_another_type_is_enough(documents: Documents, source: MongoCollection, other: Any) -> None:
+    documents.insert_many([document(number) for number in range(3)] + [document(3, _id=other)])
+    found, _ = read(source)
+    assert len(found) == 4
 
 
 def test_an_empty_collection_is_a_quiet_one(source: MongoCollection) -> None:
