@@ -65,7 +65,10 @@ setup(
         "test": [
             *LOCAL,
             *REGISTRY,
+            "authlib>=1.6",
+            "aws-kinesis-agg>=1.2",
             "boto3-stubs[firehose,kinesis,s3]>=1.40",
+            "flask>=3",
             "httpx2>=2",
             "hypothesis>=6.100",
             "import-linter>=2.17",

@@ -26,7 +26,7 @@ from transforms.receipts.journal import Journal
 from transforms.receipts.runs import new_run_id
 from transforms.sinks.base import Item
 from transforms.sinks.choose import batch_sinks
-from transforms.sinks.http import PostSink
+from transforms.sinks.http_batches import post_sink
 from transforms.sinks.http_client import HttpClient
 
 BLOCK = 512
@@ -56,7 +56,7 @@ def engine(users: Prepared, forwarders: tuple[Forwarder, ...], output: Path) -> 
     deliveries = DeliveryEngine(
         forwarders,
         journal.settle,
-        http_sink=partial(PostSink, client=HttpClient(["127.0.0.0/8"])),
+        http_sink=partial(post_sink, client=HttpClient(["127.0.0.0/8"])),
         batch_sink=batch_sinks(),
     )
     block: list[Item] = []

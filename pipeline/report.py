@@ -205,6 +205,7 @@ class Report:
                 "dead_letter_reasons": dict(sorted(account.dead_lettered.items())),
                 "pending": account.pending,
                 "attempts": account.attempts,
+                "calls": account.calls,
                 "bytes": account.bytes,
                 "p50_ms": account.latencies.percentile(0.5),
                 "p99_ms": account.latencies.percentile(0.99),
@@ -301,6 +302,7 @@ class Report:
                 "dead",
                 "pending",
                 "attempts",
+                "calls",
                 "p50 ms",
                 "p99 ms",
             )
@@ -379,7 +381,7 @@ def _numbers(account: Account) -> tuple[str, ...]:
     counts = (account.matched, account.delivered, account.already_delivered, account.dead, account.pending)
     latencies = (account.latencies.percentile(0.5), account.latencies.percentile(0.99))
     return (
-        *(f"{count:,}" for count in (*counts, account.attempts)),
+        *(f"{count:,}" for count in (*counts, account.attempts, account.calls)),
         *("-" if latency is None else f"{latency:,}" for latency in latencies),
     )
 

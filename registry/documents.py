@@ -129,20 +129,43 @@ def _merge(before: JsonObject, changes: JsonObject) -> JsonObject:
 
 
 def is_sent_elsewhere(before: JsonObject, after: JsonObject) -> bool:
-    """Whether a changed document sends over HTTP, and by another protocol, or to another host or port, than before."""
-    return _origin(after) not in (None, _origin(before))
+    """Whether a changed document sends a secret over HTTP by another protocol, or to another host or port, than before.
+
+    A client's secret of OAuth 2.0 is sent to the token endpoint.
+    """
+    if _origin(after) not in (None, _origin(before)):
+        return True
+    return _token_origin(after) not in (None, _token_origin(before)) and bool(
+        _configuration(before).get("clientSecret")
+    )
+
+
+def _configuration(document: JsonObject) -> JsonObject:
+    configuration = document.get("configuration")
+    return configuration if isinstance(configuration, dict) else {}
 
 
 def _origin(document: JsonObject) -> tuple[str, str] | None:
     """Protocol, and host and port, that a document sends to over HTTP; None if it does not."""
-    configuration = document.get("configuration")
-    if not isinstance(configuration, dict) or not isinstance(url := configuration.get("url"), str):
+    configuration = _configuration(document)
+    if not isinstance(url := configuration.get("url"), str):
         return None
     protocol = str(configuration.get("protocol") or "http")
-    if protocol == "Kinesis":
+    return None if protocol == "Kinesis" else (protocol, _host_and_port(protocol, url))
+
+
+def _token_origin(document: JsonObject) -> tuple[str, str] | None:
+    """Protocol, and host and port, of the token endpoint; None if there is none."""
+    url = _configuration(document).get("tokenUrl")
+    if not isinstance(url, str):
         return None
+    protocol, _, rest = url.lower().partition("://")
+    return protocol, _host_and_port(protocol, rest)
+
+
+def _host_and_port(protocol: str, url: str) -> str:
     host = re.split(r"[/?#]", url, maxsplit=1)[0].lower()
-    return protocol, host.removesuffix({"http": ":80", "https": ":443"}.get(protocol, ":"))
+    return host.removesuffix({"http": ":80", "https": ":443"}.get(protocol, ":"))
 
 
 def judge(document: JsonObject, rules: Rules, duplicates: tuple[str, ...] = ()) -> tuple[Fault, ...]:

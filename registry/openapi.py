@@ -15,10 +15,7 @@ def forwarder_schema() -> JsonObject:
     return {
         "type": "object",
         "description": "A forwarder document. Fields that are not known are kept, and have no effect.",
-        "properties": {
-            **_properties(""),
-            **{name: {"type": "object", "properties": _properties(name)} for name in fields.FIELDS.objects},
-        },
+        "properties": _properties(""),
     }
 
 
@@ -28,7 +25,12 @@ def request_body(schema: JsonObject) -> JsonObject:
 
 
 def _properties(parent: str) -> JsonObject:
-    return {field.name: _field_schema(field) for field in fields.FIELDS if field.parent == parent}
+    properties: JsonObject = {field.name: _field_schema(field) for field in fields.FIELDS if field.parent == parent}
+    for path in fields.FIELDS.objects:
+        outer, _, name = path.rpartition(".")
+        if outer == parent:
+            properties[name] = {"type": "object", "properties": _properties(path)}
+    return properties
 
 
 def _field_schema(field: Field) -> JsonObject:
@@ -56,8 +58,9 @@ def _flag(field: Field) -> JsonObject:
 
 def _number(field: Field) -> JsonObject:
     if field.whole:
-        return {"type": "integer", "minimum": 1, "maximum": field.most}
-    return {"type": "number", "exclusiveMinimum": 0, "maximum": field.most}
+        return {"type": "integer", "minimum": int(field.least or 1), "maximum": field.most}
+    least = {"exclusiveMinimum": 0} if field.least is None else {"minimum": field.least}
+    return {"type": "number", **least, "maximum": field.most}
 
 
 _SCHEMAS: dict[FieldKind, Callable[[Field], JsonObject]] = {
@@ -78,6 +81,7 @@ _SCHEMAS: dict[FieldKind, Callable[[Field], JsonObject]] = {
     "number": _number,
     "count": lambda field: {"type": "integer", "minimum": 0, "maximum": field.most},
     "url": _text,
+    "endpoint": _text,
     "headers": _text,
     "secret": _secret,
     "secrets": lambda field: {"anyOf": [_secret(field), {"type": "array", "items": _secret(field)}]},

@@ -114,7 +114,7 @@ def restore(document: JsonObject, before: JsonObject) -> JsonObject:
         if not isinstance(value, str):
             return value
         stored = _at(before, path)
-        if _kind(path) == "url" and isinstance(stored, str):
+        if _kind(path) in ("url", "endpoint") and isinstance(stored, str):
             return _restored_url(value, stored)
         if _kind(path) == "headers" and isinstance(stored, str):
             return _restored_headers(value, stored)
@@ -155,7 +155,7 @@ def _rebuilt(document: JsonObject, visit: _Visit) -> JsonObject:
     for name, value in document.items():
         field = fields.FIELDS.at(name)
         if name in fields.FIELDS.objects:
-            rebuilt[name] = _rebuilt_options(name, value, visit)
+            rebuilt[name] = _rebuilt_options((name,), value, visit)
         elif field is None:
             rebuilt[name] = _rebuilt_unknown((name,), value, visit)
         elif field.secret:
@@ -185,18 +185,21 @@ def _rebuilt_members(path: Path, value: Any, visit: _Visit) -> Any:
     return value
 
 
-def _rebuilt_options(name: str, options: Any, visit: _Visit) -> Any:
+def _rebuilt_options(path: tuple[str, ...], options: Any, visit: _Visit) -> Any:
     """One of the objects that hold secrets. A field that is not known is one too: a misspelt `secert` is a secret."""
     if not isinstance(options, dict):
-        return _leaves((name,), options, visit)
+        return _leaves(path, options, visit)
     rebuilt = {}
     for option, value in options.items():
-        field = fields.FIELDS.at(name, option)
+        inner = (*path, option)
+        field = fields.FIELDS.at(*inner)
         is_shown = field is not None and not field.secret and field.kind not in _PARTLY
         if is_shown and not isinstance(value, dict | list):
             rebuilt[option] = value
+        elif ".".join(inner) in fields.FIELDS.objects:
+            rebuilt[option] = _rebuilt_options(inner, value, visit)
         else:
-            rebuilt[option] = _leaves((name, option), value, visit)
+            rebuilt[option] = _leaves(inner, value, visit)
     return rebuilt
 
 
@@ -322,5 +325,9 @@ def _dumped(headers: dict[str, str]) -> str:
     return json.dumps(headers, ensure_ascii=False, separators=(",", ":"))
 
 
-_PARTLY: dict[str, Callable[[str], str]] = {"url": redacted_url, "headers": redacted_headers}
+_PARTLY: dict[str, Callable[[str], str]] = {
+    "url": redacted_url,
+    "endpoint": redacted_url,
+    "headers": redacted_headers,
+}
 """Kinds of fields of which parts are secret: how a text of that kind is redacted."""

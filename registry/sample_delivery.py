@@ -32,7 +32,7 @@ from transforms.receipts.encoder import Encoder
 from transforms.sinks.addresses import AddressGuard
 from transforms.sinks.base import Item, Settlement
 from transforms.sinks.choose import batch_sinks
-from transforms.sinks.http import PostSink
+from transforms.sinks.http_batches import post_sink
 from transforms.sinks.http_client import HttpClient
 from transforms.sinks.http_origin import SinkError
 from transforms.sinks.kinesis import StreamLimits
@@ -246,7 +246,7 @@ class SampleDelivery:
             [forwarder],
             settled.extend,
             _SETTINGS,
-            http_sink=partial(PostSink, client=HttpClient(self._allow_networks)),
+            http_sink=partial(post_sink, client=HttpClient(self._allow_networks)),
             batch_sink=batch_sinks(limits),
         )
         try:

@@ -45,8 +45,11 @@ def forwarder(forwarder_id: str, values: dict[str, Any]) -> dict[str, Any]:
     """An active document with `values` by path."""
     document: dict[str, Any] = {}
     for path, value in {**values, "_id": forwarder_id, "active": True, "configuration.url": "example.org"}.items():
-        parent, _, name = path.rpartition(".")
-        (document.setdefault(parent, {}) if parent else document)[name] = value
+        *parents, name = path.split(".")
+        place = document
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = value
     return document
 
 
@@ -92,12 +95,19 @@ def test_the_values_that_the_table_lists_are_those_that_the_job_takes(job: Job) 
         "payload",
         "configuration.protocol",
         "configuration.authType",
+        "configuration.clientAuth",
+        "configuration.batch.format",
+        "configuration.batch.outcome",
+        "configuration.compression",
         "configuration.onConflict",
         "configuration.xapiVersion",
         "kinesisOptions.service",
     }
     protocols = {path: "Kinesis" if path.startswith("kinesisOptions") else "http" for path in listed}
-    documents = [forwarder(path, {"configuration.protocol": protocols[path], path: "?"}) for path in listed]
+    auth = {"configuration.clientAuth": {"configuration.authType": "oauth2"}}
+    documents = [
+        forwarder(path, {"configuration.protocol": protocols[path], **auth.get(path, {}), path: "?"}) for path in listed
+    ]
     assert job.check(*documents) == 2
     for path, values in listed.items():
         (told,) = (line for line in job.lines if f'{path} is "?": it must be one of ' in line)

@@ -17,22 +17,34 @@ def document_of(values: dict[str, Any]) -> dict[str, Any]:
     """A document with values by path. It is not active, so that the rules let any value pass."""
     document: dict[str, Any] = {"active": False}
     for path, value in values.items():
-        parent, _, name = path.rpartition(".")
-        (document.setdefault(parent, {}) if parent else document)[name] = value
+        *parents, name = path.split(".")
+        place = document
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = value
     return document
 
 
 def value_at(document: dict[str, Any], path: str) -> Any:
-    parent, _, name = path.rpartition(".")
-    return (document[parent] if parent else document)[name]
+    value: Any = document
+    for name in path.split("."):
+        value = value[name]
+    return value
 
 
 def published(house: House) -> dict[str, Any]:
     """The fields that the OpenAPI describes, by path."""
     properties = house.visitor().get("/openapi.json").json()["components"]["schemas"]["Forwarder"]["properties"]
-    described = {name: schema for name, schema in properties.items() if "properties" not in schema}
+    return described_in(properties)
+
+
+def described_in(properties: dict[str, Any], outer: str = "") -> dict[str, Any]:
+    described: dict[str, Any] = {}
     for name, schema in properties.items():
-        described |= {f"{name}.{inner}": member for inner, member in schema.get("properties", {}).items()}
+        if "properties" in schema:
+            described |= described_in(schema["properties"], f"{outer}{name}.")
+        else:
+            described[outer + name] = schema
     return described
 
 
@@ -41,14 +53,15 @@ def test_a_secret_field_is_redacted_and_no_other(editor: TestClient, field: Fiel
     if field.path in ("_id", "_invalid", "organisation", "owner", "active", "createdAt", "updatedAt"):
         assert not field.secret
         return
-    value = {"url": "hunter.example/?a=hunter", "headers": '{"X-A":"hunter"}'}.get(field.kind, "hunter")
+    values = {"url": "hunter.example/?a=hunter", "endpoint": "https://hunter.example/?a=hunter"}
+    value = {**values, "headers": '{"X-A":"hunter"}'}.get(field.kind, "hunter")
     answer = editor.post(PATH, json=document_of({field.path: value}))
     assert answer.status_code == 201, answer.text
     shown = value_at(answer.json(), field.path)
     if field.secret:
         assert shown == REDACTED
-    elif field.kind == "url":
-        assert shown == f"hunter.example/?a={REDACTED}"
+    elif field.kind in ("url", "endpoint"):
+        assert shown == value.replace("=hunter", f"={REDACTED}")
     elif field.kind == "headers":
         assert json.loads(shown) == {"X-A": REDACTED}
     else:
@@ -84,30 +97,30 @@ def test_a_field_that_is_added_to_the_table_is_everywhere(
     house: House, editor: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = Field(
-        "configuration.compression",
+        "configuration.charset",
         "choice",
-        "How bodies are compressed.",
-        label="Compression",
+        "How bodies are encoded.",
+        label="Character set",
         protocols=HTTP,
-        allowed=("gzip", "zstd"),
+        allowed=("utf-8", "utf-16"),
     )
     secret = Field("webhookKey", "secret", "Opens the webhook.", label="Key of the webhook", secret=True)
     monkeypatch.setattr(fields, "FIELDS", FieldTable((*FIELDS, plain, secret)))
 
-    document = {"active": True, "query": "{}", "configuration": {"url": "receiver.example", "compression": "rar"}}
+    document = {"active": True, "query": "{}", "configuration": {"url": "receiver.example", "charset": "ebcdic"}}
     refused = editor.post(PATH, json={**document, "webhookKey": 5}).json()["faults"]
     assert refused == [
-        {"field": "configuration.compression", "message": 'is "rar": it must be one of gzip, zstd'},
+        {"field": "configuration.charset", "message": 'is "ebcdic": it must be one of utf-8, utf-16'},
         {"field": "webhookKey", "message": "is not a string"},
     ]
-    document["configuration"] = {"url": "receiver.example", "compression": "gzip"}
+    document["configuration"] = {"url": "receiver.example", "charset": "utf-8"}
     answer = editor.post(PATH, json={**document, "webhookKey": "hunter"})
     assert answer.status_code == 201
     assert "Forwarder-Warnings" not in answer.headers
-    assert answer.json()["configuration"]["compression"] == "gzip"
+    assert answer.json()["configuration"]["charset"] == "utf-8"
     assert answer.json()["webhookKey"] == REDACTED
-    assert published(house)["configuration.compression"]["enum"] == ["gzip", "zstd"]
+    assert published(house)["configuration.charset"]["enum"] == ["utf-8", "utf-16"]
     assert published(house)["webhookKey"]["format"] == "password"
     page = house.visitor().get("/").text
-    assert "<option>zstd</option>" in page
+    assert "<option>utf-16</option>" in page
     assert 'name="webhookKey"' in page

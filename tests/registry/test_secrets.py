@@ -185,6 +185,29 @@ def test_with_its_secrets_written_anew_a_forwarder_may_send_elsewhere(
     assert full(deliverer)["kinesisOptions"] == FULL["kinesisOptions"]
 
 
+def test_a_clients_secret_is_kept_for_its_token_endpoint_alone(editor: TestClient, deliverer: TestClient) -> None:
+    configuration = {
+        "url": "receiver.example",
+        "authType": "oauth2",
+        "tokenUrl": "https://login.example/token?key=hunter",
+        "clientId": "us",
+        "clientSecret": "hunter-secret",
+    }
+    one = f"{PATH}/gradebook"
+    answer = editor.post(PATH, json={"_id": "gradebook", "active": True, "query": "{}", "configuration": configuration})
+    shown = answer.json()["configuration"]
+    assert (shown["tokenUrl"], shown["clientSecret"]) == (f"https://login.example/token?key={REDACTED}", REDACTED)
+    for elsewhere in ("https://mine.example/token", "http://login.example/token", "https://login.example:8443/token"):
+        refused = editor.patch(one, json={"configuration": {"tokenUrl": elsewhere}})
+        assert [fault["field"] for fault in refused.json()["faults"]] == ["configuration.clientSecret"]
+    assert editor.patch(one, json={"active": False, "configuration": {"tokenUrl": None}}).status_code == 200
+    refused = editor.patch(one, json={"active": True, "configuration": {"tokenUrl": "https://mine.example/token"}})
+    assert refused.status_code == 422
+    back = {"tokenUrl": "https://login.example/other", "clientSecret": "hunter-2"}
+    assert editor.patch(one, json={"active": True, "configuration": back}).status_code == 200
+    assert full(deliverer)["configuration"]["clientSecret"] == "hunter-2"
+
+
 def test_a_secret_gets_to_another_host_by_no_detour(
     editor: TestClient, deliverer: TestClient, stored: dict[str, Any]
 ) -> None:

@@ -2,15 +2,17 @@
 
 import random
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from tests.support.memory_queues import MemoryParking, MemorySpool
 from tests.support.records import number_of
+from transforms.delivery.bisection import Bisection
 from transforms.delivery.lane import ITEM_OVERHEAD, Lane
 from transforms.delivery.policy import DeliverySettings
-from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
+from transforms.delivery.rate import RateLimiter
+from transforms.sinks.base import AttemptResult, Item, Runs, Settlement, Verdict
 from transforms.sinks.lacks import lacking
 
 DELIVERED = AttemptResult(Verdict.DELIVERED, status=200)
@@ -18,6 +20,7 @@ FAILED = AttemptResult(Verdict.RETRY, "http_500", 500, failure=True)
 LOST = AttemptResult(Verdict.RETRY, "timeout", ambiguous=True, failure=True)
 THROTTLED = AttemptResult(Verdict.RETRY, "throttled", spends_attempt=False)
 REFUSED = AttemptResult(Verdict.GIVE_UP, "http_400", 400)
+SPLIT = AttemptResult(Verdict.SPLIT, "http_400", 400, spends_attempt=False)
 TOO_BIG = AttemptResult(Verdict.GIVE_UP, "oversize")
 LACKING = lacking("no descriptor")
 
@@ -56,6 +59,11 @@ class Simulation:
     seed: int = 0
     spool_chunk: int = 3
     spool_limit: int | None = None
+    runs: Runs | None = None
+    max_bytes: int = 1 << 62
+    is_atomic: bool = False
+    guilty: Set[str] = frozenset()
+    limiter: RateLimiter | None = None
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)  # noqa: S311
@@ -66,6 +74,8 @@ class Simulation:
             self.settings,
             spool=MemorySpool(self.spool_chunk, self.spool_limit),
             parking=MemoryParking(max(1, self.settings.user_items // 2), self.spool_limit),
+            is_atomic=self.is_atomic,
+            limiter=self.limiter,
             random=self.random.random,
         )
         self.arrivals: list[str] = []
@@ -74,8 +84,9 @@ class Simulation:
         self.settled: dict[str, Settlement] = {}
         self.submitted: list[Item] = []
         self._due: dict[str, deque[str]] = defaultdict(deque)
-        self._in_flight: list[tuple[float, int, list[Item]]] = []
-        self._calls = 0
+        self._in_flight: list[tuple[float, int, Sequence[Item], Bisection[Item]]] = []
+        self.calls: list[list[str]] = []
+        self.called_at: list[float] = []
         self.most_held = 0
         self.biggest = 0
 
@@ -96,9 +107,9 @@ class Simulation:
             self._settle(ended)
             return True
         if len(self._in_flight) < self.calls_in_flight:
-            batch = self.lane.take(self.now, round(self.now * 1000), self.max_items)
+            batch = self.lane.take(self.now, round(self.now * 1000), self.max_items, self.max_bytes, self.runs)
             if batch:
-                self._send(batch)
+                self._send_part(Bisection(batch))
                 return True
         wakes = [self._in_flight[0][0]] if self._in_flight else []
         wake_at = self.lane.wake_at()
@@ -109,32 +120,83 @@ class Simulation:
             return False
         self.now = max(self.now, min(wakes))
         if self._in_flight and self._in_flight[0][0] <= self.now:
-            self._answer(heappop(self._in_flight)[2])
+            _, _, part, bisection = heappop(self._in_flight)
+            if self.is_atomic:
+                self._answer_whole(part, bisection)
+            else:
+                self._answer(part)
         return True
 
     def run(self) -> None:
         while self.step():
             pass
 
-    def _send(self, batch: list[Item]) -> None:
-        assert len(batch) <= self.max_items
-        for item in batch:
-            assert self._due[item.record.user_id][0] == item.record.id, "sent before its predecessor was settled"
-        users = [item.record.user_id for _, _, items in self._in_flight for item in items]
-        users += [item.record.user_id for item in batch]
-        assert len(users) == len(set(users)), "two records of a user are under way"
-        self._calls += 1
-        ends = self.now + self.call_seconds * (0.5 + self.random.random())
-        heappush(self._in_flight, (ends, self._calls, batch))
+    def _send_part(self, bisection: Bisection[Item]) -> None:
+        while part := bisection.next():
+            left, blocked = self.lane.part_of(part)
+            if blocked:
+                self._settle(blocked)
+            if left:
+                self._send(left, bisection)
+                return
+            bisection.judged()
 
-    def _answer(self, batch: list[Item]) -> None:
+    def _send(self, batch: Sequence[Item], bisection: Bisection[Item]) -> None:
+        assert len(batch) <= self.max_items
+        at: Counter[str] = Counter()
+        for item in batch:
+            user = item.record.user_id
+            assert self._due[user][at[user]] == item.record.id, "sent before its predecessor was settled"
+            at[user] += 1
+            assert at[user] == 1 or self.runs is not None
+        users = {item.record.user_id for _, _, items, _ in self._in_flight for item in items}
+        assert users.isdisjoint(at), "records of a user are under way in two calls"
+        self.calls.append([item.record.id for item in batch])
+        self.called_at.append(self.now)
+        ends = self.now + self.call_seconds * (0.5 + self.random.random())
+        heappush(self._in_flight, (ends, len(self.calls), batch, bisection))
+
+    def _answer_whole(self, part: Sequence[Item], bisection: Bisection[Item]) -> None:
+        """Answer a call of which the receiver takes all or nothing."""
+        answer = self._next_answer(part[0])
+        is_guilty = answer.outcome is DELIVERED and not self.guilty.isdisjoint(item.record.id for item in part)
+        for item in part:
+            self.sent[item.record.id] += item is not part[0]
+            outcome = REFUSED if is_guilty and len(part) == 1 else SPLIT if is_guilty else answer.outcome
+            self.log[item.record.id].append(outcome)
+            if answer.stored and not is_guilty:
+                self.arrivals.append(item.record.id)
+        if is_guilty and len(part) > 1:
+            self.lane.split(len(part))
+            bisection.refused()
+        else:
+            if answer.outcome.verdict is Verdict.RETRY:
+                bisection.judged()
+                self.lane.put_back(bisection.left())
+            elif is_guilty:
+                bisection.judged()
+            else:
+                bisection.taken()
+            outcome = REFUSED if is_guilty else answer.outcome
+            self._settle(self.lane.finish(part, [outcome] * len(part), self.now))
+        self._send_part(bisection)
+
+    def _next_answer(self, item: Item) -> Answer:
+        """What the script says to the next attempt at the item."""
+        id_ = item.record.id
+        script = self.scripts.get(id_, ())
+        word = script[self.sent[id_]] if self.sent[id_] < len(script) else self.finally_(self.now, item)
+        self.sent[id_] += 1
+        return ANSWERS[word]
+
+    def _answer(self, batch: Sequence[Item]) -> None:
         outcomes = []
+        entries: dict[str, Answer] = {}
         for item in batch:
             id_ = item.record.id
-            script = self.scripts.get(id_, ())
-            word = script[self.sent[id_]] if self.sent[id_] < len(script) else self.finally_(self.now, item)
-            answer = ANSWERS[word]
-            self.sent[id_] += 1
+            # One entry of a call holds all of a user's.
+            answer = entries.get(item.record.user_id) or self._next_answer(item)
+            entries[item.record.user_id] = answer
             self.log[id_].append(answer.outcome)
             if answer.stored:
                 self.arrivals.append(id_)

@@ -54,6 +54,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "transforms/accounting": ("fast",),
     "transforms/test_durability.py": ("fast",),
     "transforms/delivery": ("fast",),
+    "transforms/delivery/test_http_batches.py": ("server",),
     "transforms/delivery/test_random_faults.py": ("server",),
     "transforms/delivery/test_sender.py": ("server",),
     "transforms/forwarders": ("fast",),

@@ -17,6 +17,7 @@ from tests.support.ports import free_port, listens
 
 KINESALITE_VERSION = "3.3.3"
 KINESIS_MOCK_VERSION = "0.6.2"
+DEAGGREGATOR_VERSION = "4.2.8"
 HOME = ROOT / ".npm"
 INSTALL_SECONDS = 300
 START_SECONDS = 30
@@ -36,6 +37,11 @@ def _installed(name: str, version: str) -> Path:
         install = ["npm", "install", "--no-audit", "--no-fund", f"--prefix={place}", f"{name}@{version}"]
         subprocess.run(install, check=True, capture_output=True, timeout=INSTALL_SECONDS)  # noqa: S603
     return package
+
+
+def deaggregator() -> Path:
+    """A directory in which Node can require AWS' own reader of aggregated records, aws-kinesis-agg."""
+    return _installed("aws-kinesis-agg", DEAGGREGATOR_VERSION)
 
 
 @contextmanager

@@ -82,6 +82,7 @@ class Account(msgspec.Struct):
         pending: records that were neither delivered nor given up when the run was stopped.
         attempts: attempts that count against `maxRetries`: not one that was throttled, nor a resend on a connection
             gone stale.
+        calls: requests over HTTP, and calls of AWS' APIs, in which records were sent. One may hold many of them.
         bytes: payload bytes of the delivered records.
         ambiguous: settled records of which an attempt that was not acknowledged may have been stored.
         hashed_keys: records whose partition key was too long, and was replaced by its hash
@@ -96,6 +97,7 @@ class Account(msgspec.Struct):
     dead_lettered: dict[str, int] = {}
     pending: int = 0
     attempts: int = 0
+    calls: int = 0
     bytes: int = 0
     ambiguous: int = 0
     hashed_keys: int = 0
@@ -147,6 +149,7 @@ class Account(msgspec.Struct):
             self.dead_lettered[reason] = self.dead_lettered.get(reason, 0) + count
         self.pending += other.pending
         self.attempts += other.attempts
+        self.calls += other.calls
         self.bytes += other.bytes
         self.ambiguous += other.ambiguous
         self.hashed_keys += other.hashed_keys

@@ -132,7 +132,7 @@ class BatchSender(LaneSender):
                 self._wake.notify_all()
                 self._look()
 
-    def _call(self, batch: list[Item]) -> tuple[list[Settlement], list[AttemptResult]] | None:
+    def _call(self, batch: Sequence[Item]) -> tuple[list[Settlement], list[AttemptResult]] | None:
         """Send the batch. Returns what ended with it, to be settled, and its outcomes; None after `seal`."""
         outcomes = self._sink.send(batch)
         now = self._state.clock()
@@ -153,7 +153,7 @@ class BatchSender(LaneSender):
             with self._lock:
                 self._settling -= 1
 
-    def _work(self) -> tuple[list[Settlement], list[Item]]:
+    def _work(self) -> tuple[list[Settlement], Sequence[Item]]:
         """What to do now. The caller holds the lock.
 
         Returns:
@@ -173,11 +173,12 @@ class BatchSender(LaneSender):
             self._threads.look_in(self, nap)
         return ended, batch
 
-    def _take(self, now: float) -> list[Item]:
+    def _take(self, now: float) -> Sequence[Item]:
         """The items of a call that may be made now; [] for none."""
         if self._in_flight >= self._sink.calls_in_flight or self._patience(now) > 0:
             return []
-        batch = self.lane.take(now, now_ms(), self._sink.max_items, self._sink.max_bytes)
+        sink = self._sink
+        batch = self.lane.take(now, now_ms(), sink.max_items, sink.max_bytes, sink.runs)
         if batch:
             self._called_at = now
         return batch
@@ -185,12 +186,14 @@ class BatchSender(LaneSender):
     def _patience(self, now: float) -> float:
         """Seconds to wait for a call that is fuller than one would be now: a call costs as much as 100 records."""
         ready = self.lane.ready(now)
-        if ready >= self._sink.max_items:
+        runs = self._sink.runs
+        most = self._sink.max_items if runs is None else runs.users
+        if ready >= most or (runs is not None and self.lane.may_fill(self._sink.max_items, runs.bytes, runs)):
             return 0.0
         if not self._flush and now - self._submitted_at < self._linger:
             return max(0.0, self._called_at + self._linger - now)
         # No more is coming in. But a call that comes back lets its users' next records go.
-        if ready >= self._sink.max_items // 2:
+        if ready >= most // 2:
             return 0.0
         if self._in_flight:
             return self._linger

@@ -8,16 +8,20 @@ submits in `process`, drains in `finish_bundle` and closes in `teardown`.
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 from transforms.delivery.batch_sender import BatchSender
 from transforms.delivery.call_threads import CallThreads
+from transforms.delivery.http_batch_sender import HttpBatchSender
 from transforms.delivery.http_sender import HttpSender, LoopThread
-from transforms.delivery.lane import Lane, payload_size
+from transforms.delivery.lane import Lane
 from transforms.delivery.lane_sender import EngineState, LaneCounts, LaneSender
 from transforms.delivery.policy import DeliverySettings
+from transforms.delivery.rate import RateLimiter
 from transforms.delivery.spool import DiskParking, DiskSpool, SpoolDirectory
 from transforms.forwarders import Forwarder, HttpTarget
-from transforms.sinks.base import BatchSinkFactory, HttpSinkFactory, Item, Settle
+from transforms.sinks.base import BatchSinkFactory, HttpBatchSink, HttpSink, HttpSinkFactory, Item, Runs, Settle
 from transforms.sinks.lacks import Patience
 
 QUICK_RECORDS = 200
@@ -30,6 +34,9 @@ to read them back. A slower one would hold up the other forwarders.
 
 ASK_AGAIN = 0.02
 """Seconds after which `drain` asks `should_wait` again. It is the longest that a bundle's end waits in vain."""
+
+USER_ITEMS_OF_RUNS = 1_000
+"""Items of one user that are kept in memory for an aggregated record; those that fit beyond come from the disk."""
 
 _SIGNALS = 0.2
 """Seconds after which `drain` looks for a signal, if it asks nobody."""
@@ -46,7 +53,7 @@ class DeliveryEngine:
         settle: makes settlements durable. It is called from the sending threads, and a user's next record is sent after
             it has returned.
         settings: None for the defaults.
-        http_sink: makes the sink of an HTTP forwarder.
+        http_sink: makes the sink of an HTTP forwarder; an HttpBatchSink if the forwarder's target has a `batch`.
         batch_sink: makes the sink of a Kinesis forwarder.
         patience: waits out what this machine lacks; None for one of its own.
         most_requests: requests that an HTTP forwarder may have in flight, if its document allows more; None for no
@@ -234,27 +241,44 @@ class DeliveryEngine:
                 if self._loop is None:
                     self._loop = LoopThread()
                 sink = self._http_sink(forwarder)
-                concurrency = min(forwarder.target.concurrency, self._most_requests or forwarder.target.concurrency)
-                sender = HttpSender(self._lane(forwarder), sink, concurrency, self._settle, self.state, self._loop)
+                sender = self._http_sender(forwarder, forwarder.target, sink, self._loop)
             else:
                 batch_sink = self._batch_sink(forwarder)
-                lane = self._lane(forwarder, batch_sink.size)
+                lane = self._lane(forwarder, size=batch_sink.size, user_items=self._user_items(batch_sink.runs))
                 sender = BatchSender(lane, batch_sink, self._settle, self.state, self._settings.linger, self._threads)
             self._senders[forwarder_id] = sender
             return sender
 
-    def _lane(self, forwarder: Forwarder, size: Callable[[Item], int] | None = None) -> Lane:
+    def _http_sender(self, forwarder: Forwarder, target: HttpTarget, sink: HttpSink, loop: LoopThread) -> HttpSender:
+        concurrency = min(target.concurrency, self._most_requests or target.concurrency)
+        limiter = RateLimiter(target.rate_limit) if target.rate_limit is not None else None
+        if target.batch is None:
+            lane = self._lane(forwarder, limiter=limiter)
+            return HttpSender(lane, sink, concurrency, self._settle, self.state, loop)
+        batch_sink = cast("HttpBatchSink", sink)
+        lane = self._lane(
+            forwarder,
+            size=batch_sink.size,
+            group=batch_sink.group,
+            is_atomic=batch_sink.is_atomic,
+            limiter=limiter,
+            user_items=max(self._settings.user_items, 2 * target.batch.records if batch_sink.is_atomic else 0),
+        )
+        wait = self._settings.linger if target.batch.wait is None else target.batch.wait
+        return HttpBatchSender(lane, batch_sink, concurrency, self._settle, self.state, loop, wait)
+
+    def _user_items(self, runs: Runs | None) -> int:
+        """Items of a user that a lane keeps in memory, whose calls hold runs of this size."""
+        return self._settings.user_items if runs is None else max(self._settings.user_items, USER_ITEMS_OF_RUNS)
+
+    def _lane(self, forwarder: Forwarder, *, user_items: int | None = None, **options: Any) -> Lane:
         # Files are named by number: a forwarder's id may hold what a file name must not.
         number = len(self._senders)
+        settings = self._settings
+        if user_items is not None:
+            settings = replace(settings, user_items=user_items)
         spool = DiskSpool(self._directory, f"{number}-spool")
-        parking = DiskParking(self._directory, f"{number}-parking", max(1, self._settings.user_items // 2))
-        lane = Lane(
-            forwarder.id,
-            forwarder.max_retries,
-            self._settings,
-            spool=spool,
-            parking=parking,
-            size=size or payload_size,
-        )
+        parking = DiskParking(self._directory, f"{number}-parking", max(1, settings.user_items // 2))
+        lane = Lane(forwarder.id, forwarder.max_retries, settings, spool=spool, parking=parking, **options)
         lane.abandoned = forwarder.id in self._abandoned
         return lane

@@ -109,14 +109,18 @@ class HttpSender(LaneSender):
                 self._loop.call_soon(self._look)  # There may be many more, but it is the other lanes' turn first.
                 return
             with self._lock:
-                ready = self.lane.ready(now) if self.lane.breaker.allows(now) else 0
-                wake_at = self.lane.wake_at()
+                ready, wake_at = self._calls_ready(now)
             for _ in range(min(ready, self._concurrency)):
                 if not self._wake_one():
                     break
             self._set_timer(now, wake_at)
         except BaseException as error:
             self._fail(error)
+
+    def _calls_ready(self, now: float) -> tuple[int, float | None]:
+        """How many requests may be made now; and when to look again, if nothing happens until then."""
+        ready = self.lane.ready(now) if self.lane.breaker.allows(now) else 0
+        return ready, self.lane.wake_at()
 
     def _wake_one(self) -> bool:
         """Wake or start one worker. False: all that the forwarder may have are at work."""
@@ -155,23 +159,35 @@ class HttpSender(LaneSender):
                 self._open = self._loop.create_task(self._sink.open())
             await asyncio.shield(self._open)
             while not self._state.ended:
+                now = self._state.clock()
                 with self._lock:
-                    taken = self.lane.take(self._state.clock(), now_ms())
+                    taken = self._take(now)
+                    wake_at = None if taken else self.lane.wake_at()
                 if not taken:
+                    if wake_at is not None and wake_at > now:
+                        self._set_timer(now, wake_at)  # The limit of the rate is known only when it was asked.
                     waiter = self._loop.create_future()
                     self._idle.append(waiter)
                     await waiter
                     continue
-                (item,) = taken
-                outcome = await self._sink.send(item)
-                # Requests that end in the same turn of the loop are settled together.
-                self._finished.append((item, outcome))
-                if len(self._finished) == 1:
-                    self._loop.call_soon(self._settle_finished)
+                await self._send(taken)
         except asyncio.CancelledError:
             raise
         except BaseException as error:
             self._fail(error)
+
+    def _take(self, now: float) -> Sequence[Item]:
+        """The items of a request that may be made now; [] for none. The caller holds the lock."""
+        return self.lane.take(now, now_ms())
+
+    async def _send(self, taken: Sequence[Item]) -> None:
+        """Make the request, and see that what ends with it is settled."""
+        (item,) = taken
+        outcome = await self._sink.send(item)
+        # Requests that end in the same turn of the loop are settled together.
+        self._finished.append((item, outcome))
+        if len(self._finished) == 1:
+            self._loop.call_soon(self._settle_finished)
 
     def _settle_finished(self) -> None:
         """Hand the requests that ended in this turn of the loop to the lane, and settle what ends with them."""
@@ -184,7 +200,7 @@ class HttpSender(LaneSender):
             with self._lock:
                 if all(outcome.verdict is Verdict.DELIVERED for _, outcome in finished):
                     items, outcomes = [item for item, _ in finished], [outcome for _, outcome in finished]
-                    settlements = self.lane.finish(items, outcomes, now)
+                    settlements = self.lane.finish(items, outcomes, now, calls=len(items))
                 else:
                     # Each request is a call of its own to the lane, which counts failures in a row.
                     for item, outcome in finished:

@@ -11,20 +11,26 @@ makes the calls, and holds a lock if several threads use one lane:
     lane.release(settlements)                              the users' next records may go
 
 At any moment one record of a user, the head, is ready, under way, waiting for its retry, or being settled; the
-records behind it wait in the user's queue. What the window does not hold lies in the spool (first in, first out), and
-what a user with very many records has beyond their share in the parking, so that they do not fill the window.
+records behind it wait in the user's queue. Where a call may hold several records of a user (`Runs`), those are under
+way together with the head, and stand in the call in their order. A call of which a receiver takes all or nothing, and
+that is to be made again, stays together: its records are a batch that waits for its retry.
+
+What the window does not hold lies in the spool (first in, first out), and what a user with very many records has beyond
+their share in the parking, so that they do not fill the window.
 """
 
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Protocol
 
 import msgspec
 
 from transforms.delivery.policy import Backoff, Breaker, BreakerState, DeliverySettings, Outage, Pace, Random
-from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
+from transforms.delivery.rate import RateLimiter
+from transforms.sinks.base import AttemptResult, Item, Runs, Settlement, Verdict
 
 ITEM_OVERHEAD = 1024
 """Bytes that an item takes in memory beside its payload: the structs, the record and its decoded message."""
@@ -34,6 +40,8 @@ SPOOL_FULL = "spool_full"
 
 LEAST_PAUSE = 0.01
 """Seconds that a lane waits at least after an attempt that this machine could not make."""
+
+_TOO_MANY_REQUESTS = 429
 
 ENDED_AT_ONCE = 500
 """Settlements that `ended` gives at a time, at most: a long spool is given up within the window's memory."""
@@ -82,6 +90,9 @@ class Lane:
         spool: where items wait that the window has no room for; empty.
         parking: where a user's items wait beyond the user's share of the window; empty.
         size: the bytes that an item takes in a call, which `take` adds up.
+        group: items of different groups do not go in one call; None: all are of one.
+        is_atomic: whether the receiver takes all records of a call or none.
+        limiter: how fast calls may be made; None: as fast as they are taken.
         random: floats in [0, 1), for the jitter of waits.
 
     Attributes:
@@ -91,6 +102,7 @@ class Lane:
         delivered: items that were released as delivered.
         dead_lettered: items that were released as given up.
         attempts: times that an item was sent, throttled ones too.
+        calls: calls that were made: requests over HTTP, and those of AWS' APIs.
         delivered_bytes: payload bytes of the delivered items.
     """
 
@@ -103,12 +115,20 @@ class Lane:
         spool: Spool,
         parking: Parking,
         size: Callable[[Item], int] = payload_size,
+        group: Callable[[Item], Hashable] | None = None,
+        is_atomic: bool = False,
+        limiter: RateLimiter | None = None,
         random: Random = random.random,
     ) -> None:
         self.forwarder_id = forwarder_id
         self._max_attempts = max_retries + 1
         self._settings = settings
         self._size = size
+        self._group = group
+        self._is_atomic = is_atomic
+        self._limiter = limiter
+        self._limited_since: float | None = None
+        self._limited_until = 0.0
         self._spool = spool
         self._parking = parking
         self._backoff = Backoff(settings.max_backoff, random=random)
@@ -119,8 +139,12 @@ class Lane:
         # User -> the records behind the head; None instead of an empty queue, as most users have one record at a time.
         self._users: dict[str, deque[Item] | None] = {}
         self._ready: deque[Item] = deque()
-        # (due, tie breaker, item) of the heads that wait for their retry.
-        self._retries: list[tuple[float, int, Item]] = []
+        # Batches that are to be sent again as they are, before anything else.
+        self._ready_batches: deque[Sequence[Item]] = deque()
+        # For a user with several records under way, or in a batch that waits: how many beside one.
+        self._beside: dict[str, int] = {}
+        # (due, tie breaker, items) of the heads, and of the batches, that wait for their retry.
+        self._retries: list[tuple[float, int, Sequence[Item]]] = []
         self._ties = 0
         self._throttled_since: dict[str, float] = {}
         self._blocked: set[str] = set()
@@ -141,6 +165,7 @@ class Lane:
         self.delivered = 0
         self.dead_lettered = 0
         self.attempts = 0
+        self.calls = 0
         self.delivered_bytes = 0
 
     @property
@@ -264,16 +289,66 @@ class Lane:
         return admitted
 
     def ready(self, now: float) -> int:
-        """How many items are ready to be sent. The breaker may not let `take` give them."""
+        """How many items are ready to be sent. The breaker, or the limit of the rate, may not let `take` give them."""
         self._bring_due(now)
-        return len(self._ready)
+        return len(self._ready) + sum(map(len, self._ready_batches))
+
+    def may_fill(self, most: int, most_bytes: int, runs: Runs | None) -> bool:
+        """Whether what is ready would fill a call of `most` items or `most_bytes` bytes."""
+        if self._ready_batches:
+            return True
+        items = size = 0
+        for head in self._ready:
+            queue = self._users[head.queue] if runs is not None else None
+            for item in (head, *islice(queue, most - items)) if queue else (head,):
+                items += 1
+                size += self._size(item)
+                if items >= most or size >= most_bytes:
+                    return True
+        return False
 
     def _bring_due(self, now: float) -> None:
         """Make the retries ready whose wait is over."""
         retries = self._retries
         while retries and retries[0][0] <= now:
-            # Before items that were never tried, because it has waited longest.
-            self._ready.appendleft(heappop(retries)[2])
+            items = heappop(retries)[2]
+            if len(items) > 1:
+                self._ready_batches.append(items)
+            else:
+                # Before items that were never tried, because it has waited longest.
+                self._ready.appendleft(items[0])
+
+    def _dissolve(self) -> None:
+        """Let the records of batches that are ready go by themselves."""
+        while self._ready_batches:
+            self._ready.extendleft(reversed(self._set_down(self._ready_batches.pop())))
+
+    def _set_down(self, items: Sequence[Item]) -> list[Item]:
+        """Take back items that were under way, in their order, and may not be any more.
+
+        Returns:
+            Those that are their users' heads again. The others are in front of their users' queues, where the end of
+            those that are under way yet lets them go.
+        """
+        if not self._beside:
+            return list(items)
+        by_user: dict[str, list[Item]] = {}
+        for item in items:
+            by_user.setdefault(item.queue, []).append(item)
+        heads = []
+        for user, own in by_user.items():
+            under_way = self._beside.pop(user, 0) + 1 - len(own)
+            if not under_way:
+                heads.append(own.pop(0))
+            elif under_way > 1:
+                self._beside[user] = under_way - 1
+            if own:
+                queue = self._users[user]
+                if queue is None:
+                    self._users[user] = deque(own)
+                else:
+                    queue.extendleft(reversed(own))
+        return heads
 
     def retries_due(self, until: float, most: int) -> int:
         """How many retries will be due at the time `until`, counted up to `most`."""
@@ -287,20 +362,25 @@ class Lane:
 
     def wake_at(self) -> float | None:
         """When to look at the lane again even if nothing is submitted or finished until then; None for never."""
-        if not self._ready and not self._retries:
+        is_ready = self._ready or self._ready_batches
+        if not is_ready and not self._retries:
             return None
-        ready_at = self._retries[0][0] if not self._ready else float("-inf")
+        ready_at = self._retries[0][0] if not is_ready else float("-inf")
         if self.breaker.state is BreakerState.HALF_OPEN:
             ready_at = float("inf")  # Until the probe ends.
         elif self.breaker.probe_at is not None:
             ready_at = max(ready_at, self.breaker.probe_at)
         if self._paused_until:
             ready_at = max(ready_at, self._paused_until)
+        if self._limited_since is not None:
+            return max(ready_at, self._limited_until)
         if self._outage.ends_at is not None and not self.abandoned:
             return min(ready_at, self._outage.ends_at)
         return None if ready_at == float("inf") else ready_at
 
-    def take(self, now: float, epoch_ms: int, max_items: int = 1, max_bytes: int = 1 << 62) -> list[Item]:
+    def take(
+        self, now: float, epoch_ms: int, max_items: int = 1, max_bytes: int = 1 << 62, runs: Runs | None = None
+    ) -> Sequence[Item]:
         """Items to send now, in one call.
 
         Args:
@@ -308,28 +388,167 @@ class Lane:
             epoch_ms: the same moment in epoch ms, which becomes the time of the attempt.
             max_items: the most items that the call may hold.
             max_bytes: the most bytes that their sizes may add up to; a larger item comes alone.
+            runs: how many items of one user the call may hold; None: one.
 
         Returns:
-            At most one item of each user; [] when none is ready or the breaker allows no call.
+            The items, a user's one after the other in their order; [] when none is ready or no call may be made now. A
+            batch that is to be sent again as it was comes whole, whatever the limits are by now.
         """
         self._bring_due(now)
-        ready = self._ready
-        if not ready or now < self._paused_until or not self.breaker.allows(now):
+        if not (self._ready or self._ready_batches) or now < self._paused_until or not self.breaker.allows(now):
             return []
-        self._paused_until = 0.0
         if self.breaker.state is not BreakerState.CLOSED:
             max_items = 1  # A probe risks the attempts of one record, not of a whole call's.
-        taken = [ready.popleft()]
-        if max_items > 1:
-            room = max_bytes - self._size(taken[0])
-            while ready and len(taken) < max_items and (room := room - self._size(ready[0])) >= 0:
-                taken.append(ready.popleft())
+        if self._ready_batches and max_items == 1:
+            self._dissolve()
+        if self._limiter is not None:
+            max_items = self._limited(self._limiter, now, max_items, runs)
+            if not max_items:
+                return []
+        self._paused_until = 0.0
+        taken = self._ready_batches.popleft() if self._ready_batches else self._load(max_items, max_bytes, runs)
         for item in taken:
             if item.first_attempt is None:
                 item.first_attempt = epoch_ms
             item.last_attempt = epoch_ms
         self.breaker.sent()
+        if self._limiter is not None:
+            self._limiter.sent(now, len(taken))
         return taken
+
+    def _load(self, max_items: int, max_bytes: int, runs: Runs | None) -> list[Item]:
+        """Take items that are ready off their queues, for one call."""
+        ready = self._ready
+        taken = [ready.popleft()]
+        if max_items == 1:
+            return taken
+        room = max_bytes - self._size(taken[0])
+        group = self._group(taken[0]) if self._group is not None else None
+        if runs is None:
+            while ready and len(taken) < max_items and (room := room - self._size(ready[0])) >= 0:
+                if self._group is not None and self._group(ready[0]) != group:
+                    break
+                taken.append(ready.popleft())
+            return taken
+        most = runs.bytes
+        if runs.crowded_bytes < most and self._is_crowded(runs.crowded_bytes):
+            most = runs.crowded_bytes
+        room = self._load_run(taken, max_items, room, most, group)
+        for _ in range(1, runs.users):
+            if not ready or len(taken) >= max_items or (room := room - self._size(ready[0])) < 0:
+                break
+            if self._group is not None and self._group(ready[0]) != group:
+                break
+            taken.append(ready.popleft())
+            room = self._load_run(taken, max_items, room, most, group)
+        return taken
+
+    def _load_run(self, taken: list[Item], max_items: int, room: int, most: int, group: Hashable) -> int:
+        """Let those go with the last item that wait behind it for the same user. Returns the room that is left.
+
+        Args:
+            taken: of the call.
+            max_items: of the call.
+            room: bytes that the call has left.
+            most: bytes of all items of the user.
+            group: of the call.
+        """
+        head = taken[-1]
+        user = head.queue
+        queue = self._users[user]
+        left = most - self._size(head)
+        beside = 0
+        while queue and len(taken) < max_items:
+            size = self._size(queue[0])
+            if size > room or size > left or (self._group is not None and self._group(queue[0]) != group):
+                break
+            room -= size
+            left -= size
+            beside += 1
+            taken.append(queue.popleft())
+            if self._parked and len(queue) <= self._settings.user_items // 2 and user in self._parking:
+                self._unpark(user, queue)
+        if beside:
+            self._beside[user] = beside
+        return room
+
+    def _is_crowded(self, most: int) -> bool:
+        """Whether heads of more than `most` bytes are ready."""
+        size = 0
+        for item in self._ready:
+            size += self._size(item)
+            if size > most:
+                return True
+        return False
+
+    def _limited(self, limiter: RateLimiter, now: float, max_items: int, runs: Runs | None) -> int:
+        """How many items a call may hold that is made now; 0 if the rate allows none now."""
+        if self._ready_batches:
+            wanted = len(self._ready_batches[0])
+        else:
+            max_items = min(max_items, limiter.most_records or max_items)
+            wanted = 1
+            if max_items > 1:
+                waiting = (1 + len((self._users[item.queue] or ()) if runs is not None else ()) for item in self._ready)
+                for many in waiting:
+                    wanted += many
+                    if wanted > max_items:
+                        break
+                wanted = min(wanted - 1, max_items)
+        wait = limiter.wait(now, wanted)
+        if wait > 0:
+            self._limited_until = now + wait
+            if self._limited_since is None:
+                self._limited_since = now
+            return 0
+        if self._limited_since is not None:
+            # Whoever may not be sent to is not down.
+            self._outage.postpone(now - self._limited_since)
+            self._limited_since = None
+        return max_items
+
+    def put_back(self, items: Sequence[Item]) -> None:
+        """Take back items that `take` gave and that are not sent after all.
+
+        Call it before `finish` is given those of the same call that stand before them.
+        """
+        heads = self._set_down(items)
+        self._blocked_heads += [head for head in heads if head.queue in self._blocked]
+        self._ready.extendleft(head for head in reversed(heads) if head.queue not in self._blocked)
+
+    def part_of(self, items: Sequence[Item]) -> tuple[Sequence[Item], list[Settlement]]:
+        """What of a part of a batch is still to be sent, after what was given up of the batch's earlier parts.
+
+        Returns:
+            Those items; and settlements of the others, whose users are blocked.
+        """
+        if not self._blocked:
+            return items, []
+        left = [item for item in items if item.queue not in self._blocked]
+        blocked = [item for item in items if item.queue in self._blocked]
+        return left, self._settle_without_attempt(blocked, "blocked_by_earlier")
+
+    def split(self, items: int) -> None:
+        """Take note that a call of so many items was refused for what is in it, and is sent in parts.
+
+        That spends no attempt, and to refuse is an answer.
+        """
+        self.attempts += items
+        self.calls += 1
+        self._progressed()
+
+    def allow_part(self, now: float, items: int) -> float:
+        """Ask the limit of the rate for a part of a batch, of so many items.
+
+        Returns:
+            0 if it is to be sent now; else the seconds after which to ask again.
+        """
+        if self._limiter is None:
+            return 0.0
+        wait = self._limiter.wait(now, items)
+        if not wait:
+            self._limiter.sent(now, items)
+        return wait
 
     def ended(self, now: float) -> list[Settlement]:
         """Items that are given up without another attempt, to be settled and released like those of `finish`.
@@ -344,7 +563,9 @@ class Lane:
         if self._blocked_heads:
             heads, self._blocked_heads = self._blocked_heads, []
             return self._settle_without_attempt(heads, "blocked_by_earlier")
-        if not self.abandoned and self._outage.is_over_budget(now) and (self._ready or self._retries):
+        is_waiting = self._ready or self._ready_batches or self._retries
+        is_limited = self._limited_since is not None
+        if not self.abandoned and not is_limited and is_waiting and self._outage.is_over_budget(now):
             self.abandoned = True
             if self.breaker.state is BreakerState.CLOSED:  # The forwarder throttled, or answered 429, all the time.
                 self.breaker.failed(now, at_once=True)
@@ -352,7 +573,9 @@ class Lane:
             return []
         left: list[Item] = []
         while self._retries and len(left) < ENDED_AT_ONCE:
-            left.append(heappop(self._retries)[2])
+            left += heappop(self._retries)[2]
+        while self._ready_batches and len(left) < ENDED_AT_ONCE:
+            left += self._ready_batches.popleft()
         while self._ready and len(left) < ENDED_AT_ONCE:
             left.append(self._ready.popleft())
         return self._settle_without_attempt(left, "unavailable")
@@ -367,13 +590,16 @@ class Lane:
             return AttemptResult(Verdict.GIVE_UP, reason)
         return AttemptResult(Verdict.GIVE_UP, reason, last.status, f"the receiver's last failure: {last.reason}")
 
-    def finish(self, items: Sequence[Item], outcomes: Sequence[AttemptResult], now: float) -> list[Settlement]:
-        """Take in what became of one call.
+    def finish(
+        self, items: Sequence[Item], outcomes: Sequence[AttemptResult], now: float, calls: int = 1
+    ) -> list[Settlement]:
+        """Take in what became of one call; or of several that are news together.
 
         Args:
             items: what `take` gave.
             outcomes: what became of each, in the same order.
             now: seconds of the monotonic clock.
+            calls: how many calls they were in.
 
         Returns:
             The items that end with this call, to be made durable and then given to `release`. The others wait for their
@@ -390,6 +616,9 @@ class Lane:
         failure: AttemptResult | None = None
         delivered = Verdict.DELIVERED
         self.attempts += len(items)
+        # What a sink gives up by itself was in no call.
+        if any(outcome.spends_attempt or outcome.verdict is Verdict.RETRY for outcome in outcomes):
+            self.calls += calls
         for item, outcome in zip(items, outcomes, strict=True):
             if outcome.lack:
                 item.ambiguous = item.ambiguous or outcome.ambiguous
@@ -426,19 +655,38 @@ class Lane:
             self._made_no_progress(failure, next(each for each in reversed(outcomes) if not each.lack), now)
         if throttled or progress:
             self._pace.saw(now, len(items) - len(retries) - len(lacking), throttled)
+        if retries:
+            if self._limiter is not None:
+                self._slow_down(self._limiter, retries[0][1], now)
+            settlements += self._retry(retries, len(items), now)
         if lacking:
-            self._put_back(lacking, now)
-
-        for item, outcome in retries:
-            settlement = self._retry_or_end(item, outcome, now)
-            if settlement is not None:
-                settlements.append(settlement)
+            self.calls -= len(lacking) == len(items)
+            self._lacked(lacking, now)
         return settlements
 
-    def _put_back(self, items: list[Item], now: float) -> None:
+    def _slow_down(self, limiter: RateLimiter, outcome: AttemptResult, now: float) -> None:
+        """What the receiver of a forwarder with a limited rate asks for holds for all that is sent to it."""
+        if outcome.status == _TOO_MANY_REQUESTS and outcome.retry_after is not None:
+            limiter.pause(now, min(outcome.retry_after, self._settings.max_backoff))
+
+    def _retry(self, retries: list[tuple[Item, AttemptResult]], sent: int, now: float) -> list[Settlement]:
+        """Put items among the retries; returns those that end instead. `sent`: items of the whole call."""
+        outcome = retries[0][1]
+        if self._is_atomic and len(retries) == sent > 1 and all(other is outcome for _, other in retries):
+            # What a receiver has of an attempt that is in doubt it knows again by the same key: that of the batch.
+            settlement = self._retry_or_end([item for item, _ in retries], outcome, now)
+            if settlement is None:
+                return []
+            return [Settlement(item, settlement.outcome) for item, _ in retries]
+        outcomes = {id(item): outcome for item, outcome in retries}
+        heads = self._set_down([item for item, _ in retries])
+        ends = [self._retry_or_end((head,), outcomes[id(head)], now) for head in heads]
+        return [settlement for settlement in ends if settlement is not None]
+
+    def _lacked(self, items: list[Item], now: float) -> None:
         """Put items back that could not be sent, since this machine lacks something. Nothing is taken for a while."""
         self.attempts -= len(items)
-        self._ready.extendleft(reversed(items))
+        self._ready.extendleft(reversed(self._set_down(items)))
         self._paused_until = max(self._paused_until, now + max(LEAST_PAUSE, self._backoff.delay(1)))
 
     def _progressed(self) -> None:
@@ -456,8 +704,13 @@ class Lane:
         else:
             self.breaker.answered()
 
-    def _retry_or_end(self, item: Item, outcome: AttemptResult, now: float) -> Settlement | None:
-        """How the item ends after an attempt that may be repeated; None if it is put among the retries."""
+    def _retry_or_end(self, items: Sequence[Item], outcome: AttemptResult, now: float) -> Settlement | None:
+        """How items end after an attempt that may be repeated; None if they are put among the retries together.
+
+        Returns:
+            The settlement of the first of them; the others end alike.
+        """
+        item = items[0]
         if self.abandoned or self._outage.is_over_budget(now):
             return Settlement(item, self._given_up("unavailable"))
         if outcome.spends_attempt:
@@ -470,12 +723,12 @@ class Lane:
                 return Settlement(item, msgspec.structs.replace(outcome, verdict=Verdict.GIVE_UP))
             delay = self._pace.delay(outcome.retry_after)
         self._ties += 1
-        heappush(self._retries, (now + delay, self._ties, item))
+        heappush(self._retries, (now + delay, self._ties, items))
         return None
 
     def release(self, settlements: Sequence[Settlement]) -> None:
         """Let the next records of these users go, now that the settlements are durable."""
-        users, ready, throttled_since = self._users, self._ready, self._throttled_since
+        users, ready, throttled_since, beside = self._users, self._ready, self._throttled_since, self._beside
         low = self._settings.user_items // 2
         delivered = delivered_bytes = released_bytes = 0
         for settlement in settlements:
@@ -490,6 +743,10 @@ class Lane:
                 self._blocked.add(user)
             if throttled_since:
                 throttled_since.pop(user, None)
+            if beside and (others := beside.pop(user, 0)):
+                if others > 1:
+                    beside[user] = others - 1
+                continue
             queue = users[user]
             if not queue:
                 del users[user]

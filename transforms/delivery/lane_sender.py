@@ -27,6 +27,7 @@ class LaneCounts:
         dead_lettered: those that were given up.
         pending: those that have not ended yet.
         attempts: times that a record was sent, throttled ones too.
+        calls: calls in which they were sent.
         bytes: payload bytes of the delivered records.
         spooled: those of `pending` that are outside the window, mostly on disk.
         unavailable: whether the outage budget is over, and records are given up unsent.
@@ -38,6 +39,7 @@ class LaneCounts:
     dead_lettered: int
     pending: int
     attempts: int
+    calls: int
     bytes: int
     spooled: int
     unavailable: bool
@@ -212,6 +214,7 @@ class LaneSender(ABC):
                 dead_lettered=lane.dead_lettered,
                 pending=lane.pending,
                 attempts=lane.attempts,
+                calls=lane.calls,
                 bytes=lane.delivered_bytes,
                 spooled=lane.spooled,
                 unavailable=lane.abandoned,

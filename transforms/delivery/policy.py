@@ -167,6 +167,11 @@ class Outage:
         """There was a good outcome, or nothing waits."""
         self.ends_at = None
 
+    def postpone(self, seconds: float) -> None:
+        """So many seconds do not count: nothing was to be sent in them."""
+        if self.ends_at is not None:
+            self.ends_at += seconds
+
     def is_over_budget(self, now: float) -> bool:
         """Whether there has been no progress for the whole budget."""
         return self.ends_at is not None and now >= self.ends_at

@@ -33,7 +33,7 @@ from transforms.receipts.index import HistoryIndex
 from transforms.receipts.journal import Journal, JournalError, new_worker_name
 from transforms.sinks.base import AttemptResult, AwsClient, Item, Settlement, Verdict
 from transforms.sinks.choose import batch_sinks
-from transforms.sinks.http import PostSink
+from transforms.sinks.http_batches import post_sink
 from transforms.sinks.http_client import HttpClient
 from transforms.sinks.kinesis import StreamLimits, partition_key
 from transforms.sinks.lacks import LackError, Patience, connections_allowed
@@ -153,7 +153,7 @@ class Sender:
             self._deferral.settle if self._deferral else self._settle,
             options.settings,
             http_sink=partial(
-                PostSink,
+                post_sink,
                 client=HttpClient(options.allow_networks, connections=connections.http),
                 attachments=AttachmentFiles(options.attachments),
             ),
@@ -164,6 +164,8 @@ class Sender:
             abandoned=before.unavailable,
         )
         self._handed_over: Counter[str] = Counter()
+        # By forwarder: the calls that were counted in earlier bundles.
+        self._calls: Counter[str] = Counter()
         # (forwarder, user) of records that were given up here. The engine knows of those that it gave up itself.
         self._blocked = set(before.blocked)
         # The watcher looks now and then. What was asked for before is known at once, so that nothing is begun.
@@ -269,7 +271,11 @@ class Sender:
         for forwarder_id, pending in self._pending().items():
             books.account(forwarder_id).pending = pending
         self._progress.flush()
-        unavailable = {id_ for id_, counts in self._deliveries.counts().items() if counts.unavailable}
+        counts = self._deliveries.counts()
+        for forwarder_id, count in counts.items():
+            books.account(forwarder_id).calls += count.calls - self._calls[forwarder_id]
+            self._calls[forwarder_id] = count.calls
+        unavailable = {forwarder_id for forwarder_id, count in counts.items() if count.unavailable}
         blocked = self._deliveries.blocked(users)
         blocked |= {(forwarder_id, user) for forwarder_id, user in self._blocked if user in users}
         return Summary(books=books, blocked=blocked, unavailable=unavailable, stopped=self._stopped)

@@ -77,6 +77,24 @@ def basic_username(value: str) -> str | None:
     return password(value)
 
 
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
+
+
+def client_id(value: str) -> str | None:
+    """A `Check` of a client's id of OAuth 2.0."""
+    return password(value) if value else "is empty"
+
+
+def client_secret(value: str) -> str | None:
+    """A `Check` of a client's secret of OAuth 2.0."""
+    return password(value) if value else "is empty"
+
+
+def oauth_scope(value: str) -> str | None:
+    """A `Check` of the scopes of a token (RFC 6749 section 3.3)."""
+    return None if _SCOPE.fullmatch(value) else "is not a list of scopes with one space between two"
+
+
 _UNPADDED = re.compile(r"[A-Za-z0-9+/]+", re.ASCII)
 
 

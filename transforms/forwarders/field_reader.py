@@ -16,7 +16,7 @@ from transforms.forwarders.findings import Findings, nearest, shown
 from transforms.forwarders.model import Rules
 from transforms.forwarders.queries import query_names
 from transforms.forwarders.secrets import Secret, is_redacted, is_reference
-from transforms.forwarders.urls import Url, parse_url, query_is_redacted
+from transforms.forwarders.urls import Url, full_url, parse_url, query_is_redacted
 from transforms.query import Query
 from transforms.query.never import never_matching
 
@@ -69,8 +69,10 @@ class FieldReader:
 
     def given(self, field: Field) -> Any:
         """What the document holds in the field's place, as it is; None if it holds nothing there."""
-        place = self._content.get(field.parent) if field.parent else self._content
-        return place.get(field.name) if isinstance(place, dict) else None
+        place: Any = self._content
+        for name in field.path.split("."):
+            place = place.get(name) if isinstance(place, dict) else None
+        return place
 
     def _check_need(self, field: Field) -> None:
         """Note that an absent field is needed, if it is."""
@@ -156,8 +158,10 @@ class FieldReader:
     def _number(self, field: Field, value: Any) -> float | None:
         value = _unwrapped(value)
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not is_number or not 0 < value <= field.most:
-            self._findings.fault(field.path, f"is not a number above 0 and up to {field.most}")
+        is_above = is_number and (value > 0 if field.least is None else value >= field.least)
+        if not is_above or value > field.most:
+            beginning = "above 0 and up to" if field.least is None else f"from {field.least:g} to"
+            self._findings.fault(field.path, f"is not a number {beginning} {field.most}")
             return None
         if not field.whole:
             return float(value)
@@ -192,6 +196,17 @@ class FieldReader:
             if is_reference(parameter):
                 self._check_reference(field.path, parameter)
         return url
+
+    def _endpoint(self, field: Field, value: Any) -> Secret | None:
+        text = self._string(field.path, value)
+        if text is None:
+            return None
+        scheme, slashes, rest = text.partition("://")
+        if not slashes or scheme.lower() not in ("https", "http"):
+            self._findings.fault(field.path, "does not start with https:// (or http:// within --allow_network)")
+            return None
+        url = self._url(field, rest)
+        return None if url is None else Secret(full_url(scheme.lower(), url), pending=url.has_reference)
 
     def _headers(self, field: Field, value: Any) -> tuple[tuple[str, Secret], ...] | None:
         if self._findings.is_faulty(field.path):
@@ -312,6 +327,7 @@ _READERS: dict[FieldKind, Callable[[FieldReader, Field, Any], Any]] = {
     "number": FieldReader._number,
     "count": FieldReader._count,
     "url": FieldReader._url,
+    "endpoint": FieldReader._endpoint,
     "headers": FieldReader._headers,
     "secret": FieldReader._secret,
     "secrets": FieldReader._secrets,

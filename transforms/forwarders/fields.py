@@ -14,11 +14,17 @@ from schemas import KINDS
 from schemas.delivery import PayloadKind
 from transforms.forwarders import checks
 from transforms.forwarders.model import (
+    DEFAULT_BATCH_BYTES,
+    DEFAULT_BATCH_RECORDS,
     DEFAULT_CONCURRENCY,
     DEFAULT_HTTP_RETRIES,
     DEFAULT_KINESIS_RETRIES,
     DEFAULT_TIMEOUT,
     AuthType,
+    BatchFormat,
+    BatchOutcome,
+    ClientAuth,
+    Compression,
     OnConflict,
     Service,
     TargetProtocol,
@@ -27,8 +33,8 @@ from transforms.forwarders.model import (
 from transforms.forwarders.values import INVALID
 
 FieldKind = Literal[
-    "any", "id", "active", "flag", "choice", "choices", "scope", "query", "text", "number", "count", "url", "headers",
-    "secret", "secrets", "file",
+    "any", "id", "active", "flag", "choice", "choices", "scope", "query", "text", "number", "count", "url",
+    "endpoint", "headers", "secret", "secrets", "file",
 ]  # fmt: skip
 """What a field may hold.
 
@@ -41,9 +47,10 @@ FieldKind = Literal[
 - `scope`: like `id`, but it may be absent.
 - `query`: a MongoDB query, as a text or as an object.
 - `text`: a text that the field's `check` accepts.
-- `number`: a number above 0 and up to `most`; a whole one if the field is `whole`.
+- `number`: a number above 0, or from `least` on, and up to `most`; a whole one if the field is `whole`.
 - `count`: a whole number from 0 to `most`. The text "3" and the number 3.0 are read as 3.
 - `url`: a host, and port, path and query if there are any. The values in the query are secrets.
+- `endpoint`: a whole address with its scheme, https or http. The values in its query are secrets.
 - `headers`: a text that holds a JSON object of header names and values. The values are secrets.
 - `secret`: a text that the field's `check` accepts, or a reference to one.
 - `secrets`: a secret, or a list of secrets.
@@ -60,7 +67,7 @@ class Field:
     """One field of a forwarder document.
 
     Attributes:
-        path: where the field stands, such as `configuration.url`. A name before the dot is that of an object.
+        path: where the field stands, such as `configuration.url`. A name before a dot is that of an object.
         kind: what the field may hold.
         description: what the field does, for whoever writes documents.
         label: what a form calls the field. Empty: no form shows it, since an editor cannot change anything by it.
@@ -73,10 +80,11 @@ class Field:
         otherwise: what holds when the field is absent, in words; empty: `default`, or nothing.
         allowed: of a choice, and of choices: every value.
         most: of a number or a count: the largest value.
+        least: of a number: the smallest value; None: any above 0.
         whole: of a number: it has no fraction.
         check: of a text, of a secret, and of each header's value: what is asked of it.
         example: a value that a form shows while the field is empty.
-        parent: the name of the object that the field stands in; empty for a field of the document itself.
+        parent: the path of the object that the field stands in; empty for a field of the document itself.
         name: the field's own name, inside of its object.
     """
 
@@ -93,6 +101,7 @@ class Field:
     otherwise: str = ""
     allowed: tuple[str, ...] = ()
     most: int = 0
+    least: float | None = None
     whole: bool = False
     check: checks.Check | None = None
     example: str = ""
@@ -134,8 +143,8 @@ class FieldTable:
 
     @cached_property
     def objects(self) -> tuple[str, ...]:
-        """The names of the objects that fields stand in."""
-        return tuple(parent for parent in self._names if parent)
+        """The paths of the objects that fields stand in, such as `configuration.batch`; each after those it is in."""
+        return tuple(sorted(parent for parent in self._names if parent))
 
     @cached_property
     def secret_names(self) -> frozenset[str]:
@@ -154,8 +163,11 @@ class FieldTable:
     def _names(self) -> dict[str, frozenset[str]]:
         names: dict[str, set[str]] = {"": set()}
         for entry in self.fields:
-            names.setdefault(entry.parent, set()).add(entry.name)
-        names[""].update(parent for parent in names if parent)
+            inner = entry.path
+            while inner:
+                outer, _, name = inner.rpartition(".")
+                names.setdefault(outer, set()).add(name)
+                inner = outer
         return {parent: frozenset(known) for parent, known in names.items()}
 
 
@@ -232,6 +244,68 @@ FIELDS = FieldTable(
             check=checks.password,
         ),
         Field(
+            "configuration.tokenUrl",
+            "endpoint",
+            "Where the token of OAuth 2.0 is asked for: the whole address, with https://.",
+            label="Token endpoint, with its scheme",
+            protocols=HTTP,
+            auth_type="oauth2",
+            needed_by="authType oauth2",
+            example="https://login.example.org/token",
+        ),
+        Field(
+            "configuration.clientId",
+            "text",
+            "The client's id at the token endpoint.",
+            label="Client id",
+            protocols=HTTP,
+            auth_type="oauth2",
+            needed_by="authType oauth2",
+            check=checks.client_id,
+        ),
+        Field(
+            "configuration.clientSecret",
+            "secret",
+            "The client's secret at the token endpoint.",
+            label="Client secret",
+            secret=True,
+            protocols=HTTP,
+            auth_type="oauth2",
+            needed_by="authType oauth2",
+            check=checks.client_secret,
+        ),
+        Field(
+            "configuration.scope",
+            "text",
+            "The scopes that the token is asked for, with a space between two.",
+            label="Scopes of the token",
+            protocols=HTTP,
+            auth_type="oauth2",
+            otherwise="what the token endpoint gives",
+            blank_is_absent=True,
+            check=checks.oauth_scope,
+        ),
+        Field(
+            "configuration.audience",
+            "text",
+            "Whom the token is for, where the token endpoint asks for that.",
+            label="Audience of the token",
+            protocols=HTTP,
+            auth_type="oauth2",
+            blank_is_absent=True,
+            check=checks.password,
+        ),
+        Field(
+            "configuration.clientAuth",
+            "choice",
+            "How the client shows itself to the token endpoint: by basic auth, or in the body.",
+            label="Client authentication",
+            protocols=HTTP,
+            auth_type="oauth2",
+            allowed=get_args(ClientAuth),
+            default="basic",
+        ),
+        Field(
             "configuration.headers",
             "headers",
             "Headers that are sent with each request, as a text that holds a JSON object of names and values.",
@@ -270,6 +344,90 @@ FIELDS = FieldTable(
             most=1000,
             whole=True,
             default=DEFAULT_CONCURRENCY,
+        ),
+        Field(
+            "configuration.batch.records",
+            "number",
+            "Records that a request may hold.",
+            label="Batch: records a request may hold",
+            protocols=HTTP,
+            most=1000,
+            whole=True,
+            default=DEFAULT_BATCH_RECORDS,
+        ),
+        Field(
+            "configuration.batch.bytes",
+            "number",
+            "Bytes that the body of a request with several records may have, before compression.",
+            label="Batch: bytes a request may hold",
+            protocols=HTTP,
+            least=1024,
+            most=10 * 1024 * 1024,
+            whole=True,
+            default=DEFAULT_BATCH_BYTES,
+        ),
+        Field(
+            "configuration.batch.wait",
+            "number",
+            "Seconds that a request which is not full may wait for more records while these are still coming in.",
+            label="Batch: seconds a part-filled request may wait",
+            protocols=HTTP,
+            least=0,
+            most=60,
+            otherwise="0.05",
+        ),
+        Field(
+            "configuration.batch.format",
+            "choice",
+            "How records stand in a request: a JSON array, or one a line (application/x-ndjson).",
+            label="Batch: format",
+            protocols=HTTP,
+            allowed=get_args(BatchFormat),
+            default="array",
+        ),
+        Field(
+            "configuration.batch.outcome",
+            "choice",
+            "What an answer is about: the request as a whole, or each record by an array of statuses.",
+            label="Batch: outcome",
+            protocols=HTTP,
+            allowed=get_args(BatchOutcome),
+            default="all_or_nothing",
+        ),
+        Field(
+            "configuration.compression",
+            "choice",
+            "How the bodies of requests are compressed.",
+            label="Compression",
+            protocols=HTTP,
+            allowed=get_args(Compression),
+            default="none",
+        ),
+        Field(
+            "configuration.rateLimit.requests",
+            "number",
+            "Requests a second that a worker makes, at most.",
+            label="Rate limit: requests a second",
+            protocols=HTTP,
+            most=1_000_000,
+        ),
+        Field(
+            "configuration.rateLimit.records",
+            "number",
+            "Records a second that a worker sends, at most.",
+            label="Rate limit: records a second",
+            protocols=HTTP,
+            most=1_000_000,
+        ),
+        Field(
+            "configuration.rateLimit.burst",
+            "number",
+            "Requests that may be made at once after a pause; records, where only those are limited.",
+            label="Rate limit: burst",
+            protocols=HTTP,
+            least=1,
+            most=1_000_000,
+            otherwise="one second's worth",
         ),
         Field(
             "configuration.xapiVersion",
@@ -362,6 +520,15 @@ FIELDS = FieldTable(
             protocols=KINESIS,
             blank_is_absent=True,
             check=checks.token,
+        ),
+        Field(
+            "kinesisOptions.aggregate",
+            "flag",
+            "Whether several records go in one record of the stream: on a data stream those of one user, in the "
+            "format of the Kinesis Producer Library; on a delivery stream as lines.",
+            label="Aggregate: several records in one record of the stream",
+            protocols=KINESIS,
+            default=False,
         ),
         Field(
             "fullDocument",

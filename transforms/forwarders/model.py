@@ -9,7 +9,11 @@ from schemas.delivery import PayloadKind
 from transforms.forwarders.secrets import References, Secret
 
 TargetProtocol = Literal["http", "https", "Kinesis"]
-AuthType = Literal["no auth", "token", "basic auth"]
+AuthType = Literal["no auth", "token", "basic auth", "oauth2"]
+ClientAuth = Literal["basic", "post"]
+BatchFormat = Literal["array", "lines"]
+BatchOutcome = Literal["all_or_nothing", "per_record"]
+Compression = Literal["none", "gzip"]
 Service = Literal["firehose", "streams"]
 OnConflict = Literal["compare", "accept", "refuse"]
 XapiVersion = Literal["1.0.3", "2.0.0"]
@@ -19,6 +23,12 @@ DEFAULT_TIMEOUT = 10.0
 
 DEFAULT_CONCURRENCY = 16
 """Requests an HTTP forwarder has under way at a time when the document does not say."""
+
+DEFAULT_BATCH_RECORDS = 1
+"""Records a request holds, at most, when the document does not say: each goes alone."""
+
+DEFAULT_BATCH_BYTES = 1024 * 1024
+"""Bytes of a batch's body before compression when the document does not say."""
 
 DEFAULT_HTTP_RETRIES = 0
 DEFAULT_KINESIS_RETRIES = 10
@@ -49,6 +59,60 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """How many records go in one HTTP request, and what its answer is about.
+
+    Attributes:
+        records: that a request may hold.
+        bytes: of the body before compression. A record that is larger goes alone.
+        wait: seconds that a request which is not full may wait for more records; None: as a Kinesis call.
+        format: a JSON array, or a JSON text a line.
+        outcome: whether an answer is about the whole request, or says a status for each record.
+    """
+
+    records: int
+    bytes: int = DEFAULT_BATCH_BYTES
+    wait: float | None = None
+    format: BatchFormat = "array"
+    outcome: BatchOutcome = "all_or_nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How fast one worker sends to one forwarder, at most. At least one of the two rates is given.
+
+    Attributes:
+        requests: a second; None: no limit.
+        records: a second; None: no limit.
+        burst: requests that may be made at once after a pause (records, if only those are limited); None: one second's
+            worth.
+    """
+
+    requests: float | None = None
+    records: float | None = None
+    burst: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth2:
+    """How a token is had by the client credentials of OAuth 2.0 (RFC 6749 section 4.4).
+
+    Attributes:
+        token_url: complete, with its scheme. Its query may hold secrets.
+        scope: names with spaces between; None: not asked for.
+        audience: whom the token is for; None: not asked for.
+        client_auth: whether the client shows itself by basic auth, or in the body.
+    """
+
+    token_url: Secret
+    client_id: str
+    client_secret: Secret
+    scope: str | None = None
+    audience: str | None = None
+    client_auth: ClientAuth = "basic"
+
+
+@dataclass(frozen=True, slots=True)
 class HttpTarget:
     """Where and how an HTTP forwarder posts.
 
@@ -65,6 +129,10 @@ class HttpTarget:
         on_conflict: what an answer of 409 to a statement that is forwarded as it is means.
         xapi_version: what the receiver speaks; None: 1.0.3, or what a statement says if that is another 1.0.
         send_attachments: statements that are forwarded as they are go with the data of their attachments.
+        batch: None: each record goes alone, and as it is.
+        compression: of the bodies of requests.
+        rate_limit: None: there is none.
+        oauth2: how the token is had with `auth_type` `oauth2`.
     """
 
     url: Secret
@@ -83,6 +151,10 @@ class HttpTarget:
     on_conflict: OnConflict = "compare"
     xapi_version: XapiVersion | None = None
     send_attachments: bool = False
+    batch: Batch | None = None
+    compression: Compression = "none"
+    rate_limit: RateLimit | None = None
+    oauth2: OAuth2 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +165,7 @@ class KinesisTarget:
         service: `streams` for a data stream, `firehose` for a delivery stream.
         region: None: not given, and nothing can be delivered.
         access_key_id: with `secret_access_key`, or neither: then the AWS default credential chain gives credentials.
+        aggregate: several records go in one record of the stream.
     """
 
     service: Service
@@ -100,6 +173,7 @@ class KinesisTarget:
     region: str | None = None
     access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: Secret | None = None
+    aggregate: bool = False
 
 
 @dataclass(frozen=True, slots=True)

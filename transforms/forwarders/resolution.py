@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from transforms.forwarders.documents import Documents
 from transforms.forwarders.fields import FIELDS
-from transforms.forwarders.model import Fault, Forwarder, HttpTarget, KinesisTarget, Rules
+from transforms.forwarders.model import Fault, Forwarder, HttpTarget, KinesisTarget, OAuth2, Rules
 from transforms.forwarders.rules import load_forwarders
 from transforms.forwarders.secrets import References, Secret, SecretError, is_redacted, is_reference
 from transforms.forwarders.urls import resolve_query
@@ -109,9 +109,18 @@ class _Resolver:
                 self._secret("configuration.signingSecret", secret, f"[{index}]")
                 for index, secret in enumerate(target.signing_secrets)
             ),
+            oauth2=target.oauth2 and self._oauth2(target.oauth2),
             ca_file=self._file("configuration.caFile", target.ca_file),
             client_certificate=self._file("configuration.clientCertificate", target.client_certificate),
             client_key=self._file("configuration.clientKey", target.client_key),
+        )
+
+    def _oauth2(self, oauth2: OAuth2) -> OAuth2:
+        url = oauth2.token_url
+        return replace(
+            oauth2,
+            token_url=self._try("configuration.tokenUrl", lambda: url.resolved(self._resolve_query), url),
+            client_secret=self._secret("configuration.clientSecret", oauth2.client_secret),
         )
 
     def kinesis(self, target: KinesisTarget) -> KinesisTarget:

@@ -14,13 +14,17 @@ from transforms.forwarders.documents import Document, Documents
 from transforms.forwarders.field_reader import REDACTION, FieldReader, read_id
 from transforms.forwarders.findings import Findings, nearest, shown
 from transforms.forwarders.model import (
+    DEFAULT_BATCH_RECORDS,
     DEFAULT_HTTP_RETRIES,
     DEFAULT_KINESIS_RETRIES,
+    Batch,
     Fault,
     Forwarder,
     Forwarders,
     HttpTarget,
     KinesisTarget,
+    OAuth2,
+    RateLimit,
     Rules,
 )
 from transforms.forwarders.secrets import Secret, is_redacted
@@ -129,12 +133,14 @@ class _Check:
 
     def _check_objects(self) -> None:
         self._check_names("", self._content)
-        for name in fields.FIELDS.objects:
-            options = self._content.get(name)
+        for path in fields.FIELDS.objects:
+            options: Any = self._content
+            for name in path.split("."):
+                options = options.get(name) if isinstance(options, dict) else None
             if isinstance(options, dict):
-                self._check_names(name, options)
+                self._check_names(path, options)
             elif options is not None:
-                self._findings.fault(name, "is not an object")
+                self._findings.fault(path, "is not an object")
 
     def _check_names(self, parent: str, values: JsonObject) -> None:
         known = fields.FIELDS.names(parent)
@@ -206,6 +212,30 @@ class _Check:
             on_conflict=values["onConflict"],
             xapi_version=values["xapiVersion"],
             send_attachments=self._reader.values["sendAttachments"],
+            batch=self._batch(),
+            compression=values["compression"],
+            rate_limit=self._rate_limit(),
+            oauth2=self._oauth2(values),
+        )
+
+    def _batch(self) -> Batch | None:
+        values = self._values_in("configuration.batch")
+        return None if values["records"] == DEFAULT_BATCH_RECORDS else Batch(**values)
+
+    def _rate_limit(self) -> RateLimit | None:
+        values = self._values_in("configuration.rateLimit")
+        return None if values["requests"] is None and values["records"] is None else RateLimit(**values)
+
+    def _oauth2(self, values: dict[str, Any]) -> OAuth2 | None:
+        if values["authType"] != "oauth2" or None in (values["tokenUrl"], values["clientId"], values["clientSecret"]):
+            return None
+        return OAuth2(
+            token_url=values["tokenUrl"],
+            client_id=values["clientId"],
+            client_secret=values["clientSecret"],
+            scope=values["scope"],
+            audience=values["audience"],
+            client_auth=values["clientAuth"],
         )
 
     def _kinesis_target(self) -> KinesisTarget | None:
@@ -219,6 +249,7 @@ class _Check:
             # As it is written: an id may be shown to whoever sees the forwarder, and a reference is resolved later.
             access_key_id=self._reader.given(fields.FIELDS["kinesisOptions.awsClientKey"]) or None,
             secret_access_key=values["awsClientSecret"],
+            aggregate=values["aggregate"],
         )
 
     def _values_in(self, parent: str) -> dict[str, Any]:
@@ -245,6 +276,29 @@ class _Check:
             protocol = values["configuration.protocol"]
             self._findings.warn("kinesisOptions", f"has no effect with configuration.protocol {protocol}")
 
+    def _check_rate_limit(self) -> None:
+        values = self._values_in("configuration.rateLimit")
+        path = "configuration.rateLimit.burst"
+        if values["burst"] is not None and values["requests"] is None and values["records"] is None:
+            self._findings.warn(path, "has no effect without rateLimit.requests or rateLimit.records")
+
+    def _check_batch(self) -> None:
+        values = self._reader.values
+        path = "configuration.batch"
+        others = [field for field in fields.FIELDS if field.parent == path and field.name != "records"]
+        is_batch = values["configuration.batch.records"] > DEFAULT_BATCH_RECORDS
+        if not is_batch and any(self._reader.given(field) is not None for field in others):
+            self._findings.warn(path, "has no effect without batch.records above 1: each record goes alone")
+
+    def _check_attachments(self) -> None:
+        values = self._reader.values
+        if values["sendAttachments"] and values["configuration.batch.records"] > DEFAULT_BATCH_RECORDS:
+            self._findings.fault(
+                "sendAttachments",
+                "stands beside configuration.batch, whose requests hold no data of attachments: leave one of the two "
+                "out, or make a forwarder for each",
+            )
+
     def _check_aws_keys(self) -> None:
         keys = [fields.FIELDS[f"kinesisOptions.{name}"] for name in ("awsClientKey", "awsClientSecret")]
         given = {field.path: self._reader.given(field) for field in keys}
@@ -264,7 +318,10 @@ class _Check:
 _TOGETHER: dict[str, Callable[[_Check], None]] = {
     "organisation": _Check._check_organisation,
     "configuration.clientKey": _Check._check_http,
+    "configuration.batch.outcome": _Check._check_batch,
+    "configuration.rateLimit.burst": _Check._check_rate_limit,
     "kinesisOptions.awsClientSecret": _Check._check_aws_keys,
+    "sendAttachments": _Check._check_attachments,
 }
 """The rules about several fields, each by the last of them: it is asked once that has been read."""
 

@@ -92,12 +92,14 @@ class AddressGuard:
 
     Args:
         allow_networks: CIDRs that may be dialled though they are in a refused range (`--allow_network`).
+        named_only: nothing else may be dialled.
 
     Raises:
         ValueError: one of these is not a network.
     """
 
-    def __init__(self, allow_networks: Iterable[str] = ()) -> None:
+    def __init__(self, allow_networks: Iterable[str] = (), *, named_only: bool = False) -> None:
+        self._named_only = named_only
         self._allowed = tuple(parse_network(network) for network in allow_networks)
 
     def refusal(self, address: str) -> str | None:
@@ -112,6 +114,8 @@ class AddressGuard:
             return "not an address"
         if self._is_allowed(parsed):
             return None
+        if self._named_only:
+            return "not within --allow_network"
         if isinstance(parsed, IPv4Address):
             return _refused_ipv4(parsed)
         inside = embedded(parsed)

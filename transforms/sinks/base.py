@@ -1,8 +1,8 @@
 """What all sinks share: an item to be sent, what became of an attempt, how an item was settled, and what a sink is."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -52,6 +52,8 @@ class Verdict(Enum):
     DELIVERED = "delivered"
     RETRY = "retry"
     GIVE_UP = "give_up"
+    SPLIT = "split"
+    """Of all records of a batch: it is refused for what is in it, and is to be sent in parts."""
 
 
 class AttemptResult(msgspec.Struct, frozen=True, gc=False):
@@ -110,6 +112,20 @@ Settle = Callable[[Sequence[Settlement]], None]
 """Makes settlements durable before it returns. It is called from any thread; the user's next item is sent after it."""
 
 
+class Runs(NamedTuple):
+    """How many records of one user a call may hold, in their order: as many as these bounds allow.
+
+    Attributes:
+        bytes: that the `size`s of one user's items may add up to.
+        crowded_bytes: the same, while more than that of other users' records wait.
+        users: that a call may hold records of.
+    """
+
+    bytes: int
+    crowded_bytes: int
+    users: int = 1 << 31
+
+
 class HttpSink(Protocol):
     """Sends one item a request. It lives on the engine's asyncio loop: open, send many at a time, close."""
 
@@ -122,6 +138,33 @@ class HttpSink(Protocol):
     async def close(self) -> None: ...
 
 
+class HttpBatchSink(HttpSink, Protocol):
+    """Sends many items a request. What it says of itself is read before each request, so a sink may change it.
+
+    Attributes:
+        max_items: items that a request may hold.
+        max_bytes: bytes that the `size`s of a request's items may add up to. An item that is larger goes alone.
+        is_atomic: whether the receiver takes all records of a request or none. Such a request may hold several of one
+            user.
+    """
+
+    max_items: int
+    max_bytes: int
+    is_atomic: bool
+
+    def size(self, item: Item) -> int:
+        """Bytes that the item takes in a request's body."""
+        ...
+
+    def group(self, item: Item) -> Hashable:
+        """Items of different groups do not go in one request."""
+        ...
+
+    async def send_batch(self, items: Sequence[Item]) -> list[AttemptResult]:
+        """Make one attempt at each item; one outcome for each, in order; or SPLIT for all of them."""
+        ...
+
+
 class BatchSink(Protocol):
     """Sends many items a call. It is called from the threads of its lane: open, send in several of them, close.
 
@@ -131,11 +174,20 @@ class BatchSink(Protocol):
         max_items: items that a call may hold.
         max_bytes: bytes that the `size`s of a call's items may add up to. An item that is larger comes alone.
         calls_in_flight: calls that may be made at a time.
+        runs: how many items of one user a call may hold; None: one.
     """
 
-    max_items: int
-    max_bytes: int
-    calls_in_flight: int
+    @property
+    def max_items(self) -> int: ...
+
+    @property
+    def max_bytes(self) -> int: ...
+
+    @property
+    def calls_in_flight(self) -> int: ...
+
+    @property
+    def runs(self) -> Runs | None: ...
 
     @property
     def remarks(self) -> Mapping[str, int]:

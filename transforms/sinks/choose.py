@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from transforms.forwarders import Forwarder, KinesisTarget
+from transforms.sinks.aggregating import AggregatingFirehoseSink, AggregatingKinesisSink
 from transforms.sinks.aws_calls import Callers
 from transforms.sinks.base import AwsClient, BatchSink, BatchSinkFactory
 from transforms.sinks.firehose import FirehoseSink
@@ -19,7 +20,7 @@ def batch_sinks(
         most_calls: calls that a forwarder may have in flight, if its sink would have more; None for no such bound.
         aws_client: what makes the calls.
     """
-    known = limits or {}
+    known_limits = limits or {}
     callers = Callers(aws_client)
 
     def batch_sink(forwarder: Forwarder) -> BatchSink:
@@ -27,7 +28,10 @@ def batch_sinks(
         if not isinstance(target, KinesisTarget):
             raise TypeError(f"{forwarder.id} is not a Kinesis forwarder")
         if target.service == "firehose":
-            return FirehoseSink(target, most_calls, callers)
-        return KinesisSink(target, known.get(forwarder.id), most_calls, callers)
+            firehose = FirehoseSink(target, most_calls, callers)
+            return AggregatingFirehoseSink(firehose) if target.aggregate else firehose
+        limits = known_limits.get(forwarder.id)
+        kinesis = KinesisSink(target, limits, most_calls, callers)
+        return AggregatingKinesisSink(kinesis, limits) if target.aggregate else kinesis
 
     return batch_sink

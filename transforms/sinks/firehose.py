@@ -29,7 +29,7 @@ from transforms.sinks.aws_operations import (
     PutRecordBatchAnswer,
     PutRecordBatchEntry,
 )
-from transforms.sinks.base import AttemptResult, Item, Verdict
+from transforms.sinks.base import AttemptResult, Item, Runs, Verdict
 
 MAX_RECORDS = 500
 """Records that a PutRecordBatch call may hold."""
@@ -80,6 +80,7 @@ class FirehoseSink:
         self._remarking = threading.Lock()
         self._singly = False
         self.max_items = MAX_RECORDS
+        self.runs: Runs | None = None
         self.max_bytes = MAX_REQUEST_BYTES
         self._most_calls = most_calls or PUT_RECORD_CALLS_IN_FLIGHT
         self.calls_in_flight = min(CALLS_IN_FLIGHT, self._most_calls)

@@ -10,7 +10,7 @@ import base64
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -23,9 +23,11 @@ from transforms.forwarders import Forwarder, HttpTarget
 from transforms.forwarders.scrubber import Scrubber
 from transforms.sinks import conflicts
 from transforms.sinks.base import AttemptResult, Item, Verdict
+from transforms.sinks.batches import compressed
 from transforms.sinks.http_client import HttpClient
 from transforms.sinks.http_exchange import Answer, NoAnswer, Request
 from transforms.sinks.http_origin import request_url
+from transforms.sinks.oauth2 import Tokens, oauth2_secrets
 from transforms.sinks.signatures import SIGNATURE_HEADERS, Signer, signing_key
 from transforms.sinks.statement_requests import VERSION_HEADER, StatementRequest, StatementRequests
 from transforms.sinks.user_agent import USER_AGENT
@@ -55,6 +57,9 @@ _SHORTEST_SCRUBBED = 4
 A header's value may be `1` or `en`, and to hide that would leave nothing of a body. Nobody's secret is that short.
 """
 
+_COMPRESSED_AT_ONCE = 64 * 1024
+"""Bytes of a body that are compressed on the loop. A longer one would hold up the other forwarders' requests."""
+
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?")
 _LONGEST_WAIT = 1e12
 _LOCATION_KEPT = 1024
@@ -71,7 +76,8 @@ _DEFAULT_HEADERS = {
     "Accept": "*/*",
     "Accept-Encoding": "identity",
 }
-_TOO_MANY_HOPS = AttemptResult(Verdict.GIVE_UP, "too_many_hops", spends_attempt=False)
+_NONE: Mapping[str, str] = {}
+TOO_MANY_HOPS = AttemptResult(Verdict.GIVE_UP, "too_many_hops", spends_attempt=False)
 
 
 class PostSink:
@@ -100,8 +106,13 @@ class PostSink:
         self._clock = clock
         self._url = request_url(self._target)
         self._carrier = client.carrier(self._target)
+        self._tokens = Tokens(forwarder.id, self._target, client, self._keep_secret) if self._target.oauth2 else None
+        self._encoding = {"Content-Encoding": "gzip"} if self._target.compression == "gzip" else _NONE
         self._headers = _fixed_headers(self._target)
-        self._statement_headers = {VERSION_HEADER: self._target.xapi_version or FIRST, **self._headers}
+        for name in self._encoding:
+            self._headers.pop(name, None)
+        self._statement_headers = dict(self._headers)
+        self._statement_headers.setdefault(VERSION_HEADER, self._target.xapi_version or FIRST)
         self._any_version_headers = {name: value for name, value in self._headers.items() if name != VERSION_HEADER}
         self._statements = StatementRequests(forwarder.id, self._target, attachments)
         self._signer = Signer(self._target.signing_secrets) if self._target.signing_secrets else None
@@ -112,20 +123,26 @@ class PostSink:
     async def open(self) -> None:
         """Connects to nobody yet. Raises SinkError if a TLS file does not load."""
         await self._carrier.open()
+        if self._tokens is not None:
+            await self._tokens.open()
 
     async def close(self) -> None:
         """Close every connection. Requests in flight must have ended, or been cancelled."""
+        if self._tokens is not None:
+            await self._tokens.close()
         await self._carrier.close()
+
+    def _keep_secret(self, tokens: Sequence[str]) -> None:
+        """Take these out of what is stored of answers, too."""
+        self._scrubber = scrubber(self._target, tokens)
 
     async def send(self, item: Item) -> AttemptResult:
         """Make one attempt, with one resend if the request went out on a connection that turned out to be closed."""
         if item.hops >= MOST_HOPS:
-            return _TOO_MANY_HOPS
+            return TOO_MANY_HOPS
         if item.record.kind == "statement" and item.payload_kind == "statement":
             return await self._send_statement(item)
-        payload = item.payload
-        common = self._statement_headers if item.payload_kind == "statement" else self._headers
-        return await self._attempt(item, Request(self._url, self._own_headers(item, payload), payload, common=common))
+        return await self._attempt(item, await self._request(item, item.payload))
 
     async def _send_statement(self, item: Item) -> AttemptResult:
         """Send a statement as it is: in the receiver's version, with its attachments."""
@@ -134,25 +151,41 @@ class PostSink:
             return made
         try:
             outcome = await self._attempt(item, await self._statement_request(item, made))
-            if outcome.reason == conflicts.CONFLICT and self._target.on_conflict == "compare":
-                ask = partial(self._held, made.headers[VERSION_HEADER])
-                async with self._look_ups:
-                    found = await conflicts.look_up(ask, self._url, made.statement, outcome)
-                outcome = msgspec.structs.replace(found, ambiguous=outcome.ambiguous)
+            outcome = await self._compared(made, outcome)
         finally:
             made.close()
         if made.remarks and outcome.verdict is Verdict.DELIVERED:
             return msgspec.structs.replace(outcome, remarks=(*outcome.remarks, *made.remarks))
         return outcome
 
+    async def _compared(self, made: StatementRequest, outcome: AttemptResult) -> AttemptResult:
+        """What an outcome comes to after a look at what the receiver holds, if it is a conflict."""
+        if outcome.reason != conflicts.CONFLICT or self._target.on_conflict != "compare":
+            return outcome
+        ask = partial(self._held, made.headers[VERSION_HEADER])
+        async with self._look_ups:
+            found = await conflicts.look_up(ask, self._url, made.statement, outcome)
+        return msgspec.structs.replace(found, ambiguous=outcome.ambiguous)
+
     async def _attempt(self, item: Item, request: Request) -> AttemptResult:
         """Make a request, and say what its answer means."""
-        answer = await self._carrier.exchange(request)
-        if isinstance(answer, NoAnswer):
-            return self._unanswered(answer)
+        answer = await self._exchange(request)
+        if isinstance(answer, AttemptResult):
+            return answer
         delivered = _DELIVERED.get(answer.status)
         outcome = self._judged(item, answer) if delivered is None else delivered
         return msgspec.structs.replace(outcome, ambiguous=True) if answer.resent else outcome
+
+    async def _exchange(self, request: Request) -> Answer | AttemptResult:
+        """Make a request, with a token if the forwarder logs in with one. What becomes of it without an answer."""
+        if self._tokens is None:
+            answer = await self._carrier.exchange(request)
+        else:
+            with_token = await self._tokens.exchange(self._carrier, request)
+            if isinstance(with_token, AttemptResult):
+                return with_token
+            answer = with_token
+        return self._unanswered(answer) if isinstance(answer, NoAnswer) else answer
 
     def _judged(self, item: Item, answer: Answer) -> AttemptResult:
         """What an answer that is not 2xx means."""
@@ -187,9 +220,9 @@ class PostSink:
         """Ask the receiver for a statement. An outage is as one of an attempt to send."""
         headers = {**self._statement_headers, "Accept": "application/json", VERSION_HEADER: version}
         headers.pop("Content-Type", None)
-        answer = await self._carrier.exchange(Request(url, headers, method="GET", most=conflicts.STATEMENT_READ))
-        if isinstance(answer, NoAnswer):
-            return msgspec.structs.replace(self._unanswered(answer), ambiguous=False)
+        answer = await self._exchange(Request(url, headers, method="GET", most=conflicts.STATEMENT_READ))
+        if isinstance(answer, AttemptResult):
+            return msgspec.structs.replace(answer, ambiguous=False)
         kept = self._kept(answer)
         if answer.status in RETRIED:
             return self._retried(answer, kept)
@@ -200,18 +233,47 @@ class PostSink:
 
     async def _statement_request(self, item: Item, made: StatementRequest) -> Request:
         if made.body is None:
-            headers = {**self._own_headers(item, made.statement), **made.headers}
-            return Request(self._url, headers, made.statement, common=self._any_version_headers)
-        # A signature is made of the whole body, which may be on the disk.
+            return await self._request(item, made.statement, made.headers)
+        # A signature is made of the whole body, which may be on the disk. The data of attachments is not compressed.
         loop = asyncio.get_running_loop()
-        own = await loop.run_in_executor(None, self._own_headers, item, made.body.chunks())
-        return Request(self._url, {**self._headers, **own, **made.headers}, made.body)
+        key, chunks = item.record.id, made.body.chunks()
+        own = await loop.run_in_executor(None, self._own_headers, item, key, chunks)
+        return Request(self._url, {**self._headers, **made.headers, **own}, made.body)
 
-    def _own_headers(self, item: Item, body: bytes | Iterator[bytes]) -> dict[str, str]:
-        """The headers of one record's request alone."""
-        headers = {_IDEMPOTENCY_KEY: item.record.id, _HOPS: str(item.hops + 1)}
+    async def _request(self, item: Item, payload: bytes, headers: Mapping[str, str] | None = None) -> Request:
+        """The request for one record; `headers` of a statement as it is."""
+        body = await self._encoded(payload)
+        own = self._own_headers(item, item.record.id, body)
+        if headers is not None:
+            common: Mapping[str, str] = self._any_version_headers
+            own = {**headers, **own}
+        else:
+            common = self._common_headers(item)
+        return Request(self._url, {**own, **self._encoding}, body, common=common)
+
+    def _common_headers(self, item: Item) -> Mapping[str, str]:
+        """The headers that are the same in all requests of the item's payload."""
+        return self._statement_headers if item.payload_kind == "statement" else self._headers
+
+    async def _encoded(self, body: bytes) -> bytes:
+        """A body as it goes over the wire."""
+        if not self._encoding:
+            return body
+        if len(body) <= _COMPRESSED_AT_ONCE:
+            return compressed(body)
+        return await asyncio.get_running_loop().run_in_executor(None, compressed, body)
+
+    def _own_headers(self, item: Item, key: str, body: bytes | Iterator[bytes]) -> dict[str, str]:
+        """The headers of one request alone.
+
+        Args:
+            item: that is sent, or the first of those that are sent together.
+            key: the id of what is sent.
+            body: as it goes over the wire.
+        """
+        headers = {_IDEMPOTENCY_KEY: key, _HOPS: str(item.hops + 1)}
         if self._signer is not None:
-            headers.update(self._signer.headers(item.record.id, int(self._clock()), body))
+            headers.update(self._signer.headers(key, int(self._clock()), body))
         return headers
 
     def _kept(self, answer: Answer) -> str | None:
@@ -249,9 +311,16 @@ def http_target(forwarder: Forwarder) -> HttpTarget:
     return forwarder.target
 
 
-def scrubber(target: HttpTarget) -> Scrubber:
-    """What hides the target's secrets, and what is made of them, in the answers of its receiver."""
-    secrets: list[str | bytes] = []
+def scrubber(target: HttpTarget, tokens: Sequence[str] = ()) -> Scrubber:
+    """What hides the target's secrets, and what is made of them, in the answers of its receiver.
+
+    Args:
+        target: of the forwarder.
+        tokens: that it has been given by its token endpoint.
+    """
+    secrets: list[str | bytes] = list(tokens)
+    if target.oauth2 is not None:
+        secrets += oauth2_secrets(target.oauth2)
     for secret in (target.secret, target.basic_password, *target.signing_secrets):
         if secret is not None:
             secrets.append(secret.reveal())
@@ -323,12 +392,13 @@ def _encoding(answer: Answer) -> str:
 def _fixed_headers(target: HttpTarget) -> dict[str, str]:
     """The headers that are the same in all requests of a forwarder. Those of its document come before ours."""
     headers = dict(_DEFAULT_HEADERS)
+    own = _OWN_HEADERS if target.compression == "none" else (*_OWN_HEADERS, "Content-Encoding")
     if target.auth_type == "token" and target.secret is not None:
         headers["Authorization"] = f"Bearer {target.secret.reveal()}"
     elif target.auth_type == "basic auth":
         headers["Authorization"] = "Basic " + base64.b64encode(_credentials(target).encode()).decode()
     # A header is one header in whatever case it is written.
-    spelled = {name.lower(): name for name in (*_OWN_HEADERS, *headers)}
+    spelled = {name.lower(): name for name in (*own, *headers)}
     for name, value in target.headers:
         headers[spelled.setdefault(name.lower(), name)] = value.reveal()
     return headers

@@ -49,15 +49,24 @@ class HttpClient:
         names_kept_for: float = KEPT_FOR,
     ) -> None:
         self.guard = AddressGuard(allow_networks)
+        self.named_guard = AddressGuard(allow_networks, named_only=True)
         self.resolver = Resolver(getaddrinfo, names_kept_for)
         self._connections = connections
         self._pool: Pool | None = None
         self._context: ssl.SSLContext | None = None
         self._open = 0
 
-    def carrier(self, target: HttpTarget) -> Carrier:
-        """What carries the requests of one forwarder. Raises SinkError if the host has no valid form."""
-        return _Carrier(self, target)
+    def carrier(self, target: HttpTarget, *, named_only: bool = False) -> Carrier:
+        """What carries the requests of one forwarder.
+
+        Args:
+            target: whom it sends to.
+            named_only: only addresses within `allow_networks` may be dialled.
+
+        Raises:
+            SinkError: the host has no valid form.
+        """
+        return _Carrier(self, target, self.named_guard if named_only else self.guard)
 
     def join(self) -> Pool:
         """The connections of all carriers. Each that joins must leave."""
@@ -85,8 +94,9 @@ class HttpClient:
 class _Carrier:
     """The requests of one forwarder."""
 
-    def __init__(self, client: HttpClient, target: HttpTarget) -> None:
+    def __init__(self, client: HttpClient, target: HttpTarget, guard: AddressGuard) -> None:
         self._client = client
+        self._guard = guard
         self._target = target
         self._origin = origin(target)
         self._home = Home(target.concurrency)
@@ -100,7 +110,7 @@ class _Carrier:
             tls = tls_context(self._target) or self._client.system_context()
         self._loop = asyncio.get_running_loop()
         pool = self._client.join()
-        self._dialler = Dialler(self._origin, tls, self._client.guard, self._client.resolver, pool.lost)
+        self._dialler = Dialler(self._origin, tls, self._guard, self._client.resolver, pool.lost)
         self._deadlines = Deadlines(self._loop, self._target.timeout)
         self._pool = pool
 

@@ -27,7 +27,7 @@ from transforms.sinks.aws_errors import (
     unreadable_answer,
 )
 from transforms.sinks.aws_operations import PUT_RECORDS, PutRecordsAnswer, PutRecordsEntry
-from transforms.sinks.base import AttemptResult, Item, Verdict
+from transforms.sinks.base import AttemptResult, Item, Runs, Verdict
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis.client import KinesisClient
@@ -160,6 +160,7 @@ class KinesisSink:
         self._watch = ShardWatch()
         self._ignores_keys = False
         self.max_items = MAX_RECORDS
+        self.runs: Runs | None = None
         self.max_bytes = self._limits.request_bytes
         self.calls_in_flight = min(CALLS_IN_FLIGHT, most_calls or CALLS_IN_FLIGHT)
 

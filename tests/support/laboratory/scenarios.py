@@ -20,9 +20,19 @@ from typing import Any, Literal
 from tests.support.forwarder_documents import aws_document, http_document
 from tests.support.forwarders import aws_forwarder
 from tests.support.laboratory.aws_fake import AwsFake, Faults, Stream, Word
+from tests.support.laboratory.batch_receiver import BatchReceiver, sometimes
 from tests.support.laboratory.checker import check
 from tests.support.laboratory.http_fault_server import Answer, Arrival, Fault, in_thread
-from tests.support.laboratory.job_experiment import Experiment, Figures, HttpLog, Log, StreamLog, activities, due
+from tests.support.laboratory.job_experiment import (
+    BatchLog,
+    Experiment,
+    Figures,
+    HttpLog,
+    Log,
+    StreamLog,
+    activities,
+    due,
+)
 from tests.support.ports import free_port
 from tests.support.receiver import Receiver, by_user
 from tests.support.records import items
@@ -35,7 +45,7 @@ from transforms.forwarders import Forwarder, HttpTarget
 from transforms.forwarders.secrets import Secret
 from transforms.sinks.base import DEFERRED, Item, Settlement
 from transforms.sinks.choose import batch_sinks
-from transforms.sinks.http import PostSink
+from transforms.sinks.http_batches import post_sink
 from transforms.sinks.http_client import HttpClient
 
 BAD_DAY: dict[Word, float] = {
@@ -172,6 +182,50 @@ def killed_again_and_again(
         in_flight = max((len(each.in_flight) for each in killed), default=0)
         note = f"{done} kills, at most {in_flight} in flight at one"
         return _figures("SIGKILL and resume", experiment, records, note)
+
+
+def killed_with_batches(
+    workshop: Workshop, *, users: int = 50, sessions: int = 10, kills: int = 20, seed: int = 0, share: float = 0.05
+) -> list[Figures]:
+    """SIGKILL at random moments while batches of 100 leave, to a receiver that refuses a share of the records.
+
+    What becomes a dead letter are exactly those.
+    """
+    chance = random.Random(seed)  # noqa: S311
+    workshop.write_activity(activities(users, sessions))
+    with laboratory(seed) as (receiver, _, _):
+        batches = {"batch": {"records": 100}, "maxRetries": 10, "concurrency": 4}
+        workshop.write_forwarders(http_document(receiver, "http", batches, payload="statement"))
+        records = due(workshop)
+        guilty = {id_ for _, id_ in records if chance.random() < share}
+        judge = BatchReceiver(guilty, 422, fault=sometimes(seed, 0.1))
+        receiver.script = judge
+        experiment = Experiment(workshop, {"http": BatchLog(judge)}, ("--max_backoff=0.05",), (receiver,))
+        done = 0
+        while done < kills:
+            with experiment.process() as job:
+                began = time.monotonic()
+                # Half of the moments are before the first request, or while few have been made.
+                stored = len(judge.stored) + chance.randrange(max(1, 2 * (len(records) - len(judge.stored)) // kills))
+                calls = len(judge.calls) + chance.randrange(1, 60)
+                until = began + chance.uniform(0.0, 3.0) if chance.random() < 0.25 else float("inf")
+                while job.poll() is None and time.monotonic() < until:
+                    if len(judge.stored) > stored or len(judge.calls) > calls:
+                        break
+                    time.sleep(0.002)
+            if not experiment.starts[-1].killed:
+                break  # It was through before its moment came.
+            done += 1
+        status = experiment.run()
+        assert status == 3, experiment.told
+        dead = {row["id"] for row in workshop.avro("receipts") if row["outcome"] == "dead_lettered"}
+        delivered = {row["id"] for row in workshop.avro("receipts") if row["outcome"] == "delivered"}
+        assert dead == guilty, "dead letters are exactly the guilty"
+        assert delivered == {id_ for _, id_ in records} - guilty
+        killed = experiment.killed_under_way("http")
+        in_flight = max((len(each.in_flight) for each in killed), default=0)
+        note = f"{done} kills, {len(guilty)} guilty, at most {in_flight} in flight at one"
+        return _figures("SIGKILL with batches", experiment, records, note)
 
 
 def _until_a_random_moment(
@@ -380,7 +434,7 @@ def by_schedule(schedule: Schedule) -> list[Figures]:
             forwarders,
             outstanding.settle if schedule.hurried else written.extend,
             DeliverySettings(max_backoff=0.01, outage_budget=30.0, linger=0.001, on_failure=schedule.on_failure),
-            http_sink=partial(PostSink, client=HttpClient(["127.0.0.0/8"])),
+            http_sink=partial(post_sink, client=HttpClient(["127.0.0.0/8"])),
             batch_sink=batch_sinks(),
         )
         try:

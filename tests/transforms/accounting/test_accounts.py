@@ -25,6 +25,7 @@ def some_books(draw: st.DrawFn) -> Accounts:
         account.pending += draw(COUNT)
         account.dead_lettered[draw(NAME)] = draw(COUNT)
         account.attempts += draw(COUNT)
+        account.calls += draw(COUNT)
         account.hashed_keys += draw(COUNT)
         for latency in draw(LATENCIES):
             account.latencies.add(latency)

@@ -19,7 +19,7 @@ from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import DeliveryStoppedError
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder
-from transforms.sinks.base import AttemptResult, BatchSink, HttpSink, Item, Settlement, Verdict
+from transforms.sinks.base import AttemptResult, BatchSink, HttpSink, Item, Runs, Settlement, Verdict
 from transforms.sinks.lacks import LackError, lacking
 
 DELIVERED = AttemptResult(Verdict.DELIVERED, status=200)
@@ -76,6 +76,7 @@ class ScriptedBatch:
         self.max_items = 500
         self.max_bytes = 1 << 20
         self.calls_in_flight = calls_in_flight
+        self.runs: Runs | None = None
         self.remarks = {"remarkable": 1}
         self.arrivals: list[str] = []
         self.attempts: Counter[str] = Counter()

@@ -16,15 +16,18 @@ NO_KIND_TAKES: dict[FieldKind, Any] = {
     "scope": "",
     "query": 5,
     "text": 5,
-    "number": 0,
+    "number": -1,
     "count": -1,
     "url": "https://receiver.example",
+    "endpoint": "login.example/token",
     "headers": "{",
     "secret": 5,
     "secrets": [],
     "file": "",
 }
 """A value for each kind that has one which no field of that kind takes."""
+
+OAUTH2 = {"tokenUrl": "https://login.example/token", "clientId": "c", "clientSecret": "s"}
 
 
 def document_with(field: Field, value: Any) -> dict[str, Any]:
@@ -33,6 +36,8 @@ def document_with(field: Field, value: Any) -> dict[str, Any]:
     changes: dict[str, Any] = {} if field.auth_type is None else {"configuration.authType": field.auth_type}
     if field.auth_type == "basic auth":
         changes |= {"configuration.basicUsername": "u", "configuration.basicPassword": "p"}
+    if field.auth_type == "oauth2":
+        changes |= {f"configuration.{name}": value for name, value in OAUTH2.items()}
     return changed(document, {**changes, field.path: value})
 
 
@@ -50,7 +55,7 @@ def test_a_field_takes_what_its_kind_is_and_nothing_else(field: Field) -> None:
 
 def test_no_path_is_there_twice_and_every_object_is_known() -> None:
     assert len({field.path for field in FIELDS}) == len(FIELDS.fields)
-    assert set(FIELDS.objects) <= FIELDS.names()
+    assert {path.partition(".")[0] for path in FIELDS.objects} <= FIELDS.names()
     assert all(field.name in FIELDS.names(field.parent) for field in FIELDS)
 
 
