@@ -18,13 +18,14 @@ from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.preview import CountMatches, ExplainRecord
 from transforms.read import InputFile, ReadActivity
-from transforms.read_kinesis import AdmitStreaming, KinesisInput, ReadKinesis
+from transforms.read_kinesis import AdmitStreaming, ReadKinesis
 from transforms.read_statements import ReadStatements
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.input_formats import ACTIVITY, InputFormat, statement_format
 from transforms.redrive import ReadDeadLetters
 from transforms.sessions.state import StateOptions
 from transforms.sources.base import StatementSource
+from transforms.sources.kinesis_input import KinesisInput
 from transforms.write import WriteRecords, WriteRejects, WriteStreamingRejects, WriteSummary
 
 

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.sinks.base import BatchSink, BatchSinkFactory
-from transforms.sinks.firehose import FirehoseSink
-from transforms.sinks.kinesis import KinesisSink, StreamLimits
+from transforms.sinks.data_streams import StreamLimits
 
 
 def batch_sinks(limits: Mapping[str, StreamLimits] | None = None, most_calls: int | None = None) -> BatchSinkFactory:
@@ -21,8 +20,13 @@ def batch_sinks(limits: Mapping[str, StreamLimits] | None = None, most_calls: in
         target = forwarder.target
         if not isinstance(target, KinesisTarget):
             raise TypeError(f"{forwarder.id} is not a Kinesis forwarder")
+        # Late, because these bring boto3: a run that sends nothing to AWS starts without.
         if target.service == "firehose":
+            from transforms.sinks.firehose import FirehoseSink
+
             return FirehoseSink(target, most_calls)
+        from transforms.sinks.kinesis import KinesisSink
+
         return KinesisSink(target, known.get(forwarder.id), most_calls)
 
     return batch_sink

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, cast
 from transforms.forwarders import KinesisTarget
 from transforms.sinks.aws_clients import firehose_client, sending_config
 from transforms.sinks.aws_errors import (
-    KIB,
-    MIB,
     Scrub,
     call_outcome,
     each_half,
@@ -21,6 +19,7 @@ from transforms.sinks.aws_errors import (
 )
 from transforms.sinks.aws_wire import PutRecordBatchAnswer, PutRecordBatchEntry, encode_in_c
 from transforms.sinks.base import AttemptResult, Item, Verdict
+from transforms.sinks.data_streams import KIB, MIB
 
 if TYPE_CHECKING:
     from mypy_boto3_firehose.client import FirehoseClient
