@@ -3,7 +3,10 @@
 import logging
 import sys
 
-from pipeline.command import main
+from transforms.beam_import import without_garbage_collection
+
+with without_garbage_collection():
+    from pipeline.command import main
 
 
 def console() -> None:

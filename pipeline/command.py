@@ -12,7 +12,7 @@ from pipeline.options import Job, parse
 from pipeline.preflight import choose_forwarders
 from pipeline.report import FAILED, USAGE
 from pipeline.usage import UsageError
-from transforms.beam_import import import_beam, import_beam_file_systems
+from transforms.beam_import import import_beam, import_beam_file_systems, without_garbage_collection
 from transforms.durability import private_files
 from transforms.storage import StorageError
 
@@ -38,9 +38,9 @@ def _launch(job: Job) -> int:
     if job.has_places_elsewhere:
         _prepare_file_systems(job)
     chosen = choose_forwarders(job, on_this_machine=job.is_direct)
-    import_beam()
-    from pipeline.run import run
-
+    with without_garbage_collection():
+        import_beam()
+        from pipeline.run import run
     return run(job, chosen)
 
 
@@ -49,6 +49,6 @@ def _prepare_file_systems(job: Job) -> None:
     import_beam_file_systems()
     from apache_beam.io.filesystems import FileSystems
 
-    from pipeline.run import beam_options
+    from pipeline.beam_options import beam_options
 
     FileSystems.set_options(beam_options(job))

@@ -14,6 +14,7 @@ from apache_beam.portability.python_urns import SUBPROCESS_SDK
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner, RunnerResult
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
+from pipeline.beam_signatures import remember_signatures
 from pipeline.faults import causes, places_of, told
 from pipeline.flink import cancel_job
 from pipeline.graph import Plan, build
@@ -41,6 +42,7 @@ def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[Sta
         How it ended, and what the workers counted (nothing if it failed).
     """
     job = plan.job
+    remember_signatures()
     pipeline = beam.Pipeline(runner=_DirectRunner() if job.is_direct else job.runner, options=options)
     build(pipeline, plan)
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, PipelineOptions
 
+from pipeline.beam_options import beam_options
 from pipeline.execute import execute, execute_until_stopped
 from pipeline.graph import Plan
 from pipeline.lock import OutputLock, OutputLostError
@@ -52,11 +53,6 @@ Nobody waits for a single record of a bounded run, and a full call costs what a 
 
 _STREAMING_LINGER = 0.05
 _LEAST_RETRY_HORIZON = 600.0
-
-
-def beam_options(job: Job) -> PipelineOptions:
-    """The options of Beam that a job was started with."""
-    return PipelineOptions(list(job.beam_args), runner=job.runner)
 
 
 def run(job: Job, chosen: Chosen) -> int:

@@ -4,6 +4,7 @@ Beam takes connectors of other systems for optional: where a package of theirs i
 they are made absent for as long as Beam is imported. Its file systems of other clouds come when they are asked for.
 """
 
+import gc
 import importlib
 import logging
 import sys
@@ -38,6 +39,18 @@ def import_beam_file_systems() -> None:
             # As Beam does it: of most clouds nothing is installed.
             with suppress(ImportError):
                 importlib.import_module(name)
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Keeps the garbage collector from looking, over and over, through what imports make: none of it is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager

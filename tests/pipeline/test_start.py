@@ -5,18 +5,28 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
+import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.coders import BytesCoder
+from apache_beam.internal import pickler
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.transforms import core
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from pipeline.beam_flags import known_to_beam, parse_beam_flags
+from pipeline.beam_options import beam_options
+from pipeline.beam_signatures import RememberedArguments
+from pipeline.options import parse
 from pipeline.usage import Parser
 from tests.support.forwarder_documents import http_document
 from tests.support.paths import ROOT
 from tests.support.receiver import Receiver
 from tests.support.workshop import Workshop
 
+SEEN = beam.DoFn.StateParam(ReadModifyWriteStateSpec("seen", BytesCoder()))
 HEAVY = ("apache_beam", "boto3", "pyarrow")
 
 STARTS = f"""
@@ -121,3 +131,49 @@ def test_what_the_job_reads_of_beams_flags_is_what_beam_reads(given: list[str]) 
 
     # With a flag that is of no concern to the job Beam reads all of them.
     assert read(given).items() <= read([*given, "--job_name=of-beam"]).items()
+
+
+def test_the_options_are_beams_own_whichever_view_is_asked() -> None:
+    job = parse(["--input=a", "--forwarders=f", "--output=o", "--direct_num_workers=3"])
+    options, of_beam = beam_options(job), PipelineOptions(list(job.beam_args), runner=job.runner)
+    for view in PipelineOptions.__subclasses__():
+        assert options.view_as(view).get_all_options() == of_beam.view_as(view).get_all_options()
+    options.view_as(DirectOptions).direct_num_workers = 7
+    assert options.get_all_options()["direct_num_workers"] == 7
+    pickled = pickler.loads(pickler.dumps(options))
+    assert pickled.view_as(DirectOptions).direct_num_workers == 7
+
+
+class Stateful(beam.DoFn):
+    """A step with state, and with a method that a subclass changes."""
+
+    def process(self, element: Any, seen: Any = SEEN, at: Any = beam.DoFn.TimestampParam) -> None:
+        """Nothing."""
+
+    def finish_bundle(self, given: int = 1) -> None:
+        """Nothing."""
+
+
+class Changed(Stateful):
+    """The same with another default."""
+
+    def finish_bundle(self, given: int = 2) -> None:
+        """Nothing."""
+
+
+def test_signatures_that_are_remembered_are_those_that_beam_reads() -> None:
+    read: Any = core.get_function_args_defaults
+    if isinstance(read, RememberedArguments):  # A run in this process has put it in its place.
+        read = read._read
+    remembered = RememberedArguments(read)
+    stateful: Any = Stateful()  # type: ignore[no-untyped-call]
+    changed = Changed()  # type: ignore[no-untyped-call]
+    steps = [stateful, changed, stateful, *map(core.CallableWrapperDoFn, (str, stateful.process))]
+    for _ in range(2):
+        for step in steps:
+            methods = [each for name in dir(step) if isinstance(each := getattr(step, name), MethodType)]
+            assert len(methods) > 20
+            for method in methods:
+                names, defaults = remembered(method)
+                assert (names, defaults) == read(method)
+                names.append("what Beam may do with its list")
