@@ -72,7 +72,7 @@ def _commands(directory: Path, port: int) -> dict[str, tuple[list[str], int]]:
     activity = directory / "activity.jsonl"
     activity.write_text("".join(f"{json.dumps(each)}\n" for each in islice(sample_activities(2, seed=1), ACTIVITIES)))
     forwarders = directory / "forwarders.json"
-    configuration = {"url": f"http://127.0.0.1:{port}/", "maxRetries": 0}
+    configuration = {"protocol": "http", "url": f"127.0.0.1:{port}/", "maxRetries": 0}
     document = {"_id": "all", "active": True, "query": "", "payload": "record", "configuration": configuration}
     forwarders.write_text(json.dumps([document]))
     reading = [f"--input={activity}", f"--forwarders={forwarders}"]
