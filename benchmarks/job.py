@@ -15,9 +15,9 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from benchmarks.encoding import encoded
 from benchmarks.workload import Tally, sum_of
+from pipeline.command import main
 from pipeline.options import parse
 from pipeline.preflight import choose_forwarders
-from pipeline.run import main
 from schemas import DERIVED_KINDS, Kind, Record
 from transforms.accounting.summary import RejectLimit, Summary, total
 from transforms.derive import DeriveRecords, DeriveSettings

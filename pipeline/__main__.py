@@ -3,14 +3,16 @@
 import logging
 import sys
 
+from transforms.beam_import import without_garbage_collection
+
+with without_garbage_collection():
+    from pipeline.command import main
+
 
 def console() -> None:
     """The entry of the installed command."""
     # Before Beam is imported: it would install a handler of its own, and warn of extras this job does not need.
-    logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(levelname)s %(message)s")
-    from pipeline.run import main
-
-    logging.getLogger().setLevel(logging.INFO)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     sys.exit(main(sys.argv[1:]))
 
 

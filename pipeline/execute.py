@@ -14,6 +14,7 @@ from apache_beam.portability.python_urns import SUBPROCESS_SDK
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner, RunnerResult
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
+from pipeline.beam_signatures import remember_signatures
 from pipeline.faults import causes, places_of, told
 from pipeline.flink import cancel_job
 from pipeline.graph import Plan, build
@@ -27,7 +28,6 @@ from transforms.write import read_summary
 logger = logging.getLogger(__name__)
 _POLL = 0.5
 _CANCEL_WITHIN = 30.0
-_DIRECT_RUNNERS = ("directrunner", "direct", "fnapirunner", "fnapi")
 
 
 def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[State, Summary]:
@@ -42,7 +42,8 @@ def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[Sta
         How it ended, and what the workers counted (nothing if it failed).
     """
     job = plan.job
-    pipeline = beam.Pipeline(runner=_DirectRunner() if is_direct(job) else job.runner, options=options)
+    remember_signatures()
+    pipeline = beam.Pipeline(runner=_DirectRunner() if job.is_direct else job.runner, options=options)
     build(pipeline, plan)
     try:
         with _stopping_on_signals(plan.progress), ProgressLine(plan.progress, total_bytes or None):
@@ -161,11 +162,6 @@ def _wait(result: PipelineResult, plan: Plan, options: PipelineOptions) -> None:
         except KeyboardInterrupt:
             _cancel(result, plan.job, options)
             raise
-
-
-def is_direct(job: Job) -> bool:
-    """Whether the job runs on this machine alone."""
-    return job.runner.lower() in _DIRECT_RUNNERS
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.preview import CountMatches, ExplainRecord
 from transforms.read import InputFile, ReadActivity
-from transforms.read_kinesis import SCHEME, AdmitStreaming, KinesisInput, ReadKinesis
+from transforms.read_kinesis import AdmitStreaming, ReadKinesis
 from transforms.read_statements import PARTS_EACH, ReadStatements
 from transforms.reading.blob_files import BlobFiles
 from transforms.reading.bucket_blobs import ReadCounts
@@ -27,6 +27,7 @@ from transforms.reading.input_formats import ACTIVITY, InputFormat, statement_fo
 from transforms.redrive import ReadDeadLetters
 from transforms.sessions.state import StateOptions
 from transforms.sources.base import StatementSource
+from transforms.sources.kinesis_input import SCHEME, KinesisInput
 from transforms.write import WriteRecords, WriteRejects, WriteStreamingRejects, WriteSummary
 
 

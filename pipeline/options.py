@@ -1,62 +1,42 @@
 """The command line: flags go in, a frozen and checked `Job` comes out. All flags but its own are Beam's."""
 
 import argparse
-import difflib
+import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from importlib import metadata
 from pathlib import Path
 from typing import Literal, NoReturn, get_args
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-
 from pipeline import flag_values
+from pipeline.beam_flags import parse_beam_flags
+from pipeline.usage import Parser, UsageError
 from schemas import DERIVED_KINDS, KINDS, Kind
+from schemas.record import RecordFormat
 from transforms.accounting.summary import RejectLimit
 from transforms.delivery.policy import DeliverySettings, OnFailure
 from transforms.durability import Durability
-from transforms.forwarders.service import location_problem
+from transforms.forwarders.service import is_remote, location_problem
 from transforms.matching.statement import DEFAULT_HOME_PAGE
-from transforms.read_kinesis import SCHEME, KinesisInput, KinesisUrlError
 from transforms.reading.blocks import FILE_FORMATS
 from transforms.reading.input_formats import INPUT_FORMATS, InputFormatName
 from transforms.reading.leniency import Leniency
 from transforms.sessions.derivation import SECONDS_PER_UNIT, DurationUnit
 from transforms.sessions.window import EVERYTHING, Window
 from transforms.sinks.base import AwsClient
+from transforms.sinks.user_agent import installed_version
 from transforms.sources.credentials import reference_problem
+from transforms.sources.kinesis_input import SCHEME, KinesisInput, KinesisUrlError
 from transforms.sources.locations import implied_format, is_source, source_problem
-from transforms.write import RecordFormat
+from transforms.storage import local_path
 
 Replay = Literal["new", "all"]
 NaiveTimes = Literal["refuse", "utc"]
 StoredAs = Literal["now"]
 
-# The flags of Flink's job server. Beam for Python passes them on without knowing them. The switches have no value.
-_FLINK_JOB_SERVER_FLAGS = (
-    "checkpoint_timeout_millis",
-    "checkpointing_interval",
-    "checkpointing_mode",
-    "execution_mode_for_batch",
-    "execution_retry_delay",
-    "flink_conf_dir",
-    "max_bundle_size",
-    "max_bundle_time_mills",
-    "min_pause_between_checkpoints",
-    "number_of_execution_retries",
-    "savepoint_path",
-    "state_backend",
-    "state_backend_storage_path",
-)
-_FLINK_JOB_SERVER_SWITCHES = (
-    "allow_non_restored_state",
-    "externalized_checkpoints_enabled",
-    "object_reuse",
-    "re_iterable_group_by_key_result",
-    "retain_externalized_checkpoints_on_cancellation",
-    "unaligned_checkpoint_enabled",
-)
 FLINK_RUNNERS = ("flinkrunner", "flink")
+_DIRECT_RUNNERS = ("directrunner", "direct", "fnapirunner", "fnapi")
 # In ms, unless they are given. Without checkpoints nothing is known after a failure. Activity waits for the end of a
 # bundle twice, before its user's worker and on it. With Flink's own 1,000 ms half of the records took 1.7 s, and with
 # 200 ms they took 0.6 s.
@@ -66,10 +46,6 @@ _WITH_PASSWORD = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/+[^/?#:@]*:(?!\d+(?:/|
 
 _DAY = 86_400
 _DEDUPE_HORIZON = 7 * _DAY
-
-
-class UsageError(Exception):
-    """The job cannot run with these arguments or this configuration (exit status 2). The text says what to change."""
 
 
 _DELIVERY = DeliverySettings()
@@ -149,6 +125,18 @@ class Job:
     job_server_jar: str | None = None
 
     @property
+    def is_direct(self) -> bool:
+        """Whether the job runs on this machine alone."""
+        return self.runner.lower() in _DIRECT_RUNNERS
+
+    @property
+    def has_places_elsewhere(self) -> bool:
+        """Whether files may be on other file systems than this machine's (s3://, gs://, hdfs://, ...)."""
+        named = (self.output, self.state, self.attachments, self.forwarders, *self.inputs)
+        places = [place for place in named if place is not None and not is_source(place) and not is_remote(place)]
+        return not self.is_direct or any(local_path(place) is None for place in places)
+
+    @property
     def forwards_statements(self) -> bool:
         """Whether statements are forwarded as they are."""
         return "statement" in self.window.kinds
@@ -213,20 +201,31 @@ exit status: 0 all delivered; 1 the run failed, was stopped, or its books do not
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+class _Version(argparse.Action):
+    """Prints the versions that are installed, and exits."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        of_beam = metadata.version("apache-beam")
+        print(f"session-forwarder {installed_version()} (apache-beam {of_beam}, Python {platform.python_version()})")
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:
     """The flags of `Job`, with the defaults of its fields."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m pipeline",
         description="Learning-session activity in; events, status and score messages out, in order, to every "
         "forwarder whose query they match.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        dest=argparse.SUPPRESS,
+        nargs=0,
+        help="show the versions of this, Beam and Python, and exit",
     )
     parser.add_argument(
         "--runner",
@@ -499,7 +498,7 @@ def parse(argv: Sequence[str]) -> Job:
     """
     parser = _parser()
     arguments, rest = parser.parse_known_args(_join_relative_times(argv))
-    beam = _known_to_beam(parser, rest, arguments.runner)
+    beam = parse_beam_flags(rest, arguments.runner, parser._option_string_actions)
     for name, value in _STREAMING_ARGS.items() if beam.streaming else ():
         if getattr(beam, name, None) is None:
             rest.append(f"--{name}={value}")
@@ -680,35 +679,3 @@ def _join_relative_times(argv: Sequence[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
-
-
-def _known_to_beam(parser: argparse.ArgumentParser, rest: Sequence[str], runner: str) -> argparse.Namespace:
-    """What Beam makes of `rest`. Raises UsageError for a runner, a flag or a value that it does not know."""
-    runners = StandardOptions.KNOWN_RUNNER_NAMES
-    if "." not in runner and runner.lower().removesuffix("runner") not in {
-        name.lower().removesuffix("runner") for name in runners
-    }:
-        raise UsageError(f"--runner={runner} is not a runner that Beam knows: {', '.join(runners)}")
-    beam = _Parser(add_help=False, allow_abbrev=False)
-    for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(beam)  # type: ignore[arg-type]
-    if runner not in ("DirectRunner", "FnApiRunner"):
-        for name in _FLINK_JOB_SERVER_FLAGS:
-            beam.add_argument(f"--{name}", type=int if name == "checkpointing_interval" else str)
-        for name in _FLINK_JOB_SERVER_SWITCHES:
-            beam.add_argument(f"--{name}", action="store_true")
-    known, unknown = beam.parse_known_args(list(rest))
-    if unknown:
-        flags = [flag for source in (parser, beam) for action in source._actions for flag in action.option_strings]
-        flag = unknown[0].split("=", 1)[0]
-        nearest = difflib.get_close_matches(flag, flags, n=1)
-        hint = f"; the nearest known flag is {nearest[0]}" if nearest else ""
-        if not flag.startswith("-") and Path(flag).exists():
-            hint = "; if the shell made it of a pattern, quote the pattern: --input 'in/*.jsonl'"
-        raise UsageError(f"unknown {'flag' if flag.startswith('-') else 'argument'} {flag}{hint}")
-    if known.direct_running_mode == "multi_threading":
-        raise UsageError(
-            "--direct_running_mode=multi_threading loses data in Beam's runner (309 of 100,000 keys in one of 8 "
-            "measured runs): use in_memory (the default) or multi_processing"
-        )
-    return known

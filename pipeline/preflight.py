@@ -5,14 +5,14 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from pipeline.options import Job, UsageError
+from pipeline.options import Job
+from pipeline.usage import UsageError
 from transforms.forwarders import Forwarder, HttpTarget, resolve
 from transforms.forwarders.secrets import References
 from transforms.forwarders.service import is_remote, location_warning
 from transforms.forwarders.source import ForwarderSource, ForwardersUnreadableError, launch_rules, read_forwarders
 from transforms.matching.statement import DEFAULT_HOME_PAGE
-from transforms.sinks.kinesis import StreamLimits
-from transforms.sinks.preflight import preflight
+from transforms.sinks.data_streams import StreamLimits
 from transforms.storage import local_path
 
 logger = logging.getLogger(__name__)
@@ -158,6 +158,9 @@ def _look_ahead(
             findings.faults.append((fault.forwarder_id, str(fault)))
         else:
             findings.warnings.append(f"{fault} (could not be checked where the job is launched)")
+    # Late, because it brings the clients of AWS and of HTTP: what is wrong in a document is told before.
+    from transforms.sinks.preflight import preflight
+
     checked = preflight(resolution.forwarders, job.allow_networks)
     findings.faults += [(fault.forwarder_id, str(fault)) for fault in checked.faults]
     findings.warnings += [str(warning) for warning in checked.warnings]

@@ -9,23 +9,22 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, PipelineOptions
 
-from pipeline.beam_logging import configure_beam_logging
-from pipeline.execute import execute, execute_until_stopped, is_direct
+from pipeline.beam_options import beam_options
+from pipeline.execute import execute, execute_until_stopped
 from pipeline.graph import Plan
-from pipeline.lock import OutputLock, OutputLockedError, OutputLostError
-from pipeline.options import Job, UsageError, parse
-from pipeline.preflight import choose_forwarders
-from pipeline.report import FAILED, USAGE, Report
+from pipeline.lock import OutputLock, OutputLostError
+from pipeline.options import Job
+from pipeline.preflight import Chosen
+from pipeline.report import FAILED, Report
 from pipeline.session_state import ClockLimits, SessionState
 from pipeline.temporary import run_directory, temporary_files_in
+from pipeline.usage import UsageError
 from schemas.times import now_ms
 from transforms.accounting.progress import Progress
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions
-from transforms.durability import private_files
 from transforms.read import InputError, InputFile, match_files, ranges_of
 from transforms.reading.blob_files import BlobFiles
 from transforms.reading.input_formats import INPUT_FORMATS
@@ -33,7 +32,7 @@ from transforms.reading.pipes import STANDARD_INPUT, descriptor_of
 from transforms.receipts.index import HistoryIndex, index_history, remove_index
 from transforms.receipts.journal import JournalError, close_journals, recover
 from transforms.receipts.runs import new_run_id, next_run_number
-from transforms.sinks.kinesis import StreamLimits
+from transforms.sinks.data_streams import StreamLimits
 from transforms.sinks.lacks import raise_descriptor_limit
 from transforms.sources.base import Access, StatementSource
 from transforms.sources.locations import is_source, source_at
@@ -56,23 +55,12 @@ _STREAMING_LINGER = 0.05
 _LEAST_RETRY_HORIZON = 600.0
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the job that a command line asks for. Returns the exit status (docs/spec/forwarders.md section 4)."""
-    configure_beam_logging()
-    try:
-        with private_files():
-            return run(parse(argv))
-    except UsageError as error:
-        for line in str(error).splitlines():
-            logger.error("%s", line)
-        return USAGE
-    except (OutputLockedError, StorageError) as error:
-        logger.error("%s", error)
-        return FAILED
-
-
-def run(job: Job) -> int:
+def run(job: Job, chosen: Chosen) -> int:
     """Run a job to its end, print the report, and write `report.json`.
+
+    Args:
+        job: what to run.
+        chosen: the forwarders that take part.
 
     Returns:
         The exit status.
@@ -82,14 +70,11 @@ def run(job: Job) -> int:
     """
     raise_descriptor_limit()
     started, clock = now_ms(), time.monotonic()
-    options = PipelineOptions(list(job.beam_args), runner=job.runner)
-    # Before the first path is opened, since the clients of s3:// and gs:// take their settings from here.
-    FileSystems.set_options(options)
+    options = beam_options(job)
     with ExitStack() as stack:
         matched = _input_files(job, options)
-        chosen = choose_forwarders(job, on_this_machine=is_direct(job))
         work = stack.enter_context(run_directory(job.temp_dir))
-        if is_direct(job):
+        if job.is_direct:
             stack.enter_context(temporary_files_in(work))
         progress = Progress(str(work))
         lost = threading.Event()
@@ -112,7 +97,7 @@ def run(job: Job) -> int:
             summary=_summary_path(job, run_id, work, stack),
             state=sessions.options(read_only=job.looks_only) if sessions else None,
             sources=sources,
-            blobs=BlobFiles(work) if is_direct(job) else None,
+            blobs=BlobFiles(work) if job.is_direct else None,
         )
         if job.streaming:
             return _run_streaming(plan, options)
@@ -214,7 +199,7 @@ def _check_pipe(path: str, job: Job, options: PipelineOptions) -> None:
     name = "-" if path == STANDARD_INPUT and "-" in job.inputs else path
     if job.state is not None:
         raise UsageError(f"--input {name} is a pipe, which --state cannot know again: write it to a file first")
-    if not is_direct(job):
+    if not job.is_direct:
         raise UsageError(f"--input {name} is a pipe on this machine: use --runner=DirectRunner, or write it to a file")
     if descriptor_of(path) is not None and options.view_as(DirectOptions).direct_running_mode == "multi_processing":
         raise UsageError(
@@ -293,7 +278,7 @@ def _deliver_options(
         horizon=_retry_horizon(job) if job.streaming else None,
         durability=job.durability,
         aws_client=job.aws_client,
-        tries_again=not is_direct(job),
+        tries_again=not job.is_direct,
     )
 
 

@@ -32,10 +32,10 @@ from transforms.receipts.encoder import Encoder
 from transforms.sinks.addresses import AddressGuard
 from transforms.sinks.base import Item, Settlement
 from transforms.sinks.choose import batch_sinks
+from transforms.sinks.data_streams import StreamLimits
 from transforms.sinks.http_batches import post_sink
 from transforms.sinks.http_client import HttpClient
 from transforms.sinks.http_origin import SinkError
-from transforms.sinks.kinesis import StreamLimits
 from transforms.sinks.preflight import look_up, preflight
 from transforms.statements.passage import record_of
 

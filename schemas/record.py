@@ -17,6 +17,8 @@ DerivedKind = Literal["event", "status", "score"]
 DERIVED_KINDS: tuple[DerivedKind, ...] = ("event", "status", "score")
 Kind = Literal[DerivedKind, "statement"]
 KINDS: tuple[Kind, ...] = (*DERIVED_KINDS, "statement")
+RecordFormat = Literal["jsonl", "avro", "parquet"]
+"""Of files with records in them."""
 
 _INT64 = range(-(1 << 63), 1 << 63)
 

@@ -16,6 +16,7 @@ from tempfile import gettempdir
 from typing import IO, Any, BinaryIO, Protocol
 
 from transforms import durability
+from transforms.beam_import import import_beam_file_systems
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _FRAME_LENGTH = struct.Struct("<I")
@@ -154,9 +155,12 @@ def read_files(location: str, suffixes: tuple[str, ...]) -> dict[str, bytes]:
         FileNotFoundError: nothing is there.
         Exception: whatever the client of the file system raises.
     """
+    path = local_path(location)
+    if path is not None:
+        return _read_local_files(location, path, suffixes)
+    files, _ = _beam()
     from apache_beam.io.filesystem import CompressionTypes
 
-    files, _ = _beam()
     inside = files.match([files.join(location, "*")])[0].metadata_list
     paths = [metadata.path for metadata in inside if metadata.path.endswith(suffixes)]
     if not paths and not files.exists(location):
@@ -166,6 +170,15 @@ def read_files(location: str, suffixes: tuple[str, ...]) -> dict[str, bytes]:
         with files.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             contents[path] = file.read()
     return contents
+
+
+def _read_local_files(location: str, path: Path, suffixes: tuple[str, ...]) -> dict[str, bytes]:
+    """As `read_files`, without Beam."""
+    if path.is_dir():
+        names = sorted(file.name for file in path.iterdir() if file.is_file() and file.name.endswith(suffixes))
+        if names:
+            return {f"{location.rstrip('/')}/{name}": (path / name).read_bytes() for name in names}
+    return {location: path.read_bytes()}
 
 
 class LocalStorage:
@@ -305,6 +318,7 @@ class BeamStorage:
 
 def _beam() -> tuple[Any, type[Exception]]:
     """Beam's FileSystems, which is not typed, and what it raises. Imported late, because that takes seconds."""
+    import_beam_file_systems()
     from apache_beam.io.filesystem import BeamIOError
     from apache_beam.io.filesystems import FileSystems
 

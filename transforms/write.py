@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import apache_beam as beam
@@ -20,14 +20,12 @@ from apache_beam.pvalue import PCollection
 
 from schemas import KINDS, Kind, Record, Reject, avro_schema
 from schemas.arrow import arrow_schema
-from schemas.record import encode_record, parquet_row, record_row
+from schemas.record import RecordFormat, encode_record, parquet_row, record_row
 from transforms import durability
 from transforms.accounting.summary import Summary
 from transforms.receipts.journal import DEAD_LETTERS, RECEIPTS
 from transforms.statements.attachment_files import FOLDER
 from transforms.storage import local_path, storage_at, writing
-
-RecordFormat = Literal["jsonl", "avro", "parquet"]
 
 RECORDS = "records"
 REJECTS = "rejects"

@@ -186,7 +186,13 @@ def who_stands_on_whom() -> str:
             "files",
             (("transforms/storage.py", "a directory, here or anywhere", KEPT),),
         ),
-        ("", (("transforms/durability.py", "what outlives a power cut", KEPT),)),
+        (
+            "",
+            (
+                ("transforms/durability.py", "what outlives a power cut", KEPT),
+                ("transforms/beam_import.py", "the import of Beam", KEPT),
+            ),
+        ),
         ("words", (("schemas/", "Avro files and their types, times, buckets: imports none of ours", KEPT),)),
     )
     left, width, height, gap = 132, 880, 46, 8
@@ -203,7 +209,7 @@ def who_stands_on_whom() -> str:
     return drawing(
         "Who stands on whom, from the top: pipeline and registry; the steps in Beam; bundles and sources; delivery; "
         "receipts and accounting; sinks and matching; forwarders, sessions and statements; query and reading; storage; "
-        "durability; schemas. All imports go down.",
+        "durability and the import of Beam; schemas. All imports go down.",
         width,
         bottom,
         parts,

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.run import main
+from pipeline.command import main
 from tests.docs.page import Section, sections, tables
 from tests.support.paths import ROOT
 

@@ -13,7 +13,7 @@ from tests.support.multipart import received
 from tests.support.receiver import Receiver
 from tests.support.statements import statement, text
 from tests.support.workshop import Workshop
-from transforms.sources.lrs_client import KEY, SECRET
+from transforms.sources.lrs_url import KEY, SECRET
 
 XAPI = "--input_format=xapi"
 

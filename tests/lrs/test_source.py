@@ -13,7 +13,7 @@ from tests.support.lrs_server import Lrs
 from transforms.reading.blocks import Block
 from transforms.sources.base import Access
 from transforms.sources.lrs import LrsReader, LrsSource
-from transforms.sources.lrs_client import KEY, SECRET
+from transforms.sources.lrs_url import KEY, SECRET
 
 LOCAL = Access(allow_networks=("127.0.0.0/8",), outage_budget=5)
 _OF_THIS_TEST = 5000

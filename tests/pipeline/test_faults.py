@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.run import main
+from pipeline.command import main
 from tests.support.activity import activity
 from tests.support.forwarder_documents import aws_document, http_document
 from tests.support.laboratory.aws_fake import AwsFake

@@ -9,7 +9,7 @@ from pipeline.options import parse
 from tests.support.activity import activity
 from tests.support.job_graph import SECRETS, built_graph, pickled_dofns, secretive_documents
 from tests.support.workshop import Workshop
-from transforms.sources.lrs_client import KEY, SECRET
+from transforms.sources.lrs_url import KEY, SECRET
 from transforms.sources.mongo_collection import PASSWORD, USERNAME
 
 # Beam's own steps that declare a real-time timer: bounded input loses what they hold, or the whole job becomes slow.

@@ -14,8 +14,8 @@ import boto3
 import fastavro
 import pytest
 
+from pipeline.command import main
 from pipeline.lock import OutputLock
-from pipeline.run import main
 from schemas import DERIVED_KINDS
 from tests.support.activity import DOCUMENTED_EVENT, activity, of_user, sessions
 from tests.support.aws import read_stream

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline.options import UsageError, parse
+from pipeline.options import parse
+from pipeline.usage import UsageError
 
 USUAL = ("--input=in/*", "--forwarders=f.json", "--output=out")
 STREAMING = (

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.options import UsageError, parse
+from pipeline.options import parse
+from pipeline.usage import UsageError
 from tests.support.aws import read_stream
 from tests.support.forwarder_documents import aws_document, http_document
 from tests.support.laboratory.http_fault_server import Answer, scripted
@@ -259,7 +260,7 @@ def test_statements_are_written_with_their_text_in_one_column(workshop: Workshop
     write(workshop, [sent])
     arguments = ["--input", str(workshop.path / "in" / "*"), XAPI, f"--write_records={record_format}"]
     workshop.write_forwarders()
-    from pipeline.run import main
+    from pipeline.command import main
 
     assert main(["--runner=DirectRunner", *arguments, "--output", str(workshop.output)]) == 0
     row: Any

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.options import Job, UsageError
+from pipeline.options import Job
 from pipeline.preflight import Chosen, choose_forwarders
+from pipeline.usage import UsageError
 from tests.support.forwarder_documents import HTTP, KINESIS, changed
 
 

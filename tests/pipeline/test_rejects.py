@@ -25,7 +25,7 @@ def activity(number: int = 0, **fields: Any) -> bytes:
 
 def run_on(workshop: Workshop, *more: str) -> int:
     """The job without forwarders, on all of the input; gives its exit status."""
-    from pipeline.run import main
+    from pipeline.command import main
 
     return main(["--input", str(workshop.path / "in" / "*"), "--output", str(workshop.output), *ONLY_RECORDS, *more])
 

@@ -13,7 +13,8 @@ import pytest
 from bson import json_util
 from pymongo import MongoClient
 
-from pipeline.options import UsageError, parse
+from pipeline.options import parse
+from pipeline.usage import UsageError
 from tests.support.forwarder_documents import http_document
 from tests.support.laboratory.http_fault_server import Answer
 from tests.support.lrs_feed import Feed, statement
@@ -22,7 +23,7 @@ from tests.support.receiver import Receiver, by_user
 from tests.support.workshop import Workshop
 from tests.transforms.sources.test_mongo import document
 from transforms.sources.locations import implied_format
-from transforms.sources.lrs_client import KEY, SECRET
+from transforms.sources.lrs_url import KEY, SECRET
 
 DERIVED = ("--kind=event", "--kind=status", "--kind=score")
 

@@ -8,8 +8,9 @@ from typing import Any
 import fastavro
 import pytest
 
-from pipeline.options import UsageError, parse
-from pipeline.run import main
+from pipeline.command import main
+from pipeline.options import parse
+from pipeline.usage import UsageError
 from schemas import DERIVED_KINDS
 from tests.support.paths import SHARED, needs_shared
 

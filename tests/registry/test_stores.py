@@ -40,6 +40,9 @@ from transforms.forwarders.service import read_remote
 
 OpenStore = Callable[[], Store]
 
+EDITS = 300
+"""So many of eight threads through two services meet each other often enough."""
+
 
 @pytest.fixture(params=["sqlite", "mongodb"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenStore]:
@@ -207,7 +210,7 @@ def test_many_writers_lose_nothing(open_shared: OpenStore) -> None:
     assert [stored.content["count"] for stored in stores[3].snapshot(None).documents] == [80] * 5
 
 
-def test_a_thousand_concurrent_edits_lose_nothing(open_shared: OpenStore) -> None:
+def test_hundreds_of_concurrent_edits_lose_nothing(open_shared: OpenStore) -> None:
     """Over REST, through two services on one store, as fast as they go."""
     houses = [house_on(open_shared()) for _ in range(2)]
     clients = [house.client(ALL) for house in houses]
@@ -219,10 +222,10 @@ def test_a_thousand_concurrent_edits_lose_nothing(open_shared: OpenStore) -> Non
         statuses.append(answer.status_code)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(edit, range(1000)))
-    assert statuses == [200] * 1000
+        list(pool.map(edit, range(EDITS)))
+    assert statuses == [200] * EDITS
     edits = clients[1].get(f"{PATH}/{document_id}").json()["edits"]
-    assert edits == {str(number): number for number in range(1000)}
+    assert edits == {str(number): number for number in range(EDITS)}
 
 
 def test_of_two_editors_with_if_match_one_wins_each_round(open_shared: OpenStore) -> None:

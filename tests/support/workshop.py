@@ -55,7 +55,7 @@ class Workshop:
         return self._run("--redrive", *more)
 
     def _run(self, *more: str) -> int:
-        from pipeline.run import main  # Here, since it brings Beam, and `make fast` does without.
+        from pipeline.command import main  # Here, since it brings Beam, and `make fast` does without.
 
         return main(self.arguments(*more))
 

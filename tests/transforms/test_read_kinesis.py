@@ -11,10 +11,11 @@ from apache_beam.testing import test_pipeline, util
 
 from schemas import Reject, avro_schema
 from tests.support.activity import activity
-from transforms.read_kinesis import AdmitStreaming, KinesisInput, KinesisUrlError
+from transforms.read_kinesis import AdmitStreaming
 from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.input_formats import XAPI
 from transforms.reading.leniency import Leniency
+from transforms.sources.kinesis_input import KinesisInput, KinesisUrlError
 
 
 def test_a_url_names_stream_region_endpoint_and_position() -> None:

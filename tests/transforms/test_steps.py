@@ -21,11 +21,12 @@ from transforms.match import MatchForwarders
 from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.preview import CountMatches, ExplainRecord
-from transforms.read_kinesis import KinesisInput, ReadKinesis
+from transforms.read_kinesis import ReadKinesis
 from transforms.reading.input_formats import XAPI
 from transforms.receipts.index import HistoryIndex
 from transforms.redrive import ReadDeadLetters
 from transforms.sessions.window import Window
+from transforms.sources.kinesis_input import KinesisInput
 from transforms.write import WriteRecords, WriteRejects, WriteSummary
 
 SOURCE = ForwarderSource("forwarders.json", References("FORWARDER_", None), "digest", ("a",))

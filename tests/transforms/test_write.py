@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas import KINDS, Record, Reject
+from schemas.record import RecordFormat
 from tests.support.avro_parts import read_parts
 from tests.support.settlements import documented_record
 from transforms.accounting.summary import Summary
 from transforms.write import (
-    RecordFormat,
     WriteRecords,
     WriteRejects,
     WriteStreamingRejects,

@@ -33,9 +33,9 @@ from transforms.receipts.index import HistoryIndex
 from transforms.receipts.journal import Journal, JournalError, new_worker_name
 from transforms.sinks.base import AttemptResult, AwsClient, Item, Settlement, Verdict
 from transforms.sinks.choose import batch_sinks
+from transforms.sinks.data_streams import StreamLimits, partition_key
 from transforms.sinks.http_batches import post_sink
 from transforms.sinks.http_client import HttpClient
-from transforms.sinks.kinesis import StreamLimits, partition_key
 from transforms.sinks.lacks import LackError, Patience, connections_allowed
 from transforms.statements.attachment_files import AttachmentFiles
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from transforms.sinks.aggregation import RECORD_OVERHEAD, aggregated, lines, overhead
-from transforms.sinks.aws_errors import KIB
 from transforms.sinks.base import AttemptResult, Item, Runs
+from transforms.sinks.data_streams import KIB, SHORT_KEY, StreamLimits, partition_key
 from transforms.sinks.firehose import MAX_RECORD_BYTES, FirehoseSink
-from transforms.sinks.kinesis import SHORT_KEY, KinesisSink, StreamLimits, partition_key
+from transforms.sinks.kinesis import KinesisSink
 
 SHORT_ENTRY = 25 * KIB
 """Bytes of one user's entry while many others wait. PUT payload units, in which AWS charges, are as large."""

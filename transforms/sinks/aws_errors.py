@@ -30,9 +30,6 @@ from transforms.sinks.aws_connections import ResentError
 from transforms.sinks.base import AttemptResult, Item, Verdict
 from transforms.sinks.lacks import lack_in, lacking, no_descriptor
 
-KIB = 1024
-MIB = 1024 * KIB
-
 THROTTLING_CODES = frozenset(
     {
         "ProvisionedThroughputExceededException",

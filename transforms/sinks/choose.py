@@ -1,13 +1,11 @@
 """Which sink serves a Kinesis forwarder."""
 
 from collections.abc import Mapping
+from functools import cache
 
-from transforms.forwarders import Forwarder, KinesisTarget
-from transforms.sinks.aggregating import AggregatingFirehoseSink, AggregatingKinesisSink
-from transforms.sinks.aws_calls import Callers
+from transforms.forwarders import Forwarder
 from transforms.sinks.base import AwsClient, BatchSink, BatchSinkFactory
-from transforms.sinks.firehose import FirehoseSink
-from transforms.sinks.kinesis import KinesisSink, StreamLimits
+from transforms.sinks.data_streams import StreamLimits
 
 
 def batch_sinks(
@@ -20,18 +18,15 @@ def batch_sinks(
         most_calls: calls that a forwarder may have in flight, if its sink would have more; None for no such bound.
         aws_client: what makes the calls.
     """
-    known_limits = limits or {}
-    callers = Callers(aws_client)
+
+    @cache
+    def factory() -> BatchSinkFactory:
+        # Late, because it brings boto3: a run that sends nothing to AWS starts without.
+        from transforms.sinks.aws_sinks import aws_sinks
+
+        return aws_sinks(limits, most_calls, aws_client)
 
     def batch_sink(forwarder: Forwarder) -> BatchSink:
-        target = forwarder.target
-        if not isinstance(target, KinesisTarget):
-            raise TypeError(f"{forwarder.id} is not a Kinesis forwarder")
-        if target.service == "firehose":
-            firehose = FirehoseSink(target, most_calls, callers)
-            return AggregatingFirehoseSink(firehose) if target.aggregate else firehose
-        limits = known_limits.get(forwarder.id)
-        kinesis = KinesisSink(target, limits, most_calls, callers)
-        return AggregatingKinesisSink(kinesis, limits) if target.aggregate else kinesis
+        return factory()(forwarder)
 
     return batch_sink

@@ -11,8 +11,6 @@ from transforms.forwarders import KinesisTarget
 from transforms.sinks.aws_calls import Callers, OperationCall
 from transforms.sinks.aws_clients import access, sending_config
 from transforms.sinks.aws_errors import (
-    KIB,
-    MIB,
     Scrub,
     call_outcome,
     doubted,
@@ -30,6 +28,7 @@ from transforms.sinks.aws_operations import (
     PutRecordBatchEntry,
 )
 from transforms.sinks.base import AttemptResult, Item, Runs, Verdict
+from transforms.sinks.data_streams import KIB, MIB
 
 MAX_RECORDS = 500
 """Records that a PutRecordBatch call may hold."""

@@ -1,11 +1,9 @@
 """PutRecords to a Kinesis data stream (docs/spec/forwarders.md section 3; limits: AWS' documentation of PutRecords)."""
 
-import hashlib
 import logging
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -14,8 +12,6 @@ from transforms.forwarders import KinesisTarget
 from transforms.sinks.aws_calls import Callers, OperationCall
 from transforms.sinks.aws_clients import access, sending_config
 from transforms.sinks.aws_errors import (
-    KIB,
-    MIB,
     Scrub,
     call_outcome,
     doubted,
@@ -28,6 +24,7 @@ from transforms.sinks.aws_errors import (
 )
 from transforms.sinks.aws_operations import PUT_RECORDS, PutRecordsAnswer, PutRecordsEntry
 from transforms.sinks.base import AttemptResult, Item, Runs, Verdict
+from transforms.sinks.data_streams import SHORT_KEY, UTF8_BYTES, StreamLimits, partition_key
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis.client import KinesisClient
@@ -36,15 +33,6 @@ logger = logging.getLogger(__name__)
 
 MAX_RECORDS = 500
 """Records that a PutRecords call may hold."""
-
-MAX_KEY_UNITS = 256
-"""UTF-16 units that a partition key may have."""
-
-SHORT_KEY = MAX_KEY_UNITS // 2
-"""A key of so many characters fits in any case, since each is one or two UTF-16 units. So it need not be counted."""
-
-UTF8_BYTES = 4
-"""Bytes that a character takes, at most."""
 
 CALLS_IN_FLIGHT = 4
 """Calls to one stream at a time. Each holds up to 500 records."""
@@ -57,16 +45,6 @@ WATCHED_KEYS = 4096
 
 AUTO = AttemptResult(Verdict.RETRY, "auto_distribution", spends_attempt=False, failure=True, opens_breaker=True)
 """The outcome while the stream ignores partition keys. No record is to blame, so it spends no attempt and waits."""
-
-
-def partition_key(user_id: str) -> str:
-    """The partition key of a user's records: the user id, or its SHA-256 in hex if it is too long for a key.
-
-    With one key for all of them a user's records go to one shard, which keeps their order.
-    """
-    if len(user_id) <= SHORT_KEY or len(user_id.encode("utf-16-le")) <= 2 * MAX_KEY_UNITS:
-        return user_id
-    return hashlib.sha256(user_id.encode()).hexdigest()
 
 
 class ShardWatch:
@@ -107,29 +85,6 @@ class ShardWatch:
     def forget(self) -> None:
         """Begin anew, as with a stream that nothing is known of."""
         self._table.clear()
-
-
-@dataclass(frozen=True, slots=True)
-class StreamLimits:
-    """What a data stream takes. The defaults are those of a stream that was not configured otherwise.
-
-    Attributes:
-        record_bytes: bytes of one record: its data and its partition key.
-        request_bytes: bytes of one PutRecords request.
-    """
-
-    record_bytes: int = 1 * MIB
-    request_bytes: int = 5 * MIB
-
-    @classmethod
-    def for_record_size(cls, kib: int | None) -> "StreamLimits":
-        """The limits of a stream that takes records of up to `kib` KiB; a request may then be larger, too.
-
-        Args:
-            kib: `MaxRecordSizeInKiB` of DescribeStreamSummary; None if that has none, which means 1,024.
-        """
-        kib = 1024 if kib is None else kib
-        return cls(kib * KIB, 10 * MIB if kib > 1024 else 5 * MIB)
 
 
 class KinesisSink:

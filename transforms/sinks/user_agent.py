@@ -3,13 +3,13 @@
 from importlib import metadata
 
 
-def _version() -> str:
+def installed_version() -> str:
+    """The version of this project; 0 where it runs from a checkout that is not installed."""
     try:
         return metadata.version("session-forwarder")
     except metadata.PackageNotFoundError:
-        # It runs from a checkout that is not installed.
         return "0"
 
 
-USER_AGENT = f"session-forwarder/{_version()}"
+USER_AGENT = f"session-forwarder/{installed_version()}"
 """The value of the User-Agent header."""

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
@@ -24,14 +23,12 @@ from transforms.reading.positions import NOWHERE, OVERLAP_MS, Position
 from transforms.sources.attachments import NOT_ITS_HASH, AttachmentStore
 from transforms.sources.base import Access, SourceError, SourcePart, StatementSource, StoppedError, Stopping
 from transforms.sources.credentials import login
-from transforms.sources.lrs_client import KEY, SECRET, Answer, LrsClient
+from transforms.sources.lrs_client import Answer, LrsClient
+from transforms.sources.lrs_url import KEY, PATH_END, SECRET
 
 logger = logging.getLogger(__name__)
 
-SCHEMES = ("https://", "http://")
-
 _OLD, _NEW = "1.0.3", "2.0.0"
-_PATH_END = "/statements"
 _EMPTY_PAGES = 1000
 """So many pages in a row without a statement are given up: an LRS that has nothing to say should end."""
 
@@ -39,37 +36,6 @@ _EMPTY_PAGES = 1000
 _URL_CHARACTERS = "!$%&'()*+,-./:;=?@[]_~"
 _NOT_SELECTING = frozenset({"limit", "ascending", "attachments", "format"})
 """Parameters that say how statements are answered, and not which."""
-
-
-def url_problem(url: str) -> str | None:
-    """What is wrong with the url of an LRS; None if nothing is. The text repeats no credential that may be in it."""
-    form = "https://host/xAPI/statements?since=..."
-    try:
-        parts = urlsplit(url)
-        port_is_wrong = parts.port == 0
-    except ValueError:
-        return f"is not a url: {form}"
-    if "@" in parts.netloc:
-        return f"holds a user: leave it out, and set {KEY} and {SECRET}, or give --input_auth"
-    if not parts.hostname or port_is_wrong or parts.fragment or re.search(r"[\s\\\x00-\x1f]", url):
-        return f"is not the address of an LRS: {form}"
-    if not parts.path.endswith(_PATH_END):
-        return f"does not end in {_PATH_END}, the statements resource of an LRS: {form}"
-    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if parameters.get("ascending", "true") != "true":
-        return "asks for statements in descending order: leave `ascending` out"
-    if parameters.get("format", "exact") != "exact":
-        return "asks for statements in another form than they have: leave `format` out"
-    for name in ("statementId", "voidedStatementId"):
-        if name in parameters:
-            return f"asks for one statement: leave `{name}` out"
-    for name in ("since", "until"):
-        if name in parameters:
-            try:
-                read_instant(parameters[name])
-            except TimeRefusedError as error:
-                return f"has a time that cannot be read, `{name}`: {error}"
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +174,7 @@ class LrsReader:
 
     def _version(self, client: LrsClient) -> str:
         """The version of xAPI to ask in: 2.0.0 where the LRS says at `/about` that it knows it."""
-        about = urlsplit(self._source.url).path.removesuffix(_PATH_END) + "/about"
+        about = urlsplit(self._source.url).path.removesuffix(PATH_END) + "/about"
         answer = client.get(quote(about, safe=_URL_CHARACTERS), {"Accept": "application/json"}, absent=_NO_ABOUT)
         if answer is None:
             return _OLD

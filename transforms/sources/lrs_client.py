@@ -26,14 +26,8 @@ from transforms.sinks.lacks import lack_in, no_descriptor
 from transforms.sinks.user_agent import USER_AGENT
 from transforms.sources.base import Access, Patience, SourceError, StoppedError, Stopping
 from transforms.sources.credentials import Login
+from transforms.sources.lrs_url import KEY, SECRET
 from transforms.storage import temporary_place, writing
-
-KEY = "LRS_SOURCE_KEY"
-SECRET = "LRS_SOURCE_SECRET"  # noqa: S105 - a variable's name
-"""The environment variables that hold the basic auth of the LRS.
-
-Their names do not begin with `FORWARDER_`, so no document can refer to them and have them sent somewhere.
-"""
 
 PAGE_LIMIT = 1024 * 1024 * 1024
 """Bytes of one answer: an LRS that sends more is given up."""

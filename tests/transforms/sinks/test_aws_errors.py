@@ -12,12 +12,12 @@ from tests.support.laboratory.aws_fake import AwsFake
 from tests.support.records import item
 from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.forwarders.secrets import REDACTED, Secret
-from transforms.sinks import preflight as preflight_module
+from transforms.sinks import stream_preflight
 from transforms.sinks.aws_clients import sending_config
-from transforms.sinks.aws_errors import MIB, call_outcome, code_word, entry_outcome, scrub_for
+from transforms.sinks.aws_errors import call_outcome, code_word, entry_outcome, scrub_for
 from transforms.sinks.base import AttemptResult, Verdict
 from transforms.sinks.choose import batch_sinks
-from transforms.sinks.kinesis import StreamLimits
+from transforms.sinks.data_streams import MIB, StreamLimits
 from transforms.sinks.preflight import preflight
 
 AWS_SECRET = "wJalrXUtnFEMI/K7MDENG"
@@ -118,7 +118,7 @@ def test_a_missing_permission_is_a_warning_that_names_the_action(fake: AwsFake) 
 
 def test_an_endpoint_that_is_not_there_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    monkeypatch.setattr(preflight_module, "describing_config", lambda: sending_config(1))
+    monkeypatch.setattr(stream_preflight, "describing_config", lambda: sending_config(1))
     assert faults_of(aws_forwarder()) == [("f", "kinesisOptions.awsRegion")]
 
 

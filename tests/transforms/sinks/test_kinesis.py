@@ -18,7 +18,8 @@ from transforms.forwarders import Forwarder, KinesisTarget
 from transforms.sinks import aws_clients
 from transforms.sinks.aws_calls import Callers
 from transforms.sinks.base import AttemptResult, AwsClient, Item, Verdict
-from transforms.sinks.kinesis import HASHED_KEYS, WATCHED_KEYS, KinesisSink, ShardWatch, StreamLimits, partition_key
+from transforms.sinks.data_streams import StreamLimits, partition_key
+from transforms.sinks.kinesis import HASHED_KEYS, WATCHED_KEYS, KinesisSink, ShardWatch
 
 
 def target(forwarder: Forwarder) -> KinesisTarget:

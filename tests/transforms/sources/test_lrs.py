@@ -22,7 +22,7 @@ from transforms.sources import lrs_client
 from transforms.sources.attachments import NOT_ITS_HASH
 from transforms.sources.base import Access, SourceError
 from transforms.sources.lrs import LrsReader, LrsSource
-from transforms.sources.lrs_client import KEY, SECRET
+from transforms.sources.lrs_url import KEY, SECRET
 from transforms.storage import StorageError
 
 LOCAL = Access(allow_networks=("127.0.0.0/8",), max_backoff=0.001, outage_budget=0.5)

@@ -1,0 +1,54 @@
+"""The command: flags and forwarders are checked first, then Beam is imported, then the job runs.
+
+To import Beam takes longer than all checks. So nothing here imports it before the job is known to be one that can run.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from pipeline.beam_logging import configure_beam_logging
+from pipeline.lock import OutputLockedError
+from pipeline.options import Job, parse
+from pipeline.preflight import choose_forwarders
+from pipeline.report import FAILED, USAGE
+from pipeline.usage import UsageError
+from transforms.beam_import import import_beam, import_beam_file_systems, without_garbage_collection
+from transforms.durability import private_files
+from transforms.storage import StorageError
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the job that a command line asks for. Returns the exit status (docs/spec/forwarders.md section 4)."""
+    configure_beam_logging()
+    try:
+        with private_files():
+            return _launch(parse(argv))
+    except UsageError as error:
+        for line in str(error).splitlines():
+            logger.error("%s", line)
+        return USAGE
+    except (OutputLockedError, StorageError) as error:
+        logger.error("%s", error)
+        return FAILED
+
+
+def _launch(job: Job) -> int:
+    if job.has_places_elsewhere:
+        _prepare_file_systems(job)
+    chosen = choose_forwarders(job, on_this_machine=job.is_direct)
+    with without_garbage_collection():
+        import_beam()
+        from pipeline.run import run
+    return run(job, chosen)
+
+
+def _prepare_file_systems(job: Job) -> None:
+    """Give Beam's file systems their settings, before the first path is opened: the clients of s3:// take them once."""
+    import_beam_file_systems()
+    from apache_beam.io.filesystems import FileSystems
+
+    from pipeline.beam_options import beam_options
+
+    FileSystems.set_options(beam_options(job))

@@ -1,0 +1,179 @@
+"""What a start imports: Beam takes most of its time, and the client of AWS most of the rest."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.coders import BytesCoder
+from apache_beam.internal import pickler
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.transforms import core
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
+
+from pipeline.beam_flags import known_to_beam, parse_beam_flags
+from pipeline.beam_options import beam_options
+from pipeline.beam_signatures import RememberedArguments
+from pipeline.options import parse
+from pipeline.usage import Parser
+from tests.support.forwarder_documents import http_document
+from tests.support.paths import ROOT
+from tests.support.receiver import Receiver
+from tests.support.workshop import Workshop
+
+SEEN = beam.DoFn.StateParam(ReadModifyWriteStateSpec("seen", BytesCoder()))
+HEAVY = ("apache_beam", "boto3", "pyarrow")
+
+STARTS = f"""
+import json, sys
+from pipeline.__main__ import console
+for arguments in json.loads(sys.argv[1]):
+    sys.argv[1:] = arguments
+    try:
+        console()
+    except SystemExit as ended:
+        imported = [name for name in {HEAVY} if name in sys.modules]
+        print(json.dumps([ended.code or 0, imported]), file=sys.stderr)
+"""
+"""Several starts in one process. What one imports counts for those after it, too."""
+
+
+def starts(*command_lines: Iterable[str]) -> list[tuple[int, list[str], str]]:
+    """The exit status of each command line, what it imported that is heavy, and what it said."""
+    given = json.dumps([list(arguments) for arguments in command_lines])
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", STARTS, given], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
+    ended, said = [], ""
+    for line in done.stderr.splitlines():
+        if not line.startswith("["):
+            said += line
+            continue
+        status, imported = json.loads(line)
+        ended.append((status, imported, said))
+        said = ""
+    return ended
+
+
+def test_help_the_version_and_mistakes_are_told_without_beam(tmp_path: Path) -> None:
+    usual = ("--input=in/*", "--forwarders=f.json", "--output=out")
+    mistaken = tmp_path / "mistaken.json"
+    mistaken.write_text('[{"_id": "a", "active": true, "query": "{", "configuration": {"url": "a.example"}}]')
+    told = {
+        ("--help",): (0, ""),
+        ("--version",): (0, ""),
+        (*usual, "--dry-run"): (2, "the nearest known flag is --dry_run"),
+        (*usual, "--direct_num_worker=2"): (2, "the nearest known flag is --direct_num_workers"),
+        (*usual, "stray"): (2, "unknown argument stray"),
+        (*usual, "--runner=DirektRunner"): (2, "DirectRunner"),
+        (*usual, "--output"): (2, "expected one argument"),
+        (*usual, "--max_rejects=-1"): (2, "whole number"),
+        (*usual, "--redrive"): (2, "leave --input out"),
+        (*usual, "--streaming"): (2, "--runner=FlinkRunner"),
+        (*usual, "--direct_running_mode=multi_threading"): (2, "loses data"),
+        (*usual, f"--forwarders={tmp_path / 'none.json'}"): (2, "there is no such file"),
+        (*usual, f"--forwarders={mistaken}"): (2, "query"),
+    }
+    for (expected, part), (status, imported, said) in zip(told.values(), starts(*told), strict=True):
+        assert (status, imported) == (expected, []), said
+        assert part in said
+
+
+def test_a_run_imports_what_it_needs(workshop: Workshop, receiver: Receiver) -> None:
+    workshop.write_activity([])
+    workshop.write_forwarders(http_document(receiver, "all"))
+    arguments = workshop.arguments("--input", str(workshop.path / "in" / "*"))
+    ((status, imported, said),) = starts([*arguments, "--write_records=jsonl", "--dry_run"])
+    assert status == 0, said
+    assert "apache_beam" in imported
+    assert "boto3" not in imported
+
+
+def test_file_systems_come_when_they_are_asked_for() -> None:
+    code = (
+        "import sys; from transforms.beam_import import import_beam, import_beam_file_systems as more\n"
+        "import_beam(); before = 'boto3' in sys.modules; more()\n"
+        "from apache_beam.io.filesystems import FileSystems\n"
+        "print(before, FileSystems.get_filesystem('s3://bucket/key').scheme())"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
+    assert done.stdout.split() == ["False", "s3"]
+
+
+def test_beams_own_flags_and_runners_are_all_known_by_its_source() -> None:
+    parser = Parser(add_help=False)
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(parser)  # type: ignore[arg-type]
+    flags = {flag for action in parser._actions for flag in action.option_strings}
+    known = known_to_beam()
+    assert flags <= known.flags
+    assert list(known.runners) == StandardOptions.KNOWN_RUNNER_NAMES
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        ["--streaming"],
+        ["--direct_num_workers", "3", "--direct_running_mode=multi_processing"],
+        ["--flink_job_server_jar=a.jar"],
+    ],
+)
+def test_what_the_job_reads_of_beams_flags_is_what_beam_reads(given: list[str]) -> None:
+    def read(arguments: list[str]) -> dict[str, Any]:
+        return vars(parse_beam_flags(arguments, "DirectRunner", ()))
+
+    # With a flag that is of no concern to the job Beam reads all of them.
+    assert read(given).items() <= read([*given, "--job_name=of-beam"]).items()
+
+
+def test_the_options_are_beams_own_whichever_view_is_asked() -> None:
+    job = parse(["--input=a", "--forwarders=f", "--output=o", "--direct_num_workers=3"])
+    options, of_beam = beam_options(job), PipelineOptions(list(job.beam_args), runner=job.runner)
+    for view in PipelineOptions.__subclasses__():
+        assert options.view_as(view).get_all_options() == of_beam.view_as(view).get_all_options()
+    options.view_as(DirectOptions).direct_num_workers = 7
+    assert options.get_all_options()["direct_num_workers"] == 7
+    pickled = pickler.loads(pickler.dumps(options))
+    assert pickled.view_as(DirectOptions).direct_num_workers == 7
+
+
+class Stateful(beam.DoFn):
+    """A step with state, and with a method that a subclass changes."""
+
+    def process(self, element: Any, seen: Any = SEEN, at: Any = beam.DoFn.TimestampParam) -> None:
+        """Nothing."""
+
+    def finish_bundle(self, given: int = 1) -> None:
+        """Nothing."""
+
+
+class Changed(Stateful):
+    """The same with another default."""
+
+    def finish_bundle(self, given: int = 2) -> None:
+        """Nothing."""
+
+
+def test_signatures_that_are_remembered_are_those_that_beam_reads() -> None:
+    read: Any = core.get_function_args_defaults
+    if isinstance(read, RememberedArguments):  # A run in this process has put it in its place.
+        read = read._read
+    remembered = RememberedArguments(read)
+    stateful: Any = Stateful()  # type: ignore[no-untyped-call]
+    changed = Changed()  # type: ignore[no-untyped-call]
+    steps = [stateful, changed, stateful, *map(core.CallableWrapperDoFn, (str, stateful.process))]
+    for _ in range(2):
+        for step in steps:
+            methods = [each for name in dir(step) if isinstance(each := getattr(step, name), MethodType)]
+            assert len(methods) > 20
+            for method in methods:
+                names, defaults = remembered(method)
+                assert (names, defaults) == read(method)
+                names.append("what Beam may do with its list")

@@ -1,0 +1,76 @@
+"""Imports Beam without the connectors that this project has no use for, which would take a third of its time.
+
+Beam takes connectors of other systems for optional: where a package of theirs is not installed, it goes on without. So
+they are made absent for as long as Beam is imported. Its file systems of other clouds come when they are asked for.
+"""
+
+import gc
+import importlib
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+_FILE_SYSTEMS = (
+    "apache_beam.io.aws.s3filesystem",
+    "apache_beam.io.azure.blobstoragefilesystem",
+    "apache_beam.io.gcp.gcsfilesystem",
+    "apache_beam.io.hadoopfilesystem",
+)
+_NEVER_USED = ("apache_beam.io.gcp.bigquery", "bson")
+"""BigQuery, and the driver of MongoDB: the registry and the sources of statements have their own way to it."""
+
+
+def import_beam() -> None:
+    """Import Beam, if nobody has yet, without its connectors."""
+    if "apache_beam" not in sys.modules:
+        with _without_warnings(), _absent(*_FILE_SYSTEMS, *_NEVER_USED):
+            importlib.import_module("apache_beam")
+
+
+def import_beam_file_systems() -> None:
+    """Import Beam, if nobody has yet, and all of its file systems whose packages are installed.
+
+    A file system is registered with Beam by its import.
+    """
+    with _without_warnings():
+        importlib.import_module("apache_beam")
+        for name in _FILE_SYSTEMS:
+            # As Beam does it: of most clouds nothing is installed.
+            with suppress(ImportError):
+                importlib.import_module(name)
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Keeps the garbage collector from looking, over and over, through what imports make: none of it is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keeps Beam from telling which packages of connectors are not there."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def _absent(*names: str) -> Iterator[None]:
+    """Lets the import of modules fail as that of a package that is not installed. Those that are there stay."""
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None is how Python is told so.
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
