@@ -18,7 +18,10 @@ FEW = 6
 """Threads that are started as soon as there is work for them. More of them share one interpreter."""
 
 LATE = 0.02
-"""Seconds that a lane may wait for a thread, before one more is started."""
+"""Seconds in which no thread has come back from its turn, after which one more is started for a lane that waits."""
+
+LONG = 0.2
+"""Seconds after which one more is started though others come back: they serve a queue that is too long."""
 
 SPARE = 5.0
 """Seconds after which a thread that had nothing to do ends."""
@@ -53,6 +56,8 @@ class CallThreads:
         self._timer_of: dict[Worker, float] = {}
         self._numbers = itertools.count(1)
         self._threads: dict[threading.Thread, bool] = {}
+        # When a thread came back last, or one more was started for a lane that had waited; and when only the latter.
+        self._moved_at = self._grown_at = clock()
         self._busy = 0
         self._spares = 0
         self._is_watched = False
@@ -137,11 +142,14 @@ class CallThreads:
             if returns:
                 self._busy -= 1
                 self._threads[me] = False
+                self._moved_at = self._clock()
             while not self._closed:
                 now = self._clock()
                 self._bring_due(now)
                 patience = self._patience(now, returns)
                 if patience == 0.0:
+                    if not returns and self._busy >= FEW:
+                        self._moved_at = self._grown_at = now
                     return self._take(me)
                 returns = False
                 if not self._is_watched:
@@ -158,7 +166,9 @@ class CallThreads:
         if self._ready:
             if returns or self._busy < FEW:
                 return 0.0
-            return max(0.0, self._ready[0][0] + LATE - now)
+            since = self._ready[0][0]
+            stuck_at, late_at = max(since, self._moved_at) + LATE, max(since, self._grown_at) + LONG
+            return max(0.0, min(stuck_at, late_at) - now)
         return max(0.001, self._timers[0][0] - now) if self._timers else None
 
     def _bring_due(self, now: float) -> None:
