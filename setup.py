@@ -4,7 +4,7 @@ from setuptools import find_packages, setup
 
 MONGODB = ["pymongo>=4.10"]
 REGISTRY = ["cryptography>=45", "fastapi>=0.115", "fastapi-offline>=1.7", *MONGODB, "uvicorn>=0.34"]
-LOCAL = ["moto[server]>=5.1", "localstack-client>=2.10", "trustme>=1.2"]
+LOCAL = ["aiohttp>=3.11", "moto[server]>=5.1", "localstack-client>=2.10", "trustme>=1.2"]
 
 setup(
     name="session-forwarder",
@@ -38,16 +38,17 @@ setup(
     package_data={"schemas": ["*.avsc"], "registry": ["page/*"]},
     install_requires=[
         "apache-beam>=2.77",
-        "aiohttp>=3.11",
+        "aiohappyeyeballs>=2.5",  # the first whose sockets are the caller's
         "boto3>=1.40",
         "fastavro>=1.10",
-        "httptools>=0.6.4",
+        "httptools>=0.7",
         "msgspec>=0.19",
         "orjson>=3.10",
         "pcre2>=0.7,<0.8",
         "pyarrow>=22",  # the first that reads files with a VARIANT in a column
         "urllib3>=2.3",
         "uvloop>=0.21",
+        "yarl>=1.17",
         "zstandard>=0.23",
     ],
     # The files of requirements/ pin these (`make pins`), all but bench-peers.
@@ -55,7 +56,7 @@ setup(
         "aws": ["apache-beam[aws]>=2.77"],
         "gcp": ["apache-beam[gcp]>=2.77"],
         "local": LOCAL,
-        "bench": ["matplotlib>=3.9", "requests>=2.32"],
+        "bench": ["aiohttp>=3.11", "matplotlib>=3.9", "requests>=2.32"],
         # In an environment of their own: they pin versions of what this project uses.
         "bench-peers": ["bytewax>=0.21", "quixstreams>=3.20"],
         # Statements of a Learning Locker's database (`--input mongodb://`). registry.txt has it among its pins.

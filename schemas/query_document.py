@@ -6,6 +6,7 @@ For derived records that is docs/spec/records.md section 4, for statements docs/
 """
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -235,11 +236,13 @@ def shapes_of(kinds: Collection[Kind]) -> tuple[Shape, ...]:
     return tuple(shape for kind, shapes in _SHAPES_OF_KIND.items() if kind in kinds for shape in shapes)
 
 
-def names_of(shapes: Collection[Shape]) -> frozenset[str]:
-    """The top-level names that the documents of some of these shapes have."""
-    fields = (*QUERY_FIELDS, *STATEMENT_FIELDS)
-    of_shapes = (field for field in fields if not set(shapes).isdisjoint(field.shapes))
-    return frozenset(field.name for field in of_shapes if "." not in field.name)
+_TOP_LEVEL = tuple(field for field in (*QUERY_FIELDS, *STATEMENT_FIELDS) if "." not in field.name)
+
+
+@cache
+def names_of(shapes: tuple[Shape, ...]) -> frozenset[str]:
+    """The top-level names that the documents of some of these shapes have. Every forwarder's query asks for them."""
+    return frozenset(field.name for field in _TOP_LEVEL if not set(shapes).isdisjoint(field.shapes))
 
 
 def paths_of(type_: QueryType) -> frozenset[tuple[str, ...]]:

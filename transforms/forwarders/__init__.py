@@ -1,8 +1,8 @@
 """Forwarder documents, which are Learning Locker's of statement forwarding, and the forwarders that they describe.
 
 Where the job is launched, `load_forwarders(read_documents(files), rules)` gives every forwarder and every fault. On a
-worker, and never in a dry run, `load_on_worker(read_documents(files), rules, digest, ids)` gives those that the job was
-launched with, and their secrets. The rules are in docs/spec/forwarders.md section 1.
+worker `load_launched(read_documents(files), rules, digest, ids)` gives those that the job was launched with, and
+`resolve_on_worker` their secrets, never in a dry run. The rules are in docs/spec/forwarders.md section 1.
 """
 
 from schemas.delivery import PayloadKind
@@ -18,7 +18,7 @@ from transforms.forwarders.model import (
     Rules,
     Service,
 )
-from transforms.forwarders.resolution import ForwardersError, Resolution, load_launched, load_on_worker, resolve
+from transforms.forwarders.resolution import ForwardersError, Resolution, load_launched, resolve, resolve_on_worker
 from transforms.forwarders.rules import Checked, check_document, load_forwarders
 
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
     "documents_from",
     "load_forwarders",
     "load_launched",
-    "load_on_worker",
     "read_documents",
     "resolve",
+    "resolve_on_worker",
 ]

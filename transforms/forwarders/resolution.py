@@ -68,20 +68,21 @@ def load_launched(documents: Documents, rules: Rules, digest: str, ids: Collecti
             f"the forwarder documents are not those the job was launched with (digest {documents.digest[:12]}, "
             f"not {digest[:12]}): they were edited since, or this worker reads another copy. Launch the job again"
         )
-    chosen = [forwarder for forwarder in load_forwarders(documents, rules).forwarders if forwarder.id in ids]
-    missing = sorted(set(ids) - {forwarder.id for forwarder in chosen})
+    wanted = set(ids)
+    chosen = [forwarder for forwarder in load_forwarders(documents, rules).forwarders if forwarder.id in wanted]
+    missing = sorted(wanted - {forwarder.id for forwarder in chosen})
     if missing:
         raise ForwardersError(f"forwarders that are refused here and were not at launch: {', '.join(missing)}")
     return tuple(chosen)
 
 
-def load_on_worker(documents: Documents, rules: Rules, digest: str, ids: Collection[str]) -> tuple[Forwarder, ...]:
+def resolve_on_worker(launched: Iterable[Forwarder], references: References) -> tuple[Forwarder, ...]:
     """What `load_launched` gives, ready to send with.
 
     Raises:
-        ForwardersError: as `load_launched`; or a reference cannot be read on this worker.
+        ForwardersError: a reference cannot be read on this worker.
     """
-    resolution = resolve(load_launched(documents, rules, digest, ids), rules.references)
+    resolution = resolve(launched, references)
     if resolution.faults:
         raise ForwardersError("\n".join(map(str, resolution.faults)))
     return resolution.forwarders

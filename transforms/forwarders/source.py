@@ -11,8 +11,8 @@ from transforms.forwarders import (
     Rules,
     load_forwarders,
     load_launched,
-    load_on_worker,
     read_documents,
+    resolve_on_worker,
 )
 from transforms.forwarders.secrets import References
 from transforms.forwarders.service import ServiceError, is_remote, read_remote
@@ -49,7 +49,15 @@ class ForwarderSource:
             ForwardersUnreadableError: the documents cannot be read on this machine.
             ForwardersError: they are not those that the job was launched with.
         """
-        return load_launched(*self._launched())
+        documents = _documents(self.location, self.digest)
+        known = _last_launched.get(self)
+        if known is not None and documents.digest == self.digest:
+            return known
+        # The queries were judged where the job was launched, and the digest says that these are the same.
+        launched = load_launched(documents, Rules(_leave_query, self.references), self.digest, self.ids)
+        _last_launched.clear()
+        _last_launched[self] = launched
+        return launched
 
     def resolve(self) -> tuple[Forwarder, ...]:
         """The forwarders with their secrets, as this machine has them.
@@ -58,12 +66,11 @@ class ForwarderSource:
             ForwardersUnreadableError: as `load`.
             ForwardersError: as `load`; or a reference cannot be read on this machine.
         """
-        return load_on_worker(*self._launched())
+        return resolve_on_worker(self.load(), self.references)
 
-    def _launched(self) -> tuple[Documents, Rules, str, tuple[str, ...]]:
-        # The queries were judged where the job was launched, and the digest says that these are the same.
-        rules = Rules(_leave_query, self.references)
-        return _documents(self.location, self.digest), rules, self.digest, self.ids
+
+# Several steps of a worker load the same forwarders, of which there may be thousands.
+_last_launched: dict[ForwarderSource, tuple[Forwarder, ...]] = {}
 
 
 def read_forwarders(location: str, rules: Rules) -> Forwarders:

@@ -6,7 +6,18 @@ from typing import Any
 import pytest
 
 from tests.support.forwarder_documents import HTTP, KINESIS, changed, load, read, rules, said
-from transforms.forwarders import ForwardersError, HttpTarget, KinesisTarget, Resolution, load_on_worker, resolve
+from transforms.forwarders import (
+    Documents,
+    Forwarder,
+    ForwardersError,
+    HttpTarget,
+    KinesisTarget,
+    Resolution,
+    Rules,
+    load_launched,
+    resolve,
+    resolve_on_worker,
+)
 from transforms.forwarders.secrets import References, SecretError
 
 HTTPS = changed(HTTP, {"configuration.protocol": "https"})
@@ -130,24 +141,28 @@ def test_an_unresolved_forwarder_cannot_be_sent_with() -> None:
         PostSink(forwarder, HttpClient())
 
 
+def on_worker(documents: Documents, rules: Rules, digest: str, ids: list[str]) -> tuple[Forwarder, ...]:
+    return resolve_on_worker(load_launched(documents, rules, digest, ids), rules.references)
+
+
 class TestOnTheWorker:
     def test_the_forwarders_of_the_run(self) -> None:
         loaded = load(HTTP, KINESIS)
         documents = read(KINESIS, HTTP)  # another copy, in another order
-        assert [one.id for one in load_on_worker(documents, rules(), loaded.digest, ["h"])] == ["h"]
-        assert [one.id for one in load_on_worker(documents, rules(), loaded.digest, ["h", "k"])] == ["k", "h"]
+        assert [one.id for one in on_worker(documents, rules(), loaded.digest, ["h"])] == ["h"]
+        assert [one.id for one in on_worker(documents, rules(), loaded.digest, ["h", "k"])] == ["k", "h"]
 
     def test_documents_that_are_others_by_now(self) -> None:
         edited = read(changed(HTTP, {"configuration.url": "elsewhere.example"}))
         with pytest.raises(ForwardersError, match="not those the job was launched with"):
-            load_on_worker(edited, rules(), load(HTTP).digest, ["h"])
+            on_worker(edited, rules(), load(HTTP).digest, ["h"])
 
     def test_a_worker_with_other_rules(self) -> None:
         without = changed(HTTP, {"organisation": None})
         with pytest.raises(ForwardersError, match="were not at launch: h"):
-            load_on_worker(read(without), rules(require_organisation=True), load(without).digest, ["h"])
+            on_worker(read(without), rules(require_organisation=True), load(without).digest, ["h"])
 
     def test_references_that_cannot_be_read_here(self) -> None:
         document = changed(HTTP, {"configuration.headers": '{"X-A": "env:FORWARDER_X1", "X-B": "env:FORWARDER_X2"}'})
         with pytest.raises(ForwardersError, match=r"(?s)X-A refers to .*X-B refers to"):
-            load_on_worker(read(document), rules(), load(document).digest, ["h"])
+            on_worker(read(document), rules(), load(document).digest, ["h"])
