@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -97,21 +98,45 @@ def test_an_output_that_is_deleted_stops_the_run(
 # --- descriptors
 
 FEW_DESCRIPTORS = """
-import resource
+import resource, socket, sys, threading, time
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+look_up, most = socket.getaddrinfo, 0
+
+def getaddrinfo(host, *more, **options):
+    return look_up("127.0.0.1" if host.endswith(".example") else host, *more, **options)
+
+def watch():
+    global most
+    while True:
+        most = max(most, threading.active_count())
+        time.sleep(0.01)
+
+socket.getaddrinfo = getaddrinfo
+threading.Thread(target=watch, daemon=True).start()
 from pipeline.__main__ import console
-console()
+try:
+    console()
+finally:
+    print(f"at most {most} threads", file=sys.stderr)
 """
 
 
-def test_two_hundred_forwarders_on_256_descriptors(workshop: Workshop, receiver: Receiver) -> None:
+def test_two_hundred_forwarders_by_host_name_on_256_descriptors(workshop: Workshop, receiver: Receiver) -> None:
     workshop.write_activity(sessions(2))
-    workshop.write_forwarders(*(http_document(receiver, f"f{number}") for number in range(200)))
+    workshop.write_forwarders(
+        *(
+            http_document(receiver, f"f{number}", {"url": f"h{number}.example:{receiver.port}", "timeout": 60})
+            for number in range(200)
+        )
+    )
     arguments = workshop.arguments("--input", str(workshop.path / "in" / "*"))
     command = [sys.executable, "-c", FEW_DESCRIPTORS, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
     assert done.returncode == 0, done.stderr
     assert "More descriptors make it quicker (`ulimit -n`)" in done.stderr
+    threads = re.search(r"at most (\d+) threads", done.stderr)
+    assert threads is not None
+    assert int(threads[1]) <= 60
     assert len(receiver.log) == 200 * 8
     for account in workshop.report()["forwarders"]:
         assert (account["delivered"], account["attempts"], account["ambiguous"]) == (8, 8, 0)

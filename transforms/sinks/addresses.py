@@ -123,7 +123,7 @@ class AddressGuard:
         return None
 
     def socket(self, info: AddressInfo) -> socket.socket:
-        """A socket for an address that may be dialled. As aiohttp's `socket_factory` it sees each before it is dialled.
+        """A socket for an address that may be dialled. As a `socket_factory` of aiohappyeyeballs it sees each.
 
         Raises:
             AddressRefusedError: the address may not be dialled.

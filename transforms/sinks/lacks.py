@@ -40,7 +40,7 @@ def lack_in(error: BaseException) -> str | None:
     """What is lacking on this machine, if that is why a call failed; None if it is not.
 
     Args:
-        error: what a client raised. Those of aiohttp, boto3 and urllib3 hold the system's own somewhere inside.
+        error: what a client raised. Those of boto3 and urllib3 hold the system's own somewhere inside.
     """
     for cause in _inside(error):
         if isinstance(cause, OSError) and cause.errno in _OF_CALLS:
@@ -62,7 +62,7 @@ def _inside(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(cause))
         yield cause
         kwargs = getattr(cause, "kwargs", None)
-        held = (cause.__cause__, cause.__context__, getattr(cause, "os_error", None), *cause.args)
+        held = (cause.__cause__, cause.__context__, *cause.args)
         more = kwargs.values() if isinstance(kwargs, dict) else ()
         waiting += [each for each in (*held, *more) if isinstance(each, BaseException)]
 
