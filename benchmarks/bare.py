@@ -1,9 +1,9 @@
 """What nobody can beat who matches statements in Python: a loop that reads, decodes, asks the queries and writes.
 
 No identity of the learner, no order, no check of times, nothing that survives it. It decodes the whole of each
-statement, makes the one date that the queries look at, and asks the job's own compiled queries one after the other: of
-ten, that is faster than the job's index. Of statements with one id it takes the first, so that it delivers the same as
-the job.
+statement, makes the one date that the queries look at, and asks the job's own compiled queries one after the other.
+(The job asks up to 32 of them by one function, `transforms.query.codegen.compile_together`.) Of statements with one id
+it takes the first, so that it delivers the same as the job.
 """
 
 from collections.abc import Callable, Iterator
