@@ -12,13 +12,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import growth, report
+from benchmarks import batches, growth, report
 from benchmarks.sinks import running_sinks
 from benchmarks.suite import COMPARISONS, DifferentError, Row, Suite
 
 OTHERS = {
     "match": "match only, against 10 to 10,000 forwarders",
     "memory": "end to end on a handful, and with a user who has 100,000 activities",
+    "batches": "many records in one call, over HTTP and to Kinesis (at its own sizes; see benchmarks/batches.py)",
     "growth": "derive + match + encode at sizes between the others'",
 }
 GROWTH_SIZES = (10_000, 30_000, 300_000)
@@ -32,6 +33,10 @@ def main() -> int:
     names = options.names or known
     if unknown := set(names).difference(known):
         parser.error(f"no comparison is called {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    if "batches" in names and not options.from_json:
+        batches.measure(batches.STATEMENTS, options.rounds, batches.RECORDS)
+        if names == ["batches"]:
+            return 0
     rows: list[Row] = [row for earlier in options.from_json for row in report.read_json(earlier)]
     if not options.from_json and not _measured(options, names, rows):
         return 1

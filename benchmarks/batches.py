@@ -51,6 +51,8 @@ from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http_batches import post_sink
 from transforms.sinks.http_client import HttpClient
 
+STATEMENTS = 200_000
+RECORDS = 100_000
 BATCH = 100
 USERS = 5_000
 BLOCK = 512
@@ -312,8 +314,8 @@ def measure(count: int, rounds: int, records: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batches", description=__doc__.split("\n")[0])
-    parser.add_argument("--statements", type=int, default=200_000)
-    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--statements", type=int, default=STATEMENTS)
+    parser.add_argument("--records", type=int, default=RECORDS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--way", choices=WAYS, help="only this one, to the receiver at --port; prints its seconds")
     parser.add_argument("--port", type=int)

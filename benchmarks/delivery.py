@@ -436,6 +436,7 @@ def run_scenarios(kills: int, schedules: int, seed: int) -> dict[str, Any]:
     show(_quietly(scenarios.beyond_capacity))
     show(_quietly(partial(scenarios.resharded, sessions=20, seed=seed)))
     show(_quietly(partial(scenarios.killed_again_and_again, kills=kills, seed=seed)))
+    show(_quietly(partial(scenarios.killed_with_batches, kills=kills, seed=seed)))
     several = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
     killed = _quietly(partial(scenarios.killed_again_and_again, kills=kills // 4, seed=seed, arguments=several))
     show([replace(line, scenario=f"{line.scenario}, 2 workers") for line in killed])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import growth, hostile, report
+from benchmarks import batches, growth, hostile, report
 from benchmarks.measuring import Run, Task, run
 from benchmarks.sinks import running_sinks
 from benchmarks.suite import COMPARISONS, Comparison, DifferentError, Row, Suite, check_same
@@ -185,3 +185,12 @@ def test_what_a_hostile_file_takes_is_measured() -> None:
     assert outcome.is_good
     assert (outcome.accepted, outcome.rejected) == (2000, 1)
     assert f"{1024 * hostile.MIB} values in a block of" in outcome.reason
+
+
+@pytest.mark.long
+def test_batches_are_measured_beside_one_by_one_and_a_script(capsys: pytest.CaptureFixture[str]) -> None:
+    batches.measure(400, 1, 300)
+    told = capsys.readouterr().out
+    assert all(way in told for way in batches.WAYS)
+    assert "300 records of one user" in told
+    assert "with aggregate, 15 ms a call" in told

@@ -49,6 +49,30 @@ def attached(data: Path, content: bytes) -> dict[str, Any]:
     }
 
 
+def test_arrays_are_taken_and_read_back_and_one_conflict_is_alone(workshop: Workshop, lrs: Lrs) -> None:
+    sent = [statement(800_000 + number, timestamp="2026-03-01T09:00:00Z") for number in range(40)]
+    batch = {"batch": {"records": 15}, "compression": "none", "concurrency": 1}
+    prepare(workshop, lrs, *sent, configuration=batch)
+    assert workshop.run(XAPI) == 0
+    account = workshop.account("lrs")
+    assert account["delivered"] == account["attempts"] == 40
+    assert account["calls"] < 10
+    held = lrs.statements()
+    for each in sent:
+        assert {name: held[each["id"]][name] for name in each} == each
+
+    other = {**sent[7], "result": {"score": {"raw": 2}}}
+    new = [statement(800_100 + number, timestamp="2026-03-01T09:00:00Z") for number in range(10)]
+    prepare(workshop, lrs, *sent[:7], other, *sent[8:20], *new, configuration=batch)
+    assert workshop.run(XAPI, "--replay=all") == 3
+    account = workshop.account("lrs")
+    assert account["dead_letter_reasons"] == {"conflict": 1}
+    assert account["delivered"] == 29
+    held = lrs.statements()
+    assert all(each["id"] in held for each in new)
+    assert "result" not in held[other["id"]] or held[other["id"]]["result"] == sent[7].get("result")
+
+
 def test_what_it_has_is_compared_by_what_it_shows(workshop: Workshop, lrs: Lrs) -> None:
     first = [numbered(number, result={"score": {"raw": 1}}) for number in range(3)]
     prepare(workshop, lrs, *first)

@@ -19,6 +19,7 @@ from tests.support.laboratory.job_experiment import Experiment, HttpLog, StreamL
 from tests.support.laboratory.scenarios import (
     environment,
     killed_again_and_again,
+    killed_with_batches,
     laboratory,
     resharded,
     scripted_statuses,
@@ -45,6 +46,14 @@ def test_killed_at_random_moments_and_resumed(workshop: Workshop) -> None:
     assert {line.forwarder for line in lines} == {"http", "stream", "firehose"}
     assert all(line.faults > 0 and line.dead == 0 for line in lines)
     assert lines[0].note.startswith("2 kills")
+
+
+def test_killed_at_random_moments_while_batches_leave(workshop: Workshop) -> None:
+    (line,) = lines = killed_with_batches(workshop, users=10, sessions=6, kills=2, seed=2)
+    assert_clean(lines)
+    assert line.faults > 0
+    assert line.dead > 0
+    assert line.note.startswith("2 kills")
 
 
 def test_fifty_users_with_scripted_statuses(workshop: Workshop) -> None:
