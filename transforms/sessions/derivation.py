@@ -185,9 +185,8 @@ class Derivation:
         """
         ordered: list[Activity] = []
         part_scores = 0
-        reached: Reached | None = folded.reached
         for activity in activities:
-            reached = _beyond(reached, activity, self._resolve_session is not None)
+            reached = _beyond(folded.reached, activity, self._resolve_session is not None)
             if reached is None:
                 return False
             folded.reached = reached

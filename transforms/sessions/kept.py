@@ -94,6 +94,12 @@ class KeptSession(msgspec.Struct, array_like=True, gc=False):
     def folded(self, folded: Folded | None) -> None:
         self.packed = _UNKNOWN if folded is None else cast(msgspec.Raw, folded)
 
+    @property
+    def packed_size(self) -> int:
+        """Bytes of the session, but for its lines, with which it was decoded; 0 if it was folded since."""
+        held = cast(object, self.packed)
+        return 0 if isinstance(held, Folded) else memoryview(self.packed).nbytes + len(self.marks)
+
     def put_away(self) -> None:
         """Make the session ready to be encoded."""
         held = cast(object, self.packed)
