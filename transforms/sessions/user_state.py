@@ -20,10 +20,10 @@ from transforms.sessions.kept import KeptSession, KeptVoid, SessionFold, mark
 VERSION = 2
 """Of what is kept: the first byte of a head. Release 0.1 wrote a msgpack array, which begins with another byte."""
 
-HEAD_SIZE = 8192
+HEAD_SIZE = 4096
 """Bytes of sessions in a head. Beyond it, those that have been quiet for longest go to the log, until half is left."""
 
-TAIL_SIZE = 4096
+TAIL_SIZE = 2048
 """Bytes of lines in a head, beyond which they go to the log."""
 
 _FEWEST = 2

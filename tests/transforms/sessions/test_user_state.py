@@ -113,7 +113,7 @@ def test_call_by_call_the_records_are_those_that_one_fold_over_everything_comes_
         fold = CountingFold()
         user = User(fold)
         sent: set[str] = set()
-        with room_for(*data.draw(st.sampled_from([(1, 1), (700, 500), (8192, 4096)]))):
+        with room_for(*data.draw(st.sampled_from([(1, 1), (700, 500), (4096, 2048)]))):
             for number, one in enumerate(arriving):
                 whole = Derivation().user(arriving[: number + 1])
                 assert plain(user.arrive(one)) == plain(each for each in whole if each.id not in sent)
@@ -137,7 +137,7 @@ def test_statements_too_and_what_is_voided() -> None:
         fold = CountingFold(resolve_session=resolve_session)
         user = User(fold)
         sent: set[str] = set()
-        with room_for(*data.draw(st.sampled_from([(1, 1), (700, 500), (8192, 4096)]))):
+        with room_for(*data.draw(st.sampled_from([(1, 1), (700, 500), (4096, 2048)]))):
             for number, one in enumerate(arriving):
                 whole, _ = batch(arriving[: number + 1])
                 activities, voids = read([one])
