@@ -64,6 +64,7 @@ setup(
         "test": [
             *LOCAL,
             *REGISTRY,
+            "aws-kinesis-agg>=1.2",
             "boto3-stubs[firehose,kinesis,s3]>=1.40",
             "httpx2>=2",
             "hypothesis>=6.100",
