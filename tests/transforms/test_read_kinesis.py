@@ -11,7 +11,7 @@ from apache_beam.testing import test_pipeline, util
 
 from schemas import Reject, avro_schema
 from tests.support.activity import activity
-from tests.transforms.reading.test_aggregated import aggregated
+from tests.support.aggregated import aggregated
 from transforms.read_kinesis import AdmitStreaming, KinesisInput, KinesisUrlError
 from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.input_formats import XAPI

@@ -4,21 +4,12 @@ import hashlib
 from contextlib import suppress
 
 import pytest
-from aws_kinesis_agg.aggregator import RecordAggregator
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.aggregated import aggregated
 from transforms.reading.activity import ActivityError
 from transforms.reading.aggregated import MAGIC, inner_records, is_aggregated
-
-
-def aggregated(*payloads: bytes, keys: tuple[str, ...] = ("u",)) -> bytes:
-    """One record of a stream, of the library."""
-    aggregator = RecordAggregator()
-    for number, payload in enumerate(payloads):
-        assert aggregator.add_user_record(keys[number % len(keys)], payload) is None
-    _, _, data = aggregator.clear_and_get().get_contents()
-    return bytes(data)
 
 
 def of(message: bytes) -> bytes:

@@ -1,15 +1,20 @@
 """Activity as it arrives: in order, late, again, and in conflict with what has arrived; statements, too."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
+import orjson
 from hypothesis import strategies as st
 
-from schemas import Activity
+from schemas import Activity, Record
 from tests.support.activity import START_OF_DAY
 from tests.transforms.sessions import statement_oracle
 from tests.transforms.sessions.strategies import ACTIVITY_OF_ONE_USER
+from transforms.reading.voids import Void, without_voided
+from transforms.reading.xapi import PassedOverError, StatementDecoder
+from transforms.reading.xapi_session import resolve_session
+from transforms.sessions.derivation import Derivation
 
 _WAYS = ("next", "next", "next", "next", "at once", "late", "again", "conflict")
 
@@ -44,3 +49,24 @@ def arriving_statements(draw: Callable[[st.SearchStrategy[Any]], Any]) -> list[d
         statements.insert(draw(st.integers(0, len(statements))), late)
     again = draw(st.sampled_from(statements)) if statements else None
     return [*statements, again] if again is not None and draw(st.booleans()) else statements
+
+
+def read(statements: Iterable[dict[str, Any]]) -> tuple[list[Activity], set[Void]]:
+    """The activity in statements, and what they void."""
+    activities: list[Activity] = []
+    voids: set[Void | None] = set()
+    for each in statements:
+        try:
+            activities.append(StatementDecoder().decode(orjson.dumps(each)))
+        except PassedOverError as passed_over:
+            voids.add(passed_over.voids)
+    return activities, {void for void in voids if void is not None}
+
+
+def batch(statements: Iterable[dict[str, Any]]) -> tuple[list[Record], dict[str, int]]:
+    """The records of one fold over all of them, and what was counted."""
+    derivation = Derivation(resolve_session=resolve_session)
+    activities, used = without_voided(*read(statements))
+    derivation.counts.voided = len(used)
+    records = derivation.user(activities)
+    return records, msgspec.to_builtins(derivation.counts)

@@ -1,6 +1,5 @@
 """Statements of one name, against the rules written down a second time; and in any order, twice, cut up, one by one."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -9,35 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import Activity, Record
+from schemas import Record
 from tests.transforms.sessions import statement_oracle as oracle
+from tests.transforms.sessions.arrivals import batch, read
 from transforms.reading.activity import encode
-from transforms.reading.voids import Void, without_voided
-from transforms.reading.xapi import PassedOverError, StatementDecoder
+from transforms.reading.voids import Void
 from transforms.reading.xapi_session import resolve_session
 from transforms.sessions.derivation import Derivation
 from transforms.sessions.kept import KeptSession, SessionFold, fold_on
 
 STATEMENTS = oracle.statements_of_one_name()
-
-
-def read(statements: Iterable[dict[str, Any]]) -> tuple[list[Activity], set[Void]]:
-    activities: list[Activity] = []
-    voids: set[Void | None] = set()
-    for each in statements:
-        try:
-            activities.append(StatementDecoder().decode(orjson.dumps(each)))
-        except PassedOverError as passed_over:
-            voids.add(passed_over.voids)
-    return activities, {void for void in voids if void is not None}
-
-
-def batch(statements: Iterable[dict[str, Any]]) -> tuple[list[Record], dict[str, int]]:
-    derivation = Derivation(resolve_session=resolve_session)
-    activities, used = without_voided(*read(statements))
-    derivation.counts.voided = len(used)
-    records = derivation.user(activities)
-    return records, msgspec.to_builtins(derivation.counts)
 
 
 def line(record: Record) -> oracle.Line:

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from schemas import Activity, Record
 from tests.support.activity import activity, names, response
-from tests.transforms.sessions.arrivals import arriving_activity, arriving_statements
-from tests.transforms.sessions.test_statement_laws import batch, read
+from tests.transforms.sessions.arrivals import arriving_activity, arriving_statements, batch, read
 from transforms.reading.activity import encode
 from transforms.reading.voids import NOTHING, Void, void_key
 from transforms.reading.xapi_session import resolve_session
