@@ -1,11 +1,15 @@
 """What an activity costs as it arrives, on one core and without Beam: folded on, and refolded as release 0.1 did.
 
     python -m benchmarks.live [--activities N] [--rounds N] [--plot PATH]
+    python -m benchmarks.live --days N
 
 First a sample, activity by activity in the order in which it occurred, and in batch, all of a user at once. Then one
 session of more and more activities, and one user of more and more sessions: the cost of the next ten activities, as one
 bundle, and as a bundle each. A cost is processor time, of the least of the rounds, and the bytes that are written.
 They are those that `transforms.derive_streaming.FoldStreaming` writes.
+
+With `--days`: how large the state is after so many days, in each of which each of 100 users has one session of 13
+activities, and sessions are kept for 30 days. Timers go off as event time gets to them.
 """
 
 import argparse
@@ -31,7 +35,9 @@ Line = tuple[str, bytes]
 LENGTHS = (10, 50, 100, 400, 1000)
 SESSIONS = (1, 10, 50, 200)
 BUNDLE = 10
-TTL = 30 * 86_400_000
+_DAY = 86_400_000
+TTL = 30 * _DAY
+_USERS_OF_DAYS = 100
 _QUESTIONS = 40
 _OF_A_SESSION = 13
 _USERS = 30
@@ -48,20 +54,31 @@ class FoldedOn:
         self.packed: bytes | None = None
         self.log: list[bytes] = []
         self.written = 0
+        self.timer: int | None = None
 
     def copy(self) -> "FoldedOn":
         other = FoldedOn()
         other.packed, other.log = self.packed, self.log.copy()
         return other
 
-    def bundle(self, lines: Iterable[bytes]) -> int:
-        """Fold lines on, as one bundle. Returns how many records they cause."""
+    def bundle(self, lines: Iterable[bytes], now: int = 0) -> int:
+        """Fold lines on, as one bundle that arrives `now` (epoch ms). Returns how many records they cause."""
         state = UserState() if self.packed is None else UserState.unpack(self.packed)
-        records = sum(len(state.arrive(line, 0, TTL, self.fold, self)) for line in lines)
+        records = sum(len(state.arrive(line, now, TTL, self.fold, self)) for line in lines)
+        self.timer = state.set_timer(TTL)
         self.packed = state.pack()
         self.written += len(self.packed)
         self.fold.derivation.start_anew()
         return records
+
+    def forget(self, now: int) -> tuple[int | None, int]:
+        """The timer goes off. Returns when the next one does, and how many sessions were forgotten."""
+        if self.packed is None:
+            return None, 0
+        state = UserState.unpack(self.packed)
+        timer = state.forget(now, TTL, self)
+        self.packed = None if timer is None else state.pack()
+        return timer, state.forgotten
 
     def read(self) -> Iterable[bytes]:
         return self.log
@@ -88,7 +105,7 @@ class Refolded:
         return other
 
     def bundle(self, lines: Iterable[bytes]) -> int:
-        """As `FoldedOn.bundle`."""
+        """As that of `FoldedOn`."""
         records = 0
         for line in lines:
             sessions = _decode(self.packed)
@@ -115,7 +132,11 @@ def main() -> int:
     parser.add_argument("--activities", type=int, default=20_000, help="of the sample")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--plot", type=Path, help="draw how cost grows, as PNG (needs matplotlib)")
+    parser.add_argument("--days", type=int, help="simulate so many days instead")
     arguments = parser.parse_args()
+    if arguments.days:
+        _days(arguments.days)
+        return 0
     _of_a_sample(arguments.activities, arguments.rounds)
     by_length = {length: session(length + BUNDLE) for length in LENGTHS}
     by_sessions = {count: user(count) for count in SESSIONS}
@@ -198,6 +219,32 @@ def _cost(
         seconds.append(process_time() - started)
         written = sum(each.written for each in users) / (_USERS * len(lines))
     return Cost(min(seconds) / (_USERS * len(lines)) * 1e6, written)
+
+
+def _days(days: int) -> None:
+    users = [FoldedOn() for _ in range(_USERS_OF_DAYS)]
+    timers: dict[FoldedOn, int] = {}
+    print(f"{'day':>6}{'KB of heads':>14}{'KB of logs':>14}{'sessions forgotten':>20}{'us an activity':>16}")
+    for day in range(days):
+        started, forgotten = process_time(), 0
+        for number, each in enumerate(users):
+            now = day * _DAY + number
+            while each in timers and timers[each] <= now:
+                timer, count = each.forget(timers.pop(each))
+                forgotten += count
+                if timer is not None:
+                    timers[each] = timer
+            lines = session(_OF_A_SESSION, f"session-{day}", now + 1_767_225_600_000)
+            for start in range(0, _OF_A_SESSION, BUNDLE):
+                each.bundle(lines[start : start + BUNDLE], now)
+                if each.timer is not None:
+                    timers[each] = each.timer
+        seconds = process_time() - started
+        if (day + 1) % 5 == 0:
+            heads = sum(len(each.packed or b"") for each in users) / 1000
+            logs = sum(sum(map(len, each.log)) for each in users) / 1000
+            cost = seconds / (len(users) * _OF_A_SESSION) * 1e6
+            print(f"{day + 1:6}{heads:14,.0f}{logs:14,.0f}{forgotten:20,}{cost:16.0f}", flush=True)
 
 
 def _print(title: str, costs: Mapping[str, Mapping[int, Cost]]) -> None:

@@ -39,6 +39,7 @@ _REMEDY = (
 _ARRAYS = frozenset([*range(0x90, 0xA0), 0xDC, 0xDD])
 _LINE, _SESSION = b"l", b"s"
 _NUMBER = 4
+_BEGINNING = 1 + _NUMBER
 _MARK = 4
 
 
@@ -352,9 +353,8 @@ class UserState:
         log.clear()
         for numbered in quiet:
             log.add(_session_entry(numbered))
-        for numbered in (*head.sessions, *quiet):
-            for line in entries.lines(numbered.number):
-                log.add(_line_entry(numbered.number, line))
+        for entry in entries.lines({each.number for each in (*head.sessions, *quiet)}):
+            log.add(entry)
 
     def _take_over(self, sessions: list[KeptSession]) -> None:
         """Of release 0.1."""
@@ -374,7 +374,7 @@ def _line_entry(number: int, line: bytes) -> bytes:
 
 def _lines(entries: Iterable[bytes], number: int) -> list[bytes]:
     beginning = _line_entry(number, b"")
-    return [entry[len(beginning) :] for entry in entries if entry.startswith(beginning)]
+    return [entry[_BEGINNING:] for entry in entries if entry.startswith(beginning)]
 
 
 def _session_entry(numbered: _Numbered) -> bytes:
@@ -393,9 +393,10 @@ class _Entries:
         self._entries = list(entries)
         self.size = sum(map(len, self._entries))
 
-    def lines(self, number: int) -> list[bytes]:
-        """The lines of a session."""
-        return _lines(self._entries, number)
+    def lines(self, numbers: Collection[int]) -> Iterator[bytes]:
+        """The entries that are lines of the sessions with these numbers."""
+        beginnings = {_line_entry(number, b"") for number in numbers}
+        return (entry for entry in self._entries if entry[:_BEGINNING] in beginnings)
 
     def sessions(self, without: Collection[int]) -> list[_Numbered]:
         """The sessions in their latest versions, but for those with these numbers."""
