@@ -711,4 +711,10 @@ def _known_to_beam(parser: argparse.ArgumentParser, rest: Sequence[str], runner:
             "--direct_running_mode=multi_threading loses data in Beam's runner (309 of 100,000 keys in one of 8 "
             "measured runs): use in_memory (the default) or multi_processing"
         )
+    if getattr(known, "savepoint_path", None) and known.flink_master.startswith("["):
+        # Beam gives it on to a cluster alone, and begins anew elsewhere, without a word.
+        raise UsageError(
+            f"--savepoint_path has no effect with --flink_master={known.flink_master}: name the JobManager of a "
+            "cluster, HOST:PORT"
+        )
     return known
