@@ -95,6 +95,12 @@ def parse_beam_flags(arguments: Sequence[str], runner: str, own_flags: Iterable[
             "--direct_running_mode=multi_threading loses data in Beam's runner (309 of 100,000 keys in one of 8 "
             "measured runs): use in_memory (the default) or multi_processing"
         )
+    if getattr(known, "savepoint_path", None) and known.flink_master.startswith("["):
+        # Beam gives it on to a cluster alone, and begins anew elsewhere, without a word.
+        raise UsageError(
+            f"--savepoint_path has no effect with --flink_master={known.flink_master}: name the JobManager of a "
+            "cluster, HOST:PORT"
+        )
     return known
 
 
@@ -115,6 +121,7 @@ def _read_by_the_job(runner: str) -> argparse.ArgumentParser:
         "--direct_running_mode", default="in_memory", choices=["in_memory", "multi_threading", "multi_processing"]
     )
     parser.add_argument("--flink_job_server_jar")
+    parser.add_argument("--flink_master", default="[auto]")
     _add_flinks(parser, runner)
     return parser
 

@@ -28,6 +28,7 @@ from transforms.reading.input_formats import ACTIVITY, InputFormat
 from transforms.reading.originals import Original
 from transforms.reading.voids import Void, without_voided
 from transforms.sessions.derivation import Derivation, DurationUnit
+from transforms.sessions.kept import SessionFold
 from transforms.sessions.session import Session
 from transforms.sessions.state import BucketFold, Parts, StateOptions
 from transforms.sessions.window import EVERYTHING, Window
@@ -191,7 +192,7 @@ class _FoldUsers(beam.DoFn):
                 yield _together(statements, self._derivation.user(activities))
         else:
             if blobs or voids - state.voids:
-                fold = BucketFold(state, bucket, self._derivation, self._new_derivation(), voids)
+                fold = BucketFold(state, bucket, SessionFold(self._derivation, self._new_derivation()), voids)
                 for statements, records in fold.records(blobs, self._split):
                     yield _together(statements, records)
                 self._summary.state_parts[bucket] = fold.close()

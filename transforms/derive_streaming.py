@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-import msgspec
-from apache_beam.coders import BytesCoder
+from apache_beam.coders import BytesCoder, Coder
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.timeutil import TimeDomain
-from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
+from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.typehints.decorators import no_annotations
 from apache_beam.utils.timestamp import Duration, Timestamp
 
@@ -25,7 +24,8 @@ from transforms.reading.input_formats import ACTIVITY, InputFormat
 from transforms.reading.originals import Original, decode_original
 from transforms.reading.voids import Void, decode_void, encode_void, is_void, void_key
 from transforms.sessions.derivation import Counts, Derivation, DurationUnit
-from transforms.sessions.state import KeptVoid, SessionLines, alive, fold_on
+from transforms.sessions.kept import SessionFold
+from transforms.sessions.user_state import UserState
 from transforms.sessions.window import EVERYTHING, Window
 from transforms.statements.known import Arrival, KnownStatements
 from transforms.statements.passage import record_of, reject_of
@@ -33,9 +33,18 @@ from transforms.statements.passage import record_of, reject_of
 logger = logging.getLogger(__name__)
 _REJECTS = "rejects"
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[SessionLines]).decode
-_decode_voids = msgspec.msgpack.Decoder(list[KeptVoid]).decode
+
+class UserStateCoder(Coder):
+    """A user's state is unpacked and packed once in a bundle, however much of the user is in it."""
+
+    def encode(self, value: UserState) -> bytes:
+        return value.pack()
+
+    def decode(self, encoded: bytes) -> UserState:
+        return UserState.unpack(encoded)
+
+    def is_deterministic(self) -> bool:
+        return False
 
 
 class FoldStreaming(beam.DoFn):
@@ -46,10 +55,12 @@ class FoldStreaming(beam.DoFn):
     The timestamp of an element is the time at which it arrived. Records leave with the activity that causes them. Late
     activity folds its session again, and what is new is sent.
 
-    What is kept of a session is its activity, as in `transforms.sessions.state`. So a duplicate derives nothing for as
-    long as its session is kept. A session of which nothing has arrived for `ttl` seconds is forgotten. A timer in event
-    time does that, and event time is arrival. A timer in processing time would lose state at the end of bounded input
-    (docs/beam-notes.md section 1).
+    State goes on from a savepoint of release 0.1, which kept a list of sessions with their lines, and the voids apart.
+
+    What is kept of a user is `transforms.sessions.user_state`. A duplicate derives nothing for as long as its session
+    is kept. A session of which nothing has arrived for `ttl` seconds is forgotten. A timer in event time does that, and
+    event time is arrival. A timer in processing time would lose state at the end of bounded input (docs/beam-notes.md
+    section 1).
 
     A void takes effect when it arrives here, which is when it is known whose activity it is of (`FindVoided`). The
     session is folded without that activity, and what is new by that is sent. What was sent before stays sent.
@@ -67,8 +78,10 @@ class FoldStreaming(beam.DoFn):
         place: where it was read, for rejects.
     """
 
-    SESSIONS = ReadModifyWriteStateSpec("sessions", BytesCoder())
+    # The first two have the names and the coders on the wire that they had in release 0.1.
+    SESSIONS = ReadModifyWriteStateSpec("sessions", UserStateCoder())
     VOIDS = ReadModifyWriteStateSpec("voids", BytesCoder())
+    LOG = BagStateSpec("log", BytesCoder())
     STATEMENTS = ReadModifyWriteStateSpec("statements", BytesCoder())
     EXPIRY = TimerSpec("expiry", TimeDomain.WATERMARK)
 
@@ -95,14 +108,19 @@ class FoldStreaming(beam.DoFn):
         }
 
     def setup(self) -> None:
-        self._derivation, self._before = Derivation(*self._settings), Derivation(*self._settings)
+        self._fold = SessionFold(Derivation(*self._settings), Derivation(*self._settings))
         self._told = self._told_of_conflict = False
+
+    def start_bundle(self) -> None:
+        # What was kept of the bundle before is packed.
+        self._fold.derivation.start_anew()
 
     def process(
         self,
         element: tuple[str, bytes],
         arrived: Any = beam.DoFn.TimestampParam,
-        kept: Any = beam.DoFn.StateParam(SESSIONS),  # noqa: B008 - Beam's way
+        sessions: Any = beam.DoFn.StateParam(SESSIONS),  # noqa: B008 - Beam's way
+        log: Any = beam.DoFn.StateParam(LOG),  # noqa: B008
         voids: Any = beam.DoFn.StateParam(VOIDS),  # noqa: B008
         statements: Any = beam.DoFn.StateParam(STATEMENTS),  # noqa: B008
         expiry: Any = beam.DoFn.TimerParam(EXPIRY),  # noqa: B008
@@ -110,7 +128,6 @@ class FoldStreaming(beam.DoFn):
         now = arrived.micros // 1000
         user_id, line = element
         records: list[Record] = []
-        seen: KnownStatements | None = None
         if self._gives_originals and not is_void(line):
             original = decode_original(line)
             seen = KnownStatements(statements.read(), now - self._known_for)
@@ -126,19 +143,15 @@ class FoldStreaming(beam.DoFn):
                     yield records
                 return
             line = original.activity
-        sessions = self._alive(kept.read(), now)
-        packed = voids.read() if self._has_voids else None
-        known = [each for each in _decode_voids(packed) if each.arrived >= now - self._ttl] if packed else []
-        new: set[Void] = set()
+        state = _state_of(sessions, voids)
         if is_void(line):
-            new = {decode_void(line)}
-            known = [each for each in known if each.void not in new] + [KeptVoid(void, now) for void in new]
-            voids.write(_encode(known))
-        every = {each.void for each in known}
-        records += fold_on(sessions, [] if new else [line], now, self._derivation, self._before, every, new)
-        kept.write(_encode(sessions))
-        expiry.set(self._next_expiry(sessions, known, seen))
-        self._count()
+            records += state.void(decode_void(line), now, self._ttl, self._fold, log)
+        else:
+            records += state.arrive(line, now, self._ttl, self._fold, log)
+        if (timer := state.set_timer(self._ttl)) is not None:
+            expiry.set(_at(timer))
+        self._count(state)
+        sessions.write(state)
         if records:
             yield records
 
@@ -146,32 +159,34 @@ class FoldStreaming(beam.DoFn):
     def expire(
         self,
         now: Any = beam.DoFn.TimestampParam,
-        kept: Any = beam.DoFn.StateParam(SESSIONS),  # noqa: B008
+        sessions: Any = beam.DoFn.StateParam(SESSIONS),  # noqa: B008
+        log: Any = beam.DoFn.StateParam(LOG),  # noqa: B008
         voids: Any = beam.DoFn.StateParam(VOIDS),  # noqa: B008
         statements: Any = beam.DoFn.StateParam(STATEMENTS),  # noqa: B008
         expiry: Any = beam.DoFn.TimerParam(EXPIRY),  # noqa: B008
     ) -> None:
         """Forget the sessions and statements whose time is over, and set the timer for the next ones."""
-        sessions = self._alive(kept.read(), now.micros // 1000)
-        packed = voids.read()
-        known = _decode_voids(packed) if packed else []
-        known = [each for each in known if each.arrived >= now.micros // 1000 - self._ttl]
-        if known:
-            voids.write(_encode(known))
-        elif packed:
-            voids.clear()
-        if sessions:
-            kept.write(_encode(sessions))
+        at = now.micros // 1000
+        timers = []
+        state = _state_of(sessions, voids)
+        timer = state.forget(at, self._ttl, log)
+        self._count(state)
+        if timer is not None:
+            sessions.write(state)
+            timers.append(timer)
         else:
-            kept.clear()
-        seen = KnownStatements(statements.read(), now.micros // 1000 - self._known_for)
-        left = seen.pack()
-        if left is not None:
-            statements.write(left)
-        else:
-            statements.clear()
-        if sessions or known or left is not None:
-            expiry.set(self._next_expiry(sessions, known, seen))
+            sessions.clear()
+            log.clear()
+        if self._gives_originals:
+            seen = KnownStatements(statements.read(), at - self._known_for)
+            left = seen.pack()
+            if left is not None:
+                statements.write(left)
+                timers.append(min(seen.arrivals()) + self._known_for + 1)
+            else:
+                statements.clear()
+        if timers:
+            expiry.set(_at(min(timers)))
 
     def _arrival(self, original: Original, seen: KnownStatements, now: int) -> Arrival:
         """Whether a statement is new. What is not is counted."""
@@ -188,35 +203,40 @@ class FoldStreaming(beam.DoFn):
             )
         return arrival
 
-    def _count(self) -> None:
-        counts = self._derivation.counts
-        self._voided.inc(counts.voided)
+    def _count(self, state: UserState) -> None:
+        counts = self._fold.derivation.counts
+        if state.forgotten:
+            self._expired.inc(state.forgotten)
+            state.forgotten = 0
+        if counts.voided:
+            self._voided.inc(counts.voided)
         if counts.users_of_several_home_pages and not self._told:
             self._told = True
             logger.warning(
                 "a user id stands for accounts of several home pages: their sessions are kept apart, but not the ids; "
                 "--qualify_users tells them apart. Further such users are not logged."
             )
-        self._derivation.counts = Counts()
+        self._fold.derivation.counts = Counts()
 
-    def _alive(self, packed: bytes | None, now: int) -> list[SessionLines]:
-        known = _decode(packed) if packed else []
-        sessions = alive(known, now, self._ttl)
-        self._expired.inc(len(known) - len(sessions))
-        return sessions
 
-    def _next_expiry(
-        self, sessions: list[SessionLines], voids: list[KeptVoid], seen: KnownStatements | None
-    ) -> Timestamp:
-        """Just after the moment at which the first of all that is kept is to be forgotten."""
-        ends = [session.arrived + self._ttl for session in sessions] + [void.arrived + self._ttl for void in voids]
-        if seen is not None:
-            ends += [arrived + self._known_for for arrived in seen.arrivals()]
-        return _after(min(ends))
+def _state_of(sessions: Any, voids: Any) -> UserState:
+    """What the two states hold of a user."""
+    state: UserState = sessions.read() or UserState()
+    if state.is_old:
+        packed = voids.read()
+        if packed:
+            state.take_voids(packed)
+            voids.clear()
+        state.is_old = False
+    return state
+
+
+def _at(millis: int) -> Timestamp:
+    return Timestamp(micros=millis * 1000)
 
 
 def _after(millis: int) -> Timestamp:
-    return Timestamp(micros=(millis + 1) * 1000)
+    return _at(millis + 1)
 
 
 class FindVoided(beam.DoFn):

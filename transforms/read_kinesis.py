@@ -22,6 +22,7 @@ from schemas import Reject
 from schemas.reject import CONTENT_LIMIT
 from transforms.reading.activity import ActivityError
 from transforms.reading.admission import Outcome, admit_message
+from transforms.reading.aggregated import inner_records, is_aggregated
 from transforms.reading.avro_message import avro_activities, is_avro
 from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
 from transforms.reading.leniency import STRICT, Leniency
@@ -41,6 +42,8 @@ _IDLE_MS = 60_000
 @dataclass(eq=False)
 class ReadKinesis(beam.PTransform[beam.Pipeline, PCollection[tuple[str, bytes]]]):
     """Reads a data stream: Pipeline -> PCollection[tuple[str, bytes]] of (shard id:sequence number, data).
+
+    Beam's source takes aggregated records apart. See `AdmitStreaming` for the places of what is in them.
 
     The timestamp of an element is the time at which Kinesis took it in. So is the watermark.
 
@@ -86,10 +89,11 @@ class AdmitStreaming(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutput
     """Checks what was read of a stream: PCollection[tuple[str, bytes]] of `ReadKinesis` -> AdmitOutputs.
 
     A message holds activity, one or several, in JSON or in Avro (see `transforms.reading.avro_message`), or xAPI
-    statements in JSON.
+    statements in JSON. An aggregated record holds several messages (`transforms.reading.aggregated`).
 
     Args:
-        stream_name: for the `file` of rejects, which is kinesis://STREAM/SHARD:SEQUENCE.
+        stream_name: for the `file` of rejects, which is kinesis://STREAM/SHARD:SEQUENCE. Of the second message of an
+            aggregated record, and of those after it, its number among them follows: `:1`.
         input_format: what is in the stream.
         organisation: of activity that carries none.
         lrs_id: the store of activity that carries none.
@@ -126,29 +130,48 @@ class _Admit(beam.DoFn):
         self._avro = avro
 
     def process(self, element: tuple[str, bytes]) -> Iterator[Any]:
-        shard_and_number, data = element
-        for index, outcome in enumerate(self._outcomes(data)):
-            if isinstance(outcome, PassedOverError):
-                Metrics.counter("streaming", outcome.name).inc()
-                if outcome.voids is not None:
-                    yield TaggedOutput("voids", outcome.voids)
-            elif isinstance(outcome, ActivityError):
-                file = f"{SCHEME}{self._stream_name}/{shard_and_number}"
-                reject = Reject(file, index, str(outcome), data[:CONTENT_LIMIT], len(data))
-                yield TaggedOutput("rejects", reject)
-            else:
-                yield outcome
+        place, message = element
+        if is_aggregated(message):
+            try:
+                messages = inner_records(message)
+            except ActivityError as error:
+                yield self._reject(place, 0, error, message)
+                return
+            for number, inner in enumerate(messages):
+                yield from self._admitted(_place_in(place, number), inner)
+        else:
+            yield from self._admitted(place, message)
         for void in self._decoder.take_voids():
             yield TaggedOutput("voids", void)
         for name, count in self._decoder.take_left_out().items():
             Metrics.counter("streaming", name).inc(count)
 
-    def _outcomes(self, data: bytes) -> Iterator[Outcome]:
-        if not (self._avro and is_avro(data)):
-            yield from admit_message(data, self._decoder)
+    def _admitted(self, place: str, message: bytes) -> Iterator[Any]:
+        for index, outcome in enumerate(self._outcomes(message)):
+            if isinstance(outcome, PassedOverError):
+                Metrics.counter("streaming", outcome.name).inc()
+                if outcome.voids is not None:
+                    yield TaggedOutput("voids", outcome.voids)
+            elif isinstance(outcome, ActivityError):
+                yield self._reject(place, index, outcome, message)
+            else:
+                yield outcome
+
+    def _reject(self, place: str, index: int, error: ActivityError, message: bytes) -> Any:
+        file = f"{SCHEME}{self._stream_name}/{place}"
+        return TaggedOutput("rejects", Reject(file, index, str(error), message[:CONTENT_LIMIT], len(message)))
+
+    def _outcomes(self, message: bytes) -> Iterator[Outcome]:
+        if not (self._avro and is_avro(message)):
+            yield from admit_message(message, self._decoder)
             return
-        for row in avro_activities(data):
+        for row in avro_activities(message):
             try:
                 yield row if isinstance(row, ActivityError) else self._decoder.admit_row(row)
             except ActivityError as error:
                 yield error
+
+
+def _place_in(place: str, number: int) -> str:
+    """Where a record of an aggregated record is, as Flink's source says it."""
+    return f"{place}:{number}" if number else place

@@ -200,7 +200,9 @@ class Trial:
             first = self._warm_up(job)
             self._feeding(_WARM_UP, half).join()
         cancelled_at = monotonic()
-        checkpoint = max(self.place.glob("flink/checkpoints/*/chk-*"), key=lambda path: path.stat().st_mtime)
+        # One that the end of the job has broken off has no metadata.
+        whole = self.place.glob("flink/checkpoints/*/chk-*/_metadata")
+        checkpoint = max(whole, key=lambda path: path.stat().st_mtime).parent
         print(f"Cancelled the job; going on from {checkpoint.name}", flush=True)
         feeding = self._feeding(half, len(self.activities))
         # Were the checkpoint not taken up, LATEST would lose what is in the stream by now.

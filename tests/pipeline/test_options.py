@@ -104,6 +104,11 @@ def test_a_streaming_job_has_checkpoints_and_short_bundles_unless_told_otherwise
         ([*USUAL, "--direct_num_workers=many"], "--direct_num_workers"),
         ([*USUAL, "--direct_running_mode=multi_threading"], "multi_processing"),
         ([*USUAL, "--streaming"], "--runner=FlinkRunner"),
+        (
+            [*STREAMING, "--flink_master=[local]", "--savepoint_path=file:///chk-1"],
+            "no effect with --flink_master=[local]: name the JobManager",
+        ),
+        ([*STREAMING, "--savepoint_path=file:///chk-1"], "no effect with --flink_master=[auto]"),
         ([*USUAL, "--streaming", "--runner=FlinkRunner"], "exactly one --input"),
         ([*USUAL, "--dedupe_horizon=7d"], "goes with --streaming"),
         ([*USUAL, "--input=kinesis://a?region=eu-west-1"], "add --streaming"),

@@ -36,6 +36,7 @@ from transforms.receipts.history import History
 from transforms.receipts.index import index_history, remove_index
 from transforms.receipts.journal import recover
 from transforms.sessions.derivation import Derivation
+from transforms.sessions.kept import SessionFold
 from transforms.sessions.state import BucketFold, StateOptions, read_current
 
 USERS = 30
@@ -145,7 +146,7 @@ def _look(recording: Recording, operations: Sequence[Operation], disk: Path) -> 
     derived = {
         record.id
         for bucket, of_bucket in lines.items()
-        for _, records in BucketFold(options, bucket, Derivation(), Derivation()).records(of_bucket)
+        for _, records in BucketFold(options, bucket, SessionFold(Derivation(), Derivation())).records(of_bucket)
         for record in records
     }
     sent = frozenset(derived - delivered)

@@ -27,6 +27,7 @@ from pipeline.sample import main as sample
 from schemas import Activity, Record
 from tests.pipeline.test_originals import to_statements
 from tests.pipeline.test_voiding import of, voiding
+from tests.support.aggregated import aggregated
 from tests.support.flink import JAR, needs_flink
 from tests.support.forwarder_documents import http_document
 from tests.support.job_graph import SECRETS, built_graph, pickled_dofns, secretive_documents
@@ -70,6 +71,14 @@ def put(kinesis: Any, lines: Sequence[bytes], keys: Sequence[str]) -> None:
     records = [{"Data": line, "PartitionKey": key} for line, key in zip(lines, keys, strict=True)]
     for start in range(0, len(records), 500):
         kinesis.put_records(StreamName=STREAM, Records=records[start : start + 500])
+
+
+def put_aggregated(kinesis: Any, lines: Sequence[bytes], keys: Sequence[str]) -> None:
+    """All lines of a key in one record, as the Kinesis Producer Library writes it."""
+    by_key: defaultdict[str, list[bytes]] = defaultdict(list)
+    for line, key in zip(lines, keys, strict=True):
+        by_key[key].append(line)
+    put(kinesis, [aggregated(*theirs) for theirs in by_key.values()], list(by_key))
 
 
 def streaming(workshop: Workshop, *more: str, source: str = "", cbor: bool = False) -> "subprocess.Popen[str]":
@@ -160,7 +169,15 @@ def stop(job: "subprocess.Popen[str]", number: int, workshop: Workshop) -> str:
     return log
 
 
-@pytest.mark.parametrize("how", ["in order", "in order, two of the three shards silent", "shuffled and duplicated"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "in order",
+        "in order, two of the three shards silent",
+        "in order, in aggregated records",
+        "shuffled and duplicated",
+    ],
+)
 def test_the_streaming_job_gives_the_records_of_batch_and_ends_when_told_to(
     how: str,
     workshop: Workshop,
@@ -178,12 +195,13 @@ def test_the_streaming_job_gives_the_records_of_batch_and_ends_when_told_to(
     half = len(arriving) // 2
     keys = ["one" if "silent" in how else each.user_id for each in arriving]
     lines = [encode(each) for each in arriving]
-    put(kinesis, [b"{no activity", *lines[:half]], ["one", *keys[:half]])
+    send = put_aggregated if "aggregated" in how else put
+    send(kinesis, [lines[0], b"{no activity", *lines[1:half]], [keys[0], keys[0], *keys[1:half]])
     job = streaming(workshop)
     started.append(job)
     if "in order" in how:
         wait_for(receiver, batch(arriving[:half]), workshop, job)
-    put(kinesis, lines[half:], keys[half:])
+    send(kinesis, lines[half:], keys[half:])
     expected = batch(activities)
     wait_for(receiver, expected, workshop, job)
     log = stop(job, signal.SIGTERM, workshop)
@@ -201,6 +219,7 @@ def test_the_streaming_job_gives_the_records_of_batch_and_ends_when_told_to(
             assert [key for theirs, key in receiver.stored() if theirs == user] == due
     (reject,) = workshop.avro("rejects")
     assert reject["file"].startswith(f"kinesis://{STREAM}/shardId-")
+    assert reject["file"].endswith(":1") == ("aggregated" in how), "its number in the aggregated record"
     receipts = [row for part in (workshop.output / "receipts").glob("*.avro") for row in rows(part)]
     assert len(receipts) == len(arrived)
     assert not list((workshop.output / "receipts").glob("*.journal")), "every journal is a part at the end"

@@ -11,6 +11,7 @@ from apache_beam.testing import test_pipeline, util
 
 from schemas import Reject, avro_schema
 from tests.support.activity import activity
+from tests.support.aggregated import aggregated
 from transforms.read_kinesis import AdmitStreaming
 from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.input_formats import XAPI
@@ -105,6 +106,30 @@ def test_statements_are_json_only() -> None:
         outputs = pipeline | beam.Create([("shardId-000000000000:1", b"Obj\x01")]) | AdmitStreaming("a", XAPI)
         util.assert_that(
             outputs.rejects | beam.Map(lambda reject: reject.reason.partition(":")[0]), util.equal_to(["not JSON"])
+        )
+
+
+def test_an_aggregated_record_is_its_records_and_each_that_is_refused_says_which_it_was() -> None:
+    start, submit = encode(activity("START", 0)), encode(activity("SUBMIT", 100))
+    lines, array = start + b"\n" + submit + b"\n", b"[" + start + b"," + submit + b"]"
+    sound = aggregated(start, b'{"record_id": 1}', lines, array, keys=("u", "v"))
+    with test_pipeline.TestPipeline() as pipeline:
+        outputs = (
+            pipeline
+            | beam.Create([("shard:1", sound), ("shard:2", sound[:-1]), ("shard:3", aggregated(b"[1]"))])
+            | AdmitStreaming("a")
+        )
+        util.assert_that(outputs.lines | beam.Values(), util.equal_to([start] * 3 + [submit] * 2), "lines")
+        util.assert_that(
+            outputs.rejects | beam.Map(lambda reject: (reject.file, reject.position, reject.content)),
+            util.equal_to(
+                [
+                    ("kinesis://a/shard:1:1", 0, b'{"record_id": 1}'),
+                    ("kinesis://a/shard:2", 0, sound[:-1]),
+                    ("kinesis://a/shard:3", 0, b"[1]"),
+                ]
+            ),
+            "rejects",
         )
 
 

@@ -21,6 +21,7 @@ from transforms.receipts.history import History
 from transforms.receipts.index import index_history
 from transforms.receipts.journal import Journal, recover
 from transforms.sessions.derivation import Derivation
+from transforms.sessions.kept import SessionFold
 from transforms.sessions.state import CURRENT, PARTS, BucketFold, StateOptions, commit, read_current
 from transforms.storage import StorageError
 
@@ -67,7 +68,7 @@ def run_on_state(directory: Path, kind: str) -> list[Record]:
     records: list[Record] = []
     written = {}
     for bucket, blob in blobs.take():
-        fold = BucketFold(options, bucket, Derivation(), Derivation())
+        fold = BucketFold(options, bucket, SessionFold(Derivation(), Derivation()))
         for _, of_user in fold.records([blob]):
             records += of_user
         written[bucket] = fold.close()

@@ -12,7 +12,7 @@ from transforms.reading.leniency import Leniency
 from transforms.reading.originals import OriginalDecoder
 from transforms.reading.voids import Void
 from transforms.reading.xapi import StatementDecoder
-from transforms.reading.xapi_session import resolve_session
+from transforms.reading.xapi_session import Resolved, resolve_session
 
 InputFormatName = Literal["activity", "xapi", "learninglocker"]
 
@@ -73,7 +73,7 @@ class InputFormat:
 
     title: str
     decoder: Callable[[str | None, str | None, Leniency], Decoder]
-    resolve_session: Callable[[list[Activity]], list[Activity]] | None
+    resolve_session: Callable[[list[Activity]], Resolved] | None
     file_formats: tuple[FileFormat, ...]
     has_avro_messages: bool
     has_voids: bool

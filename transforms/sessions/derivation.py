@@ -1,10 +1,11 @@
 """The fold that turns the activity of a session into events and snapshots (docs/spec/records.md sections 2 and 3).
 
-It is pure: no Beam, no clock, no randomness. In batch it folds whole sessions. In streaming it folds a session again,
-from its kept activity, whenever more of it arrives (`transforms.sessions.state.fold_on`).
+It is pure: no Beam, no clock, no randomness. A session is folded activity by activity, in its order. In batch all of it
+is there. Where activity arrives in parts, what comes after all that was folded is folded on to that, at a cost that
+does not depend on what came before. What does not, needs the whole session again (`transforms.sessions.kept`).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha1, sha256
 from operator import attrgetter
 from typing import Any, Literal
@@ -17,8 +18,9 @@ from schemas.activity import Number
 from schemas.record import NAMESPACE
 from schemas.times import event_time, snapshot_time
 from transforms.reading.activity import canonical
+from transforms.reading.xapi_session import Resolved
 from transforms.sessions.score_snapshots import ScoreSnapshots
-from transforms.sessions.session import Session
+from transforms.sessions.session import Folded, Reached, Session
 
 DurationUnit = Literal["minutes", "seconds"]
 SECONDS_PER_UNIT: dict[DurationUnit, int] = {"minutes": 60, "seconds": 1}
@@ -95,7 +97,7 @@ class Derivation:
     def __init__(
         self,
         duration_unit: DurationUnit = "minutes",
-        resolve_session: Callable[[list[Activity]], list[Activity]] | None = None,
+        resolve_session: Callable[[list[Activity]], Resolved] | None = None,
         on_session: Callable[[Session], None] | None = None,
         on_conflict: Callable[[Activity, Activity], None] | None = None,
     ) -> None:
@@ -106,12 +108,11 @@ class Derivation:
         self._on_conflict = on_conflict
         self._snapshots: ScoreSnapshots | None = None
 
-    def user(self, activities: Iterable[Activity], home_pages: Iterable[str | None] = ()) -> list[Record]:
+    def user(self, activities: Iterable[Activity]) -> list[Record]:
         """All records of one user, in the order in which they have to leave: by time, then place, then session.
 
         Args:
             activities: all of the user, in any order and with duplicates.
-            home_pages: of the accounts in other sessions of the user that are known.
         """
         sessions: dict[StateKey, list[Activity]] = {}
         for activity in activities:
@@ -123,15 +124,19 @@ class Derivation:
                 sessions[key] = [activity]
             else:
                 session.append(activity)
-        if len({key[3] for key in sessions}.union(home_pages) - {None}) > 1:
-            self.counts.users_of_several_home_pages += 1
+        self.count_home_pages(key[3] for key in sessions)
         if len(sessions) == 1:
             return self.session(next(iter(sessions.values())))
-        # Two sessions may differ in the home page alone, which no record has.
-        in_order = sorted(sessions.items(), key=lambda keyed: keyed[0][3] or "")
-        records = [record for _, session in in_order for record in self.session(session)]
-        records.sort(key=_leaving_order)
-        return records
+        return in_leaving_order({key: self.session(of_session) for key, of_session in sessions.items()})
+
+    def count_home_pages(self, home_pages: Iterable[str | None]) -> None:
+        """Count the user if it stands for accounts of several home pages.
+
+        Args:
+            home_pages: of the accounts in the user's sessions.
+        """
+        if len(set(home_pages) - {None}) > 1:
+            self.counts.users_of_several_home_pages += 1
 
     def session(self, activities: Sequence[Activity]) -> list[Record]:
         """The records of one session, in their order.
@@ -139,22 +144,77 @@ class Derivation:
         Args:
             activities: all of the session, in any order and with duplicates.
         """
+        records: list[Record] = []
+        self.fold_whole(activities, records)
+        self._snapshots = None
+        return records
+
+    def fold_whole(self, activities: Sequence[Activity], records: list[Record]) -> Folded:
+        """Fold a session from its beginning.
+
+        Args:
+            activities: as for `session`.
+            records: what they cause is appended, in its order.
+
+        Returns:
+            What later activity can be folded on to.
+        """
         ordered = in_session_order(self._without_duplicates(activities))
-        if self._resolve_session is not None:
-            scores = _scores(ordered)
-            ordered = self._resolve_session(ordered)
-            self.counts.part_scores += scores - _scores(ordered)
         first = ordered[0]
         session = Session(first.organisation, first.lrs_id, first.session_id, first.user_id)
-        self.counts.sessions += 1
+        folded = Folded(session, 0, _reached(ordered))
+        if self._resolve_session is not None:
+            scores = _scores(ordered)
+            ordered, folded.resolution = self._resolve_session(ordered)
+            self.counts.part_scores += scores - _scores(ordered)
         self.counts.activities += len(activities)
-        records: list[Record] = []
-        for place, activity in enumerate(ordered):
+        self._fold_each(folded, ordered, records)
+        return folded
+
+    def fold_on(self, folded: Folded, activities: Iterable[Activity], records: list[Record]) -> bool:
+        """Fold further activity on to a session, if it comes after all that was folded.
+
+        Args:
+            folded: is changed, and is of no use after False.
+            activities: of the session, in its order, all with record ids that are new to it.
+            records: what they cause is appended, in its order.
+
+        Returns:
+            False if the session has to be folded whole, since the activity changes what was made of earlier activity.
+            Then nothing was appended.
+        """
+        ordered: list[Activity] = []
+        part_scores = 0
+        for activity in activities:
+            reached = _beyond(folded.reached, activity, self._resolve_session is not None)
+            if reached is None:
+                return False
+            folded.reached = reached
+            if self._resolve_session is None:
+                ordered.append(activity)
+            elif folded.resolution is None or not folded.resolution.goes_on_with(activity):
+                return False
+            else:
+                ordered.append(folded.resolution.resolve(activity))
+                part_scores += _scores([activity]) - _scores(ordered[-1:])
+        self.counts.activities += len(ordered)
+        self.counts.part_scores += part_scores
+        self._fold_each(folded, ordered, records)
+        return True
+
+    def _fold_each(self, folded: Folded, ordered: Iterable[Activity], records: list[Record]) -> None:
+        session, place = folded.session, folded.place
+        for activity in ordered:
             self.fold(session, activity, place, records)
-        self._snapshots = None
+            place += 1
+        folded.place = place
+        self.counts.sessions += 1
         if self._on_session is not None:
             self._on_session(session)
-        return records
+
+    def start_anew(self) -> None:
+        """Let go of what is kept of the session that was folded last. To be called before sessions are put away."""
+        self._snapshots = None
 
     def fold(self, session: Session, activity: Activity, place: int, records: list[Record]) -> None:
         """Bring a session forward by one activity.
@@ -318,6 +378,31 @@ def state_key(activity: Activity) -> StateKey:
     return activity.organisation, activity.lrs_id, activity.session_id, home_page
 
 
+def in_leaving_order(records: Mapping[StateKey, Iterable[Record]]) -> list[Record]:
+    """The records of several sessions of a user, in the order in which they have to leave.
+
+    Args:
+        records: of each session, in their order.
+    """
+    # Two sessions may differ in the home page alone, which no record has.
+    sessions = sorted(records.items(), key=lambda keyed: keyed[0][3] or "")
+    return sorted((record for _, of_session in sessions for record in of_session), key=_leaving_order)
+
+
+def _leaving_order(record: Record) -> tuple[int, int, str, bool, str, bool, str]:
+    organisation, lrs_id = record.organisation, record.lrs_id
+    return (
+        record.timestamp,
+        record.place,
+        record.message["session_id"],
+        # None and "" are two tenants.
+        organisation is not None,
+        organisation or "",
+        lrs_id is not None,
+        lrs_id or "",
+    )
+
+
 def _scores(activities: Iterable[Activity]) -> int:
     return sum(activity.statement is not None and activity.statement.score is not None for activity in activities)
 
@@ -341,6 +426,35 @@ def in_session_order(activities: Iterable[Activity]) -> list[Activity]:
             ordered[start:end] = sorted(instant, key=_order_by_seq if has_seq else _order_by_rank)
         start = end
     return ordered
+
+
+def _reached(ordered: Sequence[Activity]) -> Reached:
+    """Where the last of the activities stands. They are in their order."""
+    last = ordered[-1]
+    has_seq = True
+    for activity in reversed(ordered):
+        if activity.occurred_at != last.occurred_at:
+            break
+        has_seq = has_seq and activity.seq is not None
+    return Reached(last.occurred_at, has_seq, last.seq or 0, *_order_by_rank(last))
+
+
+def _beyond(reached: Reached, activity: Activity, of_statements: bool) -> Reached | None:
+    """Where the order has got to with `activity`; None if that does not come after all others for certain.
+
+    Of statements of one instant the whole instant decides where each stands (`resolve_session`).
+    """
+    at, has_seq, seq = activity.occurred_at, activity.seq is not None, activity.seq or 0
+    rank, record_id = _order_by_rank(activity)
+    if at > reached.occurred_at:
+        return Reached(at, has_seq, seq, rank, record_id)
+    if at < reached.occurred_at or of_statements:
+        return None
+    if not reached.has_seq:
+        is_after = (rank, record_id) > (reached.rank, reached.record_id)
+    else:
+        is_after = has_seq and (seq, rank, record_id) > (reached.seq, reached.rank, reached.record_id)
+    return Reached(at, reached.has_seq and has_seq, seq, rank, record_id) if is_after else None
 
 
 def _order_by_rank(activity: Activity) -> tuple[int, str]:
@@ -409,20 +523,6 @@ class _Cause:
                 session.sorted_metadata(),
             )
         )
-
-
-def _leaving_order(record: Record) -> tuple[int, int, str, bool, str, bool, str]:
-    organisation, lrs_id = record.organisation, record.lrs_id
-    return (
-        record.timestamp,
-        record.place,
-        record.message["session_id"],
-        # None and "" are two tenants.
-        organisation is not None,
-        organisation or "",
-        lrs_id is not None,
-        lrs_id or "",
-    )
 
 
 def _uuid5(name: bytes) -> str:

@@ -6,9 +6,10 @@ import msgspec
 
 from schemas import Response, SubscoreDefinition, Tag
 from schemas.activity import Number, Scalar
+from transforms.reading.xapi_session import Resolution
 
 
-class Answer(msgspec.Struct):
+class Answer(msgspec.Struct, array_like=True):
     """What is known of one response at one moment of the session."""
 
     item_reference: str
@@ -18,7 +19,7 @@ class Answer(msgspec.Struct):
     revision: int | None = None
 
 
-class Session(msgspec.Struct):
+class Session(msgspec.Struct, array_like=True):
     """The state of one session: all that the fold remembers between two activities. It can be serialised.
 
     What it knows of its answers altogether is counted as they change: an activity must not cost more, the more answers
@@ -79,6 +80,15 @@ class Session(msgspec.Struct):
         """Whether no answer that was attempted lacks its score."""
         return not self.num_unscored
 
+    def let_go(self) -> None:
+        """Let go of what is made anew when it is needed, before the session is put away.
+
+        A `ScoreSnapshots` of the session is of no use after that.
+        """
+        self.rescored = {}
+        self.retagged = {}
+        self._sorted_metadata = None
+
     def take_response(self, response: Response) -> None:
         """Bring the answer to a question forward. A revision that is older than the one that is known is left out."""
         response_id, item = response.response_id, response.item_reference
@@ -126,3 +136,39 @@ class Session(msgspec.Struct):
         if self._sorted_metadata is None:
             self._sorted_metadata = dict(sorted(self.metadata.items()))
         return self._sorted_metadata
+
+
+class Reached(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Where the last activity of a session stands in its order (docs/spec/records.md section 2).
+
+    Attributes:
+        occurred_at: its time, epoch ms.
+        has_seq: whether all activities of that instant have a `seq`, which then decides.
+        seq: its own; 0 if it has none.
+        rank: of its action.
+        record_id: its own.
+    """
+
+    occurred_at: int
+    has_seq: bool
+    seq: int
+    rank: int
+    record_id: str
+
+
+class Folded(msgspec.Struct, array_like=True):
+    """A session as far as it has been folded, so that activity which comes after that can be folded on to it.
+
+    It can be serialised.
+
+    Attributes:
+        session: its state.
+        place: how many activities were folded.
+        reached: where the last of them stands.
+        resolution: where activity is statements, what they decide about those to come.
+    """
+
+    session: Session
+    place: int
+    reached: Reached
+    resolution: Resolution | None = None

@@ -1,10 +1,8 @@
 """Session state between bounded runs: what lets today's submit of yesterday's session have its start and the same ids.
 
-What is kept of a session is its own activity, line by line, not the folded state: late activity then refolds as if it
-had come in time, and there is one definition of the fold. A run folds a session that has new activity twice, without
-and with it, and hands on the records that only the second has: those of earlier runs are not derived again, whether or
-not this run's output knows them as delivered. Sessions without new activity are carried over unread, until nothing has
-arrived of them for the time to live.
+What is kept of a session, and how new activity is folded on to it, is `transforms.sessions.kept`. The records of
+earlier runs are not derived again, whether or not this run's output knows them as delivered. Sessions without new
+activity are carried over unread, until nothing has arrived of them for the time to live.
 
 A state directory has immutable parts, each of one bucket of users, and `current.json`, which names those in force. A
 run writes new parts beside the old ones and, when it has ended well, `current.json` in one step; one that dies leaves
@@ -14,7 +12,7 @@ Each part is on the disk before `current.json` names it (`transforms/durability.
 part that is missing, or is not as it was written, is known from a bucket of which nothing is left: it is a StateError.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
@@ -25,15 +23,14 @@ from zlib import crc32
 import msgspec
 import zstandard
 
-from schemas import Activity, Record
+from schemas import Record
 from schemas.buckets import BUCKETS
 from transforms import durability
-from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.bucket_blobs import PASS_SIZE, Split, lines_by_user, unpacked_size
 from transforms.reading.positions import Position, Positions, going_on
-from transforms.reading.voids import NOTHING, Void, without_voided
+from transforms.reading.voids import NOTHING, Void
 from transforms.sessions.arrivals import Arrivals, counted
-from transforms.sessions.derivation import Derivation, StateKey, state_key
+from transforms.sessions.kept import DamagedSessionError, KeptSession, KeptVoid, SessionFold, alive, fold_on
 from transforms.storage import (
     Storage,
     StorageError,
@@ -60,45 +57,8 @@ class StateError(StorageError):
     """The state cannot be used. The text says which file, and what to do."""
 
 
-class _DamagedLineError(ValueError):
-    """A line of a session in the state is not as it was written."""
-
-
-class SessionLines(msgspec.Struct, array_like=True, gc=False):
-    """One session of a user, as it is kept.
-
-    Attributes:
-        organisation: with lrs_id and session_id the key of the session.
-        arrived: epoch ms at which its latest activity arrived.
-        lines: its activity, as `transforms.reading.activity.encode` spells it.
-        home_page: of the user's account; part of the key, too.
-        voided: the record ids of those of its lines that count as never read. The lines stay, so that copies are known.
-    """
-
-    organisation: str | None
-    lrs_id: str | None
-    session_id: str
-    arrived: int
-    lines: list[bytes]
-    home_page: str | None = None
-    voided: list[str] = []
-
-    @property
-    def key(self) -> StateKey:
-        return self.organisation, self.lrs_id, self.session_id, self.home_page
-
-    def activities(self) -> list[Activity]:
-        """All that does not count as never read. Raises _DamagedLineError for a line that cannot be read."""
-        try:
-            activities = [decode_admitted(line) for line in self.lines]
-        except ValueError as error:
-            raise _DamagedLineError from error
-        voided = frozenset(self.voided)
-        return [each for each in activities if each.record_id not in voided] if voided else activities
-
-
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(dict[str, list[SessionLines]]).decode
+_decode = msgspec.msgpack.Decoder(dict[str, list[KeptSession]]).decode
 
 
 class WrittenPart(msgspec.Struct, frozen=True):
@@ -140,13 +100,6 @@ class SeenFile(msgspec.Struct, frozen=True):
 
     size: int
     changed: float
-
-
-class KeptVoid(msgspec.Struct, frozen=True, array_like=True):
-    """Activity that counts as never read whenever it comes, and when that was read (epoch ms)."""
-
-    void: Void
-    arrived: int
 
 
 class Current(msgspec.Struct):
@@ -301,77 +254,6 @@ def remove_unfinished(directory: str) -> None:
             durability.remove_unfinished(path / folder)
 
 
-def alive(sessions: list[SessionLines], now: int, ttl: int) -> list[SessionLines]:
-    """The sessions of which something has arrived in the last `ttl` ms before `now` (epoch ms)."""
-    return [session for session in sessions if session.arrived >= now - ttl]
-
-
-def fold_on(
-    sessions: list[SessionLines],
-    lines: Iterable[bytes],
-    now: int,
-    derivation: Derivation,
-    before: Derivation,
-    voids: Collection[Void] = NOTHING,
-    new_voids: Collection[Void] = NOTHING,
-) -> list[Record]:
-    """Fold new activity of a user on to what is kept of them.
-
-    Args:
-        sessions: what is kept. They become what is to be kept from now on.
-        lines: the new activity, as `Decoder.admit` returns it.
-        now: epoch ms at which it arrived.
-        derivation: folds the sessions that have new activity, whole, and counts them.
-        before: folds what was kept of them, to know the records that were given on before. Its counts mean nothing.
-        voids: of activity that may be in `lines`.
-        new_voids: those of them that have not been applied to `sessions`.
-
-    Returns:
-        The records that the new activity and the new voids cause, in their order.
-    """
-    kept = {session.key: session for session in sessions}
-    arrived: defaultdict[StateKey, list[Activity]] = defaultdict(list)
-    for line in lines:
-        activity = decode_admitted(line)
-        arrived[state_key(activity)].append(activity)
-    for key in arrived:
-        if key not in kept:
-            organisation, lrs_id, session_id, home_page = key
-            kept[key] = SessionLines(organisation, lrs_id, session_id, now, [], home_page)
-            sessions.append(kept[key])
-    earlier: list[Activity] = []
-    whole: list[Activity] = []
-    for session in sessions if new_voids else [kept[key] for key in arrived]:
-        if session.key in arrived:
-            session.arrived = now
-        known = frozenset(session.lines)
-        # Encoded, an activity has one line, however it was spelled. So a copy of a known one is found without a fold.
-        encoded = [(encode(activity), activity) for activity in arrived.get(session.key, ())]
-        new = [(line, activity) for line, activity in encoded if line not in known]
-        derivation.counts.duplicates += len(encoded) - len(new)
-        if not new and not new_voids:
-            continue
-        known_activities = session.activities()
-        session.lines += dict.fromkeys(line for line, _ in new)
-        voided = frozenset(session.voided)
-        stay = known_activities + [activity for _, activity in new if activity.record_id not in voided]
-        if voids:
-            stay, used = without_voided(stay, voids)
-            session.voided += sorted(record_id for _, _, record_id in used)
-            derivation.counts.voided += len(used)
-            if not new and not used:
-                continue
-        earlier += known_activities
-        whole += stay
-    if not whole:
-        return []
-    records = derivation.user(whole, [session.home_page for session in sessions])
-    if not earlier:
-        return records
-    sent = {record.id for record in before.user(earlier)}
-    return [record for record in records if record.id not in sent]
-
-
 Parts = tuple[str, list[Record], list[bytes]]
 """A user, records that do not depend on the state, and the lines of new activity."""
 
@@ -387,8 +269,7 @@ class BucketFold:
     Args:
         options: of the state.
         bucket: of the users.
-        derivation: see `fold_on`.
-        before: see `fold_on`.
+        fold: of the sessions.
         voids: those that this run has read.
     """
 
@@ -396,14 +277,12 @@ class BucketFold:
         self,
         options: StateOptions,
         bucket: int,
-        derivation: Derivation,
-        before: Derivation,
+        fold: SessionFold,
         voids: frozenset[Void] = NOTHING,
     ) -> None:
         self._options = options
         self._bucket = bucket
-        self._derivation = derivation
-        self._before = before
+        self._fold = fold
         self._voids = voids | options.voids
         self._new_voids = voids - options.voids
         self._storage = storage_at(options.directory)
@@ -428,7 +307,7 @@ class BucketFold:
         old = list(self._old_blobs())
         passes = 1 + (unpacked_size(blobs) + sum(map(self._size, old))) // pass_size
         for turn in range(passes):
-            users: dict[str, list[SessionLines]] = {}
+            users: dict[str, list[KeptSession]] = {}
             for blob in old:
                 for user_id, sessions in self._unpacked(blob).items():
                     if passes == 1 or crc32(user_id.encode()) // BUCKETS % passes == turn:
@@ -443,16 +322,16 @@ class BucketFold:
                 else:
                     self._writer.add(user_id, left)
 
-    def _folded(self, user_id: str, sessions: list[SessionLines], lines: Iterable[bytes]) -> list[Record]:
+    def _folded(self, user_id: str, sessions: list[KeptSession], lines: Iterable[bytes]) -> list[Record]:
         now = self._options.now
         try:
-            records = fold_on(sessions, lines, now, self._derivation, self._before, self._voids, self._new_voids)
-        except _DamagedLineError as error:
+            records = fold_on(sessions, lines, now, self._fold, self._voids, self._new_voids)
+        except DamagedSessionError as error:
             raise self._damaged() from error
         self._writer.add(user_id, sessions)
         return records
 
-    def _unpacked(self, blob: bytes) -> dict[str, list[SessionLines]]:
+    def _unpacked(self, blob: bytes) -> dict[str, list[KeptSession]]:
         return _unpacked(self._options.directory, dict(self._options.parts)[self._bucket], blob)
 
     def close(self) -> WrittenPart:
@@ -498,7 +377,7 @@ def _blobs(directory: str, part: Part) -> Iterator[bytes]:
         ) from error
 
 
-def _unpacked(directory: str, part: Part, blob: bytes) -> dict[str, list[SessionLines]]:
+def _unpacked(directory: str, part: Part, blob: bytes) -> dict[str, list[KeptSession]]:
     """The sessions of a frame by user. Raises StateError if it is not as it was written."""
     try:
         return _decode(zstandard.ZstdDecompressor().decompress(blob))
@@ -533,11 +412,11 @@ class _PartWriter:
 
     def __init__(self) -> None:
         self._spool = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed in `close`
-        self._users: dict[str, list[SessionLines]] = {}
+        self._users: dict[str, list[KeptSession]] = {}
         self._size = 0
         self._arrivals: Counter[int] = Counter()
 
-    def add(self, user_id: str, sessions: list[SessionLines]) -> None:
+    def add(self, user_id: str, sessions: list[KeptSession]) -> None:
         if sessions:
             self._arrivals.update(session.arrived for session in sessions)
             self._users[user_id] = sessions

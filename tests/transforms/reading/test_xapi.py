@@ -459,7 +459,7 @@ def resolved(lines: list[bytes]) -> Counter[str]:
     counts = Counter(sessions=len(sessions))
     for activities in sessions.values():
         activities.sort(key=lambda one: (one.occurred_at, RANK.get(one.action, 2), one.record_id))
-        resolved = resolve_session(activities)
+        resolved = resolve_session(activities).activities
         assert len({activity.activity_id for activity in resolved}) == 1
         counts.update(activity.action for activity in resolved)
     return counts

@@ -24,7 +24,7 @@ def told(*statements: tuple[str, str], at: list[int] | None = None) -> list[Acti
 
 
 def actions(*statements: tuple[str, str]) -> list[str]:
-    return [activity.action for activity in resolve_session(told(*statements))]
+    return [activity.action for activity in resolve_session(told(*statements)).activities]
 
 
 def test_start_or_resume_is_decided_by_what_came_before() -> None:
@@ -53,7 +53,7 @@ def test_launched_and_the_initialized_after_it_are_one_opening() -> None:
 
 def test_the_activity_is_that_of_the_first_start_or_resume() -> None:
     def activity_ids(*statements: tuple[str, str]) -> list[str]:
-        return [activity.activity_id for activity in resolve_session(told(*statements))]
+        return [activity.activity_id for activity in resolve_session(told(*statements)).activities]
 
     assert activity_ids(("RESPOND", "q1"), ("RESUME", "quiz"), (INITIALIZED, "other")) == ["quiz"] * 3
     assert activity_ids(("RESPOND", "q1"), ("SUBMIT", "quiz")) == ["q1"] * 2
@@ -87,7 +87,7 @@ def test_the_activity_is_that_of_the_first_start_or_resume() -> None:
 def test_a_part_that_is_completed_completes_nothing_else(
     statements: list[tuple[str, str]], completed: list[str]
 ) -> None:
-    resolved = resolve_session(told(*statements))
+    resolved = resolve_session(told(*statements)).activities
     assert [things for things, each in zip(statements, resolved, strict=True) if each.action == "SUBMIT"] == [
         (COMPLETED, thing) for thing in completed
     ]
@@ -100,7 +100,7 @@ def test_submit_is_as_it_was() -> None:
 
 def test_a_part_that_is_completed_in_the_instant_of_the_whole_comes_before_its_end() -> None:
     order = [(INITIALIZED, "c"), ("RESPOND", "q"), (COMPLETED, "c"), (COMPLETED, "c/1"), ("SCORE", "c")]
-    resolved = resolve_session(told(*order, at=[0, 1, 1, 1, 1]))
+    resolved = resolve_session(told(*order, at=[0, 1, 1, 1, 1])).activities
     assert [each.record_id for each in resolved] == ["r0", "r1", "r3", "r2", "r4"]
 
 
@@ -111,7 +111,7 @@ def test_a_score_stays_with_the_sessions_own_activity() -> None:
 
     resolved = resolve_session(
         [scored(0, "SCORE", "c/1"), scored(1, INITIALIZED, "c"), scored(2, "SCORE", "c"), scored(3, COMPLETED, "c/2")]
-    )
+    ).activities
     assert [each.statement for each in resolved] == [
         StatementParts("https://h"),
         StatementParts("https://h", 1, 10),
@@ -133,7 +133,7 @@ def test_a_score_stays_with_the_sessions_own_activity() -> None:
 def test_nothing_of_a_session_is_lost_and_nothing_stays_undecided(drawn: list[tuple[str, str, int]]) -> None:
     times = sorted(at for _, _, at in drawn)
     before = told(*[(action, thing or "c") for action, thing, _ in drawn], at=times)
-    after = resolve_session(before)
+    after = resolve_session(before).activities
     unchanged: dict[str, Any] = {"action": "RESPOND", "activity_id": "c"}
     assert sorted((msgspec.structs.replace(each, **unchanged) for each in after), key=str) == sorted(
         (msgspec.structs.replace(each, **unchanged) for each in before), key=str

@@ -24,6 +24,7 @@ from tests.support.activity import (
     response,
     tags,
 )
+from transforms.reading.xapi_session import Resolved
 from transforms.sessions.derivation import Counts, Derivation
 from transforms.sessions.session import Session
 
@@ -725,9 +726,9 @@ def fold_order(*activities: Activity) -> list[str]:
     for given in (activities, activities[::-1]):
         seen: list[str] = []
 
-        def note(ordered: list[Activity], seen: list[str] = seen) -> list[Activity]:
+        def note(ordered: list[Activity], seen: list[str] = seen) -> Resolved:
             seen += [activity.record_id for activity in ordered]
-            return ordered
+            return Resolved(ordered, None)
 
         Derivation(resolve_session=note).session(given)
         orders.append(seen)

@@ -19,6 +19,7 @@ from tests.transforms.sessions.strategies import ACTIVITY_OF_ONE_USER
 from transforms.reading.activity import encode
 from transforms.reading.bucket_blobs import PASS_SIZE, BucketBlobs
 from transforms.sessions.derivation import Derivation
+from transforms.sessions.kept import SessionFold
 from transforms.sessions.state import (
     CURRENT,
     PARTS,
@@ -50,7 +51,7 @@ def run(
     records: list[Record] = []
     written: dict[int, WrittenPart] = {}
     for bucket, each_blobs in blobs.items():
-        fold = BucketFold(options, bucket, Derivation(), Derivation())
+        fold = BucketFold(options, bucket, SessionFold(Derivation(), Derivation()))
         for _, of_user in fold.records(each_blobs, pass_size=PASS_SIZE if passes == 1 else 4000):
             records += of_user
         written[bucket] = fold.close()

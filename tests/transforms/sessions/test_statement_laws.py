@@ -1,6 +1,5 @@
 """Statements of one name, against the rules written down a second time; and in any order, twice, cut up, one by one."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -9,35 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import Activity, Record
+from schemas import Record
 from tests.transforms.sessions import statement_oracle as oracle
+from tests.transforms.sessions.arrivals import batch, read
 from transforms.reading.activity import encode
-from transforms.reading.voids import Void, without_voided
-from transforms.reading.xapi import PassedOverError, StatementDecoder
+from transforms.reading.voids import Void
 from transforms.reading.xapi_session import resolve_session
 from transforms.sessions.derivation import Derivation
-from transforms.sessions.state import SessionLines, fold_on
+from transforms.sessions.kept import KeptSession, SessionFold, fold_on
 
 STATEMENTS = oracle.statements_of_one_name()
-
-
-def read(statements: Iterable[dict[str, Any]]) -> tuple[list[Activity], set[Void]]:
-    activities: list[Activity] = []
-    voids: set[Void | None] = set()
-    for each in statements:
-        try:
-            activities.append(StatementDecoder().decode(orjson.dumps(each)))
-        except PassedOverError as passed_over:
-            voids.add(passed_over.voids)
-    return activities, {void for void in voids if void is not None}
-
-
-def batch(statements: Iterable[dict[str, Any]]) -> tuple[list[Record], dict[str, int]]:
-    derivation = Derivation(resolve_session=resolve_session)
-    activities, used = without_voided(*read(statements))
-    derivation.counts.voided = len(used)
-    records = derivation.user(activities)
-    return records, msgspec.to_builtins(derivation.counts)
 
 
 def line(record: Record) -> oracle.Line:
@@ -90,16 +70,16 @@ def test_runs_and_single_statements_in_any_order_leave_what_one_run_derives(
     """A run of `every` statements after the other on what was kept; with one statement each, as it arrives."""
     arriving = statements + [each for each in statements if chance.random() < 0.2]
     chance.shuffle(arriving)
-    sessions: list[SessionLines] = []
+    sessions: list[KeptSession] = []
     known_voids: set[Void] = set()
     before: set[str] = set()
     for start in range(0, len(arriving), every):
         activities, voids = read(arriving[start : start + every])
         new = voids - known_voids
         known_voids |= voids
-        derivation, earlier = (Derivation(resolve_session=resolve_session) for _ in range(2))
+        fold = SessionFold(*(Derivation(resolve_session=resolve_session) for _ in range(2)))
         lines = [encode(each) for each in activities]
-        sent = [each.id for each in fold_on(sessions, lines, 0, derivation, earlier, known_voids, new)]
+        sent = [each.id for each in fold_on(sessions, lines, 0, fold, known_voids, new)]
         now = {each.id for each in batch(arriving[: start + every])[0]}
         assert len(sent) == len(set(sent))
         assert set(sent) == now - before, "what is new by the void, and nothing that was sent before"

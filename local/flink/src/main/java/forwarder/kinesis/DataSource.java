@@ -74,7 +74,10 @@ final class DataSource<M extends UnboundedSource.CheckpointMark> extends Unbound
     @Override
     public KV<String, byte[]> getCurrent() {
       KinesisRecord record = reader.getCurrent();
-      return KV.of(record.getShardId() + ":" + record.getSequenceNumber(), record.getDataAsBytes());
+      String place = record.getShardId() + ":" + record.getSequenceNumber();
+      // Of an aggregated record, which Beam has taken apart, only the first has the place of a record that was alone.
+      long number = record.getSubSequenceNumber();
+      return KV.of(number == 0 ? place : place + ":" + number, record.getDataAsBytes());
     }
 
     @Override

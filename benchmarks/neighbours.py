@@ -1,12 +1,8 @@
-"""Streaming, on one core and without Beam: rounds in turn, of which the medians are compared.
+"""What a forwarder gets of a worker's sender in a streaming job, bundle after bundle, without Beam:
 
-    python -m benchmarks.streaming [--activities N] [--rounds N]
-    python -m benchmarks.streaming --neighbours [--rounds N]
+    python -m benchmarks.neighbours [--rounds N]
 
-The first compares two ways to fold the same activity: streaming, where it comes one by one in the order in which it
-occurred, and the state is unpacked and packed again each time, as `transforms.derive_streaming.FoldStreaming` does; and
-in batch, where all activity of a user is folded at once. The second measures what a forwarder gets of a worker's
-sender, bundle after bundle: alone, and beside another forwarder that is well, down, or slow.
+Alone, and beside another forwarder that is well, down, or slow. Rounds in turn, of which the medians are compared.
 """
 
 import argparse
@@ -16,14 +12,9 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
 from contextlib import closing
-from pathlib import Path
-
-import msgspec
 
 from benchmarks.delivery import receiver
-from benchmarks.workload import sample_file
 from tests.support.ports import free_port
 from tests.support.records import record
 from transforms.accounting.progress import Progress
@@ -33,76 +24,19 @@ from transforms.forwarders import Forwarder, HttpTarget
 from transforms.forwarders.secrets import Secret
 from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
-from transforms.reading.activity import ActivityDecoder, decode_admitted
 from transforms.receipts.index import HistoryIndex
 from transforms.receipts.runs import new_run_id
-from transforms.sessions.derivation import Derivation
-from transforms.sessions.state import SessionLines, fold_on
-
-Line = tuple[str, bytes]
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[SessionLines]).decode
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--activities", type=int, default=50_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--neighbours", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.neighbours:
-        logging.disable(logging.WARNING)  # that they are down and slow
-        return neighbours(arguments.rounds)
-    lines = by_time(Path(tempfile.gettempdir()), arguments.activities)
-    programs: dict[str, Callable[[Sequence[Line]], int]] = {"in batch": in_batch, "streaming": streaming}
-    seconds: dict[str, list[float]] = {name: [] for name in programs}
-    records: dict[str, int] = {}
-    for _ in range(arguments.rounds):
-        for name, program in programs.items():
-            started = time.perf_counter()
-            records[name] = program(lines)
-            seconds[name].append(time.perf_counter() - started)
-    print(f"{len(lines):,} activities\n{'':24}{'us an activity':>16}{'ratio':>8}{'records':>10}")
-    base = statistics.median(seconds["in batch"])
-    for name, times in seconds.items():
-        median = statistics.median(times)
-        print(f"{name:24}{median / len(lines) * 1e6:16.1f}{median / base:8.2f}{records[name]:10,}")
-    return 0
-
-
-def by_time(directory: Path, activities: int) -> list[Line]:
-    """(user id, admitted line) of a sample, in the order in which it occurred."""
-    admit = ActivityDecoder().admit
-    lines = map(admit, sample_file(directory, activities).read_bytes().splitlines())
-    return sorted(lines, key=lambda line: decode_admitted(line[1]).occurred_at)
-
-
-def in_batch(lines: Sequence[Line]) -> int:
-    """How many records there are of all lines, folded user by user."""
-    users: defaultdict[str, list[bytes]] = defaultdict(list)
-    for user_id, line in lines:
-        users[user_id].append(line)
-    derive = Derivation().user
-    return sum(len(derive(list(map(decode_admitted, of_user)))) for of_user in users.values())
-
-
-def streaming(lines: Sequence[Line]) -> int:
-    """How many records there are of all lines, folded one by one; with those that late activity superseded."""
-    derivation, before = Derivation(), Derivation()
-    kept: dict[str, bytes] = {}
-    count = 0
-    for now, (user_id, line) in enumerate(lines):
-        packed = kept.get(user_id)
-        sessions = _decode(packed) if packed else []
-        count += len(fold_on(sessions, [line], now, derivation, before))
-        kept[user_id] = _encode(sessions)
-    return count
-
 
 BUNDLES = 200
 BUNDLE = 100
 USERS = 5_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    logging.disable(logging.WARNING)  # that they are down and slow
+    return neighbours(parser.parse_args().rounds)
 
 
 def neighbours(rounds: int) -> int:
