@@ -43,6 +43,9 @@ _FLINK_JOB_SERVER_SWITCHES = (
 )
 _ON_THIS_MACHINE = ("DirectRunner", "FnApiRunner")
 
+_VALUE = re.compile(r"-|-\d+|-\d*\.\d+|-.* .*", re.DOTALL)
+"""What begins like a flag, and is a value to argparse: a number below zero, and what has a space in it."""
+
 _FLAG = re.compile(r"""["'](--[a-z0-9_-]+)["']""")
 _RUNNER = re.compile(r"""["']apache_beam\.runners\.(?:\w+\.)*(\w+Runner)["']""")
 
@@ -152,7 +155,7 @@ def _check_names(arguments: Sequence[str], names: frozenset[str]) -> None:
     before = ""
     for argument in arguments:
         flag = argument.partition("=")[0]
-        is_flag = argument.startswith("-")
+        is_flag = argument.startswith("-") and (flag in names or not _VALUE.fullmatch(argument))
         # A flag may have several values. What follows `--flag=value` is none.
         if flag not in names if is_flag else not before.startswith("-") or "=" in before:
             raise _unknown(argument, names)

@@ -65,7 +65,8 @@ def hold_directory() -> None:
     """
     directory = Path(tempfile.gettempdir())
     if directory.name.startswith(_PREFIX):
-        _lock(directory, fcntl.LOCK_SH)
+        with suppress(OSError):  # On a file system without locks no run removes what another one left.
+            _lock(directory, fcntl.LOCK_SH)
 
 
 def _made(parent: str) -> tuple[Path, int | None]:

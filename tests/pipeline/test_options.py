@@ -56,6 +56,18 @@ def test_a_relative_time_counts_back_from_now(text: str, ago: timedelta) -> None
     assert int((before - ago).timestamp() * 1000) <= since <= (after - ago).timestamp() * 1000
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--number_of_worker_harness_threads", "-1"),
+        ("--labels", "-a b"),
+        ("--job_name", "-"),
+    ],
+)
+def test_a_value_of_beams_may_begin_like_a_flag(flag: str, value: str) -> None:
+    assert parse([*USUAL, flag, value]).beam_args == (flag, value)
+
+
 def test_what_beam_knows_goes_to_beam_untouched() -> None:
     job = parse([*USUAL, "--direct_num_workers=2", "--direct_running_mode", "multi_processing"])
     assert job.beam_args == ("--direct_num_workers=2", "--direct_running_mode", "multi_processing")

@@ -1,5 +1,7 @@
 """A run's own directory of temporary files: private, removed at the end, and after a kill by the next run."""
 
+import errno
+import fcntl
 import os
 import signal
 import stat
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.temporary import run_directory, temporary_files_in
+from pipeline.temporary import hold_directory, run_directory, temporary_files_in
 from tests.support.activity import of_user, sessions
 from tests.support.forwarder_documents import http_document
 from tests.support.paths import ROOT
@@ -40,6 +42,19 @@ def test_two_runs_leave_each_other_alone(tmp_path: Path) -> None:
     with run_directory(str(tmp_path)) as one, run_directory(str(tmp_path)) as other:
         assert one != other
         assert {one, other} == set(tmp_path.iterdir())
+
+
+def test_on_a_file_system_without_locks_runs_and_their_workers_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with run_directory(str(tmp_path)) as one, run_directory(str(tmp_path)) as other, temporary_files_in(one):
+        hold_directory()
+        assert {one, other} == set(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_not_of_a_run_is_left_alone(tmp_path: Path) -> None:

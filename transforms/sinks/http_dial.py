@@ -67,7 +67,7 @@ class Dialler:
                 lambda: Connection(loop, self._on_lost),
                 sock=connected,
                 ssl=self._tls,
-                server_hostname=self._origin.host if is_tls else None,
+                server_hostname=self._origin.server_name if is_tls else None,
                 ssl_handshake_timeout=_AT_MOST if is_tls else None,
             )
         except BaseException as error:

@@ -31,9 +31,17 @@ class Origin(NamedTuple):
     port: int
 
     @property
+    def server_name(self) -> str:
+        """The host as certificates and the header `Host` name it.
+
+        A dot at its end tells only a resolver that the name is whole. TLS allows none there (RFC 6066, section 3).
+        """
+        return self.host.rstrip(".")
+
+    @property
     def host_header(self) -> str:
         """The value of the header `Host`."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = f"[{self.host}]" if ":" in self.host else self.server_name
         return host if self.port == _PORTS.get(self.scheme) else f"{host}:{self.port}"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,25 @@ def test_verified_against_the_system(authority: trustme.CA) -> None:
 
 def test_for_another_name(authority: trustme.CA, files: Path) -> None:
     assert send(server_side(authority, "other.example"), {"caFile": str(files / "ca.pem")}) == NOT_VALID
+
+
+def test_a_name_with_a_dot_at_its_end_is_verified_without_it(authority: trustme.CA, files: Path) -> None:
+    asked: list[str] = []
+
+    def getaddrinfo(name: str, port: int, **_: Any) -> Any:
+        asked.append(name)
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port))]
+
+    async def main() -> None:
+        async with FaultServer(tls=server_side(authority, "receiver.example")) as server:
+            url = f"receiver.example.:{server.port}"
+            forwarder = loaded_forwarder({"protocol": "https", "url": url, "caFile": str(files / "ca.pem")})
+            async with opened(forwarder, getaddrinfo=getaddrinfo) as sink:
+                assert await sink.send(http_item()) == AttemptResult(Verdict.DELIVERED, status=200)
+            assert [arrival.headers["host"] for arrival in server.log] == [f"receiver.example:{server.port}"]
+
+    uvloop.run(asyncio.wait_for(main(), 20))
+    assert asked == ["receiver.example."]  # In the resolver the dot says that the name is whole.
 
 
 def test_expired(authority: trustme.CA, files: Path) -> None:
