@@ -16,6 +16,7 @@ import msgspec
 
 from transforms.forwarders import HttpTarget
 from transforms.forwarders.model import OAuth2
+from transforms.forwarders.scrubber import Scrubber
 from transforms.sinks.base import AttemptResult, Verdict
 from transforms.sinks.http_client import HttpClient
 from transforms.sinks.http_exchange import Answer, Carrier, NoAnswer, Request
@@ -32,6 +33,9 @@ RENEWED_BEFORE = 30.0
 
 _TOKENS_KEPT = 4
 """Tokens that are taken out of answers: the one in use, and those before it, which a receiver may still quote."""
+
+_SHORTEST_QUOTED = 4
+"""Characters of the shortest secret that an error may not quote. A shorter one stands in many an error by chance."""
 
 _REFUSALS = frozenset((400, 401, 403))
 _WORD = re.compile(r"[a-z0-9_]{1,40}")
@@ -160,7 +164,7 @@ class Tokens:
                 return answer.outcome
             return self._without(_outage(f"oauth2_{answer.outcome.reason}"), answer.detail)
         if answer.status in _REFUSALS:
-            reason = f"oauth2_{_error_in(answer.body) or f'http_{answer.status}'}"
+            reason = f"oauth2_{self._error_in(answer.body) or f'http_{answer.status}'}"
             return self._without(_refusal(reason, answer.status), f"HTTP status {answer.status}")
         if answer.status != 200:
             return self._without(_outage(f"oauth2_http_{answer.status}"), "")
@@ -195,6 +199,18 @@ class Tokens:
         else:
             form |= {"client_id": oauth2.client_id, "client_secret": oauth2.client_secret.reveal()}
         return Request(self._url, headers, urlencode(form).encode())
+
+    def _error_in(self, body: bytes) -> str:
+        """The error that a refusal names, such as `invalid_client`; empty if it is no word, or quotes a secret."""
+        try:
+            error = _decode_refused(body).error
+        except (msgspec.DecodeError, RecursionError):
+            return ""
+        if not _WORD.fullmatch(error):
+            return ""
+        secrets = [*oauth2_secrets(self._oauth2), *self._known]
+        scrubber = Scrubber(secret for secret in secrets if len(secret) >= _SHORTEST_QUOTED)
+        return error if scrubber.scrub(error) == error else ""
 
     def _without(self, outcome: AttemptResult, detail: str) -> AttemptResult:
         """Say once of each reason in a row why there is no token."""
@@ -240,15 +256,6 @@ def _refusal(reason: str, status: int) -> AttemptResult:
     """The endpoint refuses the client. The answer is not the receiver's, so it is no status of the record's."""
     told = f"the token endpoint answered with HTTP status {status}"
     return AttemptResult(Verdict.RETRY, reason, response=told, spends_attempt=False, failure=True, opens_breaker=True)
-
-
-def _error_in(body: bytes) -> str:
-    """The error that a refusal names, such as `invalid_client`; empty if it is no word."""
-    try:
-        error = _decode_refused(body).error
-    except (msgspec.DecodeError, RecursionError):
-        return ""
-    return error if _WORD.fullmatch(error) else ""
 
 
 def _granted(answer: Answer) -> tuple[str, float] | None:

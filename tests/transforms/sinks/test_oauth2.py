@@ -191,6 +191,23 @@ def test_a_receiver_that_takes_no_token_is_not_asked_for_ever() -> None:
         assert "is not good" in (each.outcome.response or "")
 
 
+@pytest.mark.parametrize("quoted", ["hunter2_of_the_client", "no_hunter2_of_the_client_here"])
+def test_an_error_of_the_endpoint_that_quotes_the_secret_is_not_told(
+    quoted: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab = Lab()
+    endpoint = FaultServer(lambda arrival: Answer(400, body=json.dumps({"error": quoted}).encode()))
+    with in_thread(endpoint):
+        configuration = {
+            "tokenUrl": f"http://127.0.0.1:{endpoint.port}/token",
+            "clientSecret": "Hunter2_of_the_client",
+        }
+        settings = DeliverySettings(max_backoff=0.05, outage_budget=0.2)
+        settled, _ = lab.deliver(due_items(1, 2), configuration, settings)
+    assert any("oauth2_http_400" in (each.outcome.response or "") for each in settled)
+    assert "hunter2" not in f"{settled} {caplog.text}"
+
+
 @pytest.mark.parametrize("allow", [(), ("10.0.0.0/8",)])
 def test_the_address_guard_is_for_the_endpoint_too(allow: tuple[str, ...]) -> None:
     lab = Lab()
