@@ -26,12 +26,20 @@ from transforms.sinks.statement_requests import StatementRequest
 logger = logging.getLogger(__name__)
 
 REFUSED_IN_A_ROW = 20
-"""Single records in a row that are refused, before any array is taken: then the receiver does not know arrays."""
+"""Records in a row that are refused in an array and alone, before any array is taken: then each goes alone for a while.
+
+Either the receiver does not know arrays, or these records are all to blame: those that an earlier run has given up come
+first. Whether it is the one or the other is found out with the first record that is taken.
+"""
 
 _OF_THE_FORWARDER = frozenset((401, 403, 404, 405, 410, 415))
 """Statuses that speak of the forwarder and not of a record. So do 3xx, and those of 5xx that are not retried."""
 
 _TOO_LARGE = 413
+
+_OF_A_RECORD = frozenset((409, _TOO_LARGE))
+"""Statuses by which a receiver shows that it knows what it was sent, or that it has not looked: nothing is learnt of
+arrays."""
 
 
 def post_sink(forwarder: Forwarder, client: HttpClient, **options: Any) -> PostSink:
@@ -55,7 +63,7 @@ class BatchPostSink(PostSink):
         options: of `PostSink`.
 
     Attributes:
-        max_items: records that a request may hold. It becomes 1 when the receiver does not know arrays.
+        max_items: records that a request may hold. It is 1 while the receiver is taken not to know arrays.
         max_bytes: bytes that the sizes of a request's records may add up to. A 413 halves it.
         is_atomic: whether the receiver takes all records of a request or none.
     """
@@ -72,7 +80,10 @@ class BatchPostSink(PostSink):
         self._common = ({**self._headers, **content_type}, {**self._statement_headers, **content_type})
         # Whether the receiver takes arrays; None while nothing is known.
         self._knows_arrays: bool | None = None
+        # Records that were refused in an array and alone.
         self._refused_in_a_row = 0
+        # Whether each record goes alone until one is taken, and whether that was logged.
+        self._is_put_off = self._put_off_told = False
 
     def size(self, item: Item) -> int:
         """Bytes that the item takes in a body."""
@@ -86,8 +97,13 @@ class BatchPostSink(PostSink):
         """Make one attempt at items of one group; one outcome for each, or SPLIT for all of them."""
         if items[0].hops >= MOST_HOPS:
             return [TOO_MANY_HOPS] * len(items)
-        if self._knows_arrays is False:
-            return [await self.send(items[0])] if len(items) == 1 else _split(AttemptResult(Verdict.SPLIT), items)
+        if self._knows_arrays is False or self._is_put_off:
+            if len(items) > 1:
+                return _split(AttemptResult(Verdict.SPLIT), items)
+            outcome = await self.send(items[0])
+            if self._is_put_off and _is_taken(outcome):
+                self._try_arrays_again()
+            return [outcome]
         requests: list[StatementRequest | None] = []
         for item in items:
             made = await self._statement(item)
@@ -129,6 +145,8 @@ class BatchPostSink(PostSink):
         status = answer.status
         if 200 <= status < 300:
             self._knows_arrays = True
+            if self._is_put_off:
+                self._try_arrays_again()
             if self.is_atomic or status not in (200, 207):
                 return [AttemptResult(Verdict.DELIVERED, status=status)] * len(items)
             return await self._outcomes_of_each(items, requests, answer)
@@ -144,7 +162,7 @@ class BatchPostSink(PostSink):
             if status == _TOO_LARGE:
                 self._learn(sum(map(self.size, items)))
             return _split(AttemptResult(Verdict.SPLIT, f"http_{status}", status=status), items)
-        if self._knows_arrays is None and status != _TOO_LARGE:
+        if not self._knows_arrays and status not in _OF_A_RECORD:
             return [await self._alone(items[0])]
         made = requests[0]
         return [judged if made is None else await self._compared(made, judged)]
@@ -152,25 +170,43 @@ class BatchPostSink(PostSink):
     async def _alone(self, item: Item) -> AttemptResult:
         """Send a record as it is that was refused in an array, where no array was ever taken."""
         outcome = await self.send(item)
-        if outcome.verdict is Verdict.DELIVERED:
-            self._forget_arrays("takes a record that it has refused in an array")
+        if self._knows_arrays is not None:
+            return outcome  # Another request has shown it in the meantime.
+        if _is_taken(outcome):
+            self._forget_arrays()
         elif outcome.verdict is Verdict.GIVE_UP:
             self._refused_in_a_row += 1
             if self._refused_in_a_row >= REFUSED_IN_A_ROW:
-                self._forget_arrays(f"has refused {REFUSED_IN_A_ROW} records in a row, and no array was taken before")
+                self._put_arrays_off()
         return outcome
 
-    def _forget_arrays(self, why: str) -> None:
-        if self._knows_arrays is False:
-            return  # Another request has shown it.
+    def _forget_arrays(self) -> None:
         self._knows_arrays = False
+        self._is_put_off = False
         self.max_items = 1
         logger.warning(
-            "forwarder %s: its receiver %s: it is taken not to know batches, and each record goes alone from now on. "
-            "Leave configuration.batch out",
+            "forwarder %s: its receiver takes a record that it has refused in an array: it is taken not to know "
+            "batches, and each record goes alone from now on. Leave configuration.batch out",
             self._forwarder_id,
-            why,
         )
+
+    def _put_arrays_off(self) -> None:
+        self._is_put_off = True
+        self.max_items = 1
+        if not self._put_off_told:
+            self._put_off_told = True
+            logger.warning(
+                "forwarder %s: its receiver has refused %d records in a row, in an array and alone, and no array was "
+                "taken before: each record goes alone until one is taken. Look at the dead letters",
+                self._forwarder_id,
+                REFUSED_IN_A_ROW,
+            )
+
+    def _try_arrays_again(self) -> None:
+        """A record was taken, so that it shows in an array whether the receiver knows these."""
+        self._is_put_off = False
+        self._refused_in_a_row = 0
+        self.max_items = self._batch.records
 
     def _learn(self, refused: int) -> None:
         """The receiver refuses a body of so many bytes."""
@@ -203,6 +239,11 @@ class BatchPostSink(PostSink):
             judged = self._judged(item, Answer(entry.status, {}, entry.text))
             outcomes.append(judged if made is None else await self._compared(made, judged))
         return outcomes
+
+
+def _is_taken(outcome: AttemptResult) -> bool:
+    """Whether the receiver has taken a record. One that it had before (409) it has refused."""
+    return outcome.verdict is Verdict.DELIVERED and (outcome.status or 0) < 300
 
 
 def _split(outcome: AttemptResult, items: Sequence[Item]) -> list[AttemptResult]:

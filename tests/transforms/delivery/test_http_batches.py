@@ -1,14 +1,16 @@
 """Batches over HTTP, by the real engine and sink, to receivers that refuse, lie, fail, or know no arrays."""
 
+import asyncio
 import json
 import logging
 import random
 import uuid
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from schemas.record import NAMESPACE
 from tests.support.http_sink import LOCAL, loaded_forwarder
@@ -19,10 +21,12 @@ from tests.support.records import item, items, number_of
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import LaneCounts
 from transforms.delivery.policy import DeliverySettings
-from transforms.sinks.base import Item, Settlement
+from transforms.sinks.base import AttemptResult, Item, Settlement, Verdict
 from transforms.sinks.choose import batch_sinks
-from transforms.sinks.http_batches import post_sink
+from transforms.sinks.http_batches import BatchPostSink, post_sink
 from transforms.sinks.http_client import HttpClient
+from transforms.sinks.http_exchange import Answer as Answered
+from transforms.sinks.http_exchange import Request
 
 FAST = DeliverySettings(max_backoff=0.02, outage_budget=20.0, linger=0.002)
 BATCH = {"batch": {"records": 100}, "maxRetries": 10}
@@ -253,6 +257,75 @@ def test_twenty_refused_in_a_row_end_batches_where_none_was_ever_taken() -> None
     assert {each.outcome.reason for each in settled.values()} == {"http_400"}
     assert len(receiver.calls) < 100 + 80
     assert [len(call) for call in receiver.calls[-60:]] == [1] * 60
+
+
+def test_a_refusal_of_an_array_does_not_count_that_comes_after_another_request_has_shown_that_none_is_taken() -> None:
+    """Two workers each have one record in an array; the answer to the second comes when the first is taken alone."""
+    first_is_taken = asyncio.Event()
+
+    class Wire:
+        arrays = 0
+
+        async def open(self) -> None: ...
+
+        async def close(self) -> None: ...
+
+        async def exchange(self, request: Request) -> Answered:
+            if not bytes(cast(bytes, request.body)).startswith(b"["):
+                first_is_taken.set()
+                return Answered(200, {}, b"")
+            Wire.arrays += 1
+            if Wire.arrays == 2:
+                await first_is_taken.wait()
+                await asyncio.sleep(0)
+            return Answered(400, {}, b"an array is no record")
+
+    class Client:
+        def carrier(self, *_: Any, **__: Any) -> Wire:
+            return Wire()
+
+    async def both() -> list[list[AttemptResult]]:
+        forwarder = loaded_forwarder({"protocol": "http", "url": "127.0.0.1:1/in", **BATCH})
+        sink = cast(BatchPostSink, post_sink(forwarder, cast(HttpClient, Client())))
+        return await asyncio.gather(*(sink.send_batch([each]) for each in due_items(2, 1)))
+
+    assert [outcome.verdict for (outcome,) in asyncio.run(both())] == [Verdict.DELIVERED] * 2
+
+
+def test_arrays_are_tried_again_when_a_record_is_taken_after_many_that_were_to_blame(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As of the next run on the same input: what the one before has given up comes first."""
+    guilty = {f"ann/{number}" for number in range(100)}
+    receiver = BatchReceiver(guilty)
+    due = [item("ann", number, "f1") for number in range(1100)]
+    settled, _ = deliver(receiver, due)
+    judged(receiver, due, settled)
+    assert {id_ for id_, settlement in settled.items() if not settlement.delivered} == guilty
+    assert [len(call) for call in receiver.calls].count(100) >= 9
+    assert "not to know batches" not in caplog.text
+    assert caplog.text.count("goes alone until one is taken") == 1
+
+
+def test_a_receiver_that_knows_no_arrays_is_told_from_many_that_were_to_blame(caplog: pytest.LogCaptureFixture) -> None:
+    guilty = {f"ann/{number}" for number in range(30)}
+    receiver = BatchReceiver(guilty, knows_arrays=False)
+    due = [item("ann", number, "f1") for number in range(300)]
+    settled, _ = deliver(receiver, due)
+    judged(receiver, due, settled)
+    assert {id_ for id_, settlement in settled.items() if not settlement.delivered} == guilty
+    assert caplog.text.count("is taken not to know batches") == 1
+    assert len(receiver.calls) < 300 + 80
+
+
+def test_who_answers_that_it_has_a_record_knows_arrays(caplog: pytest.LogCaptureFixture) -> None:
+    """As of a replay: it has each of the first records."""
+    receiver = BatchReceiver({f"ann/{number}" for number in range(40)}, status=409)
+    due = [replace(item("ann", number, "f1"), payload_kind="statement") for number in range(300)]
+    settled, _ = deliver(receiver, due)
+    assert all(settlement.delivered for settlement in settled.values())
+    assert len(receiver.calls) < 120
+    assert "alone" not in caplog.text
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 410, 415, 302, 501])
