@@ -261,7 +261,7 @@ def test_twenty_refused_in_a_row_end_batches_where_none_was_ever_taken() -> None
 
 def test_a_refusal_of_an_array_does_not_count_that_comes_after_another_request_has_shown_that_none_is_taken() -> None:
     """Two workers each have one record in an array; the answer to the second comes when the first is taken alone."""
-    first_is_taken = asyncio.Event()
+    both_are_sent, first_is_taken = asyncio.Event(), asyncio.Event()
 
     class Wire:
         arrays = 0
@@ -275,9 +275,11 @@ def test_a_refusal_of_an_array_does_not_count_that_comes_after_another_request_h
                 first_is_taken.set()
                 return Answered(200, {}, b"")
             Wire.arrays += 1
-            if Wire.arrays == 2:
+            if Wire.arrays == 1:
+                await both_are_sent.wait()
+            else:
+                both_are_sent.set()
                 await first_is_taken.wait()
-                await asyncio.sleep(0)
             return Answered(400, {}, b"an array is no record")
 
     class Client:
