@@ -276,6 +276,25 @@ class _Check:
             protocol = values["configuration.protocol"]
             self._findings.warn("kinesisOptions", f"has no effect with configuration.protocol {protocol}")
 
+    def _check_kinesis(self) -> None:
+        """Warn of what is asked for in vain. What Learning Locker writes into any document is no wish."""
+        configuration = self._content.get("configuration")
+        given = configuration if isinstance(configuration, dict) else {}
+        paths = [f"configuration.{name}" for name in _HTTP_WISHES if given.get(name) not in (None, "", "none", {})]
+        if self._content.get("sendAttachments") is True:
+            paths.append("sendAttachments")
+        for path in paths:
+            self._findings.warn(path, "has no effect with configuration.protocol Kinesis")
+
+    def _check_compression(self) -> None:
+        values = self._reader.values
+        if values["configuration.compression"] != "gzip":
+            return
+        for name, _ in values["configuration.headers"] or ():
+            if name.lower() == "content-encoding":
+                path = f"configuration.headers.{name}"
+                self._findings.warn(path, "has no effect with configuration.compression gzip, which sends its own")
+
     def _check_rate_limit(self) -> None:
         values = self._values_in("configuration.rateLimit")
         path = "configuration.rateLimit.burst"
@@ -315,12 +334,17 @@ class _Check:
             )
 
 
+_HTTP_WISHES = ("batch", "compression", "rateLimit", "signingSecret")
+"""Fields of `configuration` that count over HTTP alone, and that nobody writes but for what they do."""
+
 _TOGETHER: dict[str, Callable[[_Check], None]] = {
     "organisation": _Check._check_organisation,
     "configuration.clientKey": _Check._check_http,
     "configuration.batch.outcome": _Check._check_batch,
+    "configuration.compression": _Check._check_compression,
     "configuration.rateLimit.burst": _Check._check_rate_limit,
     "kinesisOptions.awsClientSecret": _Check._check_aws_keys,
+    "kinesisOptions.aggregate": _Check._check_kinesis,
     "sendAttachments": _Check._check_attachments,
 }
 """The rules about several fields, each by the last of them: it is asked once that has been read."""

@@ -61,6 +61,11 @@ def test_what_a_field_cannot_be_is_told_with_what_it_can_be(field: str, value: A
     [
         ({"configuration.batch": {"bytes": 2048}}, "configuration.batch", "has no effect without batch.records"),
         ({"configuration.rateLimit": {"burst": 2}}, "configuration.rateLimit.burst", "has no effect without"),
+        (
+            {"configuration.compression": "gzip", "configuration.headers": '{"content-encoding": "br"}'},
+            "configuration.headers.content-encoding",
+            "has no effect with configuration.compression gzip",
+        ),
         ({"configuration.batch": {"records": 5, "recrods": 5}}, "configuration.batch.recrods", "is not a known field"),
     ],
 )
@@ -127,3 +132,25 @@ def test_a_stream_may_hold_many_records_in_one() -> None:
         target = load(changed(KINESIS, {"kinesisOptions.aggregate": aggregate})).forwarders[0].target
         assert isinstance(target, KinesisTarget)
         assert target.aggregate is aggregate
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("configuration.batch", {"records": 100}),
+        ("configuration.rateLimit", {"requests": 5}),
+        ("configuration.compression", "gzip"),
+        ("configuration.signingSecret", "whsec_c2VjcmV0LW9uZQ=="),
+        ("sendAttachments", True),
+    ],
+)
+def test_what_counts_over_http_alone_is_a_warning_beside_kinesis(field: str, value: Any) -> None:
+    loaded = load(changed(KINESIS, {field: value}))
+    assert not loaded.faults
+    assert said(loaded.warnings) == [(field, "has no effect with configuration.protocol Kinesis")]
+
+
+def test_what_learning_locker_writes_into_any_document_is_no_warning_beside_kinesis() -> None:
+    written = {"url": "a.example", "authType": "no auth", "headers": "{}", "secret": ""}
+    changes = {f"configuration.{name}": value for name, value in written.items()}
+    assert said(load(changed(KINESIS, {**changes, "sendAttachments": False})).warnings) == []
