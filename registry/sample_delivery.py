@@ -219,7 +219,7 @@ class SampleDelivery:
                 raise _not_reached(forwarder.id, ", ".join(host.refused) or f"{forwarder.target.host} does not resolve")
             is_inside = any(map(AddressGuard().refusal, host.addresses))
         checked = preflight([forwarder], self._allow_networks)
-        if any(fault.field == _URL for fault in checked.faults):
+        if any(fault.field in _ADDRESSES for fault in checked.faults):
             raise _not_reached(forwarder.id, "; ".join(fault.message for fault in checked.faults))
         if checked.faults:
             raise FaultyDocumentError(checked.faults)
@@ -260,7 +260,7 @@ class SampleDelivery:
         return {**receipt, "payload": payload.decode()}
 
 
-_URL = "configuration.url"
+_ADDRESSES = ("configuration.url", "configuration.tokenUrl")
 
 
 def _not_reached(forwarder_id: str, why: str) -> NotReachedError:

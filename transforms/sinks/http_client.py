@@ -56,17 +56,17 @@ class HttpClient:
         self._context: ssl.SSLContext | None = None
         self._open = 0
 
-    def carrier(self, target: HttpTarget, *, named_only: bool = False) -> Carrier:
+    def carrier(self, target: HttpTarget, guard: AddressGuard | None = None) -> Carrier:
         """What carries the requests of one forwarder.
 
         Args:
             target: whom it sends to.
-            named_only: only addresses within `allow_networks` may be dialled.
+            guard: of the addresses that may be dialled; None: that of all receivers.
 
         Raises:
             SinkError: the host has no valid form.
         """
-        return _Carrier(self, target, self.named_guard if named_only else self.guard)
+        return _Carrier(self, target, guard or self.guard)
 
     def join(self) -> Pool:
         """The connections of all carriers. Each that joins must leave."""

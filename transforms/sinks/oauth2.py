@@ -16,6 +16,7 @@ import msgspec
 
 from transforms.forwarders import HttpTarget
 from transforms.forwarders.model import OAuth2
+from transforms.sinks.addresses import AddressGuard
 from transforms.sinks.base import AttemptResult, Verdict
 from transforms.sinks.http_client import HttpClient
 from transforms.sinks.http_exchange import Answer, Carrier, NoAnswer, Request
@@ -78,10 +79,9 @@ class Tokens:
             raise ValueError(f"forwarder {forwarder_id} has no oauth2")
         self._forwarder_id = forwarder_id
         self._oauth2 = target.oauth2
-        endpoint = replace(target, url=self._oauth2.token_url, concurrency=1)
+        endpoint = token_endpoint(target, target.oauth2)
         self._url = request_url(endpoint)
-        # Who listens on the way to an http:// address would have the client's secret.
-        self._carrier = client.carrier(endpoint, named_only=self._url.startswith("http://"))
+        self._carrier = client.carrier(endpoint, token_guard(endpoint, client))
         self._keep_secret = keep_secret
         self._clock = clock
         self._token: str | None = None
@@ -206,6 +206,21 @@ class Tokens:
 
     def __repr__(self) -> str:
         return f"Tokens({self._forwarder_id!r})"
+
+
+def token_endpoint(target: HttpTarget, oauth2: OAuth2) -> HttpTarget:
+    """The token endpoint as a target: with the TLS files and the time-out of the forwarder's."""
+    # Where the url has no host that can be had, what it has in its place is no secret: the query is behind it.
+    host = re.split(r"[/?]", oauth2.token_url.reveal().partition("://")[2], maxsplit=1)[0]
+    return replace(target, url=oauth2.token_url, host=host, concurrency=1)
+
+
+def token_guard(endpoint: HttpTarget, client: HttpClient) -> AddressGuard:
+    """What says which addresses of a token endpoint may be dialled.
+
+    Who listens on the way to an `http://` address would have the client's secret: that must be in a named network.
+    """
+    return client.named_guard if endpoint.url.reveal().startswith("http://") else client.guard
 
 
 def oauth2_secrets(oauth2: OAuth2) -> list[str]:

@@ -8,11 +8,14 @@ import socket
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from transforms.forwarders import Fault, Forwarder, HttpTarget, KinesisTarget
 from transforms.sinks.addresses import AddressGuard
 from transforms.sinks.findings import Preflight
+from transforms.sinks.http_client import HttpClient
 from transforms.sinks.http_origin import Origin, SinkError, origin, tls_context
+from transforms.sinks.oauth2 import token_endpoint, token_guard
 from transforms.sinks.resolver import LOOK_UPS_AT_ONCE, GetAddrInfo
 
 LOOK_UP_SECONDS = 20.0
@@ -28,7 +31,7 @@ def preflight(
     """Check the targets of `forwarders` (docs/spec/forwarders.md section 3).
 
     Waits for at most some 40 s for every eight streams, when their endpoint does not answer, and for LOOK_UP_SECONDS
-    for the hosts of HTTP receivers. Connects to none of these.
+    for the hosts of HTTP receivers and token endpoints. Connects to none of these.
 
     Args:
         forwarders: resolved ones, so that their secrets can be used.
@@ -48,7 +51,7 @@ def preflight(
         from transforms.sinks.stream_preflight import check_streams
 
         result.add(check_streams(streams))
-    result.add(_check_hosts(forwarders, AddressGuard(allow_networks), getaddrinfo))
+    result.add(_check_hosts(forwarders, HttpClient(allow_networks), getaddrinfo))
     return result
 
 
@@ -70,68 +73,92 @@ class Host:
 
 def look_up(target: HttpTarget, guard: AddressGuard, getaddrinfo: GetAddrInfo = socket.getaddrinfo) -> Host:
     """Ask the system's resolver where a receiver is. Raises SinkError if the host has no valid form."""
-    return _host(origin(target), guard, getaddrinfo)
+    return _judged(_addresses(origin(target), getaddrinfo), guard)
 
 
-def _host(of: Origin, guard: AddressGuard, getaddrinfo: GetAddrInfo) -> Host:
+def _addresses(of: Origin, getaddrinfo: GetAddrInfo) -> tuple[str, ...]:
     try:
         resolved = getaddrinfo(of.host, of.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        return Host((), ())
-    addresses = sorted({str(address[0]) for _, _, _, _, address in resolved})
-    refused = [f"{address} ({why})" for address in addresses if (why := guard.refusal(address))]
-    return Host(tuple(addresses), tuple(refused))
+        return ()
+    return tuple(sorted({str(address[0]) for _, _, _, _, address in resolved}))
 
 
-def _check_hosts(forwarders: Iterable[Forwarder], guard: AddressGuard, getaddrinfo: GetAddrInfo) -> Preflight:
+def _judged(addresses: tuple[str, ...], guard: AddressGuard) -> Host:
+    return Host(addresses, tuple(f"{address} ({why})" for address in addresses if (why := guard.refusal(address))))
+
+
+class _Named(NamedTuple):
+    """A host that a forwarder's requests go to.
+
+    Attributes:
+        forwarder_id: whose.
+        field: of the document, which names it.
+        origin: the host and its port.
+        guard: says which of its addresses may be dialled.
+    """
+
+    forwarder_id: str
+    field: str
+    origin: Origin
+    guard: AddressGuard
+
+
+def _named_by(forwarder_id: str, target: HttpTarget, client: HttpClient) -> list[_Named]:
+    """The hosts of a forwarder: its receiver's, and its token endpoint's. Raises SinkError as a sink does."""
+    tls_context(target)
+    named = [_Named(forwarder_id, "configuration.url", origin(target), client.guard)]
+    if target.oauth2 is not None:
+        endpoint = token_endpoint(target, target.oauth2)
+        named.append(_Named(forwarder_id, "configuration.tokenUrl", origin(endpoint), token_guard(endpoint, client)))
+    return named
+
+
+def _check_hosts(forwarders: Iterable[Forwarder], client: HttpClient, getaddrinfo: GetAddrInfo) -> Preflight:
     """Look each host up once, however many forwarders name it."""
     result = Preflight()
-    origins: dict[str, Origin] = {}
-    targets: dict[str, HttpTarget] = {}
+    named: list[_Named] = []
     for forwarder in forwarders:
         if not isinstance(forwarder.target, HttpTarget):
             continue
         try:
-            tls_context(forwarder.target)
-            origins[forwarder.id] = origin(forwarder.target)
+            named += _named_by(forwarder.id, forwarder.target, client)
         except SinkError as error:
             result.faults.append(Fault(forwarder.id, "preflight", "", str(error)))
-            continue
-        targets[forwarder.id] = forwarder.target
-    hosts = _look_up_all(set(origins.values()), guard, getaddrinfo)
-    unknown = []
-    for forwarder_id, of in origins.items():
-        host = hosts.get(of)
-        if host is None:
-            unknown.append(forwarder_id)
+    addresses = _look_up_all({each.origin for each in named}, getaddrinfo)
+    unknown: list[_Named] = []
+    for each in named:
+        if each.origin in addresses:
+            _judge_host(each, _judged(addresses[each.origin], each.guard), result)
         else:
-            _judge_host(forwarder_id, targets[forwarder_id], host, result)
+            unknown.append(each)
     if unknown:
+        others = len({each.forwarder_id for each in unknown}) - 1
         message = (
-            f"names a host that was not looked up within {LOOK_UP_SECONDS:g} s, as those of {len(unknown) - 1} other "
+            f"names a host that was not looked up within {LOOK_UP_SECONDS:g} s, as those of {others} other "
             "forwarders: it is looked up when there is something to send"
         )
-        result.warnings.append(Fault(unknown[0], "preflight", "configuration.url", message))
+        result.warnings.append(Fault(unknown[0].forwarder_id, "preflight", unknown[0].field, message))
     return result
 
 
-def _look_up_all(origins: set[Origin], guard: AddressGuard, getaddrinfo: GetAddrInfo) -> dict[Origin, Host]:
-    """What was found out within LOOK_UP_SECONDS."""
+def _look_up_all(origins: set[Origin], getaddrinfo: GetAddrInfo) -> dict[Origin, tuple[str, ...]]:
+    """The addresses that were found within LOOK_UP_SECONDS; none of a host whose name does not resolve."""
     if not origins:
         return {}
     pool = ThreadPoolExecutor(LOOK_UPS_AT_ONCE, thread_name_prefix="preflight")
     try:
-        asked = {pool.submit(_host, each, guard, getaddrinfo): each for each in sorted(origins)}
+        asked = {pool.submit(_addresses, each, getaddrinfo): each for each in sorted(origins)}
         done, _ = wait(asked, LOOK_UP_SECONDS)
         return {asked[future]: future.result() for future in done}
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _judge_host(forwarder_id: str, target: HttpTarget, host: Host, result: Preflight) -> None:
-    fault = functools.partial(Fault, forwarder_id, "preflight", "configuration.url")
+def _judge_host(named: _Named, host: Host, result: Preflight) -> None:
+    fault = functools.partial(Fault, named.forwarder_id, "preflight", named.field)
     if not host.addresses:
-        result.warnings.append(fault(f"names the host {target.host}, which does not resolve"))
+        result.warnings.append(fault(f"names the host {named.origin.host}, which does not resolve"))
     if host.refused:
         message = f"names a host at {', '.join(host.refused)}: refused unless --allow_network names the network"
         # Addresses that are refused are left out when the host is dialled: one that is left is enough.

@@ -5,6 +5,7 @@ import base64
 import json
 import socket
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from email.utils import formatdate
 from random import Random
@@ -495,6 +496,46 @@ class TestPreflight:
         assert [warning.forwarder_id for warning in found.warnings] == ["half.example", "nowhere.example"]
         allowed = preflight(forwarders, ["10.0.0.0/8", "fd00::/8"], getaddrinfo)
         assert not allowed.faults
+
+    def test_token_endpoints(self) -> None:
+        asked = []
+
+        def getaddrinfo(host: str, port: int, **_: Any) -> Any:
+            asked.append((host, port))
+            addresses = {"fine.example": "93.184.216.34", "inside.example": "10.0.0.1"}
+            if host not in addresses:
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (addresses[host], port))]
+
+        def found(*endpoints: str, allow: Sequence[str] = ()) -> list[str]:
+            client = {"authType": "oauth2", "clientId": "c", "clientSecret": "hunter2", "url": "fine.example/in"}
+            forwarders = [
+                replace(loaded_forwarder({**client, "tokenUrl": each}), id=str(number))
+                for number, each in enumerate(endpoints)
+            ]
+            told = preflight(forwarders, allow, getaddrinfo)
+            return [f"fault {each}" for each in told.faults] + [str(each) for each in told.warnings]
+
+        field = "(preflight): configuration.tokenUrl names"
+        refused = "refused unless --allow_network names the network"
+        inside, nowhere = "https://inside.example/t?k=hunter2", "https://nowhere.example/t"
+        assert found("https://fine.example/t", inside, inside, nowhere) == [
+            f"fault forwarder 1 {field} a host at 10.0.0.1 (private): {refused}",
+            f"fault forwarder 2 {field} a host at 10.0.0.1 (private): {refused}",
+            f"forwarder 3 {field} the host nowhere.example, which does not resolve",
+        ]
+        assert sorted(asked) == [
+            ("fine.example", 80),
+            ("fine.example", 443),
+            ("inside.example", 443),
+            ("nowhere.example", 443),
+        ]
+        assert not found(inside, allow=["10.0.0.0/8"])
+        # In clear text the client's secret goes to named networks only.
+        assert found("http://fine.example/t") == [
+            f"fault forwarder 0 {field} a host at 93.184.216.34 (not within --allow_network): {refused}"
+        ]
+        assert not found("http://fine.example/t", allow=["93.184.216.0/24"])
 
     def test_a_host_is_looked_up_once_and_all_of_them_only_for_so_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = []
