@@ -147,13 +147,15 @@ class HttpBatchSender(HttpSender):
 
     def _finish(self, part: Sequence[Item], outcomes: Sequence[AttemptResult], bisection: Bisection[Item]) -> None:
         """Hand what became of a part to the lane, and settle what ends with it."""
-        if all(outcome.verdict is Verdict.DELIVERED and (outcome.status or 0) < 300 for outcome in outcomes):
+        # Most answers are of one outcome, or a few, for all records.
+        distinct = {id(outcome): outcome for outcome in outcomes}.values()
+        if all(outcome.verdict is Verdict.DELIVERED and (outcome.status or 0) < 300 for outcome in distinct):
             bisection.taken()
         else:
             bisection.judged()
         settlements: list[Settlement]
         with self._lock:
-            if any(outcome.verdict is Verdict.RETRY for outcome in outcomes):
+            if any(outcome.verdict is Verdict.RETRY for outcome in distinct):
                 # What stands behind it in the batch is in no better place.
                 self.lane.put_back(bisection.left())
             settlements = self.lane.finish(part, outcomes, self._state.clock())

@@ -295,7 +295,7 @@ class Lane:
 
     def may_fill(self, most: int, most_bytes: int, runs: Runs | None) -> bool:
         """Whether what is ready would fill a call of `most` items or `most_bytes` bytes."""
-        if self._ready_batches:
+        if self._ready_batches or len(self._ready) >= most:
             return True
         items = size = 0
         for head in self._ready:
@@ -456,6 +456,8 @@ class Lane:
         head = taken[-1]
         user = head.queue
         queue = self._users[user]
+        if not queue:
+            return room
         left = most - self._size(head)
         beside = 0
         while queue and len(taken) < max_items:

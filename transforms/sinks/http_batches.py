@@ -88,16 +88,14 @@ class BatchPostSink(PostSink):
             return [TOO_MANY_HOPS] * len(items)
         if self._knows_arrays is False:
             return [await self.send(items[0])] if len(items) == 1 else _split(AttemptResult(Verdict.SPLIT), items)
-        requests: list[StatementRequest | None] = []
-        for item in items:
-            made = await self._statement(item)
+        requests: list[StatementRequest | None] = [None] * len(items)
+        payloads: Sequence[bytes] = [item.payload for item in items]
+        if items[0].payload_kind == items[0].record.kind == "statement":
+            made = await self._as_they_are(payloads)
             if isinstance(made, AttemptResult):
                 # It ends without a request. Those behind it wait until that is durable.
                 return [made] if len(items) == 1 else _split(AttemptResult(Verdict.SPLIT), items)
-            requests.append(made)
-        payloads = [
-            item.payload if made is None else made.statement for item, made in zip(items, requests, strict=True)
-        ]
+            requests, payloads = list(made), [each.statement for each in made]
         answer = await self._exchange(await self._batch_request(items, payloads))
         if isinstance(answer, AttemptResult):
             return [answer] * len(items)
@@ -111,11 +109,15 @@ class BatchPostSink(PostSink):
             for outcome, made in zip(outcomes, requests, strict=True)
         ]
 
-    async def _statement(self, item: Item) -> StatementRequest | AttemptResult | None:
-        """The request for an item alone if it is a statement as it is, or what becomes of it without one; else None."""
-        if item.record.kind != "statement" or item.payload_kind != "statement":
-            return None
-        return await self._statements.request(item.payload)
+    async def _as_they_are(self, statements: Sequence[bytes]) -> list[StatementRequest] | AttemptResult:
+        """The requests for statements that are forwarded as they are, or what becomes of the first without one."""
+        requests = []
+        for statement in statements:
+            made = await self._statements.request(statement)
+            if isinstance(made, AttemptResult):
+                return made
+            requests.append(made)
+        return requests
 
     async def _batch_request(self, items: Sequence[Item], payloads: Sequence[bytes]) -> Request:
         body = await self._encoded(joined(payloads, self._batch.format))
