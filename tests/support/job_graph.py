@@ -21,7 +21,10 @@ from transforms.receipts.index import HistoryIndex
 from transforms.sources.base import Access
 from transforms.sources.locations import is_source, source_at
 
-SECRETS = ("hunter2-password", "hunter2-token", "hunter2-header", "hunter2-query", "hunter2-aws")
+SECRETS = (
+    *("hunter2-password", "hunter2-token", "hunter2-header", "hunter2-query", "hunter2-aws"),
+    *("hunter2-client", "hunter2-endpoint"),
+)
 
 
 def secretive_documents() -> list[dict[str, object]]:
@@ -42,6 +45,17 @@ def secretive_documents() -> list[dict[str, object]]:
             "_id": "token",
             "active": True,
             "configuration": {"url": "receiver.invalid/y", "authType": "token", "secret": "hunter2-token"},
+        },
+        {
+            "_id": "oauth2",
+            "active": True,
+            "configuration": {
+                "url": "receiver.invalid/z",
+                "authType": "oauth2",
+                "tokenUrl": "https://login.invalid/token?key=hunter2-endpoint",
+                "clientId": "client",
+                "clientSecret": "hunter2-client",
+            },
         },
         {
             "_id": "stream",

@@ -9,6 +9,7 @@ import base64
 import contextlib
 import gc
 import io
+import itertools
 import json
 import logging
 import pickle
@@ -17,22 +18,34 @@ import ssl
 import struct
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from apache_beam.internal.cloudpickle import cloudpickle
 
 from tests.support.forwarder_documents import HTTP, KINESIS, changed, rules
 from tests.support.http_sink import LOCAL, http_item, opened
-from tests.support.laboratory.http_fault_server import Answer, FaultServer, scripted
+from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, Script, in_thread, scripted
+from tests.support.records import items
+from transforms.delivery.engine import DeliveryEngine
+from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Rules, documents_from, load_forwarders, read_documents, resolve
 from transforms.forwarders.secrets import References, Secret
+from transforms.receipts.journal import Journal
+from transforms.receipts.runs import new_run_id
 from transforms.sinks import http_exchange
+from transforms.sinks.base import Settlement
+from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http import PostSink
+from transforms.sinks.http_batches import post_sink
 from transforms.sinks.http_client import HttpClient
 from transforms.sinks.http_errors import no_answer, no_handshake, not_connected, not_found
 from transforms.sinks.http_origin import SinkError
+from transforms.sinks.oauth2 import Tokens
 from transforms.sinks.preflight import preflight
 from transforms.sinks.signatures import Signer
 
@@ -44,10 +57,20 @@ SIGNING = base64.b64encode(b"sign-e8a7d6-sign-e8a7d6-sign-e8a7d6").decode()
 AWS = "aws-19fe64"
 AWS_ID = "AKIA-b7c2d8"
 REFERRED = "ref-6a80fd"
-SECRETS = (TOKEN, PASSWORD, HEADER, QUERY, SIGNING, "sign-e8a7d6", AWS, AWS_ID, REFERRED)
+CLIENT_SECRET = "client/8e41d7+52"
+TOKEN_QUERY = "endpoint-0b9e66"
+GRANTED = ("granted-1-d27c80", "granted-2-41f9e3")
+SECRETS = (
+    *(TOKEN, PASSWORD, HEADER, QUERY, SIGNING, "sign-e8a7d6", AWS, AWS_ID, REFERRED),
+    *(CLIENT_SECRET, TOKEN_QUERY, *GRANTED),
+)
+QUOTED = quote(CLIENT_SECRET, safe="")
 
 FORMS = {form for secret in SECRETS for form in (secret, base64.b64encode(secret.encode()).decode().rstrip("="))} | {
-    base64.b64encode(f"user:{PASSWORD}".encode()).decode()
+    base64.b64encode(f"user:{PASSWORD}".encode()).decode(),
+    QUOTED,
+    base64.b64encode(f"client:{QUOTED}".encode()).decode(),
+    base64.b64encode(f"client:{CLIENT_SECRET}".encode()).decode().rstrip("="),
 }
 
 FIELDS = {
@@ -65,6 +88,17 @@ WITH_PASSWORD = changed(
         "configuration.authType": "basic auth",
         "configuration.basicUsername": "user",
         "configuration.basicPassword": PASSWORD,
+    },
+)
+WITH_OAUTH2 = changed(
+    HTTP,
+    FIELDS
+    | {
+        "_id": "oauth2",
+        "configuration.authType": "oauth2",
+        "configuration.tokenUrl": f"https://login.example.org/token?key={TOKEN_QUERY}&r=env:FORWARDER_REFERRED",
+        "configuration.clientId": "client",
+        "configuration.clientSecret": CLIENT_SECRET,
     },
 )
 ON_KINESIS = changed(KINESIS, {"kinesisOptions.awsClientSecret": AWS, "kinesisOptions.awsClientKey": AWS_ID})
@@ -106,10 +140,10 @@ def target(port: int, document: dict[str, Any]) -> Any:
 
 class TestDocuments:
     def test_that_load(self) -> None:
-        documents = read_documents({"f": json.dumps([WITH_TOKEN, WITH_PASSWORD, ON_KINESIS]).encode()})
+        documents = read_documents({"f": json.dumps([WITH_TOKEN, WITH_PASSWORD, WITH_OAUTH2, ON_KINESIS]).encode()})
         loaded = load_forwarders(documents, rules())
         resolution = resolve(loaded.forwarders, References())
-        assert len(resolution.forwarders) == 3
+        assert len(resolution.forwarders) == 4
         assert_silent(documents, loaded, resolution, *loaded.forwarders, *resolution.forwarders, rules())
         for dump in (pickle.dumps, cloudpickle.dumps):
             for thing in (documents, loaded, resolution, *loaded.forwarders, *resolution.forwarders):
@@ -152,6 +186,27 @@ class TestDocuments:
     @pytest.mark.parametrize("trusted", [True, False])
     def test_that_do_not(self, changes: dict[str, Any], trusted: bool) -> None:
         documents = documents_from([changed(WITH_TOKEN, changes)], "x")
+        loaded = load_forwarders(documents, Rules(lambda query: query, trusted=trusted))
+        assert loaded.faults
+        assert_silent(*loaded.faults, *loaded.warnings, loaded)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"configuration.clientSecret": [CLIENT_SECRET]},
+            {"configuration.clientSecret": f"{CLIENT_SECRET}\r\n"},
+            {"configuration.clientSecret": f"env:{CLIENT_SECRET}"},
+            {"configuration.tokenUrl": f"login.example.org/?key={TOKEN_QUERY}"},
+            {"configuration.tokenUrl": f"ftp://login.example.org/?key={TOKEN_QUERY}"},
+            {"configuration.tokenUrl": f"https://client:{TOKEN_QUERY}@login.example.org/"},
+            {"configuration.tokenUrl": f"https://login.example.org/?key={TOKEN_QUERY} "},
+            {"configuration.tokenUrl": [f"https://login.example.org/?key={TOKEN_QUERY}"]},
+            {"configuration.tokenUrl": f"https://login.example.org/?key=env:{TOKEN_QUERY}"},
+        ],
+    )
+    @pytest.mark.parametrize("trusted", [True, False])
+    def test_of_oauth2_that_do_not(self, changes: dict[str, Any], trusted: bool) -> None:
+        documents = documents_from([changed(WITH_OAUTH2, changes)], "x")
         loaded = load_forwarders(documents, Rules(lambda query: query, trusted=trusted))
         assert loaded.faults
         assert_silent(*loaded.faults, *loaded.warnings, loaded)
@@ -265,6 +320,126 @@ class TestSending:
     def test_a_request_and_its_answer(self) -> None:
         request = http_exchange.Request(f"http://example.org/?key={QUERY}", {"Authorization": TOKEN}, PASSWORD.encode())
         assert_silent(request, http_exchange.Answer(200, {"x-quoted": TOKEN}, PASSWORD.encode()))
+
+
+OAUTH2_ECHO = json.dumps(
+    [CLIENT_SECRET, QUOTED, base64.b64encode(f"client:{QUOTED}".encode()).decode(), TOKEN_QUERY, REFERRED, *GRANTED]
+).encode()
+
+
+def granting(*, then: Answer | None = None) -> Script:
+    """A token endpoint that grants one token after the other; or that answers `then` from the second request on."""
+    asked = itertools.count()
+
+    def answer(_: Arrival) -> Answer:
+        number = next(asked)
+        if then is not None and number:
+            return then
+        granted = {"access_token": GRANTED[number % 2], "token_type": "Bearer", "expires_in": 3600}
+        return Answer(200, body=json.dumps(granted).encode())
+
+    return answer
+
+
+class TestOAuth2:
+    """What the endpoint is told and what it grants, beside all that a forwarder without it has to keep."""
+
+    @pytest.mark.parametrize("client_auth", ["basic", "post"])
+    @pytest.mark.parametrize(
+        "endpoint",
+        [
+            pytest.param(granting, id="granted"),
+            *(
+                pytest.param(lambda then=then: granting(then=then), id=f"then-{then.status}-{then.fault}")
+                for then in (
+                    Answer(400, body=b'{"error": "invalid_client", "error_description": ' + OAUTH2_ECHO + b"}"),
+                    Answer(401, body=json.dumps({"error": CLIENT_SECRET}).encode()),
+                    Answer(200, body=OAUTH2_ECHO),
+                    Answer(200, body=json.dumps({"access_token": f"{GRANTED[1]}\r\nX: y"}).encode()),
+                    Answer(302, headers=(("Location", f"/{CLIENT_SECRET}?{TOKEN_QUERY}"),), body=OAUTH2_ECHO),
+                    Answer(503, body=OAUTH2_ECHO, fault="cut_body"),
+                    Answer(200, body=OAUTH2_ECHO, fault="garbage"),
+                    Answer(200, body=OAUTH2_ECHO, fault="reset"),
+                )
+            ),
+        ],
+    )
+    def test_nothing_that_is_left_of_a_delivery_holds_them(
+        self, endpoint: Callable[[], Script], client_auth: str, tmp_path: Path
+    ) -> None:
+        def quoting(arrival: Arrival) -> Answer:
+            # The second token is asked for since the first is not good; then all that is known is repeated.
+            is_first = arrival.headers["authorization"].endswith(GRANTED[0])
+            return Answer(401 if is_first else 400, body=OAUTH2_ECHO)
+
+        with in_thread(FaultServer(endpoint())) as login, in_thread(FaultServer(quoting)) as receiver:
+            token_url = f"http://127.0.0.1:{login.port}/token?key={TOKEN_QUERY}&r=env:FORWARDER_REFERRED"
+            changes = {
+                "_id": "f1",
+                "configuration.maxRetries": 0,
+                "configuration.tokenUrl": token_url,
+                "configuration.clientAuth": client_auth,
+            }
+            forwarder = target(receiver.port, changed(WITH_OAUTH2, changes))
+            journal = Journal(str(tmp_path), new_run_id(1), "secrecy")
+            settled: list[Settlement] = []
+
+            def settle(settlements: Sequence[Settlement]) -> None:
+                settled.extend(settlements)
+                journal.settle(settlements)
+
+            engine = DeliveryEngine(
+                [forwarder],
+                settle,
+                DeliverySettings(max_backoff=0.01, outage_budget=0.2, linger=0.002),
+                http_sink=partial(post_sink, client=HttpClient(LOCAL)),
+                batch_sink=batch_sinks(),
+            )
+            try:
+                engine.submit(items(3, 1, "f1"))
+                engine.drain()
+                counts = engine.counts()
+            finally:
+                engine.close()
+                journal.close()
+        assert login.log
+        assert len(settled) == 3
+        assert all(not each.delivered for each in settled)
+        if endpoint is granting:
+            # What the receiver repeated is kept, without what it must not hold.
+            assert all("[redacted]" in (each.outcome.response or "") for each in settled)
+        assert_silent(counts, *settled, *(each.outcome for each in settled))
+        written = {path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert any(b"f1" in content for content in written.values()), written.keys()  # receipts and dead letters
+        for name, content in written.items():
+            assert_silent(name, content.decode("latin-1"))
+
+    def test_the_tokens_neither_show_nor_pickle(self) -> None:
+        forwarder = target(1, WITH_OAUTH2)
+        oauth2 = forwarder.target.oauth2
+        assert oauth2 is not None
+        tokens = Tokens("f1", forwarder.target, HttpClient(LOCAL), lambda _: None)
+        assert_silent(oauth2, tokens)
+        for dump in (pickle.dumps, cloudpickle.dumps):
+            for thing in (oauth2, tokens):
+                with pytest.raises(TypeError) as caught:
+                    dump(thing)
+                assert_silent(*traceback.format_exception(caught.value))
+
+    def test_preflight_names_the_host_alone(self) -> None:
+        endpoint = f"https://{'x' * 64}.example/{CLIENT_SECRET}?key={TOKEN_QUERY}"
+        forwarders = [
+            target(1, WITH_OAUTH2),
+            target(1, changed(WITH_OAUTH2, {"configuration.tokenUrl": endpoint})),
+            target(1, changed(WITH_OAUTH2, {"configuration.tokenUrl": f"http://127.0.0.1/?key={TOKEN_QUERY}"})),
+        ]
+
+        def getaddrinfo(*_: Any, **__: Any) -> Any:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        found = preflight(forwarders, [], getaddrinfo)
+        assert any("login.example.org" in str(warning) for warning in found.warnings)
+        assert_silent(found, *found.faults, *found.warnings)
 
 
 class TestAround:
