@@ -60,6 +60,8 @@ class CallThreads:
         self._moved_at = self._grown_at = clock()
         self._busy = 0
         self._spares = 0
+        # Threads that were started, and have not looked for work yet.
+        self._starting = 0
         self._is_watched = False
         self._closed = False
 
@@ -123,10 +125,12 @@ class CallThreads:
             return
         thread = threading.Thread(target=self._run, name=f"deliver-calls-{next(self._numbers)}", daemon=True)
         self._threads[thread] = False
+        self._starting += 1
         try:
             thread.start()
         except RuntimeError:
             del self._threads[thread]
+            self._starting -= 1
             raise
 
     def _run(self) -> None:
@@ -143,6 +147,8 @@ class CallThreads:
                 self._busy -= 1
                 self._threads[me] = False
                 self._moved_at = self._clock()
+            else:
+                self._starting -= 1
             while not self._closed:
                 now = self._clock()
                 self._bring_due(now)
@@ -186,7 +192,7 @@ class CallThreads:
         if not self._is_watched:
             if self._spares:
                 self._spare.notify()
-            else:
+            elif not self._starting:  # Else that thread goes on watch. It may take a while on a busy machine.
                 # Without one more thread this one goes on watch when it comes back.
                 with contextlib.suppress(RuntimeError):
                     self._start()

@@ -15,6 +15,7 @@ from tests.support.laboratory.checker import check
 from tests.support.limits import files_of_at_most
 from tests.support.records import item, items
 from tests.support.waiting import until
+from transforms.delivery import call_threads
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import DeliveryStoppedError
 from transforms.delivery.policy import DeliverySettings
@@ -460,15 +461,18 @@ def test_part_filled_calls_wait_for_more_while_records_come_in() -> None:
     assert len(sink.calls) < 40, sink.calls
 
 
-def test_many_lanes_of_calls_share_a_few_threads() -> None:
+def test_many_lanes_of_calls_share_a_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where calls come back no thread is added for one that hangs; and that none does hang a busy machine cannot show.
+    monkeypatch.setattr(call_threads, "LATE", 3600.0)
+    monkeypatch.setattr(call_threads, "LONG", 3600.0)
     before = set(threading.enumerate())
     sinks: dict[str, ScriptedHttp | ScriptedBatch] = {str(id_): ScriptedBatch(always(DELIVERED)) for id_ in range(100)}
     with deliveries(sinks) as (engine, settled):
         for id_ in sinks:
             engine.submit(items(3, 3, id_))
         engine.drain()
-        # One for each lane would be a hundred. How many there are depends on how busy the machine is.
-        assert len(set(threading.enumerate()) - before) < 50
+        # Beside those that make calls, one is on watch.
+        assert len(set(threading.enumerate()) - before) <= call_threads.FEW + 1
         assert len(settled) == 900
 
 
