@@ -8,6 +8,7 @@ statements of its own. Wall clock says how fast the LRS takes them; the processo
 
 import argparse
 import asyncio
+import base64
 import json
 import os
 import tempfile
@@ -57,8 +58,8 @@ def by_script(lrs: Lrs, payloads: list[bytes]) -> None:
 
     async def main() -> None:
         rest = iter([payloads[start : start + BATCH] for start in range(0, len(payloads), BATCH)])
-        headers = {"X-Experience-API-Version": "1.0.3"}
-        auth = aiohttp.BasicAuth(lrs.username, lrs.password)
+        credentials = base64.b64encode(f"{lrs.username}:{lrs.password}".encode()).decode()
+        headers = {"X-Experience-API-Version": "1.0.3", "Authorization": f"Basic {credentials}"}
         patience = aiohttp.ClientTimeout(total=None)
 
         async def work(session: aiohttp.ClientSession) -> None:
@@ -67,7 +68,7 @@ def by_script(lrs: Lrs, payloads: list[bytes]) -> None:
                     response.raise_for_status()
                     await response.read()
 
-        async with aiohttp.ClientSession(headers=headers, auth=auth, timeout=patience) as session:
+        async with aiohttp.ClientSession(headers=headers, timeout=patience) as session:
             await asyncio.gather(*(work(session) for _ in range(CONCURRENCY)))
 
     asyncio.run(main())
