@@ -137,7 +137,7 @@ both_ways = pytest.mark.parametrize("few_groups", [1_000, 0], ids=["asked at onc
 
 
 @both_ways
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(FORWARDERS, DOCUMENTS, SCOPES, SCOPES)
 def test_the_index_gives_what_brute_force_gives(
     few_groups: int, specifications: Any, document: Any, organisation: Any, lrs_id: Any
@@ -159,7 +159,7 @@ def test_the_index_gives_what_brute_force_gives(
 
 
 @both_ways
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.lists(st.dictionaries(PATHS, operators(1), min_size=1, max_size=2), min_size=6, max_size=12), DOCUMENTS)
 def test_the_index_gives_what_brute_force_gives_for_operators(
     few_groups: int, specifications: Any, document: Any

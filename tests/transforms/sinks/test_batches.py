@@ -30,7 +30,7 @@ TEXTS = st.builds(
 )
 
 
-@given(st.lists(TEXTS, min_size=1))
+@given(st.lists(TEXTS, min_size=1, max_size=4))
 def test_an_array_holds_the_payloads_bytes_as_they_are(payloads: list[bytes]) -> None:
     body = joined(payloads, "array")
     assert json.loads(body) == [json.loads(payload) for payload in payloads]
@@ -41,7 +41,7 @@ def test_an_array_holds_the_payloads_bytes_as_they_are(payloads: list[bytes]) ->
     assert len(body) == sum(len(payload) + SEPARATOR for payload in payloads) + AROUND
 
 
-@given(st.lists(TEXTS, min_size=1))
+@given(st.lists(TEXTS, min_size=1, max_size=4))
 def test_each_line_is_one_payload(payloads: list[bytes]) -> None:
     body = joined(payloads, "lines")
     lines = body.split(b"\n")
