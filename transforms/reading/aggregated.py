@@ -13,12 +13,9 @@ job on Flink what comes here is broken.
 import hashlib
 from collections.abc import Iterator
 
+from schemas.aggregated_records import DIGEST_BYTES, MAGIC
 from transforms.reading.activity import ActivityError
 
-MAGIC = bytes.fromhex("F3899AC2")
-"""How an aggregated record begins. Neither JSON nor a row of Avro begins so: for Avro it is a negative length."""
-
-_DIGEST = 16
 _RECORDS, _DATA = 3, 3
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
 _FIXED = {_FIXED_64: 8, _FIXED_32: 4}
@@ -41,9 +38,9 @@ def inner_records(message: bytes) -> list[bytes]:
     Raises:
         ActivityError: it is broken. Then no part of it is to be trusted.
     """
-    if len(message) < len(MAGIC) + _DIGEST:
+    if len(message) < len(MAGIC) + DIGEST_BYTES:
         raise ActivityError(f"{_WHAT} of {len(message)} bytes, which is cut short", rule=f"{_WHAT} that is cut short")
-    content, digest = message[len(MAGIC) : -_DIGEST], message[-_DIGEST:]
+    content, digest = message[len(MAGIC) : -DIGEST_BYTES], message[-DIGEST_BYTES:]
     if hashlib.md5(content, usedforsecurity=False).digest() != digest:
         raise ActivityError(f"{_WHAT} that is damaged: its MD5 does not fit")
     try:

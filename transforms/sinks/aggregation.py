@@ -13,15 +13,11 @@ It is written here by hand: three kinds of fields, and a schema that has not cha
 import hashlib
 from collections.abc import Sequence
 
+from schemas.aggregated_records import DIGEST_BYTES, MAGIC
 from transforms.sinks.batches import one_line
-
-MAGIC = bytes.fromhex("F3899AC2")
-"""How an aggregated record begins."""
 
 RECORD_OVERHEAD = 2 + 2 * 6
 """Bytes that a record takes beside its data, at most: the index of its key, and two fields with their lengths."""
-
-_DIGEST_BYTES = 16
 
 _KEY = b"\x0a"  # field 1, of bytes
 _RECORD = b"\x1a"  # field 3, of bytes
@@ -31,7 +27,7 @@ _DATA = b"\x1a"  # field 3, of bytes
 
 def overhead(key: str) -> int:
     """Bytes of an aggregated record with this partition key beside its records, at most."""
-    return len(MAGIC) + _DIGEST_BYTES + 6 + len(key.encode())
+    return len(MAGIC) + DIGEST_BYTES + 6 + len(key.encode())
 
 
 def aggregated(key: str, payloads: Sequence[bytes]) -> bytes:

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.aggregated_records import MAGIC
 from tests.support.aggregated import aggregated
 from transforms.reading.activity import ActivityError
-from transforms.reading.aggregated import MAGIC, inner_records, is_aggregated
+from transforms.reading.aggregated import inner_records, is_aggregated
 
 
 def of(message: bytes) -> bytes:

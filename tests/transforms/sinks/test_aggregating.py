@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from aws_kinesis_agg.deaggregator import deaggregate_records
 
+from schemas.aggregated_records import MAGIC
 from tests.support.forwarders import aws_forwarder
 from tests.support.laboratory.aws_fake import AMBIGUOUS, AwsFake, Faults, Stream
 from tests.support.laboratory.checker import Findings, check
@@ -17,7 +18,6 @@ from tests.support.laboratory.scenarios import BAD_DAY, environment, resharding
 from tests.support.records import item, items
 from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, KinesisTarget
-from transforms.sinks.aggregation import MAGIC
 from transforms.sinks.base import Item, Settlement
 
 
