@@ -57,7 +57,7 @@ def ratio(text: str) -> float:
 def directory(text: str) -> str:
     """The absolute path of a directory of this machine that is there."""
     path = Path(text).absolute()
-    if not path.is_dir():
+    if not text or not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is not a directory of this machine: make it first")
     return str(path)
 

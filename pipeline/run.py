@@ -15,6 +15,7 @@ from pipeline.beam_options import beam_options
 from pipeline.execute import execute, execute_until_stopped
 from pipeline.graph import Plan
 from pipeline.lock import OutputLock, OutputLostError
+from pipeline.logs import name_run
 from pipeline.options import Job
 from pipeline.preflight import Chosen
 from pipeline.report import FAILED, Report
@@ -154,6 +155,7 @@ def _named_run(job: Job, options: PipelineOptions) -> str:
     """The id of the run, with its number among the runs of the output. On a cluster the job is found by it."""
     number = 1 if job.output is None else next_run_number(job.output)
     run_id = new_run_id(number, replay=job.sends_again)
+    name_run(run_id)
     named = options.view_as(GoogleCloudOptions)
     # Dataflow allows no capitals in a job's name.
     named.job_name = named.job_name or f"session-forwarder-{run_id}".lower()
