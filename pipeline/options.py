@@ -461,7 +461,12 @@ def _add_looking(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="send nothing; say who would get how many of what, with one sample payload per forwarder",
     )
-    group.add_argument("--explain", metavar="ID", help="for that record, which clause decided for each forwarder")
+    group.add_argument(
+        "--explain",
+        metavar="ID",
+        help="for that record, which clause decided for each forwarder; "
+        "or for those of a session_id, or of an activity's record_id",
+    )
     group.add_argument(
         "--write_records",
         choices=get_args(RecordFormat),
@@ -497,7 +502,7 @@ def parse_with_faults(argv: Sequence[str], command: JobCommand) -> tuple[Job, tu
         UsageError: a flag or a value cannot be read.
     """
     parser = _parser(command)
-    arguments, rest = parser.parse_known_args(_join_relative_times((*command.implied, *argv)))
+    arguments, rest = parser.parse_known_args(join_relative_times((*command.implied, *argv)))
     _refuse_empty(parser, arguments)
     beam = parse_beam_flags(rest, arguments.runner, parser._option_string_actions)
     for name, value in _STREAMING_ARGS.items() if beam.streaming else ():
@@ -725,7 +730,7 @@ _CHECKS: tuple[Callable[[Job], None], ...] = (
 )
 
 
-def _join_relative_times(argv: Sequence[str]) -> list[str]:
+def join_relative_times(argv: Sequence[str]) -> list[str]:
     """`--since -24h` as `--since=-24h`, since argparse takes a value with a dash for a flag."""
     joined: list[str] = []
     for word in argv:

@@ -60,13 +60,15 @@ class Report:
 
     @property
     def exit_status(self) -> int:
-        """0 all delivered; 1 failed, stopped or unbalanced; 3 dead letters or rejects.
+        """0 all delivered; 1 failed, stopped or unbalanced; 3 dead letters or rejects, or nothing to explain.
 
         The numbers are those of docs/spec/forwarders.md section 4.
         """
         if not self.complete:
             return FAILED
-        if self.job.dry_run or self.job.explain is not None:
+        if self.job.explain is not None:
+            return DONE if self.summary.explanation else LEFT_OVER
+        if self.job.dry_run:
             return DONE
         accounts = self.summary.books.accounts.values()
         if self.summary.rejected or self.summary.kept or any(account.dead for account in accounts):
@@ -222,6 +224,8 @@ class Report:
         if self.state == "failed":
             return self._verdict()
         summary = self.summary
+        if self.job.explain is not None and self.complete:
+            return "\n".join(self._explanation(self.job.explain))
         lines = []
         if not self.job.redrive:
             lines += [*self._read_lines(), *self._passed_over_lines()]
@@ -233,6 +237,22 @@ class Report:
             lines.append(f"forwarder {forwarder_id}: left as they were: {_counts(reasons)}")
         lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines(), "", self._verdict()]
         return "\n".join(lines)
+
+    def _explanation(self, id_: str) -> Iterable[str]:
+        summary = self.summary
+        if summary.explanation:
+            yield from summary.explanation
+            return
+        yield (
+            f"{id_}: none of the {sum(summary.records.values()):,} records of this run has this id, nor its session or "
+            "its activity"
+        )
+        yield (
+            "an id is that of a record (`session-forwarder show receipts` has them, and so has the Idempotency-Key of "
+            "a request), a session_id, or the record_id of an activity"
+        )
+        if summary.rejected:
+            yield f"{summary.rejected:,} of the {summary.read.read:,} pieces of input were rejected: it may be there"
 
     def _read_lines(self) -> Iterable[str]:
         summary, read, kinds = self.summary, self.summary.read, self.job.window.kinds

@@ -339,8 +339,4 @@ def _write_report(report: Report) -> None:
 
 
 def _print(report: Report) -> None:
-    for line in report.summary.explanation:
-        print(line)
-    if report.job.explain is not None and not report.summary.explanation:
-        print(f"{report.job.explain}: no record of this run has this id")
     print(report.as_text())
