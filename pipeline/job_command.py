@@ -61,7 +61,7 @@ _BRIEF = {
     "--on_failure": "block_user: give up the rest of a user's records, too",
     "--reason": "only letters given up for this reason; repeatable",
     "--id": "only the letter of this record; repeatable",
-    "--dry_run": "only say what would be sent again",
+    "--redrive": "of the dead letters of --output, not of --input",
 }
 """What a flag is for, in the few words that one line of a screen holds."""
 

@@ -22,6 +22,7 @@ from transforms.matching.statement import DEFAULT_HOME_PAGE
 from transforms.reading.blocks import FILE_FORMATS
 from transforms.reading.input_formats import INPUT_FORMATS, InputFormatName
 from transforms.reading.leniency import Leniency
+from transforms.receipts.letter_filter import LetterFilter
 from transforms.sessions.derivation import SECONDS_PER_UNIT, DurationUnit
 from transforms.sessions.window import EVERYTHING, Window
 from transforms.sinks.base import AwsClient
@@ -63,8 +64,11 @@ class Job:
         temp_dir: the path of a directory of this machine; None for that of `TMPDIR`.
         inputs: what is read, globs, live sources or one kinesis:// url (`--input`).
         input_auth: a reference to the login of the live sources (`--input_auth`).
-        window: which records are given on (`--since`, `--until`, `--kind`).
+        window: which records are given on (`--since`, `--until`, `--kind`). In a redrive the times are of the letters:
+            see `chosen_letters`.
         only_forwarders: ids (`--forwarder`); empty for all.
+        reasons: of dead letters (`--reason`); empty for all.
+        record_ids: of dead letters (`--id`); empty for all.
         allow_networks: CIDRs (`--allow_network`).
         attachments: a directory with the data of attachments.
         max_backoff: seconds.
@@ -111,6 +115,8 @@ class Job:
     output: str | None = None
     replay: Replay = "new"
     redrive: bool = False
+    reasons: tuple[str, ...] = ()
+    record_ids: tuple[str, ...] = ()
     on_failure: OnFailure = _DELIVERY.on_failure
     max_backoff: float = _DELIVERY.max_backoff
     outage_budget: float = _DELIVERY.outage_budget
@@ -141,6 +147,14 @@ class Job:
     def forwards_statements(self) -> bool:
         """Whether statements are forwarded as they are."""
         return "statement" in self.window.kinds
+
+    @property
+    def chosen_letters(self) -> LetterFilter:
+        """The dead letters that a redrive sends."""
+        window = self.window
+        return LetterFilter(
+            self.only_forwarders, self.reasons, self.record_ids, window.since, window.until, window.kinds
+        )
 
     @property
     def leniency(self) -> Leniency:
@@ -346,9 +360,15 @@ def _add_deriving(group: argparse._ArgumentGroup) -> None:
         type=flag_values.instant,
         metavar="TIME",
         help="only records from this time on: RFC 3339, a date, or relative (-24h, -7d); "
-        "earlier activity still counts as session history",
+        "earlier activity still counts as session history. With --redrive: only dead letters that were given up from "
+        "this time on",
     )
-    group.add_argument("--until", type=flag_values.instant, metavar="TIME", help="only records before this time")
+    group.add_argument(
+        "--until",
+        type=flag_values.instant,
+        metavar="TIME",
+        help="only records before this time; with --redrive: only dead letters that were given up before it",
+    )
     group.add_argument(
         "--kind",
         action="append",
@@ -407,7 +427,25 @@ def _add_delivery(group: argparse._ArgumentGroup) -> None:
         help="new (default): only what --output does not know as delivered; all: everything again",
     )
     group.add_argument(
-        "--redrive", action="store_true", help="send the dead letters of --output again instead of reading --input"
+        "--redrive",
+        action="store_true",
+        help="send the dead letters of --output again instead of reading --input; with --dry_run: say which would be "
+        "sent, and which not and why",
+    )
+    group.add_argument(
+        "--reason",
+        action="append",
+        dest="reasons",
+        metavar="REASON",
+        help="with --redrive: only dead letters of this reason, such as http_503; repeatable",
+    )
+    group.add_argument(
+        "--id",
+        action="append",
+        dest="record_ids",
+        metavar="ID",
+        type=str.lower,
+        help="with --redrive: only the dead letters of this record; repeatable",
     )
     group.add_argument(
         "--on_failure",
@@ -510,7 +548,7 @@ def parse_with_faults(argv: Sequence[str], command: JobCommand) -> tuple[Job, tu
             rest.append(f"--{name}={value}")
             setattr(beam, name, value)
     values = vars(arguments)
-    for name in ("inputs", "only_forwarders", "allow_networks"):
+    for name in ("inputs", "only_forwarders", "reasons", "record_ids", "allow_networks"):
         values[name] = tuple(dict.fromkeys(values[name] or ()))
     arguments.input_format = _input_format(arguments.inputs, arguments.input_format)
     kinds = values.pop("kinds") or _usual_kinds(arguments)
@@ -688,13 +726,16 @@ def _check_state(job: Job) -> None:
 
 def _check_redrive(job: Job) -> None:
     if not job.redrive:
+        for flag, chosen in (("--reason", job.reasons), ("--id", job.record_ids)):
+            if chosen:
+                raise UsageError(f"{flag} goes with --redrive: it chooses among dead letters")
         return
     if job.forwarders is None or job.output is None:
         raise UsageError("--redrive needs --forwarders and --output: whose dead letters, and where they are")
     if job.inputs:
         raise UsageError("--redrive sends stored dead letters: leave --input out")
-    if job.dry_run or job.explain or job.write_records:
-        raise UsageError("--redrive goes without --dry_run, --explain and --write_records: it derives nothing")
+    if job.explain or job.write_records:
+        raise UsageError("--redrive goes without --explain and --write_records: it derives nothing")
 
 
 def _check_ends(job: Job) -> None:

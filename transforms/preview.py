@@ -54,18 +54,22 @@ class _CountMatches(beam.DoFn):
         for match in matches:
             for forwarder_id in match.forwarders:
                 self._summary.books.account(forwarder_id).matched += 1
-                self._sample(self._forwarders[forwarder_id], match.record)
+                self._sample(self._forwarders[forwarder_id], match)
             for forwarder_id in match.undecided:
                 self._summary.keep(forwarder_id, "undecided")
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         yield at_end_of_bundle(self._summary)
 
-    def _sample(self, forwarder: Forwarder, record: Record) -> None:
+    def _sample(self, forwarder: Forwarder, match: Match) -> None:
+        record = match.record
         sample = self._summary.samples.get(forwarder.id)
         if sample is None or (record.timestamp, record.id) < (sample.timestamp, sample.id):
-            kind = payload_kind(record, forwarder.payload)
-            payload = encode_payload(record, kind, lambda: self._statements.statement(record))
+            if match.stored is not None:
+                payload = match.stored.payload
+            else:
+                kind = payload_kind(record, forwarder.payload)
+                payload = encode_payload(record, kind, lambda: self._statements.statement(record))
             self._summary.samples[forwarder.id] = Sample(record.timestamp, record.id, payload)
 
 
