@@ -18,7 +18,7 @@ COMMAND = replace(
         "s1 --input 'in/*.jsonl' --forwarders forwarders.json",
         "e30a276b-6dab-56d6-9df0-d4588a970cf7 --config run.toml",
     ),
-    implied=("--explain",),
+    takes_id=True,
     passes_over=frozenset(("--write_records",)),
     shown=("--input", "--forwarders", "--config", "--forwarder", "--kind", "--organisation", "--naive_times"),
 )
@@ -26,8 +26,8 @@ COMMAND = replace(
 
 def main(argv: Sequence[str]) -> int:
     """Explain what an id stands for. Returns the exit status."""
-    if not argv or argv[0] not in ("-h", "--help", "--help_all", "--version"):
-        if not argv or argv[0].startswith("-"):
-            raise UsageError(f"name the id first: {PROG} explain ID --input ... --forwarders ...")
-        return run_job(argv[1:], replace(COMMAND, implied=("--explain", argv[0])))
-    return run_job(argv, replace(COMMAND, implied=()))
+    if argv and argv[0] in ("-h", "--help", "--help_all", "--version"):
+        return run_job(argv, COMMAND)
+    if not argv or argv[0].startswith("-"):
+        raise UsageError(f"name the id first: {PROG} explain ID --input ... --forwarders ...")
+    return run_job(argv[1:], replace(COMMAND, implied=("--explain", argv[0])))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import NoReturn
 
-from pipeline.usage import Parser
+from pipeline.usage import WIDTH, ScreenParser
 from transforms.sinks.user_agent import installed_version
 
 _MOST_USED = (
@@ -78,6 +78,7 @@ class JobCommand:
         passes_over: flags that a config file may hold for other commands, and that do not count here.
         shown: the flags that `--help` shows.
         needs_input: whether a run without `--input` is a mistake.
+        takes_id: whether an id goes before the flags.
     """
 
     prog: str
@@ -87,6 +88,7 @@ class JobCommand:
     passes_over: frozenset[str] = frozenset()
     shown: tuple[str, ...] = _MOST_USED
     needs_input: bool = True
+    takes_id: bool = False
 
 
 PIPELINE = JobCommand(
@@ -100,75 +102,30 @@ PIPELINE = JobCommand(
     ),
 )
 
-_EXIT_STATUS = "exit status: 0 all well; 1 failed or stopped; 2 bad arguments; 3 not all delivered"
-_WIDTH = 80
-_HEAD = 21
+_EXIT_STATUS = "exit status: 0 well, 1 failed or stopped, 2 bad arguments, 3 not all delivered"
 
 
-class JobParser(Parser):
-    """The parser of a command, whose `--help` fits a screen."""
+class JobParser(ScreenParser):
+    """The parser of a command, which has no flags of the job yet."""
 
     def __init__(self, command: JobCommand) -> None:
         super().__init__(
-            prog=command.prog,
-            usage=f"{command.prog}{' ID' if '--explain' in command.implied else ''} [FLAG ...]",
-            description=command.description,
-            epilog="\n".join(_epilog(command)),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-            add_help=False,
+            command.prog,
+            f"{command.prog}{' ID' if command.takes_id else ''} [FLAG ...]",
+            command.description,
+            list(_epilog(command)),
+            {flag: _BRIEF[flag] for flag in command.shown},
         )
-        self._command = command
-        self._is_brief = False
-        self.add_argument("-h", "--help", action=_Help, help="show the flags that are used most, and exit")
-        self.add_argument("--help_all", action=_Help, help="show every flag, and exit")
         self.add_argument("--version", action=Version, help="show the versions of this, Beam and Python, and exit")
-
-    def show(self, *, brief: bool) -> None:
-        """Print the help: the flags that are used most, or all of them."""
-        self._is_brief = brief
-        self.print_help()
-
-    def format_help(self) -> str:
-        """The text of the help."""
-        if not self._is_brief:
-            return super().format_help()
-        return "\n".join(self._brief_lines()) + "\n"
-
-    def _brief_lines(self) -> Iterator[str]:
-        yield f"usage: {self.usage}"
-        yield ""
-        yield from textwrap.wrap(self._command.description, _WIDTH)
-        yield ""
-        for flag in self._command.shown:
-            action = self._option_string_actions.get(flag)
-            if action is not None:
-                head = flag if action.nargs == 0 or action.choices else f"{flag} {action.metavar}"
-                yield f"  {head if len(head) <= _HEAD else flag:<{_HEAD}}  {_BRIEF[flag]}"
-        yield f"  {'--help_all':<{_HEAD}}  every flag; docs/flags.md explains them"
-        yield ""
-        yield from _epilog(self._command)
 
 
 def _epilog(command: JobCommand) -> Iterator[str]:
     yield "examples:"
     for example in command.examples:
-        lines = textwrap.wrap(f"{command.prog} {example}", _WIDTH - 4, subsequent_indent="    ", break_on_hyphens=False)
+        lines = textwrap.wrap(f"{command.prog} {example}", WIDTH - 4, subsequent_indent="    ", break_on_hyphens=False)
         yield from ("  " + line + (" \\" if line != lines[-1] else "") for line in lines)
     yield ""
     yield _EXIT_STATUS
-
-
-class _Help(argparse.Action):
-    """Prints the help, and exits."""
-
-    def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        if isinstance(parser, JobParser):
-            parser.show(brief="--help" in self.option_strings)
-        parser.exit()
 
 
 class Version(argparse.Action):
