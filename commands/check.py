@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from commands.verb import PROG
-from pipeline.job_command import PIPELINE
+from pipeline.job_command import PIPELINE, JobParser
+from pipeline.options import parser_of
 
 COMMAND = replace(
     PIPELINE,
@@ -29,6 +30,11 @@ COMMAND = replace(
     ),
     needs_input=False,
 )
+
+
+def parser() -> JobParser:
+    """The flags, which are those of the job."""
+    return parser_of(COMMAND)
 
 
 def main(argv: Sequence[str]) -> int:

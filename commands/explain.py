@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from commands.verb import PROG
 from pipeline.command import main as run_job
-from pipeline.job_command import PIPELINE
+from pipeline.job_command import PIPELINE, JobParser
+from pipeline.options import parser_of
 from pipeline.usage import UsageError
 
 COMMAND = replace(
@@ -22,6 +23,11 @@ COMMAND = replace(
     passes_over=frozenset(("--write_records",)),
     shown=("--input", "--forwarders", "--config", "--forwarder", "--kind", "--organisation", "--naive_times"),
 )
+
+
+def parser() -> JobParser:
+    """The flags, which are those of the job."""
+    return parser_of(COMMAND)
 
 
 def main(argv: Sequence[str]) -> int:

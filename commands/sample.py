@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from commands.verb import VerbParser
-from pipeline.sample import sample_parser, write_what_is_asked
+from pipeline.sample import add_sample_flags, write_what_is_asked
 
 
 def parser() -> VerbParser:
     """The flags."""
-    made = VerbParser("sample", "", ("sample --sessions 300 --output in/sample.jsonl.gz --compress gz",))
-    sample_parser(made)
+    text = "Makes input of any size that looks real. The same seed gives the same input."
+    made = VerbParser("sample", text, ("sample --sessions 300 --output in/sample.jsonl",))
+    add_sample_flags(made)
     return made
 
 

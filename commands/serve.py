@@ -8,7 +8,7 @@ from registry.command import carry_out, serve_parser
 from registry.usage import CommandError
 
 _BRIEF = {
-    "--store": "sqlite:///path or mongodb://host/database (forwarders.db)",
+    "--store": "sqlite:///path or mongodb://host/database",
     "--host": "address to listen at (127.0.0.1: this machine only)",
     "--port": "to listen at (8380)",
     "--tls_certificate": "serve over TLS with this certificate chain",

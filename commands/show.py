@@ -71,6 +71,11 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def parsers() -> dict[str, VerbParser]:
+    """The parser of each of the things to show, by its name."""
+    return {name: parser(name) for name in WHATS}
+
+
 def parser(name: str) -> VerbParser:
     """The flags of one of the things to show."""
     what = WHATS[name]
@@ -124,7 +129,7 @@ def _overview() -> VerbParser:
         "show WHAT",
         "Lists what runs left in an output, also while one goes on. WHAT is one of\n\n"
         + "\n".join(f"  {what.name:<10}  {what.summary}" for what in WHATS.values()),
-        ("show letters --output out/ --forwarder gradebook --reason http_4xx", "show receipts --output out/ --json"),
+        ("show letters --output out/ --reason unavailable", "show receipts --output out/ --json"),
     )
     made.epilog = f"{made.epilog}\n\n{PROG} show WHAT --help says more."
     return made

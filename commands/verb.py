@@ -1,12 +1,13 @@
 """What the verbs share: their name, and the parser of those that are no run of the job."""
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 
 from pipeline.config_file import with_config_file
 from pipeline.logs import adjust_logging
 from pipeline.options import option_actions
-from pipeline.usage import Parser, UsageError
+from pipeline.usage import WIDTH, Parser, UsageError
 
 PROG = "session-forwarder"
 
@@ -25,9 +26,9 @@ class VerbParser(Parser):
         super().__init__(
             prog=f"{PROG} {verb}",
             usage=f"{PROG} {verb} [FLAG ...]",
-            description=description,
+            description=description if "\n" in description else textwrap.fill(description, WIDTH),
             epilog="\n".join(["examples:", *lines]) if lines else None,
-            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=24, width=80),
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=24, width=WIDTH),
             allow_abbrev=False,
         )
 

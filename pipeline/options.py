@@ -199,8 +199,8 @@ class Job:
         return self.dedupe_horizon or min(_DEDUPE_HORIZON, self.session_ttl)
 
 
-def _parser(command: JobCommand = PIPELINE) -> JobParser:
-    """The flags of `Job`, with the defaults of its fields."""
+def parser_of(command: JobCommand) -> JobParser:
+    """The parser of a command: the flags of `Job`, with the defaults of its fields."""
     parser = JobParser(command)
     _add_running(parser)
     _add_reading(parser.add_argument_group("what is read"))
@@ -530,7 +530,7 @@ def parse(argv: Sequence[str], command: JobCommand = PIPELINE) -> Job:
 
 def option_actions() -> Mapping[str, argparse.Action]:
     """The job's own flags, each with how it is read."""
-    return _parser()._option_string_actions
+    return parser_of(PIPELINE)._option_string_actions
 
 
 def parse_with_faults(argv: Sequence[str], command: JobCommand) -> tuple[Job, tuple[str, ...]]:
@@ -539,7 +539,7 @@ def parse_with_faults(argv: Sequence[str], command: JobCommand) -> tuple[Job, tu
     Raises:
         UsageError: a flag or a value cannot be read.
     """
-    parser = _parser(command)
+    parser = parser_of(command)
     arguments, rest = parser.parse_known_args(join_relative_times((*command.implied, *argv)))
     _refuse_empty(parser, arguments)
     beam = parse_beam_flags(rest, arguments.runner, parser._option_string_actions)

@@ -375,13 +375,14 @@ def write_statements(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the sample that a command line of `python -m pipeline.sample` asks for. Returns the exit status."""
     words = sys.argv[1:] if arguments is None else arguments
-    parser = sample_parser(argparse.ArgumentParser(prog="python -m pipeline.sample"))
+    text = "Makes input of any size that looks real. The same seed gives the same input."
+    parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description=text)
+    add_sample_flags(parser)
     return write_what_is_asked(parser, words)
 
 
-def sample_parser(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """The parser, with the flags of a sample."""
-    parser.description = "Makes input of any size that looks real. The same seed gives the same input."
+def add_sample_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a sample to a parser."""
     parser.add_argument(
         "--sessions",
         type=flag_values.count,
@@ -425,7 +426,7 @@ def write_what_is_asked(parser: argparse.ArgumentParser, words: Sequence[str]) -
     """Write the sample that a command line asks for. The parser ends or raises where that cannot be done.
 
     Args:
-        parser: of `sample_parser`.
+        parser: with the flags of `add_sample_flags`.
         words: the command line.
 
     Returns:
