@@ -7,6 +7,7 @@ from typing import Self
 import msgspec
 
 from schemas import Record
+from schemas.record import encode_record
 from transforms.accounting.accounts import Accounts
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.sessions.derivation import Counts
@@ -95,6 +96,7 @@ class Summary(msgspec.Struct):
         derivation: what was counted of the sessions and their activity.
         statements: what was counted of statements that are forwarded as they are.
         records: by kind; only those of the window and kinds that the run was asked for.
+        examples: of each kind of record, of events by their name, one record as a line.
         shared_sessions: session ids that more than one user of a store has.
         books: what became of the records that each forwarder was due.
         samples: a dry run's sample for each forwarder, by its id.
@@ -115,6 +117,7 @@ class Summary(msgspec.Struct):
     derivation: Counts = msgspec.field(default_factory=Counts)
     statements: StatementCounts = msgspec.field(default_factory=StatementCounts)
     records: dict[str, int] = {}
+    examples: dict[str, bytes] = {}
     shared_sessions: int = 0
     books: Accounts = msgspec.field(default_factory=Accounts)
     samples: dict[str, Sample] = {}
@@ -139,6 +142,8 @@ class Summary(msgspec.Struct):
         self.statements.add(other.statements)
         for kind, count in other.records.items():
             self.records[kind] = self.records.get(kind, 0) + count
+        for name, line in other.examples.items():
+            self.examples[name] = min(line, self.examples.get(name, line))
         self.shared_sessions += other.shared_sessions
         self.books.merge(other.books)
         for forwarder_id, sample in other.samples.items():
@@ -162,6 +167,9 @@ class Summary(msgspec.Struct):
         for record in records:
             self.records[record.kind] = self.records.get(record.kind, 0) + 1
             self.books.see(record.organisation, record.lrs_id)
+            name = record.message.get("event", record.kind)
+            if name not in self.examples:
+                self.examples[name] = encode_record(record)
 
     def offer_sample(self, forwarder_id: str, sample: Sample) -> None:
         """Keep the sample if it comes before the forwarder's present one."""
