@@ -156,6 +156,7 @@ class Report:
                 "failures": sorted(summary.read.failures),
             },
             "sessions": summary.derivation.sessions,
+            "session_outcomes": dict(sorted(summary.derivation.outcomes.items())),
             "duplicates": summary.derivation.duplicates,
             "conflicting_duplicates": summary.derivation.conflicting_duplicates,
             "repeated_starts": summary.derivation.repeated_starts,
