@@ -136,6 +136,7 @@ class Report:
             "started": rfc3339(self.started),
             "elapsed_seconds": round(self.elapsed, 3),
             "runner": self.job.runner,
+            "mode": self.job.mode,
             "dry_run": self.job.dry_run,
             "window": {
                 "since": rfc3339(window.since) if window.since is not None else None,
