@@ -47,6 +47,7 @@ def rendered(contents: Contents) -> bytes:
             sections.dead(contents),
             sections.rejects(contents),
             sections.people(contents),
+            sections.told(contents),
             sections.configured(contents),
         )
         if part is not None

@@ -7,8 +7,8 @@ from html import escape
 _UNSHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that no page may hold, or that would turn the text around them."""
 
-_VOID = frozenset(("br", "line", "link", "meta", "path", "polyline", "rect"))
-"""Elements that hold nothing."""
+_VOID = frozenset(("meta", "path", "rect"))
+"""Elements that hold nothing. Those of SVG have to be closed."""
 
 
 class Markup(str):
@@ -34,7 +34,7 @@ def element(name: str, /, *children: Child, **attributes: str | int | None) -> M
         if value is not None
     )
     if name in _VOID:
-        return Markup(f"<{name}{shown}>")
+        return Markup(f"<{name}{shown}/>")
     return Markup(f"<{name}{shown}>{_inside(children)}</{name}>")
 
 

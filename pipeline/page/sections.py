@@ -16,16 +16,16 @@ from transforms.accounting.accounts import Account, Moment
 from transforms.reading.reasons import field_and_rule
 
 _FORWARDERS = 12
-REASONS = 8
+REASONS = 6
 _USERS = 8
-_LINES = 6
+_LINES = 5
 """How many of each are shown. The others are counted: the page keeps its size, whatever the run was."""
 
 MINUS = "\u2212"
 NONE = "\u2013"
 
 _NAMED = 64
-_TOLD = 220
+_TOLD = 160
 
 
 @dataclass(frozen=True)
@@ -172,15 +172,19 @@ def _change(value: float, before: float, seconds: bool = False) -> str:
 
 
 def next_steps(page: Contents) -> Markup | None:
-    """What is to be done: commands to copy, hints and warnings."""
+    """What is to be done, with commands to copy."""
     steps = [step for step in _steps(page) if step is not None]
-    told = [*page.facts["hints"], *page.facts["warnings"]]
-    if told:
-        items = [element("li", short(line, _TOLD)) for line in told[:_LINES]]
-        steps.append(joined(element("ul", items, class_="told"), _more(len(told) - _LINES, "hints and warnings")))
-    if not steps:
+    return _section("What to do next", "next", steps) if steps else None
+
+
+def told(page: Contents) -> Markup | None:
+    """Hints and warnings."""
+    lines = [*page.facts["hints"], *page.facts["warnings"]]
+    if not lines:
         return None
-    return _section("What to do next", "next", steps)
+    items = [element("li", short(line, _TOLD)) for line in lines[:_LINES]]
+    more = _more(len(lines) - _LINES, "hints and warnings", "report.json has all of them")
+    return _section("Hints and warnings", "told", element("ul", items, class_="told"), more)
 
 
 def _steps(page: Contents) -> Iterable[Markup | None]:
@@ -300,7 +304,7 @@ def over_time(page: Contents) -> Markup | None:
     moments = axis.moments(timelines)
     most = max(moment.delivered + moment.dead for moment in moments) * 1000 / axis.width
     slowest = max(moment.slowest for moment in moments)
-    ends = (_since(page.report.started, axis.start), _since(page.report.started, axis.end))
+    ends = (f"{_since(page.report.started, axis.start)} after the start", _since(page.report.started, axis.end))
     settled = sum(moment.delivered + moment.dead for moment in moments)
     average = sum(moment.waited for moment in moments) / max(settled, 1)
     return _section(
@@ -316,7 +320,7 @@ def over_time(page: Contents) -> Markup | None:
                 [("delivered", "delivered"), ("dead", "given up")],
             ),
             _plotted(
-                "From the first attempt to the end",
+                "Latency of a record",
                 f"mean {_millis(average)}, slowest {_millis(slowest)}",
                 lines(moments, f"Latency over time: on average {_millis(average)}, at most {_millis(slowest)}"),
                 ends,
@@ -368,12 +372,11 @@ def _weight(entry: Mapping[str, Any]) -> tuple[int, int, int]:
 def _forwarder_cells(
     page: Contents, entry: Mapping[str, Any], moments: Sequence[Moment], width: int
 ) -> Iterable[Markup]:
-    description = entry.get("description")
+    description, to = entry.get("description"), short(entry["target"], _NAMED)
     yield element(
         "th",
         element("b", short(description or entry["id"], _NAMED)),
-        element("span", short(entry["id"], _NAMED), class_="under") if description else None,
-        element("span", short(entry["target"], _NAMED), class_="under"),
+        element("span", f"{short(entry['id'], _NAMED)}, " if description else "", to, class_="under"),
         scope="row",
     )
     yield _figure(entry["matched"], "due")
@@ -426,8 +429,8 @@ def dead(page: Contents) -> Markup | None:
             element(
                 "tr",
                 element("th", element("code", short(reason, _NAMED)), scope="row"),
-                _counted(counts[reason], None if before is None else before.get(reason, 0)),
-                element("td", _listed(of[reason]), data_label="forwarders"),
+                _counted(counts[reason], None if before is None else before.get(reason, 0), "records"),
+                element("td", _listed(of[reason]), data_label="forwarders", class_="names"),
                 element("td", None if letter is None else _letter(letter), data_label="for example", class_="told"),
             )
         )
@@ -436,7 +439,7 @@ def dead(page: Contents) -> Markup | None:
         "Dead letters by reason",
         "dead",
         [
-            _table(("Reason", "records", "forwarders", "for example"), rows, "cards reasons"),
+            _table(("Reason", "records", "forwarders", "for example"), rows, "cards reasons many"),
             _more(more, "dead letters of other reasons", "report.json has all of them"),
             element("p", "What each reason means, and what to do: docs/operations.md.", class_="facts"),
         ],
@@ -472,7 +475,7 @@ def rejects(page: Contents) -> Markup | None:
             element(
                 "tr",
                 element("th", short(entry["reason"], _TOLD), scope="row"),
-                _counted(entry["count"], None if page.before is None else before.get(_kind(entry), 0)),
+                _counted(entry["count"], None if page.before is None else before.get(_kind(entry), 0), "rejects"),
                 element(
                     "td",
                     element("span", f"first in {short(entry['file'], 120)}{place}"),
@@ -605,9 +608,9 @@ def _figure(count: int | None, label: str | None = None, class_: str | None = No
     return element("td", text, class_="figure" if class_ is None else f"figure {class_}", data_label=label)
 
 
-def _counted(count: int, before: int | None) -> Markup:
+def _counted(count: int, before: int | None, what: str) -> Markup:
     change = None if before is None or before == count else element("span", _change(count, before), class_="under")
-    return element("td", f"{count:,}", change, class_="figure", data_label="records")
+    return element("td", f"{count:,}", change, class_="figure", data_label=what)
 
 
 def _listed(names: Sequence[str]) -> Markup:
@@ -675,7 +678,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _since(start: int, at: int) -> str:
-    return f"{_seconds(max(at - start, 0) / 1000)} after the start" if at >= start else _moment(at)
+    return _seconds(max(at - start, 0) / 1000)
 
 
 def _rate(rate: float) -> str:
@@ -683,4 +686,4 @@ def _rate(rate: float) -> str:
 
 
 def _millis(millis: float) -> str:
-    return f"{millis:,.0f} ms" if millis < 10_000 else _seconds(millis / 1000)
+    return f"{millis:,.0f} ms" if millis < 1_000 else _seconds(millis / 1000)
