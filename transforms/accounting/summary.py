@@ -86,6 +86,13 @@ def reject_share(read: ReadCounts) -> float:
     return max(rows, read.rejected_bytes / max(read.accepted_bytes + read.rejected_bytes, 1))
 
 
+BUSIEST = 20
+"""Users that are kept of those with the most records."""
+
+_USERS_AT_ONCE = 2_000
+"""Users that are counted before the others are forgotten: to sort them costs something."""
+
+
 class Summary(msgspec.Struct):
     """A part of a run in numbers. `add` and `total` add parts up.
 
@@ -98,6 +105,7 @@ class Summary(msgspec.Struct):
         records: by kind; only those of the window and kinds that the run was asked for.
         examples: of each kind of record, of events by their name, one record as a line.
         shared_sessions: session ids that more than one user of a store has.
+        busiest: records by user, of the BUSIEST users that have the most. No user's records are counted in two places.
         books: what became of the records that each forwarder was due.
         samples: a dry run's sample for each forwarder, by its id.
         kept: by forwarder and reason the dead letters that a redrive left as they were, and the records that a dry run
@@ -119,6 +127,7 @@ class Summary(msgspec.Struct):
     records: dict[str, int] = {}
     examples: dict[str, bytes] = {}
     shared_sessions: int = 0
+    busiest: dict[str, int] = {}
     books: Accounts = msgspec.field(default_factory=Accounts)
     samples: dict[str, Sample] = {}
     kept: dict[str, dict[str, int]] = {}
@@ -145,6 +154,9 @@ class Summary(msgspec.Struct):
         for name, line in other.examples.items():
             self.examples[name] = min(line, self.examples.get(name, line))
         self.shared_sessions += other.shared_sessions
+        for user_id, count in other.busiest.items():
+            self.busiest[user_id] = self.busiest.get(user_id, 0) + count
+        self.keep_busiest()
         self.books.merge(other.books)
         for forwarder_id, sample in other.samples.items():
             self.offer_sample(forwarder_id, sample)
@@ -170,6 +182,17 @@ class Summary(msgspec.Struct):
             name = record.message.get("event", record.kind)
             if name not in self.examples:
                 self.examples[name] = encode_record(record)
+
+    def count_user(self, user_id: str, records: int) -> None:
+        """Count the records of one user."""
+        self.busiest[user_id] = self.busiest.get(user_id, 0) + records
+        if len(self.busiest) > _USERS_AT_ONCE:
+            self.keep_busiest()
+
+    def keep_busiest(self) -> None:
+        """Forget all users but those with the most records."""
+        if len(self.busiest) > BUSIEST:
+            self.busiest = dict(sorted(self.busiest.items(), key=lambda user: (-user[1], user[0]))[:BUSIEST])
 
     def offer_sample(self, forwarder_id: str, sample: Sample) -> None:
         """Keep the sample if it comes before the forwarder's present one."""
