@@ -41,6 +41,7 @@ class _What:
         name: how it is asked for.
         summary: what it is.
         columns: of the table, each a field of a row.
+        first_to_go: those that are left out, in this order, where the terminal is too narrow.
         rows: finds them.
         payload: the field that `--payload` shows; None for none.
         filters: which flags of `_add_filters` it has.
@@ -49,6 +50,7 @@ class _What:
     name: str
     summary: str
     columns: tuple[str, ...]
+    first_to_go: tuple[str, ...]
     rows: Callable[[argparse.Namespace], list[dict[str, Any]]]
     payload: str | None = None
     filters: tuple[str, ...] = ()
@@ -150,20 +152,27 @@ def _lines(what: _What, rows: list[dict[str, Any]], arguments: argparse.Namespac
     if not rows:
         yield f"no {what.name}"
         return
-    cells = [[_cell(row.get(column)) for column in what.columns] for row in rows]
-    lines = table([column.replace("_", " ") for column in what.columns], cells, terminal_width())
+    cells = [[_cell(row.get(column), column) for column in what.columns] for row in rows]
+    header, first_to_go = (list(map(_heading, names)) for names in (what.columns, what.first_to_go))
+    lines = table(header, cells, terminal_width(), first_to_go)
     if not with_payload or what.payload is None:
         yield from lines
     else:
         yield lines[0]
         for line, row in zip(lines[1:], rows, strict=True):
             yield line
-            yield f"    {_cell(row[what.payload])}"
+            yield f"    {row[what.payload]}"
     if arguments.limit is not None and len(rows) == arguments.limit:
         yield f"(the newest {arguments.limit}: --limit shows more)"
 
 
-def _cell(value: Any) -> str:
+def _heading(column: str) -> str:
+    return "time (UTC)" if column in ("settled_at", "begin") else column.replace("_", " ")
+
+
+def _cell(value: Any, column: str) -> str:
+    if column in ("settled_at", "begin"):
+        return str(value)[:19].replace("T", " ")
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -293,6 +302,7 @@ WHATS = {
             "letters",
             "dead letters that a redrive would look at: not delivered since",
             ("settled_at", "forwarder_id", "reason", "status", "kind", "user_id", "id", "response"),
+            ("response", "kind", "user_id", "status"),
             _letters,
             "payload",
             ("reason", "all", *_SETTLED),
@@ -301,6 +311,7 @@ WHATS = {
             "receipts",
             "how each record was settled with each forwarder",
             ("settled_at", "forwarder_id", "outcome", "attempts", "status", "kind", "user_id", "id"),
+            ("kind", "attempts", "user_id", "status"),
             _receipts,
             None,
             _SETTLED,
@@ -309,6 +320,7 @@ WHATS = {
             "rejects",
             "input that was refused, and why",
             ("file", "position", "reason"),
+            (),
             _rejects,
             "content",
             ("reason", "run", "limit"),
@@ -328,6 +340,7 @@ WHATS = {
                 "delivered",
                 "dead_lettered",
             ),
+            ("mode", "exit_status", "elapsed", "read", "rejected"),
             _runs,
             None,
             ("since", "limit"),
@@ -336,6 +349,7 @@ WHATS = {
             "forwarders",
             "each forwarder: what it has got over all runs, and its dead letters",
             ("forwarder", "to", "state", "delivered", "letters", "reasons"),
+            ("reasons", "state", "to"),
             _forwarders,
             None,
             ("forwarder", "documents"),

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 _LEAST = 8
@@ -12,40 +13,55 @@ _LEAST = 8
 _BETWEEN = "  "
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, first_to_go: Sequence[str] = ()
+) -> list[str]:
     """The lines of a table, the header first. Columns of numbers are to the right.
 
     Args:
         header: what each column is called.
         rows: the texts of each row. What does not print is escaped.
-        width: characters of a line; the widest columns give way. None for as many as it takes.
+        width: characters of a line; None for as many as it takes. Where a line has more, columns go, and then the
+            widest ones give way.
+        first_to_go: the names of columns that may go, in this order. One that is called `id` is cut last, since it is
+            there to be copied.
     """
-    rows = [[_shown(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    while width is not None and sum(widths) + len(_BETWEEN) * (len(widths) - 1) > width:
-        widest = max(range(len(widths)), key=widths.__getitem__)
-        if widths[widest] <= _LEAST:
+    columns = [_Column(name, [_shown(row[number]) for row in rows], 0) for number, name in enumerate(header)]
+    for column in columns:
+        column.width = max(len(cell) for cell in (column.name, *column.cells))
+    for name in first_to_go:
+        if width is None or _needed(columns) <= width:
             break
-        widths[widest] -= 1
-    numbers = [
-        bool(rows) and all(row[column].replace(",", "").isdecimal() for row in rows) for column in range(len(header))
-    ]
-    return [
-        _BETWEEN.join(
-            _cut(cell, size).rjust(size) if is_number else _cut(cell, size).ljust(size)
-            for cell, size, is_number in zip(row, widths, numbers, strict=True)
-        ).rstrip()
-        for row in (header, *rows)
-    ]
+        columns = [column for column in columns if column.name != name]
+    while width is not None and _needed(columns) > width:
+        widest = max(columns, key=lambda column: (column.width > _LEAST and column.name != "id", column.width))
+        if widest.width <= _LEAST:
+            break
+        widest.width -= 1
+    lines = [[column.aligned(column.name) for column in columns]]
+    lines += [[column.aligned(column.cells[number]) for column in columns] for number in range(len(rows))]
+    return [_BETWEEN.join(line).rstrip() for line in lines]
+
+
+@dataclass
+class _Column:
+    name: str
+    cells: list[str]
+    width: int
+
+    def aligned(self, text: str) -> str:
+        cut = text if len(text) <= self.width else text[: self.width - 1] + "…"
+        is_number = all(cell.replace(",", "").isdecimal() for cell in self.cells)
+        return cut.rjust(self.width) if is_number else cut.ljust(self.width)
+
+
+def _needed(columns: Sequence[_Column]) -> int:
+    return sum(column.width for column in columns) + len(_BETWEEN) * (len(columns) - 1)
 
 
 def terminal_width() -> int | None:
     """The characters of a line of standard output; None where that is no terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-def _cut(text: str, size: int) -> str:
-    return text if len(text) <= size else text[: size - 1] + "…"
 
 
 def _shown(text: str) -> str:

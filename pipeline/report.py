@@ -298,7 +298,8 @@ class Report:
         else:
             lines += self._plan_lines()
         lines += [f"warning: {warning}" for warning in self.found()]
-        if self.forwarders and self.job.explain is None:
+        has_matches = any(account.matched for account in summary.books.accounts.values())
+        if self.forwarders and self.job.explain is None and (has_matches or not self.job.redrive):
             lines += ["", *self._table()]
         for forwarder_id, reasons in sorted(summary.kept.items()):
             lines.append(f"forwarder {forwarder_id}: left as they were: {_counts(reasons)}")
