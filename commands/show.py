@@ -167,12 +167,14 @@ def _lines(what: _What, rows: list[dict[str, Any]], arguments: argparse.Namespac
 
 
 def _heading(column: str) -> str:
-    return "time (UTC)" if column in ("settled_at", "begin") else column.replace("_", " ")
+    if column in ("settled_at", "begin"):
+        return "time (UTC)"
+    return "forwarder" if column == "forwarder_id" else column.replace("_", " ")
 
 
 def _cell(value: Any, column: str) -> str:
     if column in ("settled_at", "begin"):
-        return str(value)[:19].replace("T", " ")
+        return str(value)[5:19].replace("T", " ")  # The year is in `--json`.
     if value is None:
         return "-"
     if isinstance(value, bool):
