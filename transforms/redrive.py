@@ -11,7 +11,7 @@ from apache_beam.typehints.decorators import no_annotations
 from schemas import DeadLetter, Record
 from schemas.buckets import BUCKETS
 from schemas.record import decode_record
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.accounting.summary import Summary
 from transforms.bundles import BATCH_SIZE, at_end_of_bundle
 from transforms.forwarders.source import ForwarderSource
@@ -47,7 +47,7 @@ class ReadDeadLetters(beam.PTransform[beam.Pipeline, Redriven]):
         history: of the output, with its dead letters.
         forwarders: where each worker loads the documents from.
         statements: builds the statements that queries see.
-        progress: is asked whether to stop.
+        board: is asked whether to stop.
         restricted_to: ids of the forwarders whose dead letters are looked at. Empty: all, with those whose document is
             gone.
         window: the records that are looked at.
@@ -58,7 +58,7 @@ class ReadDeadLetters(beam.PTransform[beam.Pipeline, Redriven]):
     history: HistoryIndex
     forwarders: ForwarderSource
     statements: StatementBuilder
-    progress: Progress
+    board: Board
     restricted_to: tuple[str, ...] = ()
     window: Window = EVERYTHING
     block_user: bool = False
@@ -80,7 +80,7 @@ class _MatchAgain(beam.DoFn):
         self._index = settings.history
         self._source = settings.forwarders
         self._statements = settings.statements
-        self._progress = settings.progress
+        self._board = settings.board
         self._restricted_to = settings.restricted_to
         self._window = settings.window
         self._block_user = settings.block_user
@@ -97,7 +97,7 @@ class _MatchAgain(beam.DoFn):
         batch: list[Match] = []
         blocked: set[tuple[str, str]] = set()
         for letter in self._history.dead_letters(bucket):
-            if self._progress.stopping():
+            if self._board.stopping():
                 self._summary.stopped = True
                 break
             if self._restricted_to and letter.forwarder_id not in self._restricted_to:
