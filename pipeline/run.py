@@ -15,6 +15,7 @@ from pipeline.beam_options import beam_options
 from pipeline.execute import execute, execute_until_stopped
 from pipeline.graph import Plan
 from pipeline.lock import OutputLock, OutputLostError
+from pipeline.logs import name_run
 from pipeline.options import Job
 from pipeline.preflight import Chosen
 from pipeline.report import FAILED, Report
@@ -87,13 +88,15 @@ def run(job: Job, chosen: Chosen) -> int:
         files = sessions.new_files(matched) if sessions else matched
         if job.output is not None and job.write_records is not None:
             remove_records(job.output)
+        history = _history(job, run_id, stack)
         plan = Plan(
             job=job,
             run_id=run_id,
             files=files,
             source=chosen.source,
-            deliver=_deliver_options(job, run_id, chosen.limits, stack),
+            deliver=_deliver_options(job, run_id, chosen.limits, history),
             board=board,
+            history=history,
             summary=_summary_path(job, run_id, work, stack),
             state=sessions.options(read_only=job.looks_only) if sessions else None,
             sources=sources,
@@ -126,6 +129,7 @@ def run(job: Job, chosen: Chosen) -> int:
             elapsed=time.monotonic() - clock,
             rejects=rejects,
             sources=tuple(source.name for source in sources),
+            delivered_since=history.delivered_since if history and job.redrive else {},
         )
         _write_report(report)
         # An incomplete run leaves the state as it was, so that the next run reads the same files again.
@@ -154,6 +158,7 @@ def _named_run(job: Job, options: PipelineOptions) -> str:
     """The id of the run, with its number among the runs of the output. On a cluster the job is found by it."""
     number = 1 if job.output is None else next_run_number(job.output)
     run_id = new_run_id(number, replay=job.sends_again)
+    name_run(run_id)
     named = options.view_as(GoogleCloudOptions)
     # Dataflow allows no capitals in a job's name.
     named.job_name = named.job_name or f"session-forwarder-{run_id}".lower()
@@ -245,22 +250,23 @@ def _lock(flag: str, directory: str, board: Board, stack: ExitStack) -> threadin
     return lost
 
 
-def _history(job: Job, output: str, run_id: str, stack: ExitStack) -> HistoryIndex:
+def _history(job: Job, run_id: str, stack: ExitStack) -> HistoryIndex | None:
     """What earlier runs on the output settled, as far as this run has to know it."""
-    recover(output)
+    if job.output is None or not (job.delivers or job.redrive):
+        return None
+    recover(job.output)
     if job.sends_again:
-        return HistoryIndex(output, "")
-    index = index_history(output, run_id, dead_letters=job.redrive, horizon=job.receipts_horizon)
+        return HistoryIndex(job.output, "")
+    index = index_history(job.output, run_id, dead_letters=job.redrive, horizon=job.receipts_horizon)
     stack.callback(remove_index, index)
     return index
 
 
 def _deliver_options(
-    job: Job, run_id: str, limits: Mapping[str, StreamLimits], stack: ExitStack
+    job: Job, run_id: str, limits: Mapping[str, StreamLimits], history: HistoryIndex | None
 ) -> DeliverOptions | None:
-    if job.output is None or not job.delivers:
+    if job.output is None or history is None or not job.delivers:
         return None
-    history = _history(job, job.output, run_id, stack)
     return DeliverOptions(
         output=job.output,
         run_id=run_id,
@@ -337,8 +343,4 @@ def _write_report(report: Report) -> None:
 
 
 def _print(report: Report) -> None:
-    for line in report.summary.explanation:
-        print(line)
-    if report.job.explain is not None and not report.summary.explanation:
-        print(f"{report.job.explain}: no record of this run has this id")
     print(report.as_text())

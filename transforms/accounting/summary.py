@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import msgspec
 
@@ -25,6 +26,29 @@ class Sample(msgspec.Struct, frozen=True, order=True):
     timestamp: int
     id: str
     payload: bytes
+
+
+class LetterPlan(msgspec.Struct):
+    """What a redrive does with a forwarder's dead letters of one reason.
+
+    Attributes:
+        open: letters that were found: not delivered since.
+        not_selected: those that were not asked for.
+        sent: those of them that are sent again.
+        ahead: those of `sent` that leave before an earlier letter of their user, which stays and is still due.
+    """
+
+    open: int = 0
+    not_selected: int = 0
+    sent: int = 0
+    ahead: int = 0
+
+    def merge(self, other: Self) -> None:
+        """Add the counts of `other`, which is left as it was."""
+        self.open += other.open
+        self.not_selected += other.not_selected
+        self.sent += other.sent
+        self.ahead += other.ahead
 
 
 _TYPICAL_ROW = 256
@@ -76,6 +100,7 @@ class Summary(msgspec.Struct):
         samples: a dry run's sample for each forwarder, by its id.
         kept: by forwarder and reason the dead letters that a redrive left as they were, and the records that a dry run
             could not decide.
+        letters: by forwarder, and by the reason for which they were given up, what a redrive does with dead letters.
         explanation: the lines that `--explain` prints.
         state_parts: the parts of the session state that were written, by bucket (`transforms.sessions.state.commit`).
         blocked: forwarder and user, where a record of a user who has a voiding statement was given up, and the user's
@@ -94,6 +119,7 @@ class Summary(msgspec.Struct):
     books: Accounts = msgspec.field(default_factory=Accounts)
     samples: dict[str, Sample] = {}
     kept: dict[str, dict[str, int]] = {}
+    letters: dict[str, dict[str, LetterPlan]] = {}
     explanation: list[str] = []
     state_parts: dict[int, WrittenPart] = {}
     blocked: set[tuple[str, str]] = set()
@@ -120,6 +146,9 @@ class Summary(msgspec.Struct):
         for forwarder_id, reasons in other.kept.items():
             for reason, count in reasons.items():
                 self.keep(forwarder_id, reason, count)
+        for forwarder_id, plans in other.letters.items():
+            for reason, plan in plans.items():
+                self.plan(forwarder_id, reason).merge(plan)
         self.explanation.extend(other.explanation)
         self.state_parts.update(other.state_parts)
         self.blocked |= other.blocked
@@ -143,6 +172,10 @@ class Summary(msgspec.Struct):
         """Count what is left as it was, and why."""
         reasons = self.kept.setdefault(forwarder_id, {})
         reasons[reason] = reasons.get(reason, 0) + count
+
+    def plan(self, forwarder_id: str, reason: str) -> LetterPlan:
+        """What is counted of the dead letters to a forwarder that were given up for this reason."""
+        return self.letters.setdefault(forwarder_id, {}).setdefault(reason, LetterPlan())
 
     def pass_over(self, name: str, count: int) -> None:
         """Count what was read and neither used nor refused."""

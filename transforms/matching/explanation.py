@@ -11,6 +11,12 @@ from transforms.matching.statement import StatementBuilder
 from transforms.query import MatchResult, Query, compile_query
 
 
+def is_meant(record: Record, id_: str) -> bool:
+    """Whether an id is that of a record, of its session, or of the activity that caused it."""
+    # Ids of records are in lower case, however a statement spells its own.
+    return record.id == id_.lower() or id_ in (record.record_id, record.message.get("session_id"))
+
+
 def explain(record: Record, forwarders: tuple[Forwarder, ...], statements: StatementBuilder) -> Iterator[str]:
     """Lines for the user: one about the record, then one for each forwarder.
 
