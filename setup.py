@@ -35,7 +35,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["pipeline*", "transforms*", "schemas*", "registry*"]),
     # setuptools takes py.typed by itself.
-    package_data={"schemas": ["*.avsc"], "registry": ["page/*"]},
+    package_data={"pipeline": ["page/*.css"], "schemas": ["*.avsc"], "registry": ["page/*"]},
     install_requires=[
         "apache-beam>=2.77",
         "aiohappyeyeballs>=2.5",  # the first whose sockets are the caller's

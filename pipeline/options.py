@@ -32,6 +32,7 @@ from transforms.sources.locations import implied_format, is_source, source_probl
 from transforms.storage import local_path
 
 Replay = Literal["new", "all"]
+Mode = Literal["run", "replay", "redrive", "dry_run", "explain"]
 NaiveTimes = Literal["refuse", "utc"]
 StoredAs = Literal["now"]
 
@@ -190,6 +191,17 @@ class Job:
     def sends_again(self) -> bool:
         """Whether what earlier runs delivered is sent again (`--replay all`). A redrive never does that."""
         return self.replay == "all" and not self.redrive
+
+    @property
+    def mode(self) -> Mode:
+        """What kind of run it is. Runs of one mode can be compared."""
+        if self.explain is not None:
+            return "explain"
+        if self.dry_run:
+            return "dry_run"
+        if self.redrive:
+            return "redrive"
+        return "replay" if self.replay == "all" else "run"
 
     @property
     def receipts_horizon(self) -> float | None:

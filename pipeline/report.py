@@ -142,6 +142,7 @@ class Report:
             "started": rfc3339(self.started),
             "elapsed_seconds": round(self.elapsed, 3),
             "runner": self.job.runner,
+            "mode": self.job.mode,
             "dry_run": self.job.dry_run,
             **({"letters": self._chosen()} if self.job.redrive else {}),
             "window": {
@@ -163,6 +164,7 @@ class Report:
                 "failures": sorted(summary.read.failures),
             },
             "sessions": summary.derivation.sessions,
+            "session_outcomes": dict(sorted(summary.derivation.outcomes.items())),
             "duplicates": summary.derivation.duplicates,
             "conflicting_duplicates": summary.derivation.conflicting_duplicates,
             "repeated_starts": summary.derivation.repeated_starts,

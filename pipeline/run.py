@@ -1,6 +1,5 @@
 """One run: check everything that the user supplied, run the graph, report."""
 
-import json
 import logging
 import threading
 import time
@@ -19,6 +18,7 @@ from pipeline.logs import name_run
 from pipeline.options import Job
 from pipeline.preflight import Chosen
 from pipeline.report import FAILED, Report
+from pipeline.runs import leave
 from pipeline.session_state import ClockLimits, SessionState
 from pipeline.temporary import run_directory, temporary_files_in
 from pipeline.usage import UsageError
@@ -57,7 +57,7 @@ _LEAST_RETRY_HORIZON = 600.0
 
 
 def run(job: Job, chosen: Chosen) -> int:
-    """Run a job to its end, print the report, and write `report.json`.
+    """Run a job to its end, print the report, and write `report.json` and `report.html`.
 
     Args:
         job: what to run.
@@ -131,14 +131,14 @@ def run(job: Job, chosen: Chosen) -> int:
             sources=tuple(source.name for source in sources),
             delivered_since=history.delivered_since if history and job.redrive else {},
         )
-        _write_report(report)
+        leave(report)
         # An incomplete run leaves the state as it was, so that the next run reads the same files again.
         if sessions and report.complete and not job.looks_only:
             # From here on the input counts as read. So all that came of it is on the disk by now.
             try:
                 sessions.commit(summary, matched)
             except Exception:
-                _write_report(replace(report, state="failed"))
+                leave(replace(report, state="failed"))
                 raise
         _print(report)
         return report.exit_status
@@ -334,12 +334,6 @@ def _make_durable(job: Job, rejects: Sequence[str]) -> None:
             f"cannot write {error.filename or job.output}: {error.strerror}; make room, or see to the disk, then run "
             "again: what is in the receipts is not sent twice"
         ) from error
-
-
-def _write_report(report: Report) -> None:
-    if report.job.output is not None:
-        text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
-        storage_at(report.job.output).write("report.json", [text.encode() + b"\n"], durable=report.job.durable)
 
 
 def _print(report: Report) -> None:
