@@ -23,7 +23,7 @@ from pipeline.session_state import ClockLimits, SessionState
 from pipeline.temporary import run_directory, temporary_files_in
 from pipeline.usage import UsageError
 from schemas.times import now_ms
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions
 from transforms.read import InputError, InputFile, match_files, ranges_of
@@ -77,13 +77,13 @@ def run(job: Job, chosen: Chosen) -> int:
         work = stack.enter_context(run_directory(job.temp_dir))
         if job.is_direct:
             stack.enter_context(temporary_files_in(work))
-        progress = Progress(str(work))
+        board = Board(str(work))
         lost = threading.Event()
         if job.output is not None:
-            lost = _lock("--output", job.output, progress, stack)
+            lost = _lock("--output", job.output, board, stack)
             remove_unfinished(job.output)
         run_id = _named_run(job, options)
-        sessions = _session_state(job, run_id, started, progress, stack)
+        sessions = _session_state(job, run_id, started, board, stack)
         sources = _sources(job, sessions)
         files = sessions.new_files(matched) if sessions else matched
         if job.output is not None and job.write_records is not None:
@@ -95,7 +95,7 @@ def run(job: Job, chosen: Chosen) -> int:
             files=files,
             source=chosen.source,
             deliver=_deliver_options(job, run_id, chosen.limits, history),
-            progress=progress,
+            board=board,
             history=history,
             summary=_summary_path(job, run_id, work, stack),
             state=sessions.options(read_only=job.looks_only) if sessions else None,
@@ -213,15 +213,15 @@ def _check_pipe(path: str, job: Job, options: PipelineOptions) -> None:
         )
 
 
-def _session_state(job: Job, run_id: str, now: int, progress: Progress, stack: ExitStack) -> SessionState | None:
+def _session_state(job: Job, run_id: str, now: int, board: Board, stack: ExitStack) -> SessionState | None:
     if job.state is None:
         return None
-    _lock("--state", job.state, progress, stack)
+    _lock("--state", job.state, board, stack)
     clock = ClockLimits(job.max_forget_ratio, job.trust_clock)
     return SessionState.opened(job.state, run_id, now, job.session_ttl, clock, durable=job.durable)
 
 
-def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> threading.Event:
+def _lock(flag: str, directory: str, board: Board, stack: ExitStack) -> threading.Event:
     """Hold the output or the state for the run. If the lock is lost, the run is asked to stop.
 
     Returns:
@@ -240,7 +240,7 @@ def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> th
             except OutputLostError as error:
                 logger.error("%s", error)
                 lost.set()
-                progress.stop()
+                board.stop()
                 return
 
     thread = threading.Thread(target=watch, name="output lock", daemon=True)

@@ -6,7 +6,7 @@ import threading
 import time
 from types import TracebackType
 
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 
 logger = logging.getLogger(__name__)
 _TERMINAL_INTERVAL = 0.5
@@ -17,12 +17,12 @@ class ProgressLine:
     """Shows the progress of a run for as long as it is entered.
 
     Args:
-        progress: of the run.
+        board: of the run.
         total_bytes: of the input; None where that is not known.
     """
 
-    def __init__(self, progress: Progress, total_bytes: int | None) -> None:
-        self._progress = progress
+    def __init__(self, board: Board, total_bytes: int | None) -> None:
+        self._board = board
         self._total_bytes = total_bytes
         self._terminal = sys.stderr.isatty()
         self._done = threading.Event()
@@ -53,12 +53,11 @@ class ProgressLine:
 
     def line(self) -> str:
         """What there is to see now."""
-        counts = self._progress.read()
+        board = self._board.read()
         elapsed = time.monotonic() - self._start
-        read, derived, delivered, dead = (
-            counts.get(name, 0) for name in ("records", "derived", "delivered", "dead_lettered")
-        )
-        size = counts.get("size", 0)
+        read, derived, size = board.job.read, board.job.derived, board.job.size
+        delivered = sum(standing.delivered for standing in board.forwarders.values())
+        dead = sum(standing.dead_letters for standing in board.forwarders.values())
         done = _size(size)
         if self._total_bytes:
             # Ranges of a file are read a little beyond their ends.
