@@ -3,7 +3,8 @@
 import argparse
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from commands.table import json_line, table, terminal_width
@@ -117,9 +118,9 @@ def _add_filters(made: argparse.ArgumentParser, filters: Sequence[str]) -> None:
         )
     if "since" in filters:
         made.add_argument(
-            "--since", type=flag_values.instant, metavar="TIME", help="only settled from then on: 2026-03-01, -24h"
+            "--since", type=flag_values.instant, metavar="TIME", help="only of then or later: 2026-03-01, -24h"
         )
-        made.add_argument("--until", type=flag_values.instant, metavar="TIME", help="only settled before then")
+        made.add_argument("--until", type=flag_values.instant, metavar="TIME", help="only before then")
     if "all" in filters:
         made.add_argument("--all", action="store_true", help="also those whose record was delivered since")
 
@@ -167,6 +168,8 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.1f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -242,6 +245,25 @@ def _forwarders(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return [row for row in rows.values() if not wanted or row["forwarder"] in wanted]
 
 
+def _runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    # Late: beside the list of runs it has their page.
+    from pipeline.runs import kept_runs
+
+    since, until = arguments.since, arguments.until
+    runs = [
+        asdict(run)
+        for run in islice(
+            (
+                run
+                for run in kept_runs(_storage(arguments))
+                if (since is None or run.begin >= rfc3339(since)) and (until is None or run.begin < rfc3339(until))
+            ),
+            arguments.limit,
+        )
+    ]
+    return runs[::-1]
+
+
 def _documents(location: str) -> Iterator[dict[str, Any]]:
     # Late: it names what a forwarder sends to as the report does.
     from pipeline.report import target
@@ -290,6 +312,25 @@ WHATS = {
             _rejects,
             "content",
             ("reason", "run", "limit"),
+        ),
+        _What(
+            "runs",
+            "each run: when, how it ended, and how many records",
+            (
+                "id",
+                "mode",
+                "begin",
+                "elapsed",
+                "state",
+                "exit_status",
+                "read",
+                "rejected",
+                "delivered",
+                "dead_lettered",
+            ),
+            _runs,
+            None,
+            ("since", "limit"),
         ),
         _What(
             "forwarders",

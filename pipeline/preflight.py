@@ -43,13 +43,13 @@ class _Findings:
 
     Attributes:
         faults: for each fault the forwarder's id, None if its document has no usable one, and the text.
-        usage: what the command line has wrong about forwarders.
         warnings: their texts.
+        usage: what the command line has wrong about forwarders.
     """
 
     faults: list[tuple[str | None, str]] = field(default_factory=list)
-    usage: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    usage: list[str] = field(default_factory=list)
 
 
 def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:

@@ -9,11 +9,14 @@ import msgspec
 
 from pipeline.options import Job
 from schemas import DERIVED_KINDS
+from schemas.record import decode_record
 from schemas.times import rfc3339
 from transforms.accounting.accounts import Account
 from transforms.accounting.summary import Summary, reject_share
 from transforms.forwarders import Forwarder, HttpTarget
+from transforms.matching.explanation import nearest_miss
 from transforms.matching.scope import Tenant, out_of_scope
+from transforms.matching.statement import StatementBuilder
 from transforms.reading.exact_json import loads
 from transforms.reading.reasons import Reason
 
@@ -127,10 +130,19 @@ class Report:
                     f"{', '.join(self.job.window.kinds)} (--kind)"
                 )
                 continue
-            in_scope = any(out_of_scope(Tenant(*pair), forwarder) is None for pair in seen)
-            reason = "its query matched no record" if in_scope else "no record is in its scope"
-            lines.append(f"forwarder {forwarder.id}: {reason}; organisations/stores seen: {shown or 'none'}")
+            if any(out_of_scope(Tenant(*pair), forwarder) is None for pair in seen):
+                lines.append(f"forwarder {forwarder.id}: its query matched no record; {self._miss(forwarder)}")
+                continue
+            lines.append(
+                f"forwarder {forwarder.id}: no record is in its scope; organisations/stores seen: {shown or 'none'}"
+            )
         return lines
+
+    def _miss(self, forwarder: Forwarder) -> str:
+        """Why a query that matched nothing refuses what comes nearest to it."""
+        statements = StatementBuilder(self.job.actor_home_page, self.job.session_duration_unit)
+        miss = nearest_miss(map(decode_record, self.summary.examples.values()), forwarder, statements)
+        return miss or "--explain ID says of a record which clause decided"
 
     def as_json(self) -> dict[str, Any]:
         """The contents of `report.json`. Counts are of records unless their name says otherwise. Times are RFC 3339."""

@@ -7,6 +7,7 @@ from typing import Self
 import msgspec
 
 from schemas import Record
+from schemas.record import encode_record
 from transforms.accounting.accounts import Accounts
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.sessions.derivation import Counts
@@ -102,6 +103,7 @@ class Summary(msgspec.Struct):
         derivation: what was counted of the sessions and their activity.
         statements: what was counted of statements that are forwarded as they are.
         records: by kind; only those of the window and kinds that the run was asked for.
+        examples: of each kind of record, of events by their name, one record as a line.
         shared_sessions: session ids that more than one user of a store has.
         busiest: records by user, of the BUSIEST users that have the most. No user's records are counted in two places.
         books: what became of the records that each forwarder was due.
@@ -123,6 +125,7 @@ class Summary(msgspec.Struct):
     derivation: Counts = msgspec.field(default_factory=Counts)
     statements: StatementCounts = msgspec.field(default_factory=StatementCounts)
     records: dict[str, int] = {}
+    examples: dict[str, bytes] = {}
     shared_sessions: int = 0
     busiest: dict[str, int] = {}
     books: Accounts = msgspec.field(default_factory=Accounts)
@@ -148,6 +151,8 @@ class Summary(msgspec.Struct):
         self.statements.add(other.statements)
         for kind, count in other.records.items():
             self.records[kind] = self.records.get(kind, 0) + count
+        for name, line in other.examples.items():
+            self.examples[name] = min(line, self.examples.get(name, line))
         self.shared_sessions += other.shared_sessions
         for user_id, count in other.busiest.items():
             self.busiest[user_id] = self.busiest.get(user_id, 0) + count
@@ -174,6 +179,9 @@ class Summary(msgspec.Struct):
         for record in records:
             self.records[record.kind] = self.records.get(record.kind, 0) + 1
             self.books.see(record.organisation, record.lrs_id)
+            name = record.message.get("event", record.kind)
+            if name not in self.examples:
+                self.examples[name] = encode_record(record)
 
     def count_user(self, user_id: str, records: int) -> None:
         """Count the records of one user."""
