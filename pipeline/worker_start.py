@@ -28,8 +28,8 @@ class _WithoutTracebacks:
 
 
 if __name__ == "__main__":
-    # What is logged here goes to the launcher, which logs it once. A handler of this process's own would write it on the
-    # terminal as well, into what the launcher draws there.
+    # What is logged here goes to the launcher, which logs it once. A handler of this process's own would write it on
+    # the terminal as well, into what the launcher draws there.
     logging.getLogger().handlers = [logging.NullHandler()]
     configure_beam_logging()
     hold_directory()
