@@ -34,7 +34,7 @@ from transforms.storage import Storage, local_path, storage_at
 
 _LIMIT = 20
 _ANY_WIDTH = 10_000
-_LEAST = 8
+_LEAST = 13
 """Characters that a text keeps, however narrow the terminal is."""
 
 _MOMENTS = ("settled_at", "begin")
