@@ -69,12 +69,22 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0].startswith("-"):
         _overview().parse_args(argv or ["--help"])
         raise AssertionError("the help ends the process")
-    what = WHATS.get(argv[0])
-    if what is None:
+    if argv[0] not in WHATS:
         close = difflib.get_close_matches(argv[0], WHATS, n=1)
         hint = f": did you mean {close[0]}?" if close else ""
         raise UsageError(f"show {argv[0]} is nothing{hint} There are {', '.join(WHATS)}")
-    arguments = parser(what.name).read(join_relative_times(argv[1:]))
+    return show(argv[0], argv[1:])
+
+
+def show(name: str, argv: Sequence[str]) -> int:
+    """List one of the things to show. Returns the exit status.
+
+    Args:
+        name: of it.
+        argv: the flags.
+    """
+    what = WHATS[name]
+    arguments = parser(name).read(join_relative_times(argv))
     arguments.limit = _limit(arguments)
     rows = what.rows(arguments)
     for line in _lines(what, rows, arguments):
