@@ -46,7 +46,7 @@ def execute(plan: Plan, options: PipelineOptions) -> tuple[State, Summary]:
     pipeline = _pipeline(job, options)
     build(pipeline, plan)
     try:
-        with _stopping_on_signals(plan.board), LiveView(plan.board):
+        with _stopping_on_signals(plan.board), LiveView(plan.board, draws=job.log_format == "text"):
             _wait(pipeline.run(), plan, options)
     except (Exception, KeyboardInterrupt) as error:
         _report(error, job)

@@ -43,14 +43,15 @@ class LiveView:
 
     Args:
         board: of the run.
+        draws: whether a terminal is drawn on. Else lines are logged there, too, as for a log in JSON.
     """
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, *, draws: bool = True) -> None:
         self._board = board
         self._progress = Progress()
         self._log = TroubleLog()
         self._stream = sys.stderr
-        self._block = Block(sys.stderr) if can_draw(sys.stderr) else None
+        self._block = Block(sys.stderr) if draws and can_draw(sys.stderr) else None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live view", daemon=True)
         self._replaced: list[logging.StreamHandler[Any]] = []
