@@ -102,19 +102,22 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
 
 
 def _read(plan: Plan) -> ReadActivity | ReadStatements:
-    job = plan.job
+    job, input_format = plan.job, _input_format(plan.job)
+    # To explain a record it is matched apart from all others.
+    forwarders = plan.source if job.explain is None else None
     if plan.sources:
-        decoder = _input_format(job).decoder(job.organisation, job.lrs_id, job.leniency)
-        return ReadStatements(plan.sources, decoder, plan.board, plan.blobs)
+        decoder = input_format.decoder(job.organisation, job.lrs_id, job.leniency)
+        return ReadStatements(plan.sources, decoder, plan.board, plan.blobs, forwarders)
     return ReadActivity(
         plan.files,
-        _input_format(job),
+        input_format,
         job.file_format,
         job.organisation,
         job.lrs_id,
         job.leniency,
         board=plan.board,
         blobs=plan.blobs,
+        forwarders=forwarders,
     )
 
 

@@ -12,11 +12,13 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Record, Reject
 from transforms.accounting.board import OTHER_REASONS, Board
-from transforms.matching.matcher import Match
+from transforms.forwarders.source import ForwarderSource
+from transforms.matching.matcher import Match, StatementMatcher
 from transforms.reading.blob_files import BlobFiles, BlobWriter
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, sort_in
 from transforms.reading.input_formats import Decoder
+from transforms.reading.originals import OriginalDecoder
 from transforms.reading.reasons import Reason, Unit
 
 BATCH_SIZE = 512
@@ -107,12 +109,26 @@ class ReadsBlocks(beam.DoFn):
 
     The activity of small parts is gathered, and leaves in common blobs. If there are files for blobs, it is their names
     that leave.
+
+    Statements that are forwarded as they are are matched here, if there are forwarders. So each is decoded once, while
+    its text is in the processor's cache.
     """
 
-    def __init__(self, decoder: Decoder, board: Board | None, files: BlobFiles | None = None) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        board: Board | None,
+        files: BlobFiles | None = None,
+        forwarders: ForwarderSource | None = None,
+    ) -> None:
         self._decoder = decoder
         self._board = board
         self._files = files
+        self._forwarders = forwarders
+
+    def setup(self) -> None:
+        if self._forwarders is not None and isinstance(self._decoder, OriginalDecoder):
+            self._decoder.show(StatementMatcher(self._forwarders.load()))
 
     def start_bundle(self) -> None:
         self._blobs = BucketBlobs()
