@@ -84,7 +84,7 @@ class History:
         if self._index.delivered_at:
             earlier, undone = _decode_outcomes(self._read(DELIVERED_FILE, self._index.delivered_at, bucket))
         if self._index.known is not None:
-            known = self._index.known.bucket(self._storage, bucket)
+            known = self._index.known.bucket(bucket)
             earlier = {
                 id_: known.get(id_, _NO_IDS) - undone.get(id_, _NO_IDS) | earlier.get(id_, _NO_IDS)
                 for id_ in {*known, *earlier}

@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from schemas.buckets import BUCKETS, bucket_of
 from schemas.record import decode_record
 from transforms import durability
 from transforms.receipts.journal import DEAD_LETTERS, PART, RECEIPTS
-from transforms.receipts.known import KNOWN, Ids, KnownDeliveries
+from transforms.receipts.known import Ids, KnownDeliveries
 from transforms.receipts.parts import (
     RECEIPT_SCHEMA,
     horizon_beginning,
@@ -132,18 +132,22 @@ def index_history(
     storage = storage_at(output)
     storage.remove_all(INDEX)
     name = f"{INDEX}/{run_id}"
-    written = parts_written(storage, RECEIPTS, PART, KNOWN)
-    known = KnownDeliveries.found(storage, written) if horizon is None else None
-    written.pop(KNOWN, None)
+    written = parts_written(storage, RECEIPTS, PART)
+    known = KnownDeliveries.found(storage) if horizon is None else None
     beginning = horizon_beginning(written, horizon, time.time())
-    receipts = written_since(written, beginning)
-    if known is not None:
-        receipts = [part for part in receipts if run_number(part) > known.up_to]
+    receipts = written_since(beyond(known, written), beginning)
     letters = written_since(parts_written(storage, DEAD_LETTERS, PART), beginning) if dead_letters else []
     if not receipts and not letters:
         return HistoryIndex(output, name, known=known)
     with tempfile.TemporaryDirectory(dir=_scratch_beside(storage)) as scratch:
         return write_index(output, storage, receipts, letters, Path(scratch), storage, name, known=known)
+
+
+def beyond(known: KnownDeliveries | None, written: Mapping[str, float]) -> Mapping[str, float]:
+    """Of the parts of receipts those that have to be read though that is known."""
+    if known is None:
+        return written
+    return {name: modified for name, modified in written.items() if run_number(name) > known.up_to}
 
 
 def write_index(
@@ -170,7 +174,7 @@ def write_index(
         name: the directory of the index in `target`.
         letters_with_receipts: leave out the dead letters whose own receipts are in no part of `receipts`. If only the
             latest parts are given, a later receipt of such a record may be missing, too.
-        known: what earlier receipts say, which are not given. It is of `source`.
+        known: what earlier receipts say, which are not given.
     """
     settled = _partition_receipts(source, receipts, scratch)
     letter_rows = _partition_dead_letters(source, letters, scratch)
@@ -184,7 +188,7 @@ def write_index(
             target,
             f"{name}/{LETTERS_FILE}",
             lambda bucket: _undelivered(
-                scratch, bucket, _Outcomes(source, bucket, settled, known, letters_with_receipts), delivered_since
+                scratch, bucket, _Outcomes(bucket, settled, known, letters_with_receipts), delivered_since
             ),
         )
     since = dict(delivered_since)
@@ -230,14 +234,23 @@ def _bucket_file(scratch: Path, what: str, bucket: int) -> Path:
 
 
 class Partition:
-    """Sorts receipts into a file for each bucket. Forwarders are numbered as their ids come, to save room."""
+    """Sorts receipts into a file for each bucket. Forwarders are numbered as their ids come, to save room.
 
-    def __init__(self, scratch: Path) -> None:
+    Args:
+        scratch: a directory of this machine.
+        what: the files' names begin with it.
+
+    Attributes:
+        total: how many there are.
+    """
+
+    def __init__(self, scratch: Path, what: str = RECEIPTS) -> None:
         self._scratch = scratch
+        self._what = what
         self._run = 0
         self._numbers: dict[bytes, int] = {}
         self._waiting: list[list[_Row]] = [[] for _ in range(BUCKETS)]
-        self._rows = 0
+        self._held = 0
         self.total = 0
         self._replays: set[int] = set()
 
@@ -252,20 +265,20 @@ class Partition:
         number = self._numbers.setdefault(forwarder_id, len(self._numbers))
         bucket = bucket_of(user_id.decode())
         self._waiting[bucket].append(_Row(number, record_id.decode(), self._run, delivered, self.total))
-        self._rows += 1
+        self._held += 1
         self.total += 1
-        if self._rows >= _SPILL_ROWS:
+        if self._held >= _SPILL_ROWS:
             self.spill()
 
     def spill(self) -> None:
         """Write all receipts that are still in memory."""
         for bucket, rows in enumerate(self._waiting):
             if rows:
-                path = _bucket_file(self._scratch, "receipts", bucket)
+                path = _bucket_file(self._scratch, self._what, bucket)
                 with writing(path), path.open("ab") as stream:
                     write_frame(stream, _encode(rows))
                 rows.clear()
-        self._rows = 0
+        self._held = 0
 
     def resolve(self, bucket: int, up_to: int | None = None) -> Resolved:
         """What the receipts say for the users of a bucket.
@@ -277,27 +290,32 @@ class Partition:
             bucket: of users.
             up_to: the number of the last run whose receipts count; None for all.
         """
-        spilled = _bucket_file(self._scratch, "receipts", bucket)
         counts: dict[tuple[int, str], _Row] = {}
         undone: set[tuple[int, str]] = set()
-        if not spilled.exists():
-            return Resolved(counts, undone)
-        with spilled.open("rb") as stream:
-            for _, data in read_frames(stream):
-                for row in _decode_rows(data):
-                    if up_to is not None and row.run > up_to:
-                        continue
-                    key = (row.forwarder, row.id)
-                    known = counts.get(key)
-                    if row.delivered:
-                        undone.discard(key)
-                    elif row.run in self._replays and (
-                        known is None or not known.delivered or self._takes_back(row, known)
-                    ):
-                        undone.add(key)
-                    if known is None or row.delivered or not known.delivered or self._takes_back(row, known):
-                        counts[key] = row
+        for row in self._rows(bucket):
+            if up_to is not None and row.run > up_to:
+                continue
+            key = (row.forwarder, row.id)
+            known = counts.get(key)
+            if known is None or row.delivered or not known.delivered or self._takes_back(row, known):
+                counts[key] = row
+                if row.delivered:
+                    undone.discard(key)
+                elif row.run in self._replays:
+                    undone.add(key)
         return Resolved(counts, undone)
+
+    def last(self, bucket: int) -> dict[tuple[str, str], int]:
+        """The ordinal of the last one of each forwarder and record, for the users of a bucket."""
+        forwarders = [forwarder.decode() for forwarder in self._numbers]
+        return {(forwarders[row.forwarder], row.id): row.ordinal for row in self._rows(bucket)}
+
+    def _rows(self, bucket: int) -> Iterator[_Row]:
+        spilled = _bucket_file(self._scratch, self._what, bucket)
+        if spilled.exists():
+            with spilled.open("rb") as stream:
+                for _, data in read_frames(stream):
+                    yield from _decode_rows(data)
 
     def _takes_back(self, given_up: _Row, delivered: _Row) -> bool:
         return given_up.run > delivered.run and given_up.run in self._replays
@@ -313,6 +331,11 @@ class Partition:
         for forwarder, id_ in keys:
             ids.setdefault(forwarders[forwarder], []).append(id_)
         return ids
+
+    def has_delivered(self, resolved: Resolved, forwarder_id: str, id_: str) -> bool:
+        """Whether the forwarder has the record, by what `resolve` gave."""
+        receipt = resolved.rows.get((self.number(forwarder_id), id_))
+        return receipt is not None and receipt.delivered
 
     def number(self, forwarder_id: str) -> int:
         """The forwarder's number; -1 if there is no receipt of it."""
@@ -345,19 +368,16 @@ class _Outcomes:
     """What became of the records of a bucket, by receipts that were read and those that are known.
 
     Args:
-        storage: where the known ones are.
         bucket: of users.
         settled: the receipts that were read.
         known: the others, if there are any.
         missing: what is said of a record without a receipt.
     """
 
-    def __init__(
-        self, storage: Storage, bucket: int, settled: Partition, known: KnownDeliveries | None, missing: bool
-    ) -> None:
+    def __init__(self, bucket: int, settled: Partition, known: KnownDeliveries | None, missing: bool) -> None:
         self._settled = settled
         self._resolved = settled.resolve(bucket)
-        self._known = {} if known is None else known.bucket(storage, bucket)
+        self._known = {} if known is None else known.bucket(bucket)
         self._missing = missing
 
     def is_delivered(self, forwarder_id: str, id_: str) -> bool:
@@ -413,7 +433,7 @@ def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -
         with reading_part(storage, name):
             for schema, blocks in open_part(storage, name):
                 for row in rows_of(schema, blocks, "dead_letter", on_damage):
-                    letter = _dead_letter(row)
+                    letter = letter_of(row)
                     if letter is None:
                         on_damage(f"in the dead letter of {row['id']!a} to {row['forwarder_id']!a}")
                         continue
@@ -428,7 +448,7 @@ def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -
     return total
 
 
-def _dead_letter(row: dict[str, Any]) -> DeadLetter | None:
+def letter_of(row: dict[str, Any]) -> DeadLetter | None:
     """The dead letter of a row; None if its record cannot be read, or is another one.
 
     It is asked here, where the file is known that the row is from.

@@ -14,7 +14,7 @@ import msgspec
 from schemas.buckets import BUCKETS
 from transforms.receipts.journal import PART, RECEIPTS
 from transforms.receipts.runs import run_number
-from transforms.storage import Storage, StorageError, frame, read_frames
+from transforms.storage import Storage, StorageError, frame, read_frames, storage_at
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ class KnownDeliveries(msgspec.Struct, frozen=True):
         sizes: the bytes of each bucket, which follow the head one after the other.
         checks: the CRC-32 of each bucket.
         begins: where the first bucket begins in the file.
+        output: where the file is.
     """
 
     version: int
@@ -47,16 +48,13 @@ class KnownDeliveries(msgspec.Struct, frozen=True):
     sizes: tuple[int, ...]
     checks: tuple[int, ...]
     begins: int = 0
+    output: str = ""
 
     @classmethod
-    def found(cls, storage: Storage, names: Mapping[str, float]) -> Self | None:
-        """What is known by a file that fits the parts that are there; None if there is none.
-
-        Args:
-            storage: the output.
-            names: of the files in its directory of receipts, with the directory.
-        """
-        if KNOWN not in names:
+    def found(cls, storage: Storage) -> Self | None:
+        """What is known by a file that fits the parts that are there in an output; None if there is none."""
+        sizes = storage.sizes(RECEIPTS)
+        if KNOWN.rpartition("/")[2] not in sizes:
             return None
         try:
             with storage.open(KNOWN) as stream:
@@ -68,16 +66,16 @@ class KnownDeliveries(msgspec.Struct, frozen=True):
         if not sound:
             logger.warning("%s/%s is damaged: all receipts are read, which takes longer", storage.root, KNOWN)
             return None
-        sizes = storage.sizes(RECEIPTS)
         there = {name: size for name, size in sizes.items() if name.endswith(PART) and run_number(name) <= known.up_to}
-        return msgspec.structs.replace(known, begins=end) if there == known.parts else None
+        return msgspec.structs.replace(known, begins=end, output=storage.root) if there == known.parts else None
 
-    def bucket(self, storage: Storage, bucket: int) -> Mapping[str, frozenset[str]]:
+    def bucket(self, bucket: int) -> Mapping[str, frozenset[str]]:
         """The ids of the records that each forwarder has, for the users of a bucket.
 
         Raises:
             StorageError: the file has gone, or is damaged there.
         """
+        storage = storage_at(self.output)
         try:
             with storage.open(KNOWN) as stream:
                 stream.seek(self.begins + sum(self.sizes[:bucket]))
