@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from pipeline.beam_logging import configure_beam_logging
 from pipeline.lock import OutputLockedError
+from pipeline.monitor import monitored
 from pipeline.options import Job, parse
 from pipeline.preflight import choose_forwarders
 from pipeline.report import FAILED, USAGE
@@ -24,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     configure_beam_logging()
     try:
         with private_files():
-            return _launch(parse(argv))
+            return _launch(parse(argv), argv)
     except UsageError as error:
         for line in str(error).splitlines():
             logger.error("%s", line)
@@ -34,14 +35,16 @@ def main(argv: Sequence[str]) -> int:
         return FAILED
 
 
-def _launch(job: Job) -> int:
-    if job.has_places_elsewhere:
-        _prepare_file_systems(job)
-    chosen = choose_forwarders(job, on_this_machine=job.is_direct)
-    with without_garbage_collection():
-        import_beam()
-        from pipeline.run import run
-    return run(job, chosen)
+def _launch(job: Job, argv: Sequence[str]) -> int:
+    with monitored(job, argv) as monitor:
+        if job.has_places_elsewhere:
+            _prepare_file_systems(job)
+        chosen = choose_forwarders(job, on_this_machine=job.is_direct)
+        with without_garbage_collection():
+            import_beam()
+            from pipeline.run import run
+        monitor.exit_status = run(job, chosen, monitor)
+    return monitor.exit_status
 
 
 def _prepare_file_systems(job: Job) -> None:

@@ -15,14 +15,15 @@ from pipeline.beam_options import beam_options
 from pipeline.execute import execute, execute_until_stopped
 from pipeline.graph import Plan
 from pipeline.lock import OutputLock, OutputLostError
+from pipeline.monitor import Monitor
 from pipeline.options import Job
 from pipeline.preflight import Chosen
-from pipeline.report import FAILED, Report
+from pipeline.report import FAILED, Report, target
 from pipeline.session_state import ClockLimits, SessionState
 from pipeline.temporary import run_directory, temporary_files_in
 from pipeline.usage import UsageError
 from schemas.times import now_ms
-from transforms.accounting.board import Board
+from transforms.accounting.board import Board, ForwarderName
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions
 from transforms.read import InputError, InputFile, match_files, ranges_of
@@ -55,12 +56,13 @@ _STREAMING_LINGER = 0.05
 _LEAST_RETRY_HORIZON = 600.0
 
 
-def run(job: Job, chosen: Chosen) -> int:
+def run(job: Job, chosen: Chosen, monitor: Monitor | None = None) -> int:
     """Run a job to its end, print the report, and write `report.json`.
 
     Args:
         job: what to run.
         chosen: the forwarders that take part.
+        monitor: tells those who watch; None: nobody does.
 
     Returns:
         The exit status.
@@ -69,6 +71,7 @@ def run(job: Job, chosen: Chosen) -> int:
         UsageError: before anything is read or sent, when the job cannot run as it was asked to.
     """
     raise_descriptor_limit()
+    monitor = monitor or Monitor(job)
     started, clock = now_ms(), time.monotonic()
     options = beam_options(job)
     with ExitStack() as stack:
@@ -87,6 +90,9 @@ def run(job: Job, chosen: Chosen) -> int:
         files = sessions.new_files(matched) if sessions else matched
         if job.output is not None and job.write_records is not None:
             remove_records(job.output)
+        names = {
+            forwarder.id: ForwarderName(forwarder.description, target(forwarder)) for forwarder in chosen.forwarders
+        }
         plan = Plan(
             job=job,
             run_id=run_id,
@@ -98,7 +104,10 @@ def run(job: Job, chosen: Chosen) -> int:
             state=sessions.options(read_only=job.looks_only) if sessions else None,
             sources=sources,
             blobs=BlobFiles(work) if job.is_direct else None,
+            monitor=monitor,
+            names=names,
         )
+        monitor.begin(run_id, board.read, names)
         if job.streaming:
             return _run_streaming(plan, options)
         state, summary = execute(plan, options, sum(file.size for file in files))
@@ -136,6 +145,7 @@ def run(job: Job, chosen: Chosen) -> int:
             except Exception:
                 _write_report(replace(report, state="failed"))
                 raise
+        monitor.ended(report)
         _print(report)
         return report.exit_status
 

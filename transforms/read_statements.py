@@ -95,6 +95,7 @@ class _ReadPart(ReadsBlocks):
     """
 
     def setup(self) -> None:
+        super().setup()
         self._failed: dict[str, ReadCounts] = {}
 
     def process(self, numbered: tuple[int, SourcePart]) -> Iterator[Any]:
