@@ -16,6 +16,9 @@ from transforms.observing.alerts import Alert
 _VERBS = ("session-forwarder",)
 _JOB = ("python", "-m", "pipeline")
 
+_MOST_TOLD = 2_000
+"""Characters of why a run failed. Many documents may be at fault."""
+
 
 def message_id(run_id: str, alert: Alert) -> str:
     """The `webhook-id`: the same for the same alert of a run, whichever worker sends it and however often."""
@@ -107,7 +110,7 @@ class AlertTexts:
                 self._of_output("show", "rejects"),
             )
         return (
-            f"the run failed: {alert.reason}",
+            f"the run failed: {alert.reason[:_MOST_TOLD]}",
             "See to that, then run the same command again: what was delivered is not sent twice.",
             [shlex.join([*_JOB, *self._argv])] if self._argv else [],
         )

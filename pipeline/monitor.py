@@ -248,7 +248,7 @@ def _final(snapshot: Snapshot, summary: Summary) -> Snapshot:
             bytes=counted.bytes,
             latency=counted.latency,
         )
-    job = snapshot.job
+    job = msgspec.structs.replace(snapshot.job, phase="ending")
     if job.read < summary.read.read:
         job = JobCounts(
             phase="ending",
