@@ -21,7 +21,7 @@ from pipeline.graph import Plan, build
 from pipeline.monitor import BUG
 from pipeline.options import FLINK_RUNNERS, Job
 from pipeline.report import State
-from pipeline.terminal import ProgressLine
+from pipeline.terminal import LiveView
 from transforms.accounting.board import Board
 from transforms.accounting.summary import Summary
 from transforms.write import read_summary
@@ -31,13 +31,12 @@ _POLL = 0.5
 _CANCEL_WITHIN = 30.0
 
 
-def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[State, Summary]:
-    """Run the graph to its end. Signals ask it to stop, and its progress is shown.
+def execute(plan: Plan, options: PipelineOptions) -> tuple[State, Summary]:
+    """Run the graph to its end. Signals ask it to stop, and how far it is is shown.
 
     Args:
         plan: of the job.
         options: Beam's.
-        total_bytes: of the input, for the progress.
 
     Returns:
         How it ended, and what the workers counted (nothing if it failed).
@@ -47,7 +46,7 @@ def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[Sta
     pipeline = beam.Pipeline(runner=_DirectRunner() if job.is_direct else job.runner, options=options)
     build(pipeline, plan)
     try:
-        with _stopping_on_signals(plan.board), ProgressLine(plan.board, total_bytes or None):
+        with _stopping_on_signals(plan.board), LiveView(plan.board):
             _wait(pipeline.run(), plan, options)
     except (Exception, KeyboardInterrupt) as error:
         _report(error, plan)

@@ -32,37 +32,45 @@ Families = Callable[[], Iterable[Family]]
 class _Board(Collector):
     """What is on the board, whenever Prometheus asks. Nothing is kept from one time to the next."""
 
-    def __init__(self, families: Families) -> None:
+    def __init__(self, families: Families, name: str | None) -> None:
         self._families = families
+        self._name = name
 
     def collect(self) -> Iterator[Metric]:
-        return map(_as_prometheus, self._families())
+        return (_as_prometheus(family, self._name) for family in self._families())
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: else the registry would ask for all values only to learn the names."""
         return ()
 
 
-def registry_of(families: Families) -> CollectorRegistry:
-    """What prometheus_client takes to write the metrics down."""
+def registry_of(families: Families, name: str | None = None) -> CollectorRegistry:
+    """What prometheus_client takes to write the metrics down.
+
+    Args:
+        families: the metrics.
+        name: the value of a label `name` that all of them get; None: they get none.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Board(families))
+    registry.register(_Board(families, name))
     return registry
 
 
-def _as_prometheus(family: Family) -> Metric:
+def _as_prometheus(family: Family, name: str | None) -> Metric:
     metric = family.metric
+    beside = [] if name is None else [name]
+    labels = [*metric.labels, *(["name"] if beside else [])]
     if metric.kind == "histogram":
-        histogram = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
-        for labels, value in family.samples:
+        histogram = HistogramMetricFamily(metric.name, metric.help, labels=labels)
+        for own, value in family.samples:
             if isinstance(value, Bins):
-                histogram.add_metric(labels, _buckets(value), sum_value=value.sum)
+                histogram.add_metric([*own, *beside], _buckets(value), sum_value=value.sum)
         return histogram
     kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-    plain = kind(metric.name, metric.help, labels=metric.labels)
-    for labels, value in family.samples:
+    plain = kind(metric.name, metric.help, labels=labels)
+    for own, value in family.samples:
         if not isinstance(value, Bins):
-            plain.add_metric(labels, value)
+            plain.add_metric([*own, *beside], value)
     return plain
 
 
@@ -113,6 +121,9 @@ def _started(listen: Listen, registry: CollectorRegistry) -> tuple[WSGIServer, t
 class MetricsFile:
     """Writes the metrics where node_exporter's textfile collector reads them: whole, or not at all.
 
+    The collector puts the files of all jobs of a machine together, and refuses two values of the same labels. So each
+    has a label more, `name`: what its file is called, without `.prom`.
+
     Args:
         path: ends in `.prom`.
         families: what is written.
@@ -120,7 +131,7 @@ class MetricsFile:
 
     def __init__(self, path: str, families: Families) -> None:
         self._path = Path(path)
-        self._registry = registry_of(families)
+        self._registry = registry_of(families, self._path.stem)
         self._told = False
 
     def check(self) -> None:

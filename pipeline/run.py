@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from pipeline.session_state import ClockLimits, SessionState
 from pipeline.temporary import run_directory, temporary_files_in
 from pipeline.usage import UsageError
 from schemas.times import now_ms
-from transforms.accounting.board import Board, ForwarderName
+from transforms.accounting.board import Board, ForwarderName, RunInfo
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions
 from transforms.read import InputError, InputFile, match_files, ranges_of
@@ -90,9 +91,8 @@ def run(job: Job, chosen: Chosen, monitor: Monitor | None = None) -> int:
         files = sessions.new_files(matched) if sessions else matched
         if job.output is not None and job.write_records is not None:
             remove_records(job.output)
-        names = {
-            forwarder.id: ForwarderName(forwarder.description, target(forwarder)) for forwarder in chosen.forwarders
-        }
+        info = _run_info(job, run_id, started, files, chosen)
+        board.begin(info)
         plan = Plan(
             job=job,
             run_id=run_id,
@@ -105,12 +105,14 @@ def run(job: Job, chosen: Chosen, monitor: Monitor | None = None) -> int:
             sources=sources,
             blobs=BlobFiles(work) if job.is_direct else None,
             monitor=monitor,
-            names=names,
+            names=info.forwarders,
         )
-        monitor.begin(run_id, board.read, names)
+        monitor.begin(run_id, board.read, info.forwarders)
         if job.streaming:
             return _run_streaming(plan, options)
-        state, summary = execute(plan, options, sum(file.size for file in files))
+        state, summary = execute(plan, options)
+        board.advance("ending")
+        board.publish(at_once=True)
         if state == "failed" and job.output is not None:
             remove_unfinished(job.output)
         if lost.is_set():
@@ -148,6 +150,20 @@ def run(job: Job, chosen: Chosen, monitor: Monitor | None = None) -> int:
         monitor.ended(report)
         _print(report)
         return report.exit_status
+
+
+def _run_info(job: Job, run_id: str, started: int, files: Sequence[InputFile], chosen: Chosen) -> RunInfo:
+    """What the board says of the run as a whole."""
+    return RunInfo(
+        run_id=run_id,
+        pid=os.getpid(),
+        started=started / 1000,
+        output=job.output,
+        total_bytes=sum(file.size for file in files) or None,
+        forwarders={
+            forwarder.id: ForwarderName(forwarder.description, target(forwarder)) for forwarder in chosen.forwarders
+        },
+    )
 
 
 def _run_streaming(plan: Plan, options: PipelineOptions) -> int:
@@ -233,7 +249,7 @@ def _lock(flag: str, directory: str, board: Board, stack: ExitStack) -> threadin
         What is set when the lock is lost.
     """
     try:
-        lock = stack.enter_context(OutputLock(directory))
+        lock = stack.enter_context(OutputLock(directory, board=board.directory))
     except OSError as error:
         raise UsageError(f"{flag} {directory} cannot be written: {error.strerror or error}") from None
     ended, lost = threading.Event(), threading.Event()

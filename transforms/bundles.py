@@ -182,7 +182,9 @@ class ReadsBlocks(beam.DoFn):
             size = taken()
             counts += read + ReadCounts(size=size)
             if self._board:
-                self._board.advance("reading", size=size, read=read.read, rejected=_by_reason(read))
+                self._board.advance(
+                    "reading", size=size, read=read.read, accepted=read.accepted, rejected=_by_reason(read)
+                )
             if self._blobs.size >= BLOB_SIZE:
                 yield from self._take()
         return counts + ReadCounts(size=taken())

@@ -193,8 +193,9 @@ class JobCounts(msgspec.Struct):
         phase: what the furthest worker does.
         size: bytes of the input that were read.
         read: pieces of the input that were read, good and bad.
+        accepted: those that are good.
         rejected: those that were refused, by a name of their reason.
-        folded: those from which records were derived, or that are forwarded as they are.
+        folded: accepted ones from which records were derived, or that are forwarded as they are.
         derived: records that were given on.
         lag: seconds from when the last piece of a stream was put there until it was read; None where there is no
             stream.
@@ -203,6 +204,7 @@ class JobCounts(msgspec.Struct):
     phase: Phase = "starting"
     size: int = 0
     read: int = 0
+    accepted: int = 0
     rejected: dict[str, int] = {}
     folded: int = 0
     derived: int = 0
@@ -218,6 +220,7 @@ class JobCounts(msgspec.Struct):
         self.phase = max(self.phase, other.phase, key=PHASES.index)
         self.size += other.size
         self.read += other.read
+        self.accepted += other.accepted
         _add_counts(self.rejected, other.rejected)
         self.folded += other.folded
         self.derived += other.derived
@@ -378,6 +381,7 @@ class Board:
         *,
         size: int = 0,
         read: int = 0,
+        accepted: int = 0,
         rejected: Mapping[str, int] | None = None,
         folded: int = 0,
         derived: int = 0,
@@ -391,6 +395,7 @@ class Board:
                 job.phase = phase
             job.size += size
             job.read += read
+            job.accepted += accepted
             job.folded += folded
             job.derived += derived
             job.lag = job.lag if lag is None else lag
@@ -422,21 +427,31 @@ class Board:
 
         return end
 
-    def publish(self, *, at_once: bool = False) -> None:
+    @property
+    def is_shared(self) -> bool:
+        """Whether this process sees the directory, so that others see what it posts."""
+        return os.path.isdir(self.directory)  # noqa: PTH112 - it is asked often
+
+    def publish(self, *, at_once: bool = False) -> Post | None:
         """Post what this process knows, unless it has done so within the last INTERVAL.
 
         Args:
             at_once: post whatever the time.
+
+        Returns:
+            What was posted, or would be if others saw the directory; None when it was not time for it.
         """
         worker = self._worker()
         now = time.monotonic()
         if (now < worker.due_at and not at_once) or not worker.writing.acquire(blocking=at_once):
-            return
+            return None
         try:
             began = time.thread_time()
-            if os.path.isdir(self.directory):  # noqa: PTH112
-                self._write(f"{_POSTS}/{worker.name}.json", _encoder.encode(worker.post()))
+            post = worker.post()
+            if self.is_shared:
+                self._write(f"{_POSTS}/{worker.name}.json", _encoder.encode(post))
             worker.due_at = now + max(INTERVAL, (time.thread_time() - began) / _SHARE)
+            return post
         finally:
             worker.writing.release()
 
@@ -450,7 +465,7 @@ class Board:
         for path in (Path(self.directory) / _POSTS).glob("*.json"):
             with suppress(OSError, msgspec.DecodeError):
                 posts.append(_post_decoder.decode(path.read_bytes()))
-        sum_ = add_up(posts, _is_alive)
+        sum_ = add_up(posts, is_alive)
         run = None
         with suppress(OSError, msgspec.DecodeError):
             run = msgspec.json.decode((Path(self.directory) / _RUN).read_bytes(), type=RunInfo)
@@ -508,7 +523,7 @@ def _chosen(choose: Callable[[Any, Any], Any], one: float | None, other: float |
     return chosen
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Whether there is a process of this id on this machine."""
     try:
         os.kill(pid, 0)

@@ -19,6 +19,7 @@ from transforms.accounting.accounts import Accounts, SharedAccounts
 from transforms.accounting.board import Board, Standing
 from transforms.accounting.standings import standing_of
 from transforms.accounting.summary import Summary
+from transforms.accounting.trouble import TroubleLog
 from transforms.delivery.deferral import Deferral
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import DeliveryStoppedError
@@ -133,6 +134,8 @@ class Sender:
             if isinstance(forwarder.target, KinesisTarget) and forwarder.target.service == "streams"
         }
         self._settings = options.settings
+        self._streaming = options.streaming
+        self._troubles = TroubleLog()
         self._board = board
         # What was settled, by any thread; and what `send` counts before that.
         self._settled = SharedAccounts()
@@ -334,8 +337,13 @@ class Sender:
             for accounts in books:
                 for forwarder_id, account in list(accounts.accounts.items()):
                     standings.setdefault(forwarder_id, Standing()).add(standing_of(account))
+        for forwarder_id, of_lane in self._deliveries.standings(now).items():
+            standings.setdefault(forwarder_id, Standing()).add(of_lane)
+        for forwarder_id, deferred in (self._deferral.backlogs() if self._deferral else {}).items():
+            standings.setdefault(forwarder_id, Standing()).deferred = deferred
         for standing in standings.values():
-            standing.waiting = max(0, standing.due - standing.done)
+            standing.in_flight = min(standing.in_flight, standing.due - standing.done)
+            standing.waiting = standing.due - standing.done - standing.in_flight
         return standings
 
     def _watch(self) -> None:
@@ -344,7 +352,10 @@ class Sender:
         looking = stopping = True
         while not self._closing.wait(_STOP_CHECK):
             self._clock.tick()
-            self._board.publish()
+            post = self._board.publish()
+            if post is not None and (self._streaming or not self._board.is_shared):
+                # Else the launcher logs that, once for all workers.
+                self._troubles.look(post.forwarders, post.at)
             if looking and time.monotonic() - looked >= _BOOKS_CHECK:
                 looked = time.monotonic()
                 try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transforms.accounting.board import Failing, JobCounts, Phase, Snapshot, Standing
@@ -181,6 +181,9 @@ def test_that_a_run_failed_is_told_once_with_its_first_reason() -> None:
 # Laws, held against a second telling of the rules.
 
 
+_STEP = 30
+
+
 @dataclass
 class Script:
     """What a forwarder does, in seconds: outages from one time to another, and single dead letters."""
@@ -213,11 +216,12 @@ scripts = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(scripts, min_size=1, max_size=3))
 def test_every_outage_that_lasts_is_told_with_its_end_and_no_other(forwarders: list[Script]) -> None:
     rules = AlertRules(AFTER, None)
     alerts: list[tuple[str, str | None, float]] = []
-    for now in range(0, 12_100, 10):
+    for now in range(0, 12_060, _STEP):
         seen = board(**{f"f{number}": each.standing(float(now)) for number, each in enumerate(forwarders)})
         alerts += [(alert.type, alert.forwarder_id, float(now)) for alert in rules.saw(seen, float(now))]
     expected: list[tuple[float, str, str]] = []
@@ -238,5 +242,5 @@ def test_every_outage_that_lasts_is_told_with_its_end_and_no_other(forwarders: l
 
 
 def next_look(at: float) -> float:
-    """When what happens at a time is seen: looks are 10 s apart."""
-    return -(-at // 10) * 10
+    """When what happens at a time is seen: looks are _STEP seconds apart."""
+    return -(-at // _STEP) * _STEP
