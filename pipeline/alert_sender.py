@@ -164,8 +164,13 @@ class AlertSender:
             self._queue.append(message)
         self._tell(self._news.set)
 
-    def close(self, within: float = LAST_SECONDS) -> None:
-        """Send what is left, for at most so many seconds. What is not sent by then is told in the log."""
+    def close(self, within: float | None = None) -> None:
+        """Send what is left, for at most so many seconds. What is not sent by then is told in the log.
+
+        Args:
+            within: None for LAST_SECONDS.
+        """
+        within = LAST_SECONDS if within is None else within
         with self._lock:
             self._closing = True
         self._tell(self._news.set)
