@@ -91,7 +91,7 @@ def test_an_outage_over_its_budget_is_told_with_the_command_that_mends_it(
     receiver.script = lambda arrival: Answer(503)
     write_sessions(workshop, 5)
     workshop.write_forwarders(http_document(receiver, configuration={"maxRetries": 10}))
-    flags = ("--alert_after=1s", "--max_backoff=0.5", "--outage_budget=2")
+    flags = ("--alert_after=1s", "--max_backoff=0.5", "--outage_budget=4")
     assert workshop.run(*alerting(hook), *flags) == 3
     assert told(hook) == [
         ("forwarder.failing", "http"),
