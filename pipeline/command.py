@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pipeline.beam_logging import configure_beam_logging
 from pipeline.lock import OutputLockedError
-from pipeline.monitor import monitored
+from pipeline.monitoring import monitored
 from pipeline.options import Job, parse
 from pipeline.preflight import choose_forwarders
 from pipeline.report import FAILED, USAGE

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from pipeline.monitor import Monitor, WorkerMonitor
+from pipeline.monitor import Monitor
+from pipeline.monitoring import WorkerMonitor
 from pipeline.options import Job
 from schemas import Reject
 from transforms.accounting.board import Board, ForwarderName

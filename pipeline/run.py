@@ -72,7 +72,7 @@ def run(job: Job, chosen: Chosen, monitor: Monitor | None = None) -> int:
         UsageError: before anything is read or sent, when the job cannot run as it was asked to.
     """
     raise_descriptor_limit()
-    monitor = monitor or Monitor(job)
+    monitor = monitor or Monitor()
     started, clock = now_ms(), time.monotonic()
     options = beam_options(job)
     with ExitStack() as stack:

@@ -152,6 +152,14 @@ def test_a_run_that_cannot_begin_is_told_with_the_reason(
     assert "configuration.maxRetries is not a whole number" in alerts(hook)[0]["data"]["text"]
 
 
+def test_a_port_that_is_taken_is_told(workshop: Workshop, receiver: Receiver, hook: Receiver) -> None:
+    write_sessions(workshop, 1)
+    workshop.write_forwarders(http_document(receiver))
+    assert workshop.run(*alerting(hook), f"--metrics_port={receiver.port}") == 2
+    assert told(hook) == [("run.failed", None)]
+    assert "--metrics_port" in alerts(hook)[0]["data"]["text"]
+
+
 def test_a_run_that_an_error_ends_is_told(workshop: Workshop, receiver: Receiver, hook: Receiver) -> None:
     write_sessions(workshop, 1)
     workshop.write_forwarders(http_document(receiver))

@@ -164,7 +164,13 @@ def test_the_file_says_at_the_end_what_the_report_says(workshop: Workshop, recei
     workshop.write_forwarders(http_document(receiver))
     file = workshop.path / "job.prom"
     assert workshop.run(f"--metrics_file={file}") == 3
-    lines = file.read_text().replace(',name="job"}', "}").replace('{name="job"}', "").splitlines()
+    lines = (
+        file.read_text()
+        .replace(',name="job"', "")
+        .replace('{name="job"}', "")
+        .replace('{name="job",', "{")
+        .splitlines()
+    )
     values = dict(line.rpartition(" ")[::2] for line in lines if not line.startswith("#"))
     account = workshop.account("http")
     prefix = "session_forwarder_"
