@@ -60,11 +60,20 @@ def prometheus(directory: Path, targets: Sequence[str], rules: Sequence[Path] = 
             stderr=log,
         )
         try:
-            until(lambda: listens(port), failing=lambda: (directory / "prometheus.log").read_text())
-            yield f"http://127.0.0.1:{port}"
+            url = f"http://127.0.0.1:{port}"
+            until(lambda: _is_ready(url), every=0.1, failing=(directory / "prometheus.log").read_text)
+            yield url
         finally:
             process.terminate()
             process.wait(20)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/-/ready") as response:  # noqa: S310
+            return int(response.status) == 200
+    except OSError:
+        return False
 
 
 def query(url: str, expression: str) -> list[dict[str, Any]]:
