@@ -25,7 +25,7 @@ from transforms.accounting.summary import Summary
 from transforms.observing.alerts import Alert, AlertRules
 from transforms.observing.metrics import End, Family, Forwarders, Told, families
 from transforms.sinks.user_agent import installed_version
-from transforms.telemetry.environment import asks_for, lacking_packages
+from transforms.telemetry.environment import asks_for, has_packages
 
 if TYPE_CHECKING:
     from pipeline.alert_message import AlertTexts
@@ -137,10 +137,7 @@ class ActiveMonitor(Monitor):
             raise UsageError(f"--metrics_file {path} cannot be written: {error.strerror}") from None
 
     def _open_telemetry(self) -> None:
-        if not (self._tells_of_forwarders and asks_for("metrics", os.environ)):
-            return
-        if problem := lacking_packages():
-            logger.warning("%s", problem)
+        if not (self._tells_of_forwarders and asks_for("metrics", os.environ) and has_packages()):
             return
         from pipeline.otel_metrics import MetricsPusher
 

@@ -4,9 +4,13 @@ The variables are those of https://opentelemetry.io/docs/specs/otel/configuratio
 OTLP exporter. Those that are not named here are read by OpenTelemetry's own packages.
 """
 
+import logging
 from collections.abc import Mapping
+from functools import cache
 from importlib.util import find_spec
 from typing import Literal
+
+logger = logging.getLogger(__name__)
 
 Signal = Literal["metrics", "traces"]
 
@@ -32,14 +36,16 @@ def asks_for(signal: Signal, environment: Mapping[str, str]) -> bool:
     )
 
 
-def lacking_packages() -> str | None:
-    """The sentence for a user whose variables ask for what is not installed; None if it is."""
+@cache
+def has_packages() -> bool:
+    """Whether OpenTelemetry's packages are installed. That they are not is logged, once a process."""
     if all(map(_is_there, ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"))):
-        return None
-    return (
+        return True
+    logger.warning(
         "OTEL_* variables ask for OpenTelemetry, and its packages are not installed: the run goes on without; "
         "pip install 'session-forwarder[otel]', or set OTEL_SDK_DISABLED=true"
     )
+    return False
 
 
 def _is_there(name: str) -> bool:

@@ -189,7 +189,10 @@ class Tracing:
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> None:
         """Wait until the exporters have taken all spans that have ended, for at most so many seconds."""
-        self._provider.force_flush(int(seconds * 1000))
+        # The SDK's own time-out bounds no export that is under way, and one to nobody is tried again and again.
+        flushing = threading.Thread(target=self._provider.force_flush, name="otel flush", daemon=True)
+        flushing.start()
+        flushing.join(seconds)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Tracing has threads: make it on the worker")

@@ -6,7 +6,7 @@ import threading
 from functools import cache
 from typing import TYPE_CHECKING
 
-from transforms.telemetry.environment import TelemetryError, asks_for, lacking_packages
+from transforms.telemetry.environment import TelemetryError, asks_for, has_packages
 
 if TYPE_CHECKING:
     from transforms.telemetry.spans import Tracing
@@ -25,8 +25,7 @@ def tracing() -> "Tracing | None":
 
 @cache
 def _opened() -> "Tracing | None":
-    if problem := lacking_packages():
-        logger.warning("%s", problem)
+    if not has_packages():
         return None
     from transforms.telemetry.spans import open_tracing
 
