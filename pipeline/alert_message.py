@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline.next_steps import next_commands
 from pipeline.options import Job
 from schemas.times import rfc3339
 from transforms.accounting.board import ForwarderName
@@ -86,13 +87,13 @@ class AlertTexts:
             return (
                 f"{who} has taken nothing for the outage budget{last}; what is left of it becomes dead letters",
                 "See to its receiver. When it is back and the run has ended, send the dead letters again.",
-                [*self._letters(alert), *self._redrive(alert)],
+                self._next(alert),
             )
         if alert.type == "forwarder.dead_letters":
             return (
                 f"records of {who} are given up: {dead}{last}",
                 "Look at why, mend that, and send them again when the run has ended.",
-                [*self._letters(alert), *self._redrive(alert)],
+                self._next(alert),
             )
         if alert.type == "forwarder.recovered":
             return (
@@ -100,7 +101,7 @@ class AlertTexts:
                 f"Its dead letters ({dead}) are not sent by themselves: send them again when the run has ended."
                 if dead
                 else "Nothing: what waits is sent by itself.",
-                self._redrive(alert) if dead else [],
+                self._next(alert)[1:] if dead else [],
             )
         if alert.type == "run.rejects":
             return (
@@ -122,25 +123,6 @@ class AlertTexts:
     def _of_output(self, *verb: str) -> list[str]:
         return [] if self._job.output is None else [shlex.join([*_VERBS, *verb, "--output", self._job.output])]
 
-    def _letters(self, alert: Alert) -> list[str]:
-        return self._of_output("show", "letters", "--forwarder", alert.forwarder_id or "")
-
-    def _redrive(self, alert: Alert) -> list[str]:
-        """The command that sends the forwarder's dead letters again, with what of the job's flags it needs."""
-        job = self._job
-        if job.output is None or job.forwarders is None:
-            return []
-        words = [*_JOB, "--redrive", "--output", job.output, "--forwarders", job.forwarders]
-        words += ["--forwarder", alert.forwarder_id or ""]
-        for flag, value, usual in (
-            ("--secrets_dir", job.secrets_dir, None),
-            ("--secret_env_prefix", job.secret_env_prefix, Job.secret_env_prefix),
-            ("--attachments", job.attachments, None),
-        ):
-            if value is not None and value != usual:
-                words += [flag, value]
-        for network in job.allow_networks:
-            words += ["--allow_network", network]
-        if job.trust_references:
-            words.append("--trust_references")
-        return [shlex.join(words)]
+    def _next(self, alert: Alert) -> list[str]:
+        """The commands that show the forwarder's dead letters, and send them again."""
+        return next_commands(self._job, {alert.forwarder_id or "": {}})

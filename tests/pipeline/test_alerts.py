@@ -9,7 +9,6 @@ import pytest
 from standardwebhooks import Webhook
 
 from pipeline import alert_sender
-from pipeline.options import parse
 from tests.support.activity import activity
 from tests.support.forwarder_documents import http_document
 from tests.support.laboratory.http_fault_server import Answer, Arrival, in_thread
@@ -100,12 +99,12 @@ def test_an_outage_over_its_budget_is_told_with_the_command_that_mends_it(
     ]
     receiver.script = lambda arrival: Answer(200)
     command = alerts(hook)[-1]["data"]["commands"][-1]
-    words = shlex.split(command)
-    assert words[:3] == ["python", "-m", "pipeline"]
-    assert parse(words[3:]).redrive
+    program, verb, *flags = shlex.split(command)
+    assert (program, verb) == ("session-forwarder", "redrive")
     from pipeline.command import main
 
-    assert main(words[3:]) == 0
+    # The verb stands for this flag.
+    assert main(["--redrive", *flags]) == 0
     assert workshop.account("http")["delivered"] == 5
 
 
