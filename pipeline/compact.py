@@ -1,6 +1,6 @@
 """`compact`: what an output holds in few files, and without what nobody needs any more (docs/operations.md, Retention).
 
-    python -m pipeline.compact OUTPUT --keep 90d
+python -m pipeline.compact OUTPUT --keep 90d
 """
 
 import argparse
