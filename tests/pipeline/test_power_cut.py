@@ -39,9 +39,9 @@ from transforms.sessions.derivation import Derivation
 from transforms.sessions.kept import SessionFold
 from transforms.sessions.state import BucketFold, StateOptions, read_current
 
-USERS = 30
+USERS = 20
 DAY = 86_400_000
-WHOLE_RUNS = 12
+WHOLE_RUNS = 6
 
 
 @dataclass
