@@ -21,9 +21,10 @@ from schemas import DERIVED_KINDS
 from tests.support.activity import DOCUMENTED_EVENT, activity, of_user, sessions
 from tests.support.aws import read_stream
 from tests.support.forwarder_documents import http_document
-from tests.support.laboratory.http_fault_server import Answer, scripted
+from tests.support.laboratory.http_fault_server import Answer, Arrival, scripted
 from tests.support.paths import ROOT, SHARED, needs_shared
 from tests.support.receiver import Receiver, by_user
+from tests.support.token_server import CLIENT, SECRET, TokenServer
 from tests.support.waiting import until
 from tests.support.workshop import Workshop
 from transforms.reading.activity import encode
@@ -694,32 +695,42 @@ def test_no_secret_reaches_anything_the_run_leaves_behind(
         "token": "hunter2-token",
         "header": "hunter2-header",
         "query": "hunter2-query",
+        "client": SECRET,
     }
+    tokens = TokenServer()
     monkeypatch.setenv("FORWARDER_TOKEN", secrets["token"])
-    # Each receiver repeats what it was sent: what it knows is what must not be kept of its answer.
-    echoes = {"/token": secrets["token"]}
     everything_else = " ".join(secrets[name] for name in ("password", "header", "query"))
-    receiver.script = lambda arrival: Answer(
-        400, body=b"you sent " + echoes.get(arrival.request_line.split()[1], everything_else).encode()
-    )
+
+    def quote(arrival: Arrival) -> Answer:
+        """Each receiver repeats what it was sent: what it knows is what must not be kept of its answer."""
+        known = {"/token": secrets["token"], "/oauth2": f"{arrival.headers.get('authorization')} of {SECRET}"}
+        return Answer(400, body=f"you sent {known.get(arrival.request_line.split()[1], everything_else)}".encode())
+
+    receiver.script = quote
     basic = {"authType": "basic auth", "basicUsername": "ann", "basicPassword": secrets["password"]}
-    workshop.write_activity(sessions(2))
-    workshop.write_forwarders(
-        http_document(
-            receiver,
-            "basic",
-            configuration={
-                **basic,
-                "url": receiver.url(f"x?key={secrets['query']}"),
-                "headers": json.dumps({"X-Key": secrets["header"]}),
-            },
-        ),
-        http_document(receiver, "token", configuration={"authType": "token", "secret": "env:FORWARDER_TOKEN"}),
-        http_document(receiver, "broken", configuration={**basic, "maxRetries": 99}),
-    )
-    assert workshop.run() == 2
-    assert workshop.run("--skip_invalid_forwarders", "--dry_run") == 0
-    assert workshop.run("--skip_invalid_forwarders") == 3
+    with tokens.running() as token_url:
+        workshop.write_activity(sessions(2))
+        workshop.write_forwarders(
+            http_document(
+                receiver,
+                "basic",
+                configuration={
+                    **basic,
+                    "url": receiver.url(f"x?key={secrets['query']}"),
+                    "headers": json.dumps({"X-Key": secrets["header"]}),
+                },
+            ),
+            http_document(receiver, "token", configuration={"authType": "token", "secret": "env:FORWARDER_TOKEN"}),
+            http_document(
+                receiver,
+                "oauth2",
+                configuration={"authType": "oauth2", "tokenUrl": token_url, "clientId": CLIENT, "clientSecret": SECRET},
+            ),
+            http_document(receiver, "broken", configuration={**basic, "maxRetries": 99}),
+        )
+        assert workshop.run() == 2
+        assert workshop.run("--skip_invalid_forwarders", "--dry_run") == 0
+        assert workshop.run("--skip_invalid_forwarders") == 3
     assert any(secrets["query"] in arrival.request_line for arrival in receiver.log)
     assert {arrival.headers.get("x-key") for arrival in receiver.log} == {secrets["header"], None}
 
@@ -727,5 +738,8 @@ def test_no_secret_reaches_anything_the_run_leaves_behind(
     assert any(b"http_400" in content and b"you sent" in content for content in left)
     printed = capsys.readouterr()
     told = b"\0".join([*left, caplog.text.encode(), printed.out.encode(), printed.err.encode()])
-    for secret in secrets.values():
+    assert tokens.granted
+    shown = json.dumps(SECRET)[1:-1]
+    basic_of_client = tokens.asked[0]["authorization"].removeprefix("Basic ")
+    for secret in (*secrets.values(), *tokens.granted, shown, basic_of_client):
         assert secret.encode() not in told
