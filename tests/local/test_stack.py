@@ -62,7 +62,7 @@ def test_moto_keeps_every_record_that_is_put_at_once(endpoint: Endpoint) -> None
         kinesis.put_records(StreamName="at-once", Records=batch)
 
     def put(thread: int) -> list[str]:
-        said = [f"{thread} {number}" for number in range(50)]
+        said = [f"{thread} {number}" for number in range(30)]
         for data in said:
             kinesis.put_record(StreamName="at-once", Data=data.encode(), PartitionKey="u")
         return said
