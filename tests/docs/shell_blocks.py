@@ -88,7 +88,11 @@ def run_blocks(blocks: Sequence[Block], tree: Path, files: Sequence[str] = ()) -
     places = tree.parent / "printed"
     places.mkdir()
     # As `session-forwarder` is where the project is installed.
-    script = ["set -e", 'session-forwarder() { python -m commands "$@"; }', "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
+    script = [
+        "set -e",
+        'session-forwarder() { python -m commands "$@"; }',
+        "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT",
+    ]
     moved = _ports(blocks)
     for file in files:
         (tree / file).write_text(_moved((tree / file).read_text(encoding="utf-8"), moved), encoding="utf-8")
