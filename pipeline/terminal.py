@@ -67,6 +67,7 @@ class LiveView:
     ) -> None:
         self._done.set()
         self._thread.join()
+        self._look()
         if self._block is not None:
             self._block.clear()
             for handler in self._replaced:
@@ -86,15 +87,20 @@ class LiveView:
         wait, logged_at = _INTERVAL, time.monotonic()
         while not self._done.wait(wait):
             began = time.thread_time()
-            board, now = self._board.read(), time.time()
-            self._progress.see(board, now)
-            self._log.look(board.forwarders, now)
+            board, now = self._look()
             if self._block is not None:
                 self._block.draw(self._lines(board, now, *self._block.size()))
             elif time.monotonic() - logged_at >= _LOG_INTERVAL:
                 logged_at = time.monotonic()
                 logger.info("%s", self._line(board, now))
             wait = max(_INTERVAL, (time.thread_time() - began) / _SHARE)
+
+    def _look(self) -> tuple[Snapshot, float]:
+        """The board at this moment, and when that is, in unix seconds. What is news is logged."""
+        board, now = self._board.read(), time.time()
+        self._progress.see(board, now)
+        self._log.look(board.forwarders, now)
+        return board, now
 
     def _lines(self, board: Snapshot, now: float, across: int, down: int) -> list[str]:
         """The lines that there is room for. The last column stays empty: a letter there would begin a new line."""

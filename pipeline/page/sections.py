@@ -15,7 +15,7 @@ from schemas.times import rfc3339
 from transforms.accounting.accounts import Account, Moment
 from transforms.reading.reasons import field_and_rule
 
-_FORWARDERS = 12
+_FORWARDERS = 10
 REASONS = 6
 _USERS = 8
 _LINES = 5
@@ -207,14 +207,23 @@ def _steps(page: Contents) -> Iterable[Markup | None]:
         )
     if page.dead:
         yield element("p", "Look at the dead letters; mend what they tell of; then send them again:")
-        where = "" if job.forwarders is None else f" --forwarders {shlex.quote(job.forwarders)}"
         yield _commands(
-            f"session-forwarder show letters {output} --run {shlex.quote(report.run_id)}",
-            f"session-forwarder redrive --output {output}{where}",
+            f"session-forwarder show letters --output {output} --run {shlex.quote(report.run_id)}",
+            " ".join(["session-forwarder redrive --output", output, *_needed(job)]),
         )
     if report.summary.rejected and job.output and not job.looks_only:
         yield element("p", "Look at what was rejected:")
-        yield _commands(f"session-forwarder show rejects {output} --run {shlex.quote(report.run_id)}")
+        yield _commands(f"session-forwarder show rejects --output {output} --run {shlex.quote(report.run_id)}")
+
+
+def _needed(job: Job) -> Iterable[str]:
+    """The flags without which a redrive would not reach what this run reached."""
+    if job.forwarders is not None:
+        yield f"--forwarders {shlex.quote(job.forwarders)}"
+    for network in job.allow_networks:
+        yield f"--allow_network {shlex.quote(network)}"
+    if job.attachments is not None:
+        yield f"--attachments {shlex.quote(job.attachments)}"
 
 
 def _commands(*lines: str) -> Markup:
@@ -304,7 +313,7 @@ def over_time(page: Contents) -> Markup | None:
     moments = axis.moments(timelines)
     most = max(moment.delivered + moment.dead for moment in moments) * 1000 / axis.width
     slowest = max(moment.slowest for moment in moments)
-    ends = (f"{_since(page.report.started, axis.start)} after the start", _since(page.report.started, axis.end))
+    ends = (f"after {_since(page.report.started, axis.start)}", _since(page.report.started, axis.end))
     settled = sum(moment.delivered + moment.dead for moment in moments)
     average = sum(moment.waited for moment in moments) / max(settled, 1)
     return _section(

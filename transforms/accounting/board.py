@@ -182,6 +182,7 @@ class Standing(msgspec.Struct):
             last_success=self.last_success,
             last_refusal=self.last_refusal,
             last_answer=self.last_answer,
+            unavailable=self.unavailable,
             latency=msgspec.structs.replace(self.latency),
         )
 
