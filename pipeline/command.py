@@ -19,7 +19,7 @@ from pipeline.report import FAILED, USAGE
 from pipeline.usage import UsageError
 from transforms.beam_import import import_beam, import_beam_file_systems, without_garbage_collection
 from transforms.durability import private_files
-from transforms.storage import StorageError
+from transforms.storage import StorageError, local_path
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ def guarded(launch: Callable[[], int]) -> int:
 
 
 def _launch(job: Job) -> int:
+    _check_redriven(job)
     if job.has_places_elsewhere:
         prepare_file_systems(job)
     chosen = choose_forwarders(job, on_this_machine=job.is_direct)
@@ -67,6 +68,14 @@ def _launch(job: Job) -> int:
         import_beam()
         from pipeline.run import run
     return run(job, chosen)
+
+
+def _check_redriven(job: Job) -> None:
+    """Raises UsageError where a redrive is of an output that is not there: it would make it, and find nothing."""
+    if job.redrive and job.output is not None:
+        path = local_path(job.output)
+        if path is not None and not path.is_dir():
+            raise UsageError(f"--output {job.output}: there is no such directory, so there are no dead letters in it")
 
 
 def prepare_file_systems(job: Job) -> None:
