@@ -13,6 +13,7 @@ from pipeline.config_file import with_config_file
 from pipeline.job_command import PIPELINE, JobCommand
 from pipeline.lock import OutputLockedError
 from pipeline.logs import adjust_logging
+from pipeline.monitoring import monitored
 from pipeline.options import Job, option_actions, parse
 from pipeline.preflight import choose_forwarders
 from pipeline.report import FAILED, USAGE
@@ -35,7 +36,7 @@ def main(argv: Sequence[str], command: JobCommand = PIPELINE) -> int:
     def launch() -> int:
         words = with_config_file(argv, option_actions(), command.not_from_config(argv))
         adjust_logging(words)
-        return _launch(parse(words, command))
+        return _launch(parse(words, command), words)
 
     return guarded(launch)
 
@@ -59,15 +60,17 @@ def guarded(launch: Callable[[], int]) -> int:
         return FAILED
 
 
-def _launch(job: Job) -> int:
+def _launch(job: Job, argv: Sequence[str]) -> int:
     _check_redriven(job)
-    if job.has_places_elsewhere:
-        prepare_file_systems(job)
-    chosen = choose_forwarders(job, on_this_machine=job.is_direct)
-    with without_garbage_collection():
-        import_beam()
-        from pipeline.run import run
-    return run(job, chosen)
+    with monitored(job, argv) as monitor:
+        if job.has_places_elsewhere:
+            prepare_file_systems(job)
+        chosen = choose_forwarders(job, on_this_machine=job.is_direct)
+        with without_garbage_collection():
+            import_beam()
+            from pipeline.run import run
+        monitor.exit_status = run(job, chosen, monitor)
+    return monitor.exit_status
 
 
 def _check_redriven(job: Job) -> None:

@@ -288,7 +288,7 @@ class Report:
     def as_text(self) -> str:
         """What the terminal shows. A run that failed has no counts, since its workers did not hand them over."""
         if self.state == "failed":
-            return self._verdict()
+            return self.verdict()
         summary = self.summary
         if self.job.explain is not None and self.complete:
             return "\n".join(self._explanation(self.job.explain))
@@ -304,7 +304,7 @@ class Report:
             lines += ["", *self._table()]
         for forwarder_id, reasons in sorted(summary.kept.items()):
             lines.append(f"forwarder {forwarder_id}: left as they were: {_counts(reasons)}")
-        lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines(), "", self._verdict()]
+        lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines(), "", self.verdict()]
         lines += self._next_lines()
         return "\n".join(lines)
 
@@ -427,7 +427,8 @@ class Report:
             if remarks:
                 yield f"forwarder {forwarder.id}: remarks: {_counts(remarks)}"
 
-    def _verdict(self) -> str:
+    def verdict(self) -> str:
+        """How the run ended, and what to do, in one or a few lines."""
         details = f" (details in {self.job.output}/report.json)" if self.job.output else ""
         if self.state == "too_many_rejects":
             read = self.summary.read

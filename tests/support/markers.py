@@ -62,6 +62,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "transforms/delivery/test_sender.py": ("server",),
     "transforms/forwarders": ("fast",),
     "transforms/matching": ("fast",),
+    "transforms/observing": ("fast",),
     "transforms/query": ("fast",),
     "transforms/query/test_laws.py": ("slow",),
     "transforms/reading": ("fast",),
@@ -72,6 +73,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "transforms/sources": ("server",),
     "transforms/sources/test_documents.py": ("fast",),
     "transforms/sources/test_locations.py": ("fast",),
+    "transforms/telemetry": ("fast",),
     "transforms/test_spoilt_files.py": ("slow",),
 }
 """By path below `tests/`; of a module's own entry and those of its folders, the nearest counts."""
