@@ -90,6 +90,7 @@ setup(
             "mypy>=1.15",
             # Drives the Chromium that is there; it need not download one.
             "playwright>=1.50",
+            "pyte>=0.8.2",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.11",

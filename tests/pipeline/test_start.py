@@ -1,6 +1,7 @@
 """What a start imports: Beam takes most of its time, and the client of AWS most of the rest."""
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -13,10 +14,13 @@ import pytest
 from apache_beam.coders import BytesCoder
 from apache_beam.internal import pickler
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.portability.api.beam_fn_api_pb2 import LogEntry
+from apache_beam.runners.portability.local_job_service import BeamFnLoggingServicer
 from apache_beam.transforms import core, userstate
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from pipeline.beam_flags import known_to_beam, parse_beam_flags
+from pipeline.beam_logging import WorkersWords
 from pipeline.beam_options import beam_options
 from pipeline.beam_signatures import RememberedArguments, RememberedSpecs
 from pipeline.options import parse
@@ -192,3 +196,20 @@ def test_the_state_that_is_remembered_of_a_class_is_what_beam_finds() -> None:
             assert (states, timers) == find(step)
             states.add("what Beam may do with its set")
     assert [bool(find(step)[0]) for step in steps] == [True, True, False, False, True]
+
+
+def test_what_a_worker_process_logs_is_logged_in_its_words() -> None:
+    words = 'forwarder "f": a line\nand another: é 漢 \\'
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(f"{record.levelname} {record.getMessage()}")  # type: ignore[method-assign]
+    handler.addFilter(WorkersWords())
+    logger = logging.getLogger("apache_beam.runners.portability.local_job_service")
+    logger.addHandler(handler)
+    try:
+        entry = LogEntry(severity=LogEntry.Severity.WARN, message=words, thread="Thread-1", log_location="a.py:3")
+        BeamFnLoggingServicer().Logging([LogEntry.List(log_entries=[entry])])
+        logger.error("of its %s: 3 %%", "own")
+    finally:
+        logger.removeHandler(handler)
+    assert lines == [f"WARNING {words}", "ERROR of its own: 3 %"]
