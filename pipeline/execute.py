@@ -22,6 +22,7 @@ from pipeline.monitor import BUG
 from pipeline.options import FLINK_RUNNERS, Job
 from pipeline.report import State
 from pipeline.terminal import LiveView
+from pipeline.usage import UsageError
 from transforms.accounting.board import Board
 from transforms.accounting.summary import Summary
 from transforms.write import read_summary
@@ -43,7 +44,7 @@ def execute(plan: Plan, options: PipelineOptions) -> tuple[State, Summary]:
     """
     job = plan.job
     remember_signatures()
-    pipeline = beam.Pipeline(runner=_DirectRunner() if job.is_direct else job.runner, options=options)
+    pipeline = _pipeline(job, options)
     build(pipeline, plan)
     try:
         with _stopping_on_signals(plan.board), LiveView(plan.board):
@@ -57,6 +58,15 @@ def execute(plan: Plan, options: PipelineOptions) -> tuple[State, Summary]:
     if job.reject_limit.is_exceeded(summary.read):
         return "too_many_rejects", summary
     return "done", summary
+
+
+def _pipeline(job: Job, options: PipelineOptions) -> beam.Pipeline:
+    """An empty pipeline on the job's runner. Raises UsageError where Beam refuses the flags that are its own."""
+    try:
+        return beam.Pipeline(runner=_DirectRunner() if job.is_direct else job.runner, options=options)
+    except (ImportError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        raise UsageError(f"Beam cannot start with the flags that are its own: {text}") from error
 
 
 def _report(error: BaseException, plan: Plan) -> None:
@@ -84,7 +94,7 @@ def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
         True if a signal cancelled it. False if it failed, or lost its lock.
     """
     stopping = _Stop()
-    pipeline = beam.Pipeline(runner=plan.job.runner, options=options)
+    pipeline = _pipeline(plan.job, options)
     try:
         with _stopping_on_signals(stopping, "cancelling the job"):
             build(pipeline, plan)

@@ -27,6 +27,7 @@ from transforms.read_statements import PARTS_EACH, ReadStatements
 from transforms.reading.blob_files import BlobFiles
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.input_formats import ACTIVITY, InputFormat, statement_format
+from transforms.receipts.index import HistoryIndex
 from transforms.redrive import ReadDeadLetters
 from transforms.sessions.state import StateOptions
 from transforms.sources.base import StatementSource
@@ -43,6 +44,7 @@ class Plan:
         source: the forwarders that take part; None when records are only written.
         deliver: how records are delivered; None when nothing is sent.
         board: what launcher and workers tell each other.
+        history: what earlier runs on the output settled; None where nobody asks.
         summary: the path at which the graph leaves its `Summary`.
         state: what earlier runs left of the sessions; None when no state is kept.
         sources: live sources to be read, in the place of files.
@@ -58,6 +60,7 @@ class Plan:
     deliver: DeliverOptions | None
     board: Board
     summary: str
+    history: HistoryIndex | None = None
     state: StateOptions | None = None
     sources: tuple[StatementSource, ...] = ()
     blobs: BlobFiles | None = None
@@ -162,15 +165,14 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
 def _redrive(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> list[PCollection[Summary]]:
     """Reads what earlier runs gave up, instead of the input."""
     job = plan.job
-    if plan.source is None or plan.deliver is None:
+    if plan.source is None or plan.history is None:
         raise ValueError("a redrive needs forwarders and the history of an output")
     dead = pipeline | "Read dead letters" >> ReadDeadLetters(
-        plan.deliver.history,
+        plan.history,
         plan.source,
         statements,
         plan.board,
-        restricted_to=job.only_forwarders,
-        window=job.window,
+        chosen=job.chosen_letters,
         block_user=job.on_failure == "block_user",
     )
     return [dead.summaries, _end(dead.matches, plan, plan.source, statements)]

@@ -161,6 +161,8 @@ class _FoldUsers(beam.DoFn):
                 yield TaggedOutput(_REJECTS, reject)
             self._rejects.clear()
             due = self._settings.window.select(records)
+            if due:
+                self._summary.count_user(due[0].user_id, len(due))
             for first in range(0, len(due), BATCH_SIZE):
                 batch += due[first : first + BATCH_SIZE]
                 if len(batch) >= BATCH_SIZE:
@@ -175,6 +177,7 @@ class _FoldUsers(beam.DoFn):
         counts = self._derivation.counts
         self._summary.derivation.add(counts)
         self._summary.statements.add(self._passage.counts)
+        self._summary.keep_busiest()
         for name, count in (("voided_statements", counts.voided), ("scores_of_parts", counts.part_scores)):
             if count:
                 self._summary.pass_over(name, count)

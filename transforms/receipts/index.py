@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -80,6 +81,7 @@ class HistoryIndex(msgspec.Struct, frozen=True):
             such file.
         letters_at: the offset of each bucket in LETTERS_FILE, and the end of the last one; empty if there is no such
             file.
+        delivered_since: by forwarder, how many records that once were dead letters have been delivered since.
     """
 
     output: str
@@ -88,6 +90,7 @@ class HistoryIndex(msgspec.Struct, frozen=True):
     dead_letters: int = 0
     delivered_at: tuple[int, ...] = ()
     letters_at: tuple[int, ...] = ()
+    delivered_since: dict[str, int] = {}
 
 
 def index_history(
@@ -151,13 +154,14 @@ def write_index(
         target, f"{name}/{DELIVERED_FILE}", lambda bucket: [_encode(settled.delivered(settled.resolve(bucket)))]
     )
     letters_at: tuple[int, ...] = ()
+    delivered_since: Counter[str] = Counter()
     if letter_rows:
         letters_at = _write_buckets(
             target,
             f"{name}/{LETTERS_FILE}",
-            lambda bucket: _undelivered(scratch, bucket, settled, letters_with_receipts),
+            lambda bucket: _undelivered(scratch, bucket, settled, letters_with_receipts, delivered_since),
         )
-    return HistoryIndex(output, name, settled.total, letter_rows, delivered_at, letters_at)
+    return HistoryIndex(output, name, settled.total, letter_rows, delivered_at, letters_at, dict(delivered_since))
 
 
 def remove_index(index: HistoryIndex) -> None:
@@ -365,8 +369,10 @@ def _dead_letter(row: dict[str, Any]) -> DeadLetter | None:
     return letter if (record.id, record.user_id) == (letter.id, letter.user_id) else None
 
 
-def _undelivered(scratch: Path, bucket: int, settled: _Partition, with_receipts: bool) -> Iterator[bytes]:
-    """The dead letters of a bucket that are to be sent, in order, as frames.
+def _undelivered(
+    scratch: Path, bucket: int, settled: _Partition, with_receipts: bool, delivered_since: Counter[str]
+) -> Iterator[bytes]:
+    """The dead letters of a bucket that are to be sent, in order, as frames; the others are counted, by forwarder.
 
     Of each (forwarder, id) that is not delivered it is the last one, by run and place. Memory holds their places in the
     file, not their payloads.
@@ -376,12 +382,15 @@ def _undelivered(scratch: Path, bucket: int, settled: _Partition, with_receipts:
         return
     counts = settled.resolve(bucket)
     last: dict[tuple[str, str], tuple[int, _Position]] = {}
+    delivered: set[tuple[str, str]] = set()
     with spilled.open("rb") as stream:
         for offset, data in read_frames(stream):
             letter = decode_dead_letter(data)
             receipt = counts.get((settled.number(letter.forwarder_id), letter.id))
             if with_receipts if receipt is None else receipt.delivered:
+                delivered.add((letter.forwarder_id, letter.id))
                 continue
             last[letter.forwarder_id, letter.id] = (offset, _decode_position(letter.record))
+        delivered_since.update(forwarder_id for forwarder_id, _ in delivered)
         for offset, _ in sorted(last.values(), key=lambda letter: letter[1].key()):
             yield frame(read_frame(stream, offset))
