@@ -214,7 +214,7 @@ def who_stands_on_whom() -> str:
     bottom = 8 + len(rows) * (height + gap)
     parts.append(Arrow(((12, 30), (12, bottom - 20))))
     return drawing(
-        "Who stands on whom, from the top: commands; pipeline and registry; the steps in Beam; bundles and sources; "
+        "Who stands on whom, from the top: pipeline and registry; the steps in Beam; bundles and sources; "
         "delivery and observing; receipts, accounting and telemetry; sinks and matching; forwarders, sessions and "
         "statements; query and reading; storage; durability and the import of Beam; schemas. All imports go down.",
         width,
