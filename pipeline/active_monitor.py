@@ -47,14 +47,14 @@ class ActiveMonitor(Monitor):
 
     Args:
         job: what is asked for.
-        argv: the command line, for the alert of a run that failed.
+        command_line: with which a run that failed is run again; empty where that is not known.
         is_worker: whether this is a worker process of a distributed runner, and not the launcher.
     """
 
-    def __init__(self, job: Job, argv: Sequence[str] = (), *, is_worker: bool = False) -> None:
+    def __init__(self, job: Job, command_line: Sequence[str] = (), *, is_worker: bool = False) -> None:
         super().__init__()
         self._job = job
-        self._argv = argv
+        self._command_line = command_line
         self._is_worker = is_worker
         # Beside Flink's workers the launcher has nothing to tell of forwarders, and must not take a worker's port.
         self._tells_of_forwarders = is_worker or job.is_direct
@@ -105,7 +105,7 @@ class ActiveMonitor(Monitor):
             raise UsageError(refused)
         if to.signer is None and not self._is_worker:
             logger.warning("alerts are not signed: give --alert_secret, so that their receiver knows who sent them")
-        self._texts = AlertTexts(job, self._argv)
+        self._texts = AlertTexts(job, self._command_line)
         self._sender = AlertSender(to, job.allow_networks)
 
     def _open_port(self) -> None:

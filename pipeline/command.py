@@ -36,7 +36,7 @@ def main(argv: Sequence[str], command: JobCommand = PIPELINE) -> int:
     def launch() -> int:
         words = with_config_file(argv, option_actions(), command.not_from_config(argv))
         adjust_logging(words)
-        return _launch(parse(words, command), words)
+        return _launch(parse(words, command), [*command.prog.split(), *argv])
 
     return guarded(launch)
 
@@ -60,9 +60,9 @@ def guarded(launch: Callable[[], int]) -> int:
         return FAILED
 
 
-def _launch(job: Job, argv: Sequence[str]) -> int:
+def _launch(job: Job, command_line: Sequence[str]) -> int:
     _check_redriven(job)
-    with monitored(job, argv) as monitor:
+    with monitored(job, command_line) as monitor:
         if job.has_places_elsewhere:
             prepare_file_systems(job)
         chosen = choose_forwarders(job, on_this_machine=job.is_direct)

@@ -847,6 +847,7 @@ _CHECKS: tuple[Callable[[Job], None], ...] = (
     _check_state,
     _check_redrive,
     _check_ends,
+    _check_alerts,
 )
 
 

@@ -304,13 +304,8 @@ class Report:
             lines += ["", *self._table()]
         for forwarder_id, reasons in sorted(summary.kept.items()):
             lines.append(f"forwarder {forwarder_id}: left as they were: {_counts(reasons)}")
-<<<<<<< HEAD
-        lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines(), "", self.verdict()]
-        lines += self._next_lines()
-=======
         lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines()]
-        lines += [*self._next_lines(), "", self._verdict()]
->>>>>>> board
+        lines += [*self._next_lines(), "", self.verdict()]
         return "\n".join(lines)
 
     def _explanation(self, id_: str) -> Iterable[str]:
