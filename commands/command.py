@@ -27,6 +27,7 @@ VERBS = (
     _Verb("run", "read, derive, match and deliver"),
     _Verb("explain", "say of a record or a session why who gets it"),
     _Verb("show", "list letters, receipts, rejects, runs or forwarders of an output"),
+    _Verb("top", "watch all forwarders of a running job"),
     _Verb("redrive", "send dead letters again"),
     _Verb("compact", "merge old receipts, and remove what nobody needs any more"),
     _Verb("sample", "make input of any size that looks real"),

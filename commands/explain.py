@@ -20,7 +20,6 @@ COMMAND = replace(
         "e30a276b-6dab-56d6-9df0-d4588a970cf7 --config run.toml",
     ),
     takes_id=True,
-    passes_over=frozenset(("--write_records",)),
     shown=("--input", "--forwarders", "--config", "--forwarder", "--kind", "--organisation", "--naive_times"),
 )
 

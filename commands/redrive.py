@@ -18,7 +18,6 @@ COMMAND = replace(
         "--config run.toml --forwarder gradebook --reason unavailable",
     ),
     implied=("--redrive",),
-    passes_over=frozenset(("--input", "--input_auth", "--state", "--trust_clock", "--write_records")),
     shown=(
         "--output",
         "--forwarders",

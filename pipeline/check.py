@@ -33,7 +33,7 @@ def check_job(argv: Sequence[str], command: JobCommand) -> int:
     Raises:
         UsageError: the command line cannot be read.
     """
-    words = with_config_file(argv, option_actions(), command.passes_over)
+    words = with_config_file(argv, option_actions(), command.not_from_config(argv))
     adjust_logging(words)
     job, unfit = parse_with_faults(words, command)
     faults = list(unfit)

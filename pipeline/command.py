@@ -4,6 +4,8 @@ To import Beam takes longer than all checks. So nothing here imports it before t
 """
 
 import logging
+import os
+import sys
 from collections.abc import Callable, Sequence
 
 from pipeline.beam_logging import configure_beam_logging
@@ -31,7 +33,7 @@ def main(argv: Sequence[str], command: JobCommand = PIPELINE) -> int:
     """
 
     def launch() -> int:
-        words = with_config_file(argv, option_actions(), command.passes_over)
+        words = with_config_file(argv, option_actions(), command.not_from_config(argv))
         adjust_logging(words)
         return _launch(parse(words, command))
 
@@ -50,6 +52,10 @@ def guarded(launch: Callable[[], int]) -> int:
         return USAGE
     except (OutputLockedError, StorageError) as error:
         logger.error("%s", error)
+        return FAILED
+    except BrokenPipeError:
+        # Who read what is printed has had enough. What is left in the buffer must not be written at exit, either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
 

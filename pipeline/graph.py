@@ -7,7 +7,7 @@ from apache_beam.pvalue import PCollection
 
 from pipeline.options import Job
 from schemas import Reject
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.accounting.summary import Summary, total
 from transforms.deliver import DeliverMatches
 from transforms.delivery.sender import DeliverOptions
@@ -40,7 +40,7 @@ class Plan:
         files: to be read.
         source: the forwarders that take part; None when records are only written.
         deliver: how records are delivered; None when nothing is sent.
-        progress: what launcher and workers tell each other.
+        board: what launcher and workers tell each other.
         history: what earlier runs on the output settled; None where nobody asks.
         summary: the path at which the graph leaves its `Summary`.
         state: what earlier runs left of the sessions; None when no state is kept.
@@ -53,7 +53,7 @@ class Plan:
     files: tuple[InputFile, ...]
     source: ForwarderSource | None
     deliver: DeliverOptions | None
-    progress: Progress
+    board: Board
     summary: str
     history: HistoryIndex | None = None
     state: StateOptions | None = None
@@ -85,7 +85,7 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
         | "Read summaries" >> beam.Map(_summary_of_reading).with_output_types(Summary)
         | "All read" >> beam.CombineGlobally(total)
     )
-    derived = read.blobs | "Derive" >> DeriveRecords(_derive_settings(plan), all_read, plan.progress)
+    derived = read.blobs | "Derive" >> DeriveRecords(_derive_settings(plan), all_read, plan.board)
     if job.output is not None and job.explain is None:
         rejects = (read.rejects, derived.rejects) | "All rejects" >> beam.Flatten().with_output_types(Reject)
         rejects | "Rejects" >> WriteRejects(f"{job.output}/rejects/{plan.run_id}")
@@ -105,7 +105,7 @@ def _read(plan: Plan) -> ReadActivity | ReadStatements:
     job = plan.job
     if plan.sources:
         decoder = _input_format(job).decoder(job.organisation, job.lrs_id, job.leniency)
-        return ReadStatements(plan.sources, decoder, plan.progress, plan.blobs)
+        return ReadStatements(plan.sources, decoder, plan.board, plan.blobs)
     return ReadActivity(
         plan.files,
         _input_format(job),
@@ -113,7 +113,7 @@ def _read(plan: Plan) -> ReadActivity | ReadStatements:
         job.organisation,
         job.lrs_id,
         job.leniency,
-        progress=plan.progress,
+        board=plan.board,
         blobs=plan.blobs,
     )
 
@@ -144,7 +144,7 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
     rejects = (admitted.rejects, derived.rejects) | "All rejects" >> beam.Flatten().with_output_types(Reject)
     _ = rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id, job.durable))
     matches = derived.records | "Match" >> MatchForwarders(plan.source, statements)
-    settled = matches | "Deliver" >> DeliverMatches(plan.source, statements, plan.deliver, plan.progress)
+    settled = matches | "Deliver" >> DeliverMatches(plan.source, statements, plan.deliver, plan.board)
     _ = settled | "Count" >> beam.Map(count_settled)
 
 
@@ -157,7 +157,7 @@ def _redrive(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) 
         plan.history,
         plan.source,
         statements,
-        plan.progress,
+        plan.board,
         chosen=job.chosen_letters,
         block_user=job.on_failure == "block_user",
     )
@@ -173,7 +173,7 @@ def _end(
         summaries = matches | "Count" >> CountMatches(source, statements)
     else:
         voiding_last = "statement" in plan.job.window.kinds
-        deliver = DeliverMatches(source, statements, plan.deliver, plan.progress, voiding_last)
+        deliver = DeliverMatches(source, statements, plan.deliver, plan.board, voiding_last)
         summaries = matches | "Deliver" >> deliver
     return summaries
 

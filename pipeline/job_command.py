@@ -7,7 +7,7 @@ every flag.
 import argparse
 import platform
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import NoReturn
@@ -65,6 +65,9 @@ _BRIEF = {
 }
 """What a flag is for, in the few words that one line of a screen holds."""
 
+_OF_INPUT = frozenset(("--input", "--input_auth", "--state", "--trust_clock", "--write_records"))
+"""What a redrive goes without: a config file has it for the runs before."""
+
 
 @dataclass(frozen=True)
 class JobCommand:
@@ -75,7 +78,6 @@ class JobCommand:
         description: what it does, in a sentence or two.
         examples: command lines, each without `prog`.
         implied: flags that the command stands for. They go before those that are given.
-        passes_over: flags that a config file may hold for other commands, and that do not count here.
         shown: the flags that `--help` shows.
         needs_input: whether a run without `--input` is a mistake.
         takes_id: whether an id goes before the flags.
@@ -85,10 +87,17 @@ class JobCommand:
     description: str
     examples: tuple[str, ...]
     implied: tuple[str, ...] = ()
-    passes_over: frozenset[str] = frozenset()
     shown: tuple[str, ...] = _MOST_USED
     needs_input: bool = True
     takes_id: bool = False
+
+    def not_from_config(self, argv: Sequence[str]) -> frozenset[str]:
+        """The flags of a config file that do not count, since what is asked for goes without them.
+
+        Args:
+            argv: the command line.
+        """
+        return _OF_INPUT if "--redrive" in (*self.implied, *argv) else frozenset()
 
 
 PIPELINE = JobCommand(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from pipeline.next_steps import next_commands
 from pipeline.options import Job
 from schemas import DERIVED_KINDS
 from schemas.record import decode_record
@@ -298,11 +299,13 @@ class Report:
         else:
             lines += self._plan_lines()
         lines += [f"warning: {warning}" for warning in self.found()]
-        if self.forwarders and self.job.explain is None:
+        has_matches = any(account.matched for account in summary.books.accounts.values())
+        if self.forwarders and self.job.explain is None and (has_matches or not self.job.redrive):
             lines += ["", *self._table()]
         for forwarder_id, reasons in sorted(summary.kept.items()):
             lines.append(f"forwarder {forwarder_id}: left as they were: {_counts(reasons)}")
         lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines(), "", self._verdict()]
+        lines += self._next_lines()
         return "\n".join(lines)
 
     def _explanation(self, id_: str) -> Iterable[str]:
@@ -407,6 +410,16 @@ class Report:
             reasons = self.summary.books.account(forwarder.id).dead_lettered
             if reasons:
                 yield f"forwarder {forwarder.id}: dead letters: {_counts(reasons)}"
+
+    def _next_lines(self) -> Iterable[str]:
+        """The commands that come next, after a run that has left dead letters."""
+        if not self.complete or not self.job.delivers:
+            return
+        dead = {forwarder.id: self.summary.books.account(forwarder.id).dead_lettered for forwarder in self.forwarders}
+        commands = next_commands(self.job, {id_: reasons for id_, reasons in dead.items() if reasons})
+        if commands:
+            yield "next, to look at the dead letters, and to send them again:"
+        yield from (f"  {command}" for command in commands)
 
     def _remark_lines(self) -> Iterable[str]:
         for forwarder in self.forwarders:

@@ -419,7 +419,6 @@ def add_sample_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a file, whose folder is made if need be, or - for standard output",
     )
-    return parser
 
 
 def write_what_is_asked(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:

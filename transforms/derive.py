@@ -18,7 +18,7 @@ from apache_beam.typehints.decorators import no_annotations
 
 from schemas import Activity, Record, Reject
 from schemas.times import rfc3339
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.accounting.summary import ANY_REJECTS, RejectLimit, Summary
 from transforms.bundles import BATCH_SIZE, at_end_of_bundle
 from transforms.reading.activity import decode_all_admitted
@@ -90,12 +90,12 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
     Attributes:
         settings: how records are derived.
         read: one `Summary` of all that was read. It decides whether there are too many rejects.
-        progress: is told how many records were derived, and asked whether to stop.
+        board: is told how many records were derived, and asked whether to stop.
     """
 
     settings: DeriveSettings
     read: PCollection[Summary]
-    progress: Progress | None = None
+    board: Board | None = None
 
     # Beam takes an output of several PCollections for one type, and warns.
     @no_annotations  # type: ignore[untyped-decorator]
@@ -109,7 +109,7 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
             blobs
             | "Group by bucket of users" >> beam.GroupByKey()
             | "Fold sessions"
-            >> beam.ParDo(_FoldUsers(self.settings, self.progress), AsSingleton(self.read))
+            >> beam.ParDo(_FoldUsers(self.settings, self.board), AsSingleton(self.read))
             .with_output_types(list[Record], summary=Summary, sessions=tuple[int, bytes], rejects=Reject)
             .with_outputs(_SUMMARY, _SESSIONS, _REJECTS, main="records")
         )
@@ -123,9 +123,9 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
 
 
 class _FoldUsers(beam.DoFn):
-    def __init__(self, settings: DeriveSettings, progress: Progress | None) -> None:
+    def __init__(self, settings: DeriveSettings, board: Board | None) -> None:
         self._settings = settings
-        self._progress = progress
+        self._board = board
 
     def setup(self) -> None:
         keep_live_objects_out_of_the_garbage_collector()
@@ -136,6 +136,8 @@ class _FoldUsers(beam.DoFn):
         self._derivation = self._new_derivation(on_session=self._saw_session, on_conflict=self._saw_conflict)
         self._passage = Passage(self._saw_statement_conflict)
         self._rejects: list[Reject] = []
+        # Pieces of input that were folded, and that the board does not know of.
+        self._folded = 0
 
     def process(self, bucket_and_blobs: tuple[int, Iterable[bytes]], read: Summary) -> Iterator[Any]:
         # Of a source that was read in part a user's earlier activity may be missing.
@@ -185,6 +187,7 @@ class _FoldUsers(beam.DoFn):
         state = self._settings.state
         if not self._settings.input_format.derives:
             for user_id, originals in in_passes(blobs, originals_by_user):
+                self._folded += len(originals)
                 yield self._passage.records(user_id, originals)
         elif state is None:
             for _, statements, lines in in_passes(blobs, self._split):
@@ -204,9 +207,11 @@ class _FoldUsers(beam.DoFn):
         """For each user the statements that are forwarded as they are, and the lines of activity."""
         if not self._settings.input_format.gives_originals:
             for user_id, lines in lines_by_user(blobs, passes, turn):
+                self._folded += len(lines)
                 yield user_id, [], lines
             return
         for user_id, originals in originals_by_user(blobs, passes, turn):
+            self._folded += len(originals)
             activities = [original.activity for original in originals if original.activity is not None]
             yield user_id, self._passage.records(user_id, originals), activities
 
@@ -215,14 +220,15 @@ class _FoldUsers(beam.DoFn):
         return Derivation(settings.duration_unit, settings.input_format.resolve_session, **observers)
 
     def _is_stopping(self) -> bool:
-        if self._progress is not None and self._progress.stopping():
+        if self._board is not None and self._board.stopping():
             self._summary.stopped = True
         return self._summary.stopped
 
     def _counted(self, batch: list[Record]) -> list[Record]:
         self._summary.count_records(batch)
-        if self._progress is not None:
-            self._progress.advance(derived=len(batch))
+        if self._board is not None:
+            folded, self._folded = self._folded, 0
+            self._board.advance("delivering", derived=len(batch), folded=folded)
         return batch
 
     def _saw_session(self, session: Session) -> None:

@@ -46,5 +46,7 @@ if __name__ == "__main__":
     words = [int(word) for word in sys.argv[1:]]
     try:
         main(*words, *(PORT, 200)[len(words) :])
+    except OSError as error:
+        sys.exit(f"cannot listen at port {(words or [PORT])[0]}: {error.strerror}")
     except KeyboardInterrupt:
         sys.exit(0)

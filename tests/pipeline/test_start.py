@@ -13,12 +13,12 @@ import pytest
 from apache_beam.coders import BytesCoder
 from apache_beam.internal import pickler
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-from apache_beam.transforms import core
+from apache_beam.transforms import core, userstate
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from pipeline.beam_flags import known_to_beam, parse_beam_flags
 from pipeline.beam_options import beam_options
-from pipeline.beam_signatures import RememberedArguments
+from pipeline.beam_signatures import RememberedArguments, RememberedSpecs
 from pipeline.options import parse
 from pipeline.usage import Parser
 from tests.support.forwarder_documents import http_document
@@ -177,3 +177,18 @@ def test_signatures_that_are_remembered_are_those_that_beam_reads() -> None:
                 names, defaults = remembered(method)
                 assert (names, defaults) == read(method)
                 names.append("what Beam may do with its list")
+
+
+def test_the_state_that_is_remembered_of_a_class_is_what_beam_finds() -> None:
+    find: Any = userstate.get_dofn_specs
+    if isinstance(find, RememberedSpecs):
+        find = find._find
+    remembered = RememberedSpecs(find)
+    stateful: Any = Stateful()  # type: ignore[no-untyped-call]
+    steps = [stateful, Changed(), core.DoFn(), *map(core.CallableWrapperDoFn, (str, stateful.process))]  # type: ignore[no-untyped-call]
+    for _ in range(2):
+        for step in steps:
+            states, timers = remembered(step)
+            assert (states, timers) == find(step)
+            states.add("what Beam may do with its set")
+    assert [bool(find(step)[0]) for step in steps] == [True, True, False, False, True]

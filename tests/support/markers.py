@@ -23,6 +23,7 @@ MARKERS = {
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "benchmarks": ("beam", "server"),
+    "commands": ("beam", "server"),
     "docs": ("beam", "server"),
     "local": ("server",),
     "local/test_check.py": ("fast",),
@@ -32,9 +33,11 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "lrs": ("beam", "server"),
     "pipeline": ("beam", "server"),
     "pipeline/test_cancel.py": ("server",),
+    "pipeline/test_config_file.py": ("fast",),
     "pipeline/test_flink.py": ("beam", "server", "flink"),
     "pipeline/test_graph.py": ("beam",),
     "pipeline/test_lock.py": ("server",),
+    "pipeline/test_logs.py": ("fast",),
     "pipeline/test_options.py": ("beam",),
     "pipeline/test_preflight.py": ("beam",),
     "pipeline/test_report.py": ("beam",),

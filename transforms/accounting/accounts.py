@@ -30,19 +30,22 @@ _BIN_BITS = 5
 class Latencies(msgspec.Struct):
     """A histogram of durations in ms: exact below 32 ms, above that in bins that are 1/16 of the value wide.
 
-    `counts` has the number of durations in each bin that has any. A negative duration (a clock was set back) counts as
-    0.
+    `counts` has the number of durations in each bin that has any, and `total` is their sum. A negative duration (a
+    clock was set back) counts as 0.
     """
 
     counts: dict[int, int] = {}
+    total: int = 0
 
     def add(self, milliseconds: int, count: int = 1) -> None:
         """Count a duration, `count` times."""
+        self.total += max(milliseconds, 0) * count
         bin_number = _bin(milliseconds)
         self.counts[bin_number] = self.counts.get(bin_number, 0) + count
 
     def merge(self, other: Self) -> None:
         """Add the counts of `other`, which is left as it was."""
+        self.total += other.total
         for bin_number, count in other.counts.items():
             self.counts[bin_number] = self.counts.get(bin_number, 0) + count
 
@@ -63,6 +66,11 @@ def _bin(milliseconds: int) -> int:
     value = max(milliseconds, 0)
     shift = max(value.bit_length() - _BIN_BITS, 0)
     return (shift << (_BIN_BITS - 1)) + (value >> shift)
+
+
+def lower_end(bin_number: int) -> int:
+    """The least duration, in ms, that a bin of `Latencies` holds."""
+    return _upper_end(bin_number - 1) + 1 if bin_number else 0
 
 
 def _upper_end(bin_number: int) -> int:
@@ -337,6 +345,11 @@ class SharedAccounts:
         """Add what was counted elsewhere."""
         with self._lock:
             self._books.merge(books)
+
+    def copied(self) -> Accounts:
+        """What was counted since it was last taken. It stays in here."""
+        with self._lock:
+            return merge_accounts((self._books,))
 
     def take(self) -> Accounts:
         """What was counted since the last time. Whoever takes it must emit it: it is not in here any more."""

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from transforms.accounting.board import Standing
 from transforms.delivery.lane import Lane
+from transforms.delivery.lane_watch import LaneWatch
 from transforms.sinks.base import AttemptResult, Item, Settle, Settlement
 from transforms.sinks.lacks import Patience
 
@@ -116,7 +118,7 @@ class LaneSender(ABC):
         self._settle = settle
         self._state = state
         self._lock = threading.Lock()
-        self._reported_unavailable = False
+        self._lane_watch = LaneWatch(lane)
         self._reported_full = False
         self._sealed = False
 
@@ -163,7 +165,6 @@ class LaneSender(ABC):
         """Release settlements that are durable, and wake whoever waits for this lane."""
         with self._lock:
             self.lane.release(settlements)
-            self._report_availability()
         self._settle_overflow()
         idle = not self.lane.pending
         if idle or (self._state.waiting and self.lane.fullness < 0.5):
@@ -221,16 +222,7 @@ class LaneSender(ABC):
                 remarks=dict(self._remarks()),
             )
 
-    def _report_availability(self) -> None:
-        """Log when the forwarder becomes unavailable, and when it is back. The caller holds the lock."""
-        if self.lane.abandoned == self._reported_unavailable:
-            return
-        self._reported_unavailable = self.lane.abandoned
-        if self.lane.abandoned:
-            logger.warning(
-                "forwarder %s: no progress for the outage budget (last: %s); its records are given up as unavailable",
-                self.lane.forwarder_id,
-                self.lane.last_failure.reason if self.lane.last_failure else "",
-            )
-        else:
-            logger.warning("forwarder %s: takes records again", self.lane.forwarder_id)
+    def standing(self, unix: float) -> Standing:
+        """What the board says of the lane. `unix` is the present moment, in unix seconds."""
+        with self._lock:
+            return self._lane_watch.standing(self._state.clock(), unix)
