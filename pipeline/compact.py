@@ -1,6 +1,6 @@
 """`compact`: what an output holds in few files, and without what nobody needs any more (docs/operations.md, Retention).
 
-    python -m pipeline.compact OUTPUT --keep 90d
+python -m pipeline.compact OUTPUT --keep 90d
 """
 
 import argparse
@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline import flag_values
-from pipeline.command import guarded
+from pipeline.command import guarded, prepare_file_systems
 from pipeline.lock import OutputLock
+from pipeline.options import Job
 from pipeline.runs import RUNS
 from pipeline.usage import Parser, UsageError
 from schemas.times import now_ms
@@ -126,6 +127,8 @@ def compact_what_is_asked(arguments: argparse.Namespace) -> int:
     path = local_path(output)
     if path is not None and not path.is_dir():
         raise UsageError(f"{output}: there is no such directory")
+    if path is None:
+        prepare_file_systems(Job(output=output))
     try:
         removed = compact_output(output, arguments.keep)
     except OSError as error:

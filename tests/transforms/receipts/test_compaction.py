@@ -72,12 +72,7 @@ Answers = tuple[set[tuple[str, str]], list[tuple[str, str, str]]]
 def answers(output: Path, horizon: float | None = None) -> Answers:
     """All that a run and a redrive would know: what is delivered, and for each forwarder its dead letters, in order."""
     history = History(index_history(str(output), "now", dead_letters=True, horizon=horizon))
-    known = {
-        (forwarder, id_)
-        for bucket in IN_USE
-        for forwarder, ids in history.bucket(bucket).items()
-        for id_ in ids
-    }
+    known = {(forwarder, id_) for bucket in IN_USE for forwarder, ids in history.bucket(bucket).items() for id_ in ids}
     letters = [(letter.forwarder_id, letter.id, letter.run_id) for letter in history.undelivered_dead_letters()]
     return known, sorted(letters, key=lambda letter: letter[0])
 
@@ -134,7 +129,8 @@ def test_many_parts_become_few_and_the_last_run_is_left_as_it_is(tmp_path: Path)
     done = compacted(tmp_path)
     assert (done.parts_before, done.parts) == (16, 3), "all dead letters but the last are settled"
     first, second = parts(tmp_path, "receipts")
-    assert first.startswith("r000007-") and "-000000-merged-000001-000001-000000-end" in first
+    assert first.startswith("r000007-")
+    assert first.endswith("-000000-merged-000001-000001-000000-end.avro")
     assert second.startswith("r000008-")
     assert answers(tmp_path) == before
     assert compacted(tmp_path).parts == 3, "there is nothing more to do"
