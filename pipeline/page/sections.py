@@ -473,7 +473,7 @@ def rejects(page: Contents) -> Markup | None:
         rows.append(
             element(
                 "tr",
-                element("th", short(entry["reason"], _TOLD), scope="row"),
+                element("th", element("span", short(entry["reason"], _TOLD), class_="why"), scope="row"),
                 _counted(entry["count"], None if page.before is None else before.get(_kind(entry), 0), "rejects"),
                 element(
                     "td",
