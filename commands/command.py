@@ -29,6 +29,7 @@ VERBS = (
     _Verb("show", "list letters, receipts, rejects, runs or forwarders of an output"),
     _Verb("top", "watch all forwarders of a running job"),
     _Verb("redrive", "send dead letters again"),
+    _Verb("compact", "merge old receipts, and remove what nobody needs any more"),
     _Verb("sample", "make input of any size that looks real"),
     _Verb("serve", "serve the registry: forwarder documents over HTTP"),
     _Verb("completion", "print what lets bash or zsh complete the command"),
