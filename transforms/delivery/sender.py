@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -199,33 +200,34 @@ class Sender:
             matches = self._deferred_before(matches)
         items: list[Item] = []
         given_up: list[Settlement] = []
+        # Counted together, not one by one: this is done for every record that is due to somebody.
+        for forwarder_id, matched in Counter(chain.from_iterable([match.forwarders for match in matches])).items():
+            self._books.account(forwarder_id).matched += matched
         for match in matches:
             payload = _Payloads(match, self._statements)
-            hops = _hops(match.record)
-            hashed_key = partition_key(match.record.user_id) != match.record.user_id
+            user_id, hops = match.record.user_id, _hops(match.record)
+            hashed_key = partition_key(user_id) != user_id
             for forwarder_id in match.forwarders:
-                account = self._books.account(forwarder_id)
-                account.matched += 1
-                if match.record.id in delivered.get(forwarder_id, _NOTHING):
-                    account.already_delivered += 1
-                elif (forwarder_id, match.record.user_id) in self._blocked:
+                if delivered and match.record.id in delivered.get(forwarder_id, _NOTHING):
+                    self._books.account(forwarder_id).already_delivered += 1
+                elif self._blocked and (forwarder_id, user_id) in self._blocked:
                     given_up.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _BLOCKED))
                 else:
                     items.append(payload.item(self._forwarders[forwarder_id], hops))
-                    account.hashed_keys += hashed_key and forwarder_id in self._streams
+                    if hashed_key and forwarder_id in self._streams:
+                        self._books.account(forwarder_id).hashed_keys += 1
             for forwarder_id in match.undecided:
                 self._books.account(forwarder_id).matched += 1
                 given_up.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _UNDECIDED))
                 if self._settings.on_failure == "block_user":
-                    self._blocked.add((forwarder_id, match.record.user_id))
+                    self._blocked.add((forwarder_id, user_id))
         if given_up:
             self._settle(given_up)
         if self._deferral:
             for item in items:
                 if item.record.voids is not None:
                     item.behind = self._deferral.user_of(item.forwarder_id, item.record.voids)
-        for item in items:
-            self._handed_over[item.forwarder_id] += 1
+        self._handed_over.update([item.forwarder_id for item in items])
         if self._deferral:
             self._deferral.submit(items)
         if self._tracing is not None:
