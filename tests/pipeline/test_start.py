@@ -14,7 +14,7 @@ import pytest
 from apache_beam.coders import BytesCoder
 from apache_beam.internal import pickler
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-from apache_beam.portability.api.beam_fn_api_pb2 import LogEntry
+from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.local_job_service import BeamFnLoggingServicer
 from apache_beam.transforms import core
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
@@ -192,8 +192,9 @@ def test_what_a_worker_process_logs_is_logged_in_its_words() -> None:
     logger = logging.getLogger("apache_beam.runners.portability.local_job_service")
     logger.addHandler(handler)
     try:
-        entry = LogEntry(severity=LogEntry.Severity.WARN, message=words, thread="Thread-1", log_location="a.py:3")
-        BeamFnLoggingServicer().Logging([LogEntry.List(log_entries=[entry])])
+        severity = beam_fn_api_pb2.LogEntry.Severity.WARN
+        entry = beam_fn_api_pb2.LogEntry(severity=severity, message=words, thread="Thread-1", log_location="a.py:3")
+        BeamFnLoggingServicer().Logging([beam_fn_api_pb2.LogEntry.List(log_entries=[entry])])
         logger.error("of its %s: 3 %%", "own")
     finally:
         logger.removeHandler(handler)
