@@ -4,6 +4,11 @@ from setuptools import find_packages, setup
 
 MONGODB = ["pymongo>=4.10"]
 REGISTRY = ["cryptography>=45", "fastapi>=0.115", "fastapi-offline>=1.7", *MONGODB, "uvicorn>=0.34"]
+OTEL = [
+    "opentelemetry-exporter-otlp-proto-grpc>=1.41",
+    "opentelemetry-exporter-otlp-proto-http>=1.41",
+    "opentelemetry-sdk>=1.41",
+]
 LOCAL = ["aiohttp>=3.11", "moto[server]>=5.1", "localstack-client>=2.10", "trustme>=1.2"]
 
 setup(
@@ -33,9 +38,14 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.11",
-    packages=find_packages(include=["pipeline*", "transforms*", "schemas*", "registry*"]),
+    packages=find_packages(include=["commands*", "pipeline*", "transforms*", "schemas*", "registry*"]),
     # setuptools takes py.typed by itself.
-    package_data={"schemas": ["*.avsc"], "registry": ["page/*"]},
+    package_data={
+        "commands": ["starter/*", "starter/in/*"],
+        "pipeline": ["page/*.css"],
+        "schemas": ["*.avsc"],
+        "registry": ["page/*"],
+    },
     install_requires=[
         "apache-beam>=2.77",
         "aiohappyeyeballs>=2.5",  # the first whose sockets are the caller's
@@ -45,7 +55,9 @@ setup(
         "msgspec>=0.19",
         "orjson>=3.10",
         "pcre2>=0.7,<0.8",
+        "prometheus_client>=0.21",
         "pyarrow>=22",  # the first that reads files with a VARIANT in a column
+        "shtab>=1.7",
         "urllib3>=2.3",
         "uvloop>=0.21",
         "yarl>=1.17",
@@ -62,9 +74,12 @@ setup(
         # Statements of a Learning Locker's database (`--input mongodb://`). registry.txt has it among its pins.
         "mongodb": MONGODB,
         "registry": REGISTRY,
+        # Metrics and traces, where the `OTEL_*` variables ask for them.
+        "otel": OTEL,
         "test": [
             *LOCAL,
             *REGISTRY,
+            *OTEL,
             "authlib>=1.6",
             "aws-kinesis-agg>=1.2",
             "boto3-stubs[firehose,kinesis,s3]>=1.40",
@@ -84,7 +99,7 @@ setup(
         ],
     },
     entry_points={
-        "console_scripts": ["session-forwarder=pipeline.__main__:console"],
+        "console_scripts": ["session-forwarder=commands.__main__:console"],
         # What of forwarder documents the job lets others read for it, by scheme (`transforms.forwarders.service`).
         "session_forwarder.forwarder_readers": [
             f"{scheme} = registry.reader:read_store" for scheme in ("sqlite", "mongodb", "mongodb+srv")

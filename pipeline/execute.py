@@ -18,9 +18,11 @@ from pipeline.beam_signatures import remember_signatures
 from pipeline.faults import causes, places_of, told
 from pipeline.flink import cancel_job
 from pipeline.graph import Plan, build
+from pipeline.monitor import BUG
 from pipeline.options import FLINK_RUNNERS, Job
 from pipeline.report import State
 from pipeline.terminal import LiveView
+from pipeline.usage import UsageError
 from transforms.accounting.board import Board
 from transforms.accounting.summary import Summary
 from transforms.write import read_summary
@@ -42,13 +44,13 @@ def execute(plan: Plan, options: PipelineOptions) -> tuple[State, Summary]:
     """
     job = plan.job
     remember_signatures()
-    pipeline = beam.Pipeline(runner=_DirectRunner() if job.is_direct else job.runner, options=options)
+    pipeline = _pipeline(job, options)
     build(pipeline, plan)
     try:
-        with _stopping_on_signals(plan.board), LiveView(plan.board):
+        with _stopping_on_signals(plan.board), LiveView(plan.board, draws=job.log_format == "text"):
             _wait(pipeline.run(), plan, options)
     except (Exception, KeyboardInterrupt) as error:
-        _report(error, job)
+        _report(error, plan)
         return "failed", Summary()
     summary = read_summary(plan.summary)
     if summary.read.failures:
@@ -58,8 +60,18 @@ def execute(plan: Plan, options: PipelineOptions) -> tuple[State, Summary]:
     return "done", summary
 
 
-def _report(error: BaseException, job: Job) -> None:
-    """Log what ended a run."""
+def _pipeline(job: Job, options: PipelineOptions) -> beam.Pipeline:
+    """An empty pipeline on the job's runner. Raises UsageError where Beam refuses the flags that are its own."""
+    try:
+        return beam.Pipeline(runner=_DirectRunner() if job.is_direct else job.runner, options=options)
+    except (ImportError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        raise UsageError(f"Beam cannot start with the flags that are its own: {text}") from error
+
+
+def _report(error: BaseException, plan: Plan) -> None:
+    """Log what ended a run, and tell it to those who watch, unless the user interrupted it."""
+    job = plan.job
     known = list(causes(error))
     # Beam may report a step that was interrupted as one that failed.
     interrupted = any(isinstance(cause, KeyboardInterrupt) for cause in known)
@@ -71,6 +83,8 @@ def _report(error: BaseException, job: Job) -> None:
         "interrupted" if interrupted else "the run failed",
         exc_info=None if interrupted or line is not None else known[-1],
     )
+    if plan.monitor is not None and not interrupted:
+        plan.monitor.failed(line or BUG)
 
 
 def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
@@ -80,7 +94,7 @@ def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
         True if a signal cancelled it. False if it failed, or lost its lock.
     """
     stopping = _Stop()
-    pipeline = beam.Pipeline(runner=plan.job.runner, options=options)
+    pipeline = _pipeline(plan.job, options)
     try:
         with _stopping_on_signals(stopping, "cancelling the job"):
             build(pipeline, plan)
@@ -103,6 +117,8 @@ def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
             "the job failed; what was delivered is in the receipts and is not sent again by the same command",
             exc_info=None if line is not None else list(causes(error))[-1],
         )
+        if plan.monitor is not None:
+            plan.monitor.failed(line or BUG)
     return False
 
 

@@ -1,15 +1,18 @@
 """The job as a graph: read, derive, match, deliver, report."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
+from pipeline.monitor import Monitor
+from pipeline.monitoring import WorkerMonitor
 from pipeline.options import Job
 from schemas import Reject
-from transforms.accounting.board import Board
+from transforms.accounting.board import Board, ForwarderName
 from transforms.accounting.summary import Summary, total
-from transforms.deliver import DeliverMatches
+from transforms.deliver import DeliverMatches, OnStart, nothing
 from transforms.delivery.sender import DeliverOptions
 from transforms.derive import DeriveRecords, DeriveSettings
 from transforms.derive_streaming import AddVoids, DeriveStreaming, count_settled
@@ -24,6 +27,7 @@ from transforms.read_statements import PARTS_EACH, ReadStatements
 from transforms.reading.blob_files import BlobFiles
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.input_formats import ACTIVITY, InputFormat, statement_format
+from transforms.receipts.index import HistoryIndex
 from transforms.redrive import ReadDeadLetters
 from transforms.sessions.state import StateOptions
 from transforms.sources.base import StatementSource
@@ -40,10 +44,13 @@ class Plan:
         source: the forwarders that take part; None when records are only written.
         deliver: how records are delivered; None when nothing is sent.
         board: what launcher and workers tell each other.
+        history: what earlier runs on the output settled; None where nobody asks.
         summary: the path at which the graph leaves its `Summary`.
         state: what earlier runs left of the sessions; None when no state is kept.
         sources: live sources to be read, in the place of files.
         blobs: where what is read lies until it is derived, if all workers are on this machine; else None.
+        monitor: tells those who watch; None: nobody does.
+        names: what the forwarders are called, by id.
     """
 
     job: Job
@@ -53,9 +60,17 @@ class Plan:
     deliver: DeliverOptions | None
     board: Board
     summary: str
+    history: HistoryIndex | None = None
     state: StateOptions | None = None
     sources: tuple[StatementSource, ...] = ()
     blobs: BlobFiles | None = None
+    monitor: Monitor | None = None
+    names: Mapping[str, ForwarderName] = field(default_factory=dict)
+
+    @property
+    def on_start(self) -> OnStart:
+        """What a worker process does before its first bundle: on a distributed runner it begins to tell of itself."""
+        return nothing if self.job.is_direct else WorkerMonitor(self.job, self.run_id, self.board, self.names)
 
 
 def build(pipeline: beam.Pipeline, plan: Plan) -> None:
@@ -99,19 +114,22 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
 
 
 def _read(plan: Plan) -> ReadActivity | ReadStatements:
-    job = plan.job
+    job, input_format = plan.job, _input_format(plan.job)
+    # To explain a record it is matched apart from all others.
+    forwarders = plan.source if job.explain is None else None
     if plan.sources:
-        decoder = _input_format(job).decoder(job.organisation, job.lrs_id, job.leniency)
-        return ReadStatements(plan.sources, decoder, plan.board, plan.blobs)
+        decoder = input_format.decoder(job.organisation, job.lrs_id, job.leniency)
+        return ReadStatements(plan.sources, decoder, plan.board, plan.blobs, forwarders)
     return ReadActivity(
         plan.files,
-        _input_format(job),
+        input_format,
         job.file_format,
         job.organisation,
         job.lrs_id,
         job.leniency,
         board=plan.board,
         blobs=plan.blobs,
+        forwarders=forwarders,
     )
 
 
@@ -141,22 +159,23 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
     rejects = (admitted.rejects, derived.rejects) | "All rejects" >> beam.Flatten().with_output_types(Reject)
     _ = rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id, job.durable))
     matches = derived.records | "Match" >> MatchForwarders(plan.source, statements)
-    settled = matches | "Deliver" >> DeliverMatches(plan.source, statements, plan.deliver, plan.board)
+    settled = matches | "Deliver" >> DeliverMatches(
+        plan.source, statements, plan.deliver, plan.board, on_start=plan.on_start
+    )
     _ = settled | "Count" >> beam.Map(count_settled)
 
 
 def _redrive(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> list[PCollection[Summary]]:
     """Reads what earlier runs gave up, instead of the input."""
     job = plan.job
-    if plan.source is None or plan.deliver is None:
+    if plan.source is None or plan.history is None:
         raise ValueError("a redrive needs forwarders and the history of an output")
     dead = pipeline | "Read dead letters" >> ReadDeadLetters(
-        plan.deliver.history,
+        plan.history,
         plan.source,
         statements,
         plan.board,
-        restricted_to=job.only_forwarders,
-        window=job.window,
+        chosen=job.chosen_letters,
         block_user=job.on_failure == "block_user",
     )
     return [dead.summaries, _end(dead.matches, plan, plan.source, statements)]
@@ -171,7 +190,7 @@ def _end(
         summaries = matches | "Count" >> CountMatches(source, statements)
     else:
         voiding_last = "statement" in plan.job.window.kinds
-        deliver = DeliverMatches(source, statements, plan.deliver, plan.board, voiding_last)
+        deliver = DeliverMatches(source, statements, plan.deliver, plan.board, voiding_last, plan.on_start)
         summaries = matches | "Deliver" >> deliver
     return summaries
 

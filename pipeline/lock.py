@@ -188,6 +188,26 @@ class _FileLock:
         )
 
 
+def holder_of(directory: Path) -> str | None:
+    """Who holds a directory of this machine, in words; None if nobody does. It is not locked by this, nor made."""
+    try:
+        descriptor = os.open(directory / LOCK, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        content = os.read(descriptor, 4096)
+        if not content:
+            return None  # A run that ends leaves it empty. So a run that begins right now is not disturbed.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _named(content)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
 _held: set[_FileLock] = set()
 
 

@@ -2,17 +2,22 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from pipeline.next_steps import next_commands
 from pipeline.options import Job
 from schemas import DERIVED_KINDS
+from schemas.record import decode_record
 from schemas.times import rfc3339
 from transforms.accounting.accounts import Account
 from transforms.accounting.summary import Summary, reject_share
 from transforms.forwarders import Forwarder, HttpTarget
+from transforms.matching.explanation import nearest_miss
 from transforms.matching.scope import Tenant, out_of_scope
+from transforms.matching.statement import StatementBuilder
 from transforms.reading.exact_json import loads
 from transforms.reading.reasons import Reason
 
@@ -43,6 +48,7 @@ class Report:
         elapsed: seconds.
         rejects: the files that this run wrote its rejects to.
         sources: the names of the live sources that were read.
+        delivered_since: of a redrive, by forwarder, how many dead letters have been delivered since.
     """
 
     job: Job
@@ -58,16 +64,19 @@ class Report:
     elapsed: float
     rejects: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    delivered_since: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def exit_status(self) -> int:
-        """0 all delivered; 1 failed, stopped or unbalanced; 3 dead letters or rejects.
+        """0 all delivered; 1 failed, stopped or unbalanced; 3 dead letters or rejects, or nothing to explain.
 
         The numbers are those of docs/spec/forwarders.md section 4.
         """
         if not self.complete:
             return FAILED
-        if self.job.dry_run or self.job.explain is not None:
+        if self.job.explain is not None:
+            return DONE if self.summary.explanation else LEFT_OVER
+        if self.job.dry_run:
             return DONE
         accounts = self.summary.books.accounts.values()
         if self.summary.rejected or self.summary.kept or any(account.dead for account in accounts):
@@ -122,10 +131,19 @@ class Report:
                     f"{', '.join(self.job.window.kinds)} (--kind)"
                 )
                 continue
-            in_scope = any(out_of_scope(Tenant(*pair), forwarder) is None for pair in seen)
-            reason = "its query matched no record" if in_scope else "no record is in its scope"
-            lines.append(f"forwarder {forwarder.id}: {reason}; organisations/stores seen: {shown or 'none'}")
+            if any(out_of_scope(Tenant(*pair), forwarder) is None for pair in seen):
+                lines.append(f"forwarder {forwarder.id}: its query matched no record; {self._miss(forwarder)}")
+                continue
+            lines.append(
+                f"forwarder {forwarder.id}: no record is in its scope; organisations/stores seen: {shown or 'none'}"
+            )
         return lines
+
+    def _miss(self, forwarder: Forwarder) -> str:
+        """Why a query that matched nothing refuses what comes nearest to it."""
+        statements = StatementBuilder(self.job.actor_home_page, self.job.session_duration_unit)
+        miss = nearest_miss(map(decode_record, self.summary.examples.values()), forwarder, statements)
+        return miss or "--explain ID says of a record which clause decided"
 
     def as_json(self) -> dict[str, Any]:
         """The contents of `report.json`. Counts are of records unless their name says otherwise. Times are RFC 3339."""
@@ -137,7 +155,9 @@ class Report:
             "started": rfc3339(self.started),
             "elapsed_seconds": round(self.elapsed, 3),
             "runner": self.job.runner,
+            "mode": self.job.mode,
             "dry_run": self.job.dry_run,
+            **({"letters": self._chosen()} if self.job.redrive else {}),
             "window": {
                 "since": rfc3339(window.since) if window.since is not None else None,
                 "until": rfc3339(window.until) if window.until is not None else None,
@@ -157,6 +177,7 @@ class Report:
                 "failures": sorted(summary.read.failures),
             },
             "sessions": summary.derivation.sessions,
+            "session_outcomes": dict(sorted(summary.derivation.outcomes.items())),
             "duplicates": summary.derivation.duplicates,
             "conflicting_duplicates": summary.derivation.conflicting_duplicates,
             "repeated_starts": summary.derivation.repeated_starts,
@@ -174,6 +195,18 @@ class Report:
             "balanced": not self.unbalanced if self.job.delivers else None,
             "hints": self.hints(),
             "warnings": [*self.warnings, *self.found()],
+        }
+
+    def _chosen(self) -> dict[str, Any]:
+        """Which dead letters a redrive was asked for. Times are those at which a record was given up."""
+        chosen = self.job.chosen_letters
+        return {
+            "forwarders": list(chosen.forwarders),
+            "reasons": list(chosen.reasons),
+            "record_ids": list(chosen.record_ids),
+            "since": rfc3339(chosen.since) if chosen.since is not None else None,
+            "until": rfc3339(chosen.until) if chosen.until is not None else None,
+            "kinds": list(chosen.kinds),
         }
 
     def _reason(self, reason: Reason) -> dict[str, Any]:
@@ -214,27 +247,82 @@ class Report:
                 "hashed_partition_keys": account.hashed_keys,
                 "remarks": dict(sorted(account.remarks.items())),
             }
+        if self.job.redrive:
+            entry["letters"] = self._letters(forwarder.id)
         if forwarder.id in self.summary.kept:
             entry["kept"] = dict(sorted(self.summary.kept[forwarder.id].items()))
         return entry
 
+    def _letters(self, forwarder_id: str) -> dict[str, Any]:
+        """What a redrive does with the dead letters to a forwarder, by the reason for which they were given up."""
+        reasons = self.summary.letters.get(forwarder_id, {})
+        return {
+            "delivered_since": self.delivered_since.get(forwarder_id, 0),
+            "by_reason": {reason: msgspec.structs.asdict(plan) for reason, plan in sorted(reasons.items())},
+        }
+
+    def _plan_lines(self) -> Iterable[str]:
+        """What a redrive makes of the dead letters, by forwarder and reason."""
+        plans = self.summary.letters
+        rows = [
+            (id_, reason, *(f"{count:,}" for count in (plan.open, plan.sent, plan.not_selected)))
+            for id_, reasons in sorted(plans.items())
+            for reason, plan in sorted(reasons.items())
+        ]
+        if rows:
+            yield ""
+            yield from _columns(("dead letters to", "given up for", "open", "sent again", "not chosen"), rows)
+        for id_, count in sorted(self.delivered_since.items()):
+            if count and self.job.chosen_letters.concerns(id_):
+                yield f"forwarder {id_}: delivered since they were dead letters: {count:,}"
+        for id_, reasons in sorted(plans.items()):
+            ahead = sum(plan.ahead for plan in reasons.values())
+            if ahead:
+                yield (
+                    f"forwarder {id_}: {ahead:,} of these leave before an earlier dead letter of their user, which "
+                    "stays; with --on_failure block_user they stay too"
+                )
+        if not any(plan.sent for reasons in plans.values() for plan in reasons.values()):
+            yield "there is no open dead letter" if not rows else "none of the open dead letters is sent again"
+
     def as_text(self) -> str:
         """What the terminal shows. A run that failed has no counts, since its workers did not hand them over."""
         if self.state == "failed":
-            return self._verdict()
+            return self.verdict()
         summary = self.summary
+        if self.job.explain is not None and self.complete:
+            return "\n".join(self._explanation(self.job.explain))
         lines = []
         if not self.job.redrive:
             lines += [*self._read_lines(), *self._passed_over_lines()]
             lines += self._reject_lines()
+        else:
+            lines += self._plan_lines()
         lines += [f"warning: {warning}" for warning in self.found()]
-        if self.forwarders and self.job.explain is None:
+        has_matches = any(account.matched for account in summary.books.accounts.values())
+        if self.forwarders and self.job.explain is None and (has_matches or not self.job.redrive):
             lines += ["", *self._table()]
         for forwarder_id, reasons in sorted(summary.kept.items()):
             lines.append(f"forwarder {forwarder_id}: left as they were: {_counts(reasons)}")
-        lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines()]
-        lines += [*self._next_lines(), "", self._verdict()]
+        lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines(), "", self.verdict()]
+        lines += self._next_lines()
         return "\n".join(lines)
+
+    def _explanation(self, id_: str) -> Iterable[str]:
+        summary = self.summary
+        if summary.explanation:
+            yield from summary.explanation
+            return
+        yield (
+            f"{id_}: none of the {sum(summary.records.values()):,} records of this run has this id, nor its session or "
+            "its activity"
+        )
+        yield (
+            "an id is that of a record (`session-forwarder show receipts` has them, and so has the Idempotency-Key of "
+            "a request), a session_id, or the record_id of an activity"
+        )
+        if summary.rejected:
+            yield f"{summary.rejected:,} of the {summary.read.read:,} pieces of input were rejected: it may be there"
 
     def _read_lines(self) -> Iterable[str]:
         summary, read, kinds = self.summary, self.summary.read, self.job.window.kinds
@@ -330,7 +418,6 @@ class Report:
         dead = {forwarder.id: self.summary.books.account(forwarder.id).dead_lettered for forwarder in self.forwarders}
         commands = next_commands(self.job, {id_: reasons for id_, reasons in dead.items() if reasons})
         if commands:
-            yield ""
             yield "next, to look at the dead letters, and to send them again:"
         yield from (f"  {command}" for command in commands)
 
@@ -340,7 +427,8 @@ class Report:
             if remarks:
                 yield f"forwarder {forwarder.id}: remarks: {_counts(remarks)}"
 
-    def _verdict(self) -> str:
+    def verdict(self) -> str:
+        """How the run ended, and what to do, in one or a few lines."""
         details = f" (details in {self.job.output}/report.json)" if self.job.output else ""
         if self.state == "too_many_rejects":
             read = self.summary.read

@@ -1,6 +1,5 @@
 """One run: check everything that the user supplied, run the graph, report."""
 
-import json
 import logging
 import os
 import threading
@@ -16,9 +15,12 @@ from pipeline.beam_options import beam_options
 from pipeline.execute import execute, execute_until_stopped
 from pipeline.graph import Plan
 from pipeline.lock import OutputLock, OutputLostError
+from pipeline.logs import name_run
+from pipeline.monitor import Monitor
 from pipeline.options import Job
 from pipeline.preflight import Chosen
 from pipeline.report import FAILED, Report, target
+from pipeline.runs import leave
 from pipeline.session_state import ClockLimits, SessionState
 from pipeline.temporary import run_directory, temporary_files_in
 from pipeline.usage import UsageError
@@ -56,12 +58,13 @@ _STREAMING_LINGER = 0.05
 _LEAST_RETRY_HORIZON = 600.0
 
 
-def run(job: Job, chosen: Chosen) -> int:
-    """Run a job to its end, print the report, and write `report.json`.
+def run(job: Job, chosen: Chosen, monitor: Monitor | None = None) -> int:
+    """Run a job to its end, print the report, and write `report.json` and `report.html`.
 
     Args:
         job: what to run.
         chosen: the forwarders that take part.
+        monitor: tells those who watch; None: nobody does.
 
     Returns:
         The exit status.
@@ -70,6 +73,7 @@ def run(job: Job, chosen: Chosen) -> int:
         UsageError: before anything is read or sent, when the job cannot run as it was asked to.
     """
     raise_descriptor_limit()
+    monitor = monitor or Monitor()
     started, clock = now_ms(), time.monotonic()
     options = beam_options(job)
     with ExitStack() as stack:
@@ -88,19 +92,25 @@ def run(job: Job, chosen: Chosen) -> int:
         files = sessions.new_files(matched) if sessions else matched
         if job.output is not None and job.write_records is not None:
             remove_records(job.output)
-        board.begin(_run_info(job, run_id, started, files, chosen))
+        history = _history(job, run_id, stack)
+        info = _run_info(job, run_id, started, files, chosen)
+        board.begin(info)
         plan = Plan(
             job=job,
             run_id=run_id,
             files=files,
             source=chosen.source,
-            deliver=_deliver_options(job, run_id, chosen.limits, stack),
+            deliver=_deliver_options(job, run_id, chosen.limits, history),
             board=board,
+            history=history,
             summary=_summary_path(job, run_id, work, stack),
             state=sessions.options(read_only=job.looks_only) if sessions else None,
             sources=sources,
             blobs=BlobFiles(work) if job.is_direct else None,
+            monitor=monitor,
+            names=info.forwarders,
         )
+        monitor.begin(run_id, board.read, info.forwarders)
         if job.streaming:
             return _run_streaming(plan, options)
         state, summary = execute(plan, options)
@@ -130,16 +140,18 @@ def run(job: Job, chosen: Chosen) -> int:
             elapsed=time.monotonic() - clock,
             rejects=rejects,
             sources=tuple(source.name for source in sources),
+            delivered_since=history.delivered_since if history and job.redrive else {},
         )
-        _write_report(report)
+        leave(report)
         # An incomplete run leaves the state as it was, so that the next run reads the same files again.
         if sessions and report.complete and not job.looks_only:
             # From here on the input counts as read. So all that came of it is on the disk by now.
             try:
                 sessions.commit(summary, matched)
             except Exception:
-                _write_report(replace(report, state="failed"))
+                leave(replace(report, state="failed"))
                 raise
+        monitor.ended(report)
         _print(report)
         return report.exit_status
 
@@ -172,6 +184,7 @@ def _named_run(job: Job, options: PipelineOptions) -> str:
     """The id of the run, with its number among the runs of the output. On a cluster the job is found by it."""
     number = 1 if job.output is None else next_run_number(job.output)
     run_id = new_run_id(number, replay=job.sends_again)
+    name_run(run_id)
     named = options.view_as(GoogleCloudOptions)
     # Dataflow allows no capitals in a job's name.
     named.job_name = named.job_name or f"session-forwarder-{run_id}".lower()
@@ -263,22 +276,23 @@ def _lock(flag: str, directory: str, board: Board, stack: ExitStack) -> threadin
     return lost
 
 
-def _history(job: Job, output: str, run_id: str, stack: ExitStack) -> HistoryIndex:
+def _history(job: Job, run_id: str, stack: ExitStack) -> HistoryIndex | None:
     """What earlier runs on the output settled, as far as this run has to know it."""
-    recover(output)
+    if job.output is None or not (job.delivers or job.redrive):
+        return None
+    recover(job.output)
     if job.sends_again:
-        return HistoryIndex(output, "")
-    index = index_history(output, run_id, dead_letters=job.redrive, horizon=job.receipts_horizon)
+        return HistoryIndex(job.output, "")
+    index = index_history(job.output, run_id, dead_letters=job.redrive, horizon=job.receipts_horizon)
     stack.callback(remove_index, index)
     return index
 
 
 def _deliver_options(
-    job: Job, run_id: str, limits: Mapping[str, StreamLimits], stack: ExitStack
+    job: Job, run_id: str, limits: Mapping[str, StreamLimits], history: HistoryIndex | None
 ) -> DeliverOptions | None:
-    if job.output is None or not job.delivers:
+    if job.output is None or history is None or not job.delivers:
         return None
-    history = _history(job, job.output, run_id, stack)
     return DeliverOptions(
         output=job.output,
         run_id=run_id,
@@ -348,15 +362,5 @@ def _make_durable(job: Job, rejects: Sequence[str]) -> None:
         ) from error
 
 
-def _write_report(report: Report) -> None:
-    if report.job.output is not None:
-        text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
-        storage_at(report.job.output).write("report.json", [text.encode() + b"\n"], durable=report.job.durable)
-
-
 def _print(report: Report) -> None:
-    for line in report.summary.explanation:
-        print(line)
-    if report.job.explain is not None and not report.summary.explanation:
-        print(f"{report.job.explain}: no record of this run has this id")
     print(report.as_text())

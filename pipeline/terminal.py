@@ -43,16 +43,17 @@ class LiveView:
 
     Args:
         board: of the run.
+        draws: whether a terminal is drawn on. Else lines are logged there, too, as for a log in JSON.
         interval: seconds from one look at it to the next, at least.
     """
 
-    def __init__(self, board: Board, *, interval: float = _INTERVAL) -> None:
+    def __init__(self, board: Board, *, draws: bool = True, interval: float = _INTERVAL) -> None:
         self._board = board
         self._interval = interval
         self._progress = Progress()
         self._log = TroubleLog()
         self._stream = sys.stderr
-        self._block = Block(sys.stderr) if can_draw(sys.stderr) else None
+        self._block = Block(sys.stderr) if draws and can_draw(sys.stderr) else None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live view", daemon=True)
         self._replaced: list[logging.StreamHandler[Any]] = []

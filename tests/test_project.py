@@ -29,6 +29,7 @@ PINNED_BY = {
     "local": "local.txt",
     "bench": "bench.txt",
     "mongodb": "registry.txt",
+    "otel": "otel.txt",
     "registry": "registry.txt",
     "test": "test.txt",
 }

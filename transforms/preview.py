@@ -13,7 +13,7 @@ from transforms.bundles import at_end_of_bundle
 from transforms.forwarders import Forwarder
 from transforms.forwarders.source import ForwarderSource
 from transforms.matching.document import encode_payload, payload_kind
-from transforms.matching.explanation import explain
+from transforms.matching.explanation import explain, is_meant
 from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 
@@ -54,30 +54,33 @@ class _CountMatches(beam.DoFn):
         for match in matches:
             for forwarder_id in match.forwarders:
                 self._summary.books.account(forwarder_id).matched += 1
-                self._sample(self._forwarders[forwarder_id], match.record)
+                self._sample(self._forwarders[forwarder_id], match)
             for forwarder_id in match.undecided:
                 self._summary.keep(forwarder_id, "undecided")
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         yield at_end_of_bundle(self._summary)
 
-    def _sample(self, forwarder: Forwarder, record: Record) -> None:
+    def _sample(self, forwarder: Forwarder, match: Match) -> None:
+        record = match.record
         sample = self._summary.samples.get(forwarder.id)
         if sample is None or (record.timestamp, record.id) < (sample.timestamp, sample.id):
-            kind = payload_kind(record, forwarder.payload)
-            payload = encode_payload(record, kind, lambda: self._statements.statement(record))
+            if match.stored is not None:
+                payload = match.stored.payload
+            else:
+                kind = payload_kind(record, forwarder.payload)
+                payload = encode_payload(record, kind, lambda: self._statements.statement(record))
             self._summary.samples[forwarder.id] = Sample(record.timestamp, record.id, payload)
 
 
 @dataclass(eq=False)
 class ExplainRecord(beam.PTransform[PCollection[list[Record]], PCollection[Summary]]):
-    """Explains one record: PCollection[list[Record]] -> PCollection[Summary].
+    """Explains the records of an id: PCollection[list[Record]] -> PCollection[Summary].
 
-    The summary holds the lines of `transforms.matching.explanation.explain`. It is not there if there is no such
-    record.
+    The summaries hold the lines of `transforms.matching.explanation.explain`. There is none if there is no such record.
 
     Attributes:
-        id: of the record.
+        id: of a record, of a session, or of the activity that caused records.
         forwarders: where each worker loads the documents from.
         statements: builds the statement that queries see.
     """
@@ -93,8 +96,8 @@ class ExplainRecord(beam.PTransform[PCollection[list[Record]], PCollection[Summa
 
 
 class _ExplainRecord(beam.DoFn):
-    def __init__(self, record_id: str, forwarders: ForwarderSource, statements: StatementBuilder) -> None:
-        self._id = record_id.lower()  # as ids are, however a statement spells its own
+    def __init__(self, id_: str, forwarders: ForwarderSource, statements: StatementBuilder) -> None:
+        self._id = id_
         self._source = forwarders
         self._statements = statements
 
@@ -102,6 +105,11 @@ class _ExplainRecord(beam.DoFn):
         self._forwarders = self._source.load()
 
     def process(self, records: list[Record]) -> Iterator[Summary]:
-        for record in records:
-            if record.id == self._id:
-                yield Summary(explanation=list(explain(record, self._forwarders, self._statements)))
+        lines = [
+            line
+            for record in records
+            if is_meant(record, self._id)
+            for line in explain(record, self._forwarders, self._statements)
+        ]
+        if lines:
+            yield Summary(explanation=lines)

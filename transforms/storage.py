@@ -80,6 +80,10 @@ class Storage(Protocol):
 
     root: str
 
+    def directories(self, directory: str) -> list[str]:
+        """The names of the directories in `directory`, sorted. Elsewhere than on a local disk: of those with files."""
+        ...
+
     def list(self, directory: str) -> list[str]:
         """The names of the files in `directory`, without the directory, sorted; none if it does not exist."""
         ...
@@ -109,8 +113,16 @@ class Storage(Protocol):
         """Make files of a directory durable that others have written there. A local disk alone needs that."""
         ...
 
+    def keep_time(self, name: str, modified: float) -> None:
+        """Say that a file was last written to at that time (epoch s). A store that cannot says its own."""
+        ...
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
+        ...
+
+    def remove_each(self, names: Iterable[str]) -> None:
+        """Remove files, as far as they are there. Elsewhere than on a local disk that takes few calls."""
         ...
 
     def remove_all(self, directory: str) -> None:
@@ -188,6 +200,13 @@ class LocalStorage:
         self.path = root
         self.root = str(root)
 
+    def directories(self, directory: str) -> list[str]:
+        try:
+            with os.scandir(self.path / directory) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+        except FileNotFoundError:
+            return []
+
     def list(self, directory: str) -> list[str]:
         return sorted(entry.name for entry in self._files(directory))
 
@@ -223,8 +242,15 @@ class LocalStorage:
             durability.sync_directory(self.path / directory)
             durability.sync_directory((self.path / directory).parent)
 
+    def keep_time(self, name: str, modified: float) -> None:
+        os.utime(self.path / name, (modified, modified))
+
     def remove(self, name: str) -> None:
         durability.remove(self.path / name)
+
+    def remove_each(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.remove(name)
 
     def remove_all(self, directory: str) -> None:
         if (self.path / directory).exists():
@@ -244,6 +270,10 @@ class BeamStorage:
     def _url(self, name: str) -> str:
         return f"{self.root}/{name}"
 
+    def directories(self, directory: str) -> list[str]:
+        inside = self._matched(directory, "**")
+        return sorted({name.partition("/")[0] for name in inside if "/" in name})
+
     def list(self, directory: str) -> list[str]:
         return sorted(self._files(directory))
 
@@ -255,16 +285,18 @@ class BeamStorage:
 
     def _files(self, directory: str) -> dict[str, Any]:
         """What Beam knows of the files in a directory, by their names."""
+        return {name: file for name, file in self._matched(directory, "*").items() if "/" not in name}
+
+    def _matched(self, directory: str, pattern: str) -> dict[str, Any]:
         files, failed = _beam()
         prefix = self._url(directory).rstrip("/") + "/"
         try:
-            matched = files.match([prefix + "*"])[0].metadata_list
+            matched = files.match([prefix + pattern])[0].metadata_list
         except failed:
             if files.exists(prefix):
                 raise
             return {}
-        named = {file.path.removeprefix(prefix): file for file in matched}
-        return {name: file for name, file in named.items() if "/" not in name}
+        return {file.path.removeprefix(prefix): file for file in matched}
 
     def open(self, name: str) -> BinaryIO:
         files, _ = _beam()
@@ -294,8 +326,14 @@ class BeamStorage:
     def sync(self, directory: str, names: Iterable[str]) -> None:
         """Nothing to do: what is uploaded is durable."""
 
+    def keep_time(self, name: str, modified: float) -> None:
+        """Nothing to do: a store has its own times."""
+
     def remove(self, name: str) -> None:
         self._delete([self._url(name)])
+
+    def remove_each(self, names: Iterable[str]) -> None:
+        self._delete([self._url(name) for name in names])
 
     def remove_all(self, directory: str) -> None:
         files, failed = _beam()

@@ -16,13 +16,13 @@ from apache_beam.internal import pickler
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.local_job_service import BeamFnLoggingServicer
-from apache_beam.transforms import core
+from apache_beam.transforms import core, userstate
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from pipeline.beam_flags import known_to_beam, parse_beam_flags
 from pipeline.beam_logging import WorkersWords
 from pipeline.beam_options import beam_options
-from pipeline.beam_signatures import RememberedArguments
+from pipeline.beam_signatures import RememberedArguments, RememberedSpecs
 from pipeline.options import parse
 from pipeline.usage import Parser
 from tests.support.forwarder_documents import http_document
@@ -199,3 +199,18 @@ def test_what_a_worker_process_logs_is_logged_in_its_words() -> None:
     finally:
         logger.removeHandler(handler)
     assert lines == [f"WARNING {words}", "ERROR of its own: 3 %"]
+
+
+def test_the_state_that_is_remembered_of_a_class_is_what_beam_finds() -> None:
+    find: Any = userstate.get_dofn_specs
+    if isinstance(find, RememberedSpecs):
+        find = find._find
+    remembered = RememberedSpecs(find)
+    stateful: Any = Stateful()  # type: ignore[no-untyped-call]
+    steps = [stateful, Changed(), core.DoFn(), *map(core.CallableWrapperDoFn, (str, stateful.process))]  # type: ignore[no-untyped-call]
+    for _ in range(2):
+        for step in steps:
+            states, timers = remembered(step)
+            assert (states, timers) == find(step)
+            states.add("what Beam may do with its set")
+    assert [bool(find(step)[0]) for step in steps] == [True, True, False, False, True]

@@ -23,6 +23,7 @@ MARKERS = {
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "benchmarks": ("beam", "server"),
+    "commands": ("beam", "server"),
     "docs": ("beam", "server"),
     "local": ("server",),
     "local/test_check.py": ("fast",),
@@ -33,9 +34,11 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "pipeline": ("beam", "server"),
     "pipeline/test_cancel.py": ("server",),
     "pipeline/test_cells.py": ("fast",),
+    "pipeline/test_config_file.py": ("fast",),
     "pipeline/test_flink.py": ("beam", "server", "flink"),
     "pipeline/test_graph.py": ("beam",),
     "pipeline/test_lock.py": ("server",),
+    "pipeline/test_logs.py": ("fast",),
     "pipeline/test_options.py": ("beam",),
     "pipeline/test_next_steps.py": ("beam",),
     "pipeline/test_preflight.py": ("beam",),
@@ -64,6 +67,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "transforms/delivery/test_sender.py": ("server",),
     "transforms/forwarders": ("fast",),
     "transforms/matching": ("fast",),
+    "transforms/observing": ("fast",),
     "transforms/query": ("fast",),
     "transforms/query/test_laws.py": ("slow",),
     "transforms/reading": ("fast",),
@@ -74,6 +78,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "transforms/sources": ("server",),
     "transforms/sources/test_documents.py": ("fast",),
     "transforms/sources/test_locations.py": ("fast",),
+    "transforms/telemetry": ("fast",),
     "transforms/test_spoilt_files.py": ("slow",),
 }
 """By path below `tests/`; of a module's own entry and those of its folders, the nearest counts."""

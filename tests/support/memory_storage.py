@@ -20,6 +20,11 @@ class MemoryStorage:
         self.lock = threading.Lock()
         self.before_write: Callable[[str], None] = lambda name: None
 
+    def directories(self, directory: str) -> list[str]:
+        with self.lock:
+            inside = (name.removeprefix(directory + "/") for name in self.files if name.startswith(directory + "/"))
+            return sorted({name.partition("/")[0] for name in inside if "/" in name})
+
     def list(self, directory: str) -> list[str]:
         with self.lock:
             inside = (name.removeprefix(directory + "/") for name in self.files if name.startswith(directory + "/"))
@@ -47,9 +52,16 @@ class MemoryStorage:
             self.files[name] = data
             self.written[name] = self.clock()
 
+    def keep_time(self, name: str, modified: float) -> None:
+        """Nothing to do."""
+
     def remove(self, name: str) -> None:
         with self.lock:
             self.files.pop(name, None)
+
+    def remove_each(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.remove(name)
 
     def remove_all(self, directory: str) -> None:
         with self.lock:

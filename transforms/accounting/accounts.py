@@ -79,6 +79,78 @@ def _upper_end(bin_number: int) -> int:
     return ((bin_number - shift * half + 1) << shift) - 1
 
 
+MOMENTS = 32
+"""Moments of a timeline, at most: enough for a curve, and a bound to what a forwarder takes."""
+
+_SHORTEST = 64
+"""Milliseconds of a moment, at least."""
+
+
+class Moment(msgspec.Struct, array_like=True):
+    """What was settled within one moment of a timeline.
+
+    Attributes:
+        delivered: records that were delivered.
+        dead: records that were given up.
+        waited: from the first attempt to the settlement, in ms, all records added up.
+        slowest: the longest of these, in ms.
+    """
+
+    delivered: int = 0
+    dead: int = 0
+    waited: int = 0
+    slowest: int = 0
+
+    def merge(self, other: Self) -> None:
+        """Add `other`, which is left as it was."""
+        self.delivered += other.delivered
+        self.dead += other.dead
+        self.waited += other.waited
+        self.slowest = max(self.slowest, other.slowest)
+
+
+class Timeline(msgspec.Struct):
+    """When records were settled, and how long each took, in at most MOMENTS moments of equal width.
+
+    If there would be more, all become twice as wide. So it adds up to the same, whatever was counted first.
+
+    Attributes:
+        width: of a moment, in ms; a power of two.
+        moments: those in which something was settled, by their number: epoch ms, divided by the width.
+    """
+
+    width: int = _SHORTEST
+    moments: dict[int, Moment] = {}
+
+    def add(self, at: int, moment: Moment) -> None:
+        """Count what was settled at one time (epoch ms). `moment` belongs to the timeline from now on."""
+        number = at // self.width
+        known = self.moments.get(number)
+        if known is None:
+            self.moments[number] = moment
+            while len(self.moments) > MOMENTS:
+                self.widen(self.width * 2)
+        else:
+            known.merge(moment)
+
+    def merge(self, other: Self) -> None:
+        """Add what `other` has, which is left as it was."""
+        self.widen(max(self.width, other.width))
+        for number, moment in other.moments.items():
+            self.add(number * other.width, Moment(*msgspec.structs.astuple(moment)))
+
+    def widen(self, width: int) -> None:
+        """Make moments as wide as `width`, a power of two that is not less than the present one."""
+        if width == self.width:
+            return
+        narrow, self.moments = self.moments, {}
+        factor, self.width = width // self.width, width
+        for number, moment in narrow.items():
+            known = self.moments.setdefault(number // factor, moment)
+            if known is not moment:
+                known.merge(moment)
+
+
 class Account(msgspec.Struct):
     """What was counted for one forwarder. All are counts of records, unless something else is said.
 
@@ -97,6 +169,7 @@ class Account(msgspec.Struct):
             (docs/spec/forwarders.md section 3).
         remarks: records by what their receipts remark, such as `already_there`.
         latencies: from the first attempt at a record to its settlement.
+        timeline: when records were settled.
     """
 
     matched: int = 0
@@ -111,6 +184,7 @@ class Account(msgspec.Struct):
     hashed_keys: int = 0
     remarks: dict[str, int] = {}
     latencies: Latencies = msgspec.field(default_factory=Latencies)
+    timeline: Timeline = msgspec.field(default_factory=Timeline)
 
     @property
     def dead(self) -> int:
@@ -124,7 +198,7 @@ class Account(msgspec.Struct):
     def settle(self, settlements: Iterable[Settlement], settled_at: int) -> None:
         """Count how items ended. `settled_at` is in epoch ms."""
         # Added up in locals first: it is done for every record, and half of it would else be attributes.
-        delivered = size = attempts = 0
+        delivered = dead = size = attempts = waited = slowest = 0
         first_attempts: dict[int | None, int] = {}
         for settlement in settlements:
             item, outcome = settlement.item, settlement.outcome
@@ -132,6 +206,7 @@ class Account(msgspec.Struct):
                 delivered += 1
                 size += len(item.payload)
             else:
+                dead += 1
                 self.dead_lettered[outcome.reason] = self.dead_lettered.get(outcome.reason, 0) + 1
             for remark in outcome.remarks:
                 self.remarks[remark] = self.remarks.get(remark, 0) + 1
@@ -146,7 +221,11 @@ class Account(msgspec.Struct):
         self.attempts += attempts
         for first, count in first_attempts.items():
             if first is not None:
-                self.latencies.add(settled_at - first, count)
+                took = max(settled_at - first, 0)
+                self.latencies.add(took, count)
+                waited += took * count
+                slowest = max(slowest, took)
+        self.timeline.add(settled_at, Moment(delivered, dead, waited, slowest))
 
     def merge(self, other: Self) -> None:
         """Add the counts of `other`, which is left as it was."""
@@ -164,6 +243,7 @@ class Account(msgspec.Struct):
         for remark, count in other.remarks.items():
             self.remarks[remark] = self.remarks.get(remark, 0) + count
         self.latencies.merge(other.latencies)
+        self.timeline.merge(other.timeline)
 
 
 Seen = tuple[str | None, str | None]

@@ -33,13 +33,14 @@ from transforms.matching.statement import StatementBuilder
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex
 from transforms.receipts.journal import Journal, JournalError, new_worker_name
-from transforms.sinks.base import AttemptResult, AwsClient, Item, Settlement, Verdict
+from transforms.sinks.base import AttemptResult, AwsClient, HttpSinkFactory, Item, Settlement, Verdict
 from transforms.sinks.choose import batch_sinks
 from transforms.sinks.data_streams import StreamLimits, partition_key
 from transforms.sinks.http_batches import post_sink
 from transforms.sinks.http_client import HttpClient
 from transforms.sinks.lacks import LackError, Patience, connections_allowed
 from transforms.statements.attachment_files import AttachmentFiles
+from transforms.telemetry.tracing import tracing
 
 HOPS = "forward_hops"
 """The key of a record's metadata under which it says how many forwarders it has been through (X-Forward-Hops)."""
@@ -155,16 +156,21 @@ class Sender:
         # (forwarder, id) of records that an earlier worker of this run had deferred, and that this one sends now.
         self._taken_on: set[tuple[str, str]] = set()
         connections = _connections(forwarders)
+        self._tracing = tracing()
+        http_sink: HttpSinkFactory = partial(
+            post_sink,
+            client=HttpClient(options.allow_networks, connections=connections.http),
+            attachments=AttachmentFiles(options.attachments),
+        )
+        batch_sink = batch_sinks(options.limits, connections.calls, options.aws_client)
+        if self._tracing is not None:
+            http_sink, batch_sink = self._tracing.traced(http_sink, batch_sink)
         self._deliveries = DeliveryEngine(
             forwarders,
             self._deferral.settle if self._deferral else self._settle,
             options.settings,
-            http_sink=partial(
-                post_sink,
-                client=HttpClient(options.allow_networks, connections=connections.http),
-                attachments=AttachmentFiles(options.attachments),
-            ),
-            batch_sink=batch_sinks(options.limits, connections.calls, options.aws_client),
+            http_sink=http_sink,
+            batch_sink=batch_sink,
             patience=self._patience,
             clock=self._clock,
             most_requests=connections.http,
@@ -222,6 +228,8 @@ class Sender:
             self._handed_over[item.forwarder_id] += 1
         if self._deferral:
             self._deferral.submit(items)
+        if self._tracing is not None:
+            self._tracing.submitted(items)
         if items and not self._stopped:
             try:
                 self._deliveries.submit(items)
@@ -297,6 +305,8 @@ class Sender:
         self._deliveries.close()
         self._leave_board()
         self._journal.close()
+        if self._tracing is not None:
+            self._tracing.flush()
 
     def _pending(self) -> dict[str, int]:
         """Records that were handed over and not settled, by forwarder. Only a run that was stopped leaves any.
@@ -316,6 +326,8 @@ class Sender:
     def _settle(self, settlements: Sequence[Settlement]) -> None:
         self._patience.through(lambda: self._journal.settle(settlements), self._board.stopping)
         self._settled.settle(settlements, now_ms())
+        if self._tracing is not None:
+            self._tracing.settled(settlements)
 
     def _standings(self, now: float) -> dict[str, Standing]:
         """How each forwarder stands that this worker had something for. `now` is in unix seconds."""
