@@ -26,6 +26,7 @@ from transforms.match import MatchForwarders
 from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.read import ReadActivity, match_files
+from transforms.reading.blob_files import BlobFiles
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.input_formats import ACTIVITY, InputFormat, statement_format
 
@@ -66,9 +67,13 @@ def count(
     input_format = _input_format(what)
     output.mkdir(parents=True, exist_ok=True)
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_args)))
-    read = pipeline | "Read" >> ReadActivity(match_files([str(path)]), input_format)
+    blobs = BlobFiles(output)
+    reading = ReadActivity(
+        match_files([str(path)]), input_format, blobs=blobs, forwarders=source if stage == "encode" else None
+    )
+    read = pipeline | "Read" >> reading
     all_read = read.counts | "Read summaries" >> beam.Map(_summary) | "All read" >> beam.CombineGlobally(total)
-    settings = DeriveSettings(input_format=input_format, reject_limit=RejectLimit(0.05, 10))
+    settings = DeriveSettings(input_format=input_format, reject_limit=RejectLimit(0.05, 10), blobs=blobs)
     records = (read.blobs | "Derive" >> DeriveRecords(settings, all_read)).records
     if stage == "derive":
         _ = records | "Count" >> beam.ParDo(_CountRecords(str(output)))

@@ -288,7 +288,7 @@ class Report:
     def as_text(self) -> str:
         """What the terminal shows. A run that failed has no counts, since its workers did not hand them over."""
         if self.state == "failed":
-            return self._verdict()
+            return self.verdict()
         summary = self.summary
         if self.job.explain is not None and self.complete:
             return "\n".join(self._explanation(self.job.explain))
@@ -304,8 +304,8 @@ class Report:
             lines += ["", *self._table()]
         for forwarder_id, reasons in sorted(summary.kept.items()):
             lines.append(f"forwarder {forwarder_id}: left as they were: {_counts(reasons)}")
-        lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines(), "", self._verdict()]
-        lines += self._next_lines()
+        lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines()]
+        lines += [*self._next_lines(), "", self.verdict()]
         return "\n".join(lines)
 
     def _explanation(self, id_: str) -> Iterable[str]:
@@ -418,6 +418,7 @@ class Report:
         dead = {forwarder.id: self.summary.books.account(forwarder.id).dead_lettered for forwarder in self.forwarders}
         commands = next_commands(self.job, {id_: reasons for id_, reasons in dead.items() if reasons})
         if commands:
+            yield ""
             yield "next, to look at the dead letters, and to send them again:"
         yield from (f"  {command}" for command in commands)
 
@@ -427,7 +428,8 @@ class Report:
             if remarks:
                 yield f"forwarder {forwarder.id}: remarks: {_counts(remarks)}"
 
-    def _verdict(self) -> str:
+    def verdict(self) -> str:
+        """How the run ended, and what to do, in one or a few lines."""
         details = f" (details in {self.job.output}/report.json)" if self.job.output else ""
         if self.state == "too_many_rejects":
             read = self.summary.read

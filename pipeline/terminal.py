@@ -44,10 +44,12 @@ class LiveView:
     Args:
         board: of the run.
         draws: whether a terminal is drawn on. Else lines are logged there, too, as for a log in JSON.
+        interval: seconds from one look at it to the next, at least.
     """
 
-    def __init__(self, board: Board, *, draws: bool = True) -> None:
+    def __init__(self, board: Board, *, draws: bool = True, interval: float = _INTERVAL) -> None:
         self._board = board
+        self._interval = interval
         self._progress = Progress()
         self._log = TroubleLog()
         self._stream = sys.stderr
@@ -84,7 +86,7 @@ class LiveView:
         sys.stderr = above
 
     def _run(self) -> None:
-        wait, logged_at = _INTERVAL, time.monotonic()
+        wait, logged_at = self._interval, time.monotonic()
         while not self._done.wait(wait):
             began = time.thread_time()
             board, now = self._look()
@@ -93,7 +95,7 @@ class LiveView:
             elif time.monotonic() - logged_at >= _LOG_INTERVAL:
                 logged_at = time.monotonic()
                 logger.info("%s", self._line(board, now))
-            wait = max(_INTERVAL, (time.thread_time() - began) / _SHARE)
+            wait = max(self._interval, (time.thread_time() - began) / _SHARE)
 
     def _look(self) -> tuple[Snapshot, float]:
         """The board at this moment, and when that is, in unix seconds. What is news is logged."""
@@ -105,7 +107,7 @@ class LiveView:
     def _lines(self, board: Snapshot, now: float, across: int, down: int) -> list[str]:
         """The lines that there is room for. The last column stays empty: a letter there would begin a new line."""
         most = max(1, min(_MOST_LINES, down // 2))
-        head = flow(self._progress.parts(board, now), across - 1)[: min(_HEAD_LINES, most)]
+        head = flow(self._progress.parts(board, now), across - 1)[: min(_HEAD_LINES, -(-most // 2))]
         troubles = trouble_lines(board, now, across - 1, most - len(head))
         return [*head, *troubles]
 

@@ -5,6 +5,7 @@ Statements that are forwarded as they are take the same way, and are records as 
 
 import gc
 import logging
+import time
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -33,6 +34,7 @@ from transforms.sessions.session import Session
 from transforms.sessions.state import BucketFold, Parts, StateOptions
 from transforms.sessions.window import EVERYTHING, Window
 from transforms.statements.passage import Passage, reject_of
+from transforms.telemetry.tracing import tracing
 
 logger = logging.getLogger(__name__)
 _SUMMARY = "summary"
@@ -128,6 +130,7 @@ class _FoldUsers(beam.DoFn):
         self._board = board
 
     def setup(self) -> None:
+        self._tracing = tracing()
         keep_live_objects_out_of_the_garbage_collector()
 
     def start_bundle(self) -> None:
@@ -152,6 +155,7 @@ class _FoldUsers(beam.DoFn):
 
     def _batches(self, bucket: int, blobs: Collection[bytes], voids: frozenset[Void]) -> Iterator[Any]:
         batch: list[Record] = []
+        self._began = time.time_ns() if self._tracing is not None else 0
         for records in self._records(bucket, blobs, voids):
             for reject in self._rejects:
                 yield TaggedOutput(_REJECTS, reject)
@@ -226,6 +230,9 @@ class _FoldUsers(beam.DoFn):
 
     def _counted(self, batch: list[Record]) -> list[Record]:
         self._summary.count_records(batch)
+        if self._tracing is not None:
+            self._tracing.step("derive", batch, self._began)
+            self._began = time.time_ns()
         if self._board is not None:
             folded, self._folded = self._folded, 0
             self._board.advance("delivering", derived=len(batch), folded=folded)

@@ -297,6 +297,11 @@ class Snapshot:
     workers: int = 0
     stopping: bool = False
 
+    @property
+    def phase(self) -> Phase:
+        """What the job does. A redrive reads and derives nothing: it delivers as soon as anything is due."""
+        return "delivering" if self.forwarders and self.job.phase in ("starting", "reading") else self.job.phase
+
 
 def add_up(posts: Iterable[Post], alive: Callable[[int], bool] = lambda pid: True) -> Snapshot:
     """The sum of what workers have posted. It is the same in whichever order they come.

@@ -99,6 +99,22 @@ def record_of(user_id: str, original: Original, place: int = 0) -> Record:
         original.stored,
         original.document,
         original.voids,
+        original.due,
+    )
+
+
+def original_of(record: Record) -> Original:
+    """The statement that a record of the kind `statement` is. Where it was read is not known any more."""
+    return Original(
+        record.id,
+        record.timestamp,
+        record.stored,
+        record.organisation,
+        record.lrs_id,
+        record.voids,
+        record.body,
+        record.document,
+        due=record.due,
     )
 
 
