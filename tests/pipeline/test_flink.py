@@ -136,7 +136,7 @@ def test_ctrl_c_stops_a_run_on_flink_in_good_order_and_the_next_goes_on(
     output = workshop.path / "flink"
     job = flink(workshop, output)
     started.append(job)
-    receiver.wait_for(taken + 1)
+    receiver.wait_for(taken + 1, PATIENCE)
     job.send_signal(signal.SIGINT)
     assert job.stderr is not None
     assert any("taking no more records" in line for line in job.stderr)
