@@ -79,8 +79,8 @@ class ForwarderSource:
         return resolve_on_worker(self.load(), self.references)
 
 
-# Several steps of a worker load the same forwarders, of which there may be thousands. On one machine the launcher, which
-# has checked them, is the worker too.
+# Several steps of a worker load the same forwarders, of which there may be thousands. On one machine the launcher,
+# which has checked them, is the worker too.
 _last_launched: dict[ForwarderSource, tuple[Forwarder, ...]] = {}
 
 
