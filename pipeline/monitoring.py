@@ -47,6 +47,9 @@ def monitored(job: Job, command_line: Sequence[str]) -> Iterator[Monitor]:
         monitor.open()
         yield monitor
         status = monitor.exit_status
+    except KeyboardInterrupt:
+        status = _INTERRUPTED  # As asked for: there is nothing to tell.
+        raise
     except UsageError as error:
         status = USAGE
         monitor.failed(str(error))
