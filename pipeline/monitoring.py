@@ -19,6 +19,9 @@ from transforms.accounting.board import Board, ForwarderName
 from transforms.storage import StorageError
 from transforms.telemetry.environment import asks_for
 
+_INTERRUPTED = 130
+"""The exit status of a process that Ctrl-C ended."""
+
 
 def _is_asked_for(job: Job) -> bool:
     flags = (job.metrics_port, job.metrics_file, job.alert_url)
