@@ -71,7 +71,7 @@ def test_the_user_is_the_actors_identity(actor: dict[str, Any], user_id: str) ->
 
 
 # What an identifier can be, right or wrong.
-ODD = st.sampled_from([None, "", "ann", 5, True, [], {}, {"name": "ann"}])
+ODD: st.SearchStrategy[Any] = st.sampled_from([None, "", "ann", 5, True, [], {}, {"name": "ann"}])
 ACTORS = st.dictionaries(
     st.sampled_from(["account", "mbox", "mbox_sha1sum", "openid", "name"]),
     ODD | st.dictionaries(st.sampled_from(["name", "homePage"]), ODD),
