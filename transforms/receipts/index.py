@@ -1,10 +1,13 @@
 """The index of what earlier runs settled: receipts and dead letters are read once, and sorted by bucket of users."""
 
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from schemas.buckets import BUCKETS, bucket_of
 from schemas.record import decode_record
 from transforms import durability
 from transforms.receipts.journal import DEAD_LETTERS, PART, RECEIPTS
+from transforms.receipts.outage_letters import LetterAt, OutageLetters
 from transforms.receipts.parts import (
     RECEIPT_SCHEMA,
     horizon_beginning,
@@ -92,9 +96,19 @@ class HistoryIndex(msgspec.Struct, frozen=True):
     letters_at: tuple[int, ...] = ()
     delivered_since: dict[str, int] = {}
 
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """The buckets of users that have dead letters in the index."""
+        return tuple(bucket for bucket, (start, end) in enumerate(pairwise(self.letters_at)) if start < end)
+
 
 def index_history(
-    output: str, run_id: str, *, dead_letters: bool = False, horizon: float | None = None
+    output: str,
+    run_id: str,
+    *,
+    dead_letters: bool = False,
+    horizon: float | None = None,
+    catch_up: OutageLetters | None = None,
 ) -> HistoryIndex:
     """Read the parts under `output`, and write what `History` needs under `<output>/.history/<run_id>`.
 
@@ -107,6 +121,7 @@ def index_history(
         dead_letters: whether dead letters are indexed, too, for a redrive.
         horizon: seconds; parts that were last written to longer than that before the last run's latest receipts are
             left out. None for all parts.
+        catch_up: chooses dead letters that are indexed, for a run that tries them again by itself.
 
     Raises:
         NotAContainerError: a file in `receipts/` or `dead_letters/` is not one of this job's.
@@ -117,11 +132,18 @@ def index_history(
     written = parts_written(storage, RECEIPTS, PART)
     beginning = horizon_beginning(written, horizon, time.time())
     receipts = written_since(written, beginning)
-    letters = written_since(parts_written(storage, DEAD_LETTERS, PART), beginning) if dead_letters else []
+    letters: list[str] = []
+    if dead_letters or catch_up is not None:
+        letters = all_letters = written_since(parts_written(storage, DEAD_LETTERS, PART), beginning)
+        if catch_up is not None:
+            letters = catch_up.parts(storage, all_letters, run_id)
     if not receipts and not letters:
         return HistoryIndex(output, name)
     with tempfile.TemporaryDirectory(dir=_scratch_beside(storage)) as scratch:
-        return write_index(output, storage, receipts, letters, Path(scratch), storage, name)
+        index = write_index(output, storage, receipts, letters, Path(scratch), storage, name, catch_up=catch_up)
+    if catch_up is not None:
+        catch_up.note(storage, all_letters)
+    return index
 
 
 def write_index(
@@ -134,6 +156,7 @@ def write_index(
     name: str,
     *,
     letters_with_receipts: bool = False,
+    catch_up: OutageLetters | None = None,
 ) -> HistoryIndex:
     """Write an index.
 
@@ -147,6 +170,7 @@ def write_index(
         name: the directory of the index in `target`.
         letters_with_receipts: leave out the dead letters whose own receipts are in no part of `receipts`. If only the
             latest parts are given, a later receipt of such a record may be missing, too.
+        catch_up: leave out the dead letters that it does not choose.
     """
     settled = _partition_receipts(source, receipts, scratch)
     letter_rows = _partition_dead_letters(source, letters, scratch)
@@ -159,7 +183,7 @@ def write_index(
         letters_at = _write_buckets(
             target,
             f"{name}/{LETTERS_FILE}",
-            lambda bucket: _undelivered(scratch, bucket, settled, letters_with_receipts, delivered_since),
+            lambda bucket: _undelivered(scratch, bucket, settled, letters_with_receipts, delivered_since, catch_up),
         )
     return HistoryIndex(output, name, settled.total, letter_rows, delivered_at, letters_at, dict(delivered_since))
 
@@ -370,9 +394,14 @@ def _dead_letter(row: dict[str, Any]) -> DeadLetter | None:
 
 
 def _undelivered(
-    scratch: Path, bucket: int, settled: _Partition, with_receipts: bool, delivered_since: Counter[str]
+    scratch: Path,
+    bucket: int,
+    settled: _Partition,
+    with_receipts: bool,
+    delivered_since: Counter[str],
+    catch_up: OutageLetters | None,
 ) -> Iterator[bytes]:
-    """The dead letters of a bucket that are to be sent, in order, as frames; the others are counted, by forwarder.
+    """The dead letters of a bucket that are to be sent, in order, as frames; those that are delivered are counted.
 
     Of each (forwarder, id) that is not delivered it is the last one, by run and place. Memory holds their places in the
     file, not their payloads.
@@ -381,16 +410,22 @@ def _undelivered(
     if not spilled.exists():
         return
     counts = settled.resolve(bucket)
-    last: dict[tuple[str, str], tuple[int, _Position]] = {}
+    last: dict[tuple[str, str], LetterAt] = {}
     delivered: set[tuple[str, str]] = set()
     with spilled.open("rb") as stream:
         for offset, data in read_frames(stream):
             letter = decode_dead_letter(data)
+            due = letter.forwarder_id, letter.id
             receipt = counts.get((settled.number(letter.forwarder_id), letter.id))
             if with_receipts if receipt is None else receipt.delivered:
-                delivered.add((letter.forwarder_id, letter.id))
+                delivered.add(due)
                 continue
-            last[letter.forwarder_id, letter.id] = (offset, _decode_position(letter.record))
+            run, before = run_number(letter.run_id), last.get(due)
+            first_run = run if before is None else before.first_run
+            key = _decode_position(letter.record).key()
+            reason = sys.intern(letter.reason)
+            last[due] = LetterAt(letter.forwarder_id, letter.user_id, reason, first_run, run, offset, key)
         delivered_since.update(forwarder_id for forwarder_id, _ in delivered)
-        for offset, _ in sorted(last.values(), key=lambda letter: letter[1].key()):
-            yield frame(read_frame(stream, offset))
+        ordered: Iterable[LetterAt] = sorted(last.values(), key=attrgetter("key"))
+        for letter_at in ordered if catch_up is None else catch_up.choose(ordered):
+            yield frame(read_frame(stream, letter_at.offset))
