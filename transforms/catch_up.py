@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+import msgspec
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
 
@@ -85,18 +86,31 @@ class _LettersThenMatch(beam.DoFn):
     def start_bundle(self) -> None:
         self._summary = Summary()
         self._begun: set[int] = set()
+        # (forwarder, id) of the letters of the present bucket that leave.
+        self._leave: set[tuple[str, str]] = set()
 
     def process(self, bucket_and_records: tuple[int, list[Record]]) -> Iterator[list[Match]]:
         bucket, records = bucket_and_records
         if bucket not in self._begun:
             self._begun.add(bucket)
+            self._leave = set()
             yield from self._letters(bucket)
         matches = [match for record in records if (match := self._matcher.match(record)) is not None]
+        if self._leave:
+            matches = [self._without_letters(match) for match in matches]
         if matches:
             yield matches
 
     def finish_bundle(self) -> Iterator[Any]:
         yield TaggedOutput(_SUMMARY, at_end_of_bundle(self._summary))
+
+    def _without_letters(self, match: Match) -> Match:
+        """The match, due to those alone that are not sent it as a letter: it may have been derived again."""
+        id_, leave = match.record.id, self._leave
+        if not any((forwarder_id, id_) in leave for forwarder_id in match.forwarders):
+            return match
+        others = tuple([forwarder_id for forwarder_id in match.forwarders if (forwarder_id, id_) not in leave])
+        return msgspec.structs.replace(match, forwarders=others)
 
     def _letters(self, bucket: int) -> Iterator[list[Match]]:
         batch: list[Match] = []
@@ -105,6 +119,7 @@ class _LettersThenMatch(beam.DoFn):
             if kept is not None:
                 self._summary.keep(letter.forwarder_id, kept)
                 continue
+            self._leave.add((letter.forwarder_id, letter.id))
             batch.append(stored_match(letter, record, is_letter=True))
             if len(batch) >= BATCH_SIZE:
                 if self._progress.stopping():

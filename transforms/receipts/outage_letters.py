@@ -63,8 +63,8 @@ class OutageLetters:
     """Chooses the open dead letters that an outage has left, and notes which runs have any.
 
     Args:
-        committed: the number of the run that wrote the state. What later runs gave up is derived again by this one, at
-            its place among what is new, so it is no letter yet.
+        committed: the number of the run that wrote the state; 0 if there is none, or if runs had no numbers then. What
+            later runs gave up is derived again by this one, at its place among what is new, so it is no letter yet.
         block_user: whether a record that was given up only because an earlier one of its user was (`--on_failure`) goes
             on waiting for that one if it is refused for itself.
         looks_only: whether the run changes nothing.
@@ -105,7 +105,7 @@ class OutageLetters:
                 continue
             self._open |= {letter.first_run, letter.last_run}
             waits = self._block_user and letter.reason == BLOCKED_BY_EARLIER and due in refused
-            if letter.first_run <= self._committed and not waits:
+            if letter.first_run <= self._committed and self._committed and not waits:
                 yield letter
 
     def note(self, storage: Storage, parts: Iterable[str]) -> None:
