@@ -1,68 +1,149 @@
-"""Which open dead letters the next run on a state begins with (`--catch_up`), and which files these can be in.
+"""Which open dead letters the next run on a state begins with (`--catch_up`), and where they are kept until then.
 
 A letter is of an outage by its reason (`transforms.sinks.outages`). One that is tried again and is not delivered, since
-the outage goes on, is not written again: it stays as it is. So there is one letter of each (forwarder, id) however many
-runs an outage lasts. And files of runs whose letters are all delivered, or of another reason, are not read again: a
-small file says which runs these are. It only saves time, and may be removed at any time.
+the outage goes on, is not written again: it stays as it is. So there is one letter of each (forwarder, id), whatever
+the number of runs that an outage lasts.
+
+To read all dead letters of an output takes 0.1 ms each, too much for every run of an outage. So what is open is kept
+beside them, sorted by bucket of users, and a run adds what is new to it. That is a copy: if it is damaged or removed,
+or if files of dead letters are removed, merged or put back, it is made anew from them.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 
+from schemas import DeadLetter
 from transforms.receipts.runs import run_number
 from transforms.sinks.outages import BLOCKED_BY_EARLIER, is_of_outage
 from transforms.storage import Storage
 
-OPEN_RUNS = ".catch_up.json"
-"""The file of an output that says which runs have letters which are tried again."""
+KEPT = ".catch_up"
+"""The directory under the output that holds the open letters."""
 
+_CURRENT = f"{KEPT}/current.json"
 _VERSION = 1
+_RUN_BYTES = 8
 
 
-class _OpenRuns(msgspec.Struct):
-    """The contents of OPEN_RUNS.
+class KeptLetters(msgspec.Struct, frozen=True):
+    """The open letters of an output, as a run has left them: the contents of `current.json`.
 
     Attributes:
-        up_to: of the runs up to this number it is known.
-        open: the numbers of those among them whose letters are read again.
+        up_to: the number of the latest run whose letters have gone into it; -1: none.
+        parts: a digest of the names of the files with letters of those runs.
+        name: the file with the letters, relative to the output; empty if there is none.
+        size: bytes of the file.
+        at: the offset of each bucket in the file, and the end of the last one.
         version: of this format.
     """
 
     up_to: int = -1
-    open: list[int] = []
+    parts: str = ""
+    name: str = ""
+    size: int = 0
+    at: tuple[int, ...] = ()
     version: int = _VERSION
 
 
-class OpenLetter(Protocol):
-    """The last dead letter of a record to a forwarder that is not delivered, as far as it is asked for here."""
-
-    @property
-    def forwarder_id(self) -> str: ...
-    @property
-    def user_id(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-
-    @property
-    def first_run(self) -> int:
-        """The number of the run that gave the record up first."""
-        ...
-
-    @property
-    def last_run(self) -> int:
-        """The number of the run that wrote this letter."""
-        ...
+NOTHING_KEPT = KeptLetters()
 
 
-_Letter = TypeVar("_Letter", bound=OpenLetter)
-
-
-class OutageLetters:
-    """Chooses the open dead letters that an outage has left, and notes which runs have any.
+def known_letters(storage: Storage, parts: Iterable[str], run_id: str) -> KeptLetters:
+    """The open letters that the last run has left; NOTHING_KEPT if they do not fit the files of dead letters.
 
     Args:
+        storage: of the output.
+        parts: the names of all files of dead letters.
+        run_id: the present run.
+    """
+    try:
+        with storage.open(_CURRENT) as stream:
+            kept = msgspec.json.decode(stream.read(), type=KeptLetters)
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        return NOTHING_KEPT
+    fits = kept.version == _VERSION and kept.up_to < run_number(run_id) and kept.parts == _digest(parts, kept.up_to)
+    if not fits or (kept.name and storage.sizes(KEPT).get(kept.name.removeprefix(f"{KEPT}/")) != kept.size):
+        return NOTHING_KEPT
+    return kept
+
+
+def new_parts(kept: KeptLetters, parts: Iterable[str]) -> list[str]:
+    """Those of the files of dead letters that have not gone into `kept`, in their order."""
+    return [name for name in parts if run_number(name) > kept.up_to]
+
+
+def keep_letters(storage: Storage, parts: Iterable[str], name: str, at: tuple[int, ...]) -> None:
+    """Put open letters in force that are in the file `name`, and remove those that were.
+
+    Args:
+        storage: of the output.
+        parts: the names of all files of dead letters, which have gone into it.
+        name: of the file, relative to the output; empty if no letter is open.
+        at: the offset of each bucket in the file, and the end of the last one.
+    """
+    up_to = max(map(run_number, parts), default=-1)
+    kept = KeptLetters(up_to, _digest(parts, up_to), name, at[-1] if at else 0, at)
+    storage.write(_CURRENT, [msgspec.json.encode(kept)], durable=False)
+    for other in storage.list(KEPT):
+        if f"{KEPT}/{other}" not in (name, _CURRENT):
+            storage.remove(f"{KEPT}/{other}")
+
+
+def _digest(parts: Iterable[str], up_to: int) -> str:
+    names = sorted(name for name in parts if run_number(name) <= up_to)
+    return blake2b("\n".join(names).encode(), digest_size=16).hexdigest()
+
+
+class OpenLetter(NamedTuple):
+    """The last dead letter of a record to a forwarder that has not got it.
+
+    Attributes:
+        forwarder_id: of the letter.
+        user_id: of the letter.
+        reason: of the letter.
+        first_run: the number of the run that gave the record up first.
+        key: sorts letters by user, and each user's in order.
+        read: gives the bytes of the letter, as they are kept.
+    """
+
+    forwarder_id: str
+    user_id: str
+    reason: str
+    first_run: int
+    key: tuple[str, str, int, str, int, str]
+    read: Callable[[], bytes]
+
+
+def to_keep(letters: Iterable[OpenLetter]) -> Iterator[OpenLetter]:
+    """Those letters of a bucket that later runs have to know: of an outage, or with a letter behind them that waits.
+
+    Args:
+        letters: in order.
+    """
+    letters = list(letters)
+    waiting = {(each.forwarder_id, each.user_id) for each in letters if each.reason == BLOCKED_BY_EARLIER}
+    for letter in letters:
+        if is_of_outage(letter.reason) or (letter.forwarder_id, letter.user_id) in waiting:
+            yield letter
+
+
+def kept_bytes(first_run: int, letter: bytes) -> bytes:
+    """A letter as it is kept: with the number of the run that gave the record up first."""
+    return first_run.to_bytes(_RUN_BYTES, "big") + letter
+
+
+def split_kept(data: bytes) -> tuple[int, bytes]:
+    """What `kept_bytes` was given."""
+    return int.from_bytes(data[:_RUN_BYTES], "big"), data[_RUN_BYTES:]
+
+
+class OutageLetters(msgspec.Struct, frozen=True):
+    """Chooses among the open letters those that a run tries again. It pickles.
+
+    Attributes:
         committed: the number of the run that wrote the state; 0 if there is none, or if runs had no numbers then. What
             later runs gave up is derived again by this one, at its place among what is new, so it is no letter yet.
         block_user: whether a record that was given up only because an earlier one of its user was (`--on_failure`) goes
@@ -70,67 +151,22 @@ class OutageLetters:
         looks_only: whether the run changes nothing.
     """
 
-    def __init__(self, committed: int, *, block_user: bool, looks_only: bool) -> None:
-        self._committed = committed
-        self._block_user = block_user
-        self._looks_only = looks_only
-        self._open: set[int] = set()
+    committed: int
+    block_user: bool
+    looks_only: bool = False
 
-    def parts(self, storage: Storage, parts: list[str], run_id: str) -> list[str]:
-        """Those of the parts of dead letters that may hold a letter which is tried again.
+    def choose(self, letters: Iterable[tuple[int, DeadLetter]]) -> Iterator[DeadLetter]:
+        """Those of the kept letters of a bucket that are tried again.
 
         Args:
-            storage: of the output.
-            parts: their names, in their order.
-            run_id: the present run.
-        """
-        known = self._read(storage)
-        if known.up_to >= run_number(run_id):  # Of files that are gone: the numbers of runs have begun anew.
-            known = _OpenRuns()
-        return [name for name in parts if run_number(name) > known.up_to or run_number(name) in known.open]
-
-    def choose(self, letters: Iterable[_Letter]) -> Iterator[_Letter]:
-        """Those of the open letters of a bucket that are tried again.
-
-        Args:
-            letters: each user's in order.
+            letters: with the number of the run that gave the record up first; each user's in order.
         """
         refused: set[tuple[str, str]] = set()
-        for letter in letters:
-            if letter.last_run != letter.first_run:
-                self._open.add(letter.last_run)  # It says what the earlier letter no longer says.
+        for first_run, letter in letters:
             due = (letter.forwarder_id, letter.user_id)
             if not is_of_outage(letter.reason):
                 refused.add(due)
                 continue
-            self._open |= {letter.first_run, letter.last_run}
-            waits = self._block_user and letter.reason == BLOCKED_BY_EARLIER and due in refused
-            if letter.first_run <= self._committed and self._committed and not waits:
+            waits = self.block_user and letter.reason == BLOCKED_BY_EARLIER and due in refused
+            if self.committed > 0 and first_run <= self.committed and not waits:
                 yield letter
-
-    def note(self, storage: Storage, parts: Iterable[str]) -> None:
-        """Write down which runs have letters that are tried again, when all of `parts` have been looked through."""
-        up_to = max(map(run_number, parts), default=-1)
-        noted = _OpenRuns(up_to, sorted(self._open))
-        if not self._looks_only and up_to >= 0 and noted != self._read(storage):
-            storage.write(OPEN_RUNS, [msgspec.json.encode(noted)], durable=False)
-
-    def _read(self, storage: Storage) -> _OpenRuns:
-        try:
-            with storage.open(OPEN_RUNS) as stream:
-                known = msgspec.json.decode(stream.read(), type=_OpenRuns)
-        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
-            return _OpenRuns()
-        return known if known.version == _VERSION else _OpenRuns()
-
-
-class LetterAt(NamedTuple):
-    """An `OpenLetter`, and where it is."""
-
-    forwarder_id: str
-    user_id: str
-    reason: str
-    first_run: int
-    last_run: int
-    offset: int
-    key: tuple[str, str, int, str, int, str]
