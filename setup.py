@@ -33,9 +33,14 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.11",
-    packages=find_packages(include=["pipeline*", "transforms*", "schemas*", "registry*"]),
+    packages=find_packages(include=["commands*", "pipeline*", "transforms*", "schemas*", "registry*"]),
     # setuptools takes py.typed by itself.
-    package_data={"schemas": ["*.avsc"], "registry": ["page/*"]},
+    package_data={
+        "commands": ["starter/*", "starter/in/*"],
+        "pipeline": ["page/*.css"],
+        "schemas": ["*.avsc"],
+        "registry": ["page/*"],
+    },
     install_requires=[
         "apache-beam>=2.77",
         "aiohappyeyeballs>=2.5",  # the first whose sockets are the caller's
@@ -46,6 +51,7 @@ setup(
         "orjson>=3.10",
         "pcre2>=0.7,<0.8",
         "pyarrow>=22",  # the first that reads files with a VARIANT in a column
+        "shtab>=1.7",
         "urllib3>=2.3",
         "uvloop>=0.21",
         "yarl>=1.17",
@@ -83,7 +89,7 @@ setup(
         ],
     },
     entry_points={
-        "console_scripts": ["session-forwarder=pipeline.__main__:console"],
+        "console_scripts": ["session-forwarder=commands.__main__:console"],
         # What of forwarder documents the job lets others read for it, by scheme (`transforms.forwarders.service`).
         "session_forwarder.forwarder_readers": [
             f"{scheme} = registry.reader:read_store" for scheme in ("sqlite", "mongodb", "mongodb+srv")

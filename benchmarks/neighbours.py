@@ -17,7 +17,7 @@ from contextlib import closing
 from benchmarks.delivery import receiver
 from tests.support.ports import free_port
 from tests.support.records import record
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions, Sender
 from transforms.forwarders import Forwarder, HttpTarget
@@ -84,7 +84,7 @@ def _sent(forwarders: tuple[Forwarder, ...]) -> tuple[float, int]:
             horizon=600.0,
         )
         with closing(
-            Sender(forwarders, StatementBuilder("https://example.org"), options, Progress(output), lambda *_: None)
+            Sender(forwarders, StatementBuilder("https://example.org"), options, Board(output), lambda *_: None)
         ) as sender:
             started = time.perf_counter()
             delivered: Counter[str] = Counter()

@@ -18,8 +18,11 @@ from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 from localstack_client.config import get_service_endpoint
 
-from local.moto_server import HOST, SERVER
 from local.process import ROOT
+
+HOST = "127.0.0.1"
+SERVER = "session-forwarder-local"
+"""How moto's server calls itself in its answers: another run must not rely on it, for it ends with the run it is of."""
 
 REGION = "us-east-1"
 DEFAULT_PORT = 4566
@@ -117,7 +120,7 @@ def aws_endpoint(environment: Mapping[str, str] = os.environ, default_port: int 
         )
     if named or answer is not Answer.NOTHING:
         print(f"AWS: {answer.value} at {url}; starting moto's server instead")
-    with _moto(default_port) as started:
+    with moto_server(default_port) as started:
         print(f"AWS: moto's server at {started}")
         yield Endpoint(started, _ACCESS_KEY_ID, _SECRET_ACCESS_KEY, ends_with_run=True)
 
@@ -173,8 +176,11 @@ def _is_loopback(url: str) -> bool:
 
 
 @contextmanager
-def _moto(port: int) -> Iterator[str]:
-    """moto's server in a process of its own, on `port` or another that is free; yields its url."""
+def moto_server(port: int = 0) -> Iterator[str]:
+    """moto's AWS (`local.moto_server`) in a process of its own, on `port` or another that is free; yields its url.
+
+    Raises EndpointError when it does not start.
+    """
     # In a session of its own: Ctrl-C is for the job, which still needs AWS to finish what is in flight.
     server = subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, "-m", "local.moto_server", str(port)],

@@ -7,6 +7,7 @@ its own and of no concern to the job.
 
 import argparse
 import difflib
+import importlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline import flag_values
 from pipeline.usage import Parser, UsageError
 from transforms.beam_import import import_beam
 
@@ -42,6 +44,21 @@ _FLINK_JOB_SERVER_SWITCHES = (
     "unaligned_checkpoint_enabled",
 )
 _ON_THIS_MACHINE = ("DirectRunner", "FnApiRunner")
+
+_TYPES_AT_RUN_TIME = (
+    "fails with every run: Beam holds what a step gives beside its main output to the type of the main one. Leave it "
+    "out; types are checked when the graph is built"
+)
+_IS_A_SECRET = "is a secret, and runners show the flags of a job: leave it out, and give it {}"  # noqa: S105
+_REFUSED = {
+    "--runtime_type_check": _TYPES_AT_RUN_TIME,
+    "--performance_runtime_type_check": _TYPES_AT_RUN_TIME,
+    "--direct_runner_bundle_repeat": "works on everything several times, and so would deliver it: leave it out",
+    "--s3_secret_access_key": _IS_A_SECRET.format("by AWS_SECRET_ACCESS_KEY or a profile of AWS"),
+    "--s3_session_token": _IS_A_SECRET.format("by AWS_SESSION_TOKEN or a profile of AWS"),
+    "--azure_connection_string": _IS_A_SECRET.format("by AZURE_STORAGE_CONNECTION_STRING"),
+}
+"""Flags of Beam with which no run of this job can be right, each with the reason and what to do."""
 
 _VALUE = re.compile(r"-|-\d+|-\d*\.\d+|-.* .*", re.DOTALL)
 """What begins like a flag, and is a value to argparse: a number below zero, and what has a space in it."""
@@ -85,6 +102,9 @@ def parse_beam_flags(arguments: Sequence[str], runner: str, own_flags: Iterable[
         UsageError: Beam does not know the runner, a flag or a value; or its runner loses data with one.
     """
     _check_runner(runner)
+    for flag, why in _REFUSED.items():
+        if any(argument.partition("=")[0] == flag for argument in arguments):
+            raise UsageError(f"{flag} {why}")
     parser = _read_by_the_job(runner)
     known, rest = parser.parse_known_args(list(arguments))
     if rest:
@@ -98,6 +118,9 @@ def parse_beam_flags(arguments: Sequence[str], runner: str, own_flags: Iterable[
             "--direct_running_mode=multi_threading loses data in Beam's runner (309 of 100,000 keys in one of 8 "
             "measured runs): use in_memory (the default) or multi_processing"
         )
+    profiles = any(getattr(known, name, None) for name in ("profile_cpu", "profile_memory"))
+    if profiles and not getattr(known, "profile_location", None):
+        raise UsageError("--profile_cpu and --profile_memory need --profile_location: where profiles are written")
     if getattr(known, "savepoint_path", None) and known.flink_master.startswith("["):
         # Beam gives it on to a cluster alone, and begins anew elsewhere, without a word.
         raise UsageError(
@@ -108,18 +131,36 @@ def parse_beam_flags(arguments: Sequence[str], runner: str, own_flags: Iterable[
 
 
 def _check_runner(runner: str) -> None:
-    if "." in runner or runner in _ON_THIS_MACHINE:
+    if runner in _ON_THIS_MACHINE:
+        return
+    if "." in runner:
+        _check_runner_class(runner)
         return
     runners = known_to_beam().runners
     if runner.lower().removesuffix("runner") not in {name.lower().removesuffix("runner") for name in runners}:
         raise UsageError(f"--runner={runner} is not a runner that Beam knows: {', '.join(runners)}")
 
 
+def _check_runner_class(path: str) -> None:
+    """Raises UsageError where a runner that is given as module.Class is none."""
+    module, _, name = path.rpartition(".")
+    # Late, because it takes a second.
+    import_beam()
+    from apache_beam.runners.runner import PipelineRunner
+
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"--runner={path} cannot be imported: {error}") from None
+    if not (isinstance(found, type) and issubclass(found, PipelineRunner)):
+        raise UsageError(f"--runner={path} is not one of Beam's runners: give a name such as DirectRunner")
+
+
 def _read_by_the_job(runner: str) -> argparse.ArgumentParser:
     """The few flags of Beam that the job's own checks go by, as Beam declares them."""
     parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--streaming", action="store_true")
-    parser.add_argument("--direct_num_workers", type=int, default=1)
+    parser.add_argument("--direct_num_workers", type=flag_values.count, default=1)
     parser.add_argument(
         "--direct_running_mode", default="in_memory", choices=["in_memory", "multi_threading", "multi_processing"]
     )

@@ -4,11 +4,16 @@ To import Beam takes longer than all checks. So nothing here imports it before t
 """
 
 import logging
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Callable, Sequence
 
 from pipeline.beam_logging import configure_beam_logging
+from pipeline.config_file import with_config_file
+from pipeline.job_command import PIPELINE, JobCommand
 from pipeline.lock import OutputLockedError
-from pipeline.options import Job, parse
+from pipeline.logs import adjust_logging
+from pipeline.options import Job, option_actions, parse
 from pipeline.preflight import choose_forwarders
 from pipeline.report import FAILED, USAGE
 from pipeline.usage import UsageError
@@ -19,12 +24,28 @@ from transforms.storage import StorageError
 logger = logging.getLogger(__name__)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the job that a command line asks for. Returns the exit status (docs/spec/forwarders.md section 4)."""
+def main(argv: Sequence[str], command: JobCommand = PIPELINE) -> int:
+    """Run the job that a command line asks for. Returns the exit status (docs/spec/forwarders.md section 4).
+
+    Args:
+        argv: without the name of the program.
+        command: whose flags they are.
+    """
+
+    def launch() -> int:
+        words = with_config_file(argv, option_actions(), command.not_from_config(argv))
+        adjust_logging(words)
+        return _launch(parse(words, command))
+
+    return guarded(launch)
+
+
+def guarded(launch: Callable[[], int]) -> int:
+    """Run what may raise for its user, and log why. Returns the exit status: what `launch` returns, else 1 or 2."""
     configure_beam_logging()
     try:
         with private_files():
-            return _launch(parse(argv))
+            return launch()
     except UsageError as error:
         for line in str(error).splitlines():
             logger.error("%s", line)
@@ -32,11 +53,15 @@ def main(argv: Sequence[str]) -> int:
     except (OutputLockedError, StorageError) as error:
         logger.error("%s", error)
         return FAILED
+    except BrokenPipeError:
+        # Who read what is printed has had enough. What is left in the buffer must not be written at exit, either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
 
 
 def _launch(job: Job) -> int:
     if job.has_places_elsewhere:
-        _prepare_file_systems(job)
+        prepare_file_systems(job)
     chosen = choose_forwarders(job, on_this_machine=job.is_direct)
     with without_garbage_collection():
         import_beam()
@@ -44,7 +69,7 @@ def _launch(job: Job) -> int:
     return run(job, chosen)
 
 
-def _prepare_file_systems(job: Job) -> None:
+def prepare_file_systems(job: Job) -> None:
     """Give Beam's file systems their settings, before the first path is opened: the clients of s3:// take them once."""
     import_beam_file_systems()
     from apache_beam.io.filesystems import FileSystems

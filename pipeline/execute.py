@@ -1,4 +1,4 @@
-"""The graph on its runner: signals, progress, and what a failure is reported as."""
+"""The graph on its runner: signals, the live view, and what a failure is reported as."""
 
 import logging
 import signal
@@ -20,8 +20,9 @@ from pipeline.flink import cancel_job
 from pipeline.graph import Plan, build
 from pipeline.options import FLINK_RUNNERS, Job
 from pipeline.report import State
-from pipeline.terminal import ProgressLine
-from transforms.accounting.progress import Progress
+from pipeline.terminal import LiveView
+from pipeline.usage import UsageError
+from transforms.accounting.board import Board
 from transforms.accounting.summary import Summary
 from transforms.write import read_summary
 
@@ -30,23 +31,22 @@ _POLL = 0.5
 _CANCEL_WITHIN = 30.0
 
 
-def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[State, Summary]:
-    """Run the graph to its end. Signals ask it to stop, and its progress is shown.
+def execute(plan: Plan, options: PipelineOptions) -> tuple[State, Summary]:
+    """Run the graph to its end. Signals ask it to stop, and how far it is is shown.
 
     Args:
         plan: of the job.
         options: Beam's.
-        total_bytes: of the input, for the progress.
 
     Returns:
         How it ended, and what the workers counted (nothing if it failed).
     """
     job = plan.job
     remember_signatures()
-    pipeline = beam.Pipeline(runner=_DirectRunner() if job.is_direct else job.runner, options=options)
+    pipeline = _pipeline(job, options)
     build(pipeline, plan)
     try:
-        with _stopping_on_signals(plan.progress), ProgressLine(plan.progress, total_bytes or None):
+        with _stopping_on_signals(plan.board), LiveView(plan.board):
             _wait(pipeline.run(), plan, options)
     except (Exception, KeyboardInterrupt) as error:
         _report(error, job)
@@ -57,6 +57,15 @@ def execute(plan: Plan, options: PipelineOptions, total_bytes: int) -> tuple[Sta
     if job.reject_limit.is_exceeded(summary.read):
         return "too_many_rejects", summary
     return "done", summary
+
+
+def _pipeline(job: Job, options: PipelineOptions) -> beam.Pipeline:
+    """An empty pipeline on the job's runner. Raises UsageError where Beam refuses the flags that are its own."""
+    try:
+        return beam.Pipeline(runner=_DirectRunner() if job.is_direct else job.runner, options=options)
+    except (ImportError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        raise UsageError(f"Beam cannot start with the flags that are its own: {text}") from error
 
 
 def _report(error: BaseException, job: Job) -> None:
@@ -81,7 +90,7 @@ def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
         True if a signal cancelled it. False if it failed, or lost its lock.
     """
     stopping = _Stop()
-    pipeline = beam.Pipeline(runner=plan.job.runner, options=options)
+    pipeline = _pipeline(plan.job, options)
     try:
         with _stopping_on_signals(stopping, "cancelling the job"):
             build(pipeline, plan)
@@ -90,7 +99,7 @@ def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
         # When Beam started its job server, it replaced our handler of Ctrl-C by its own.
         with _stopping_on_signals(stopping, "cancelling the job"):
             while not PipelineState.is_terminal(result.state):
-                if stopping.is_asked or plan.progress.stopping():
+                if stopping.is_asked or plan.board.stopping():
                     _cancel(result, plan.job, options)
                     logger.info("the job is cancelled; what was delivered is in the receipts")
                     return stopping.is_asked
@@ -134,7 +143,7 @@ class _DirectRunner(FnApiRunner):
 
     Ctrl-C reaches every process of a terminal, and a supervisor's SIGTERM often does, too. A worker that is ended by a
     signal takes its counts with it, and fails the run. So workers ignore both signals, and are told to stop through the
-    files of `Progress`.
+    files of `Board`.
     """
 
     def run_via_runner_api(
@@ -156,7 +165,7 @@ class _DirectRunner(FnApiRunner):
 def _wait(result: PipelineResult, plan: Plan, options: PipelineOptions) -> None:
     """Wait for the end of a job. If that is interrupted, the job is cancelled and does not stay behind on a cluster."""
     # When Beam started its job server, it replaced our handler of Ctrl-C by one that kills the server at once.
-    with _stopping_on_signals(plan.progress):
+    with _stopping_on_signals(plan.board):
         try:
             result.wait_until_finish()
         except KeyboardInterrupt:
@@ -166,18 +175,18 @@ def _wait(result: PipelineResult, plan: Plan, options: PipelineOptions) -> None:
 
 @contextmanager
 def _stopping_on_signals(
-    progress: Progress | _Stop, effect: str = "finishing what is in flight, then stopping"
+    board: Board | _Stop, effect: str = "finishing what is in flight, then stopping"
 ) -> Iterator[None]:
     """Let SIGTERM and the first Ctrl-C ask the run to stop, and a second Ctrl-C interrupt it.
 
     Args:
-        progress: is asked to stop.
+        board: is asked to stop.
         effect: what that does, for the log.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
         logger.warning("%s: %s", signal.Signals(number).name, effect)
-        progress.stop()
+        board.stop()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}

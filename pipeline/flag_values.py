@@ -57,7 +57,7 @@ def ratio(text: str) -> float:
 def directory(text: str) -> str:
     """The absolute path of a directory of this machine that is there."""
     path = Path(text).absolute()
-    if not path.is_dir():
+    if not text or not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is not a directory of this machine: make it first")
     return str(path)
 
@@ -104,3 +104,10 @@ def home_page(text: str) -> str:
     if not is_absolute_iri(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not an absolute IRI such as https://example.org")
     return text
+
+
+def port(text: str) -> int:
+    """A port of TCP, 1 to 65535."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) < 65_536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 1 to 65535")
+    return int(text)

@@ -7,7 +7,7 @@ from apache_beam.pvalue import PCollection
 
 from pipeline.options import Job
 from schemas import Reject
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.accounting.summary import Summary, total
 from transforms.catch_up import MatchBehindLetters
 from transforms.deliver import DeliverMatches
@@ -41,7 +41,7 @@ class Plan:
         files: to be read.
         source: the forwarders that take part; None when records are only written.
         deliver: how records are delivered; None when nothing is sent.
-        progress: what launcher and workers tell each other.
+        board: what launcher and workers tell each other.
         history: what earlier runs on the output settled; None where nobody asks.
         summary: the path at which the graph leaves its `Summary`.
         state: what earlier runs left of the sessions; None when no state is kept.
@@ -54,7 +54,7 @@ class Plan:
     files: tuple[InputFile, ...]
     source: ForwarderSource | None
     deliver: DeliverOptions | None
-    progress: Progress
+    board: Board
     summary: str
     history: HistoryIndex | None = None
     state: StateOptions | None = None
@@ -86,7 +86,7 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
         | "Read summaries" >> beam.Map(_summary_of_reading).with_output_types(Summary)
         | "All read" >> beam.CombineGlobally(total)
     )
-    derived = read.blobs | "Derive" >> DeriveRecords(_derive_settings(plan), all_read, plan.progress)
+    derived = read.blobs | "Derive" >> DeriveRecords(_derive_settings(plan), all_read, plan.board)
     if job.output is not None and job.explain is None:
         rejects = (read.rejects, derived.rejects) | "All rejects" >> beam.Flatten().with_output_types(Reject)
         rejects | "Rejects" >> WriteRejects(f"{job.output}/rejects/{plan.run_id}")
@@ -111,7 +111,7 @@ def _match(
     if not job.catches_up or plan.history is None or not plan.history.buckets:
         return derived.records | "Match" >> MatchForwarders(source, statements), []
     behind_letters = MatchBehindLetters(
-        plan.history, source, statements, plan.progress, block_user=job.on_failure == "block_user"
+        plan.history, source, statements, plan.board, block_user=job.on_failure == "block_user"
     )
     caught_up = derived.by_bucket | "Catch up, match" >> behind_letters
     return caught_up.matches, [caught_up.summaries]
@@ -121,7 +121,7 @@ def _read(plan: Plan) -> ReadActivity | ReadStatements:
     job = plan.job
     if plan.sources:
         decoder = _input_format(job).decoder(job.organisation, job.lrs_id, job.leniency)
-        return ReadStatements(plan.sources, decoder, plan.progress, plan.blobs)
+        return ReadStatements(plan.sources, decoder, plan.board, plan.blobs)
     return ReadActivity(
         plan.files,
         _input_format(job),
@@ -129,7 +129,7 @@ def _read(plan: Plan) -> ReadActivity | ReadStatements:
         job.organisation,
         job.lrs_id,
         job.leniency,
-        progress=plan.progress,
+        board=plan.board,
         blobs=plan.blobs,
     )
 
@@ -160,7 +160,7 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
     rejects = (admitted.rejects, derived.rejects) | "All rejects" >> beam.Flatten().with_output_types(Reject)
     _ = rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id, job.durable))
     matches = derived.records | "Match" >> MatchForwarders(plan.source, statements)
-    settled = matches | "Deliver" >> DeliverMatches(plan.source, statements, plan.deliver, plan.progress)
+    settled = matches | "Deliver" >> DeliverMatches(plan.source, statements, plan.deliver, plan.board)
     _ = settled | "Count" >> beam.Map(count_settled)
 
 
@@ -173,7 +173,7 @@ def _redrive(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) 
         plan.history,
         plan.source,
         statements,
-        plan.progress,
+        plan.board,
         chosen=job.chosen_letters,
         block_user=job.on_failure == "block_user",
     )
@@ -189,7 +189,7 @@ def _end(
         summaries = matches | "Count" >> CountMatches(source, statements)
     else:
         voiding_last = "statement" in plan.job.window.kinds
-        deliver = DeliverMatches(source, statements, plan.deliver, plan.progress, voiding_last)
+        deliver = DeliverMatches(source, statements, plan.deliver, plan.board, voiding_last)
         summaries = matches | "Deliver" >> deliver
     return summaries
 

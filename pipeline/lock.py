@@ -56,12 +56,14 @@ class Holder(msgspec.Struct, frozen=True):
         pid: of the process.
         host: its machine.
         started: RFC 3339.
+        board: the directory of the run, on that machine (`transforms.accounting.board`); None if it has no board.
     """
 
     id: str
     pid: int
     host: str
     started: str
+    board: str | None = None
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, started {self.started}"
@@ -89,12 +91,14 @@ class OutputLock:
             between machines; there their clocks must agree within a few seconds.
         elapsed: gives seconds, and is never set: for how long this lease has been held.
         lease: seconds for which a lease holds.
+        board: where the board of the run is, for whoever asks who holds the output.
     """
 
     def __init__(
         self,
         output: str | Storage,
         *,
+        board: str | None = None,
         clock: Callable[[], float] = time.time,
         elapsed: Callable[[], float] = _elapsed,
         lease: float = LEASE,
@@ -102,9 +106,9 @@ class OutputLock:
         storage = storage_at(output)
         self._lock: _Lock
         if isinstance(storage, LocalStorage):
-            self._lock = _FileLock(storage.path)
+            self._lock = _FileLock(storage.path, board)
         else:
-            self._lock = _Lease(storage, clock, elapsed, lease)
+            self._lock = _Lease(storage, clock, elapsed, lease, board)
 
     def __enter__(self) -> Self:
         self._lock.acquire()
@@ -124,14 +128,15 @@ class OutputLock:
         self._lock.check()
 
 
-def _myself() -> Holder:
+def _myself(board: str | None) -> Holder:
     started = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return Holder(uuid.uuid4().hex, os.getpid(), socket.gethostname(), started)
+    return Holder(uuid.uuid4().hex, os.getpid(), socket.gethostname(), started, board)
 
 
 class _FileLock:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, board: str | None) -> None:
         self._directory = directory
+        self._board = board
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
@@ -154,7 +159,7 @@ class _FileLock:
                 f"{self._directory} cannot be locked ({error.strerror}): put --output on a file system that has locks"
             ) from error
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, msgspec.json.encode(_myself()) + b"\n")
+        os.write(descriptor, msgspec.json.encode(_myself(self._board)) + b"\n")
         self._descriptor = descriptor
         _held.add(self)
 
@@ -181,6 +186,26 @@ class _FileLock:
             f"{self._directory} was deleted or moved during the run, so nothing more is sent: leave it alone while a "
             "run is under way. Put it back if you can, then run again: what is not in the receipts is sent again"
         )
+
+
+def holder_of(directory: Path) -> str | None:
+    """Who holds a directory of this machine, in words; None if nobody does. It is not locked by this, nor made."""
+    try:
+        descriptor = os.open(directory / LOCK, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        content = os.read(descriptor, 4096)
+        if not content:
+            return None  # A run that ends leaves it empty. So a run that begins right now is not disturbed.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _named(content)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return None
 
 
 _held: set[_FileLock] = set()
@@ -214,13 +239,18 @@ class _Lease:
     """
 
     def __init__(
-        self, storage: Storage, clock: Callable[[], float], elapsed: Callable[[], float], seconds: float
+        self,
+        storage: Storage,
+        clock: Callable[[], float],
+        elapsed: Callable[[], float],
+        seconds: float,
+        board: str | None,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._elapsed = elapsed
         self._seconds = seconds
-        self._me = _myself()
+        self._me = _myself(board)
         self._name = ""
         self._expires = 0.0
         self._stop = threading.Event()
@@ -317,3 +347,25 @@ def _expiry(name: str) -> float:
         return float(name.rpartition("-")[2])
     except ValueError:
         return 0.0
+
+
+def named_holder(output: str) -> Holder | None:
+    """Who says that they hold an output; None if nobody does. Nothing is locked by this, nor made.
+
+    A run that was killed is still named: on a local disk until the next run, elsewhere until its lease is over.
+
+    Args:
+        output: a path, or a url of a file system of Beam.
+    """
+    storage = storage_at(output)
+    content = b""
+    with contextlib.suppress(OSError):
+        if isinstance(storage, LocalStorage):
+            content = (storage.path / LOCK).read_bytes()
+        elif leases := [name for name in storage.list(LOCK) if _expiry(name) > time.time()]:
+            with storage.open(f"{LOCK}/{max(leases, key=_expiry)}") as stream:
+                content = stream.read()
+    try:
+        return msgspec.json.decode(content, type=Holder) if content else None
+    except msgspec.DecodeError:
+        return None

@@ -1,17 +1,17 @@
 """The command line: flags go in, a frozen and checked `Job` comes out. All flags but its own are Beam's."""
 
 import argparse
-import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from importlib import metadata
 from pathlib import Path
-from typing import Literal, NoReturn, get_args
+from typing import Literal, get_args
 
 from pipeline import flag_values
 from pipeline.beam_flags import parse_beam_flags
-from pipeline.usage import Parser, UsageError
+from pipeline.job_command import PIPELINE, JobCommand, JobParser
+from pipeline.logs import LogFormat, LogLevel
+from pipeline.usage import UsageError
 from schemas import DERIVED_KINDS, KINDS, Kind
 from schemas.record import RecordFormat
 from transforms.accounting.summary import RejectLimit
@@ -26,13 +26,13 @@ from transforms.receipts.letter_filter import LetterFilter
 from transforms.sessions.derivation import SECONDS_PER_UNIT, DurationUnit
 from transforms.sessions.window import EVERYTHING, Window
 from transforms.sinks.base import AwsClient
-from transforms.sinks.user_agent import installed_version
 from transforms.sources.credentials import reference_problem
 from transforms.sources.kinesis_input import SCHEME, KinesisInput, KinesisUrlError
 from transforms.sources.locations import implied_format, is_source, source_problem
 from transforms.storage import local_path
 
 Replay = Literal["new", "all"]
+Mode = Literal["run", "replay", "redrive", "dry_run", "explain"]
 NaiveTimes = Literal["refuse", "utc"]
 StoredAs = Literal["now"]
 CatchUp = Literal["on", "off"]
@@ -70,7 +70,7 @@ class Job:
             see `chosen_letters`.
         only_forwarders: ids (`--forwarder`); empty for all.
         reasons: of dead letters (`--reason`); empty for all.
-        record_ids: of dead letters (`--record_id`); empty for all.
+        record_ids: of dead letters (`--id`); empty for all.
         allow_networks: CIDRs (`--allow_network`).
         attachments: a directory with the data of attachments.
         max_backoff: seconds.
@@ -82,6 +82,8 @@ class Job:
     """
 
     runner: str = "DirectRunner"
+    log_format: LogFormat = "text"
+    log_level: LogLevel = "info"
     beam_args: tuple[str, ...] = ()
     temp_dir: str | None = None
     inputs: tuple[str, ...] = ()
@@ -199,6 +201,17 @@ class Job:
         return self.replay == "all" and not self.redrive
 
     @property
+    def mode(self) -> Mode:
+        """What kind of run it is. Runs of one mode can be compared."""
+        if self.explain is not None:
+            return "explain"
+        if self.dry_run:
+            return "dry_run"
+        if self.redrive:
+            return "redrive"
+        return "replay" if self.replay == "all" else "run"
+
+    @property
     def receipts_horizon(self) -> float | None:
         """Seconds before the latest receipt from which on the receipts of earlier runs count; None for all of them."""
         if not self.streaming:
@@ -206,61 +219,10 @@ class Job:
         return self.dedupe_horizon or min(_DEDUPE_HORIZON, self.session_ttl)
 
 
-_EXAMPLES = """\
-examples:
-  a backfill: everything in the files, to every forwarder that asked for it
-    python -m pipeline --runner=DirectRunner --input 'in/*.jsonl.gz' --forwarders forwarders.json --output out/
-
-  what would be sent, without sending it
-    python -m pipeline --runner=DirectRunner --input 'in/*.jsonl.gz' --forwarders forwarders.json --dry_run
-
-  a replay of one day to one forwarder, though it was delivered before
-    python -m pipeline --runner=DirectRunner --input 'in/*.jsonl.gz' --forwarders forwarders.json --output out/ \\
-        --since 2026-03-01 --until 2026-03-02 --forwarder 59c8d14b0d82b3864a450604 --replay all
-
-exit status: 0 all delivered; 1 the run failed, was stopped, or its books do not balance;
-2 bad arguments or configuration; 3 finished with dead letters or rejects
-"""
-
-
-class _Version(argparse.Action):
-    """Prints the versions that are installed, and exits."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        of_beam = metadata.version("apache-beam")
-        print(f"session-forwarder {installed_version()} (apache-beam {of_beam}, Python {platform.python_version()})")
-        parser.exit()
-
-
-def _parser() -> argparse.ArgumentParser:
-    """The flags of `Job`, with the defaults of its fields."""
-    parser = Parser(
-        prog="python -m pipeline",
-        description="Learning-session activity in; events, status and score messages out, in order, to every "
-        "forwarder whose query they match.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--version",
-        action=_Version,
-        dest=argparse.SUPPRESS,
-        nargs=0,
-        help="show the versions of this, Beam and Python, and exit",
-    )
-    parser.add_argument(
-        "--runner",
-        metavar="RUNNER",
-        help="Beam's runner (DirectRunner: this machine). Flags that are not listed here go to Beam",
-    )
-    parser.add_argument(
-        "--temp_dir",
-        type=flag_values.directory,
-        metavar="DIR",
-        help="where temporary files of this machine go: what was read and is not derived yet, some 120 bytes an "
-        "activity, and what slow forwarders have not taken (default: TMPDIR)",
-    )
+def parser_of(command: JobCommand) -> JobParser:
+    """The parser of a command: the flags of `Job`, with the defaults of its fields."""
+    parser = JobParser(command)
+    _add_running(parser)
     _add_reading(parser.add_argument_group("what is read"))
     _add_state(parser.add_argument_group("runs on a schedule, and --streaming"))
     _add_deriving(parser.add_argument_group("what is derived"))
@@ -273,6 +235,38 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(**{field.name: field.default for field in fields(Job) if field.name in flags and field.default})
     parser.set_defaults(input_format=None)
     return parser
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--runner",
+        metavar="RUNNER",
+        help="Beam's runner (DirectRunner: this machine). Flags that are not listed here go to Beam",
+    )
+    parser.add_argument(
+        "--temp_dir",
+        type=flag_values.directory,
+        metavar="DIR",
+        help="where temporary files of this machine go: what was read and is not derived yet, some 120 bytes an "
+        "activity, and what slow forwarders have not taken (default: TMPDIR)",
+    )
+    parser.add_argument(
+        "--config",
+        dest=argparse.SUPPRESS,
+        metavar="FILE",
+        help="a TOML file with flags, their names without dashes: input = ['in/*'], output = 'out', dry_run = true. "
+        "A flag on the command line wins",
+    )
+    parser.add_argument(
+        "--log_format",
+        choices=get_args(LogFormat),
+        help="lines of the log, on standard error: text (default), or json, an object a line with the run's id",
+    )
+    parser.add_argument(
+        "--log_level",
+        choices=get_args(LogLevel),
+        help=f"the least of what is logged (default {Job.log_level})",
+    )
 
 
 def _add_reading(group: argparse._ArgumentGroup) -> None:
@@ -472,7 +466,7 @@ def _add_delivery(group: argparse._ArgumentGroup) -> None:
         help="with --redrive: only dead letters of this reason, such as http_503; repeatable",
     )
     group.add_argument(
-        "--record_id",
+        "--id",
         action="append",
         dest="record_ids",
         metavar="ID",
@@ -531,7 +525,12 @@ def _add_looking(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="send nothing; say who would get how many of what, with one sample payload per forwarder",
     )
-    group.add_argument("--explain", metavar="ID", help="for that record, which clause decided for each forwarder")
+    group.add_argument(
+        "--explain",
+        metavar="ID",
+        help="for that record, which clause decided for each forwarder; "
+        "or for those of a session_id, or of an activity's record_id",
+    )
     group.add_argument(
         "--write_records",
         choices=get_args(RecordFormat),
@@ -539,17 +538,36 @@ def _add_looking(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def parse(argv: Sequence[str]) -> Job:
+def parse(argv: Sequence[str], command: JobCommand = PIPELINE) -> Job:
     """The job that a command line asks for. `--help` prints and exits.
 
     Args:
-        argv: without the name of the program.
+        argv: without the name of the program. A config file has been read by then (`pipeline.config_file`).
+        command: whose flags they are.
 
     Raises:
         UsageError: with all that a user needs to correct the call.
     """
-    parser = _parser()
-    arguments, rest = parser.parse_known_args(_join_relative_times(argv))
+    job, faults = parse_with_faults(argv, command)
+    if faults:
+        raise UsageError("\n".join(faults))
+    return job
+
+
+def option_actions() -> Mapping[str, argparse.Action]:
+    """The job's own flags, each with how it is read."""
+    return parser_of(PIPELINE)._option_string_actions
+
+
+def parse_with_faults(argv: Sequence[str], command: JobCommand) -> tuple[Job, tuple[str, ...]]:
+    """As `parse`, but what does not go together is given back: who checks a job wants to know what else is wrong.
+
+    Raises:
+        UsageError: a flag or a value cannot be read.
+    """
+    parser = parser_of(command)
+    arguments, rest = parser.parse_known_args(join_relative_times((*command.implied, *argv)))
+    _refuse_empty(parser, arguments)
     beam = parse_beam_flags(rest, arguments.runner, parser._option_string_actions)
     for name, value in _STREAMING_ARGS.items() if beam.streaming else ():
         if getattr(beam, name, None) is None:
@@ -573,8 +591,7 @@ def parse(argv: Sequence[str]) -> Job:
         checkpointing_interval=getattr(beam, "checkpointing_interval", None) or 0,
         job_server_jar=beam.flink_job_server_jar,
     )
-    _check_combination(job)
-    return job
+    return job, tuple(_faults(job, needs_input=command.needs_input))
 
 
 def _usual_kinds(arguments: argparse.Namespace) -> tuple[Kind, ...]:
@@ -676,12 +693,32 @@ def _check_places(job: Job) -> None:
             raise UsageError(f"{flag} holds a user and a password: leave them out, or check how the address is spelled")
 
 
-def _check_combination(job: Job) -> None:
-    _check_sources(job)
-    _check_streaming(job)
+def _refuse_empty(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Raises UsageError for a flag with an empty value, as a variable that is not set leaves it."""
+    for action in parser._actions:
+        value = getattr(arguments, action.dest, None)
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise UsageError(f"{action.option_strings[0]} is empty: give it a value, or leave it out")
+
+
+def _faults(job: Job, *, needs_input: bool) -> Iterator[str]:
+    """What does not go together in a job, and what is missing, each said once."""
+    told: set[str] = set()
+    for check in (*_CHECKS, *((_check_input,) if needs_input else ())):
+        try:
+            check(job)
+        except UsageError as error:
+            if str(error) not in told:
+                told.add(str(error))
+                yield str(error)
+
+
+def _check_forwarders(job: Job) -> None:
     if job.forwarders is not None and (problem := location_problem(job.forwarders)):
         raise UsageError(f"--forwarders {problem}")
-    _check_places(job)
+
+
+def _check_kinds(job: Job) -> None:
     if job.input_format == "activity" and not job.redrive:
         if job.qualify_users:
             raise UsageError("--qualify_users goes with --input_format xapi: activity has no home pages")
@@ -691,11 +728,18 @@ def _check_combination(job: Job) -> None:
         for flag, given in (("--include_voided", job.include_voided), ("--stored_as", job.stored_as)):
             if given:
                 raise UsageError(f"{flag} goes with --kind statement, and --input_format xapi or learninglocker")
+
+
+def _check_window(job: Job) -> None:
     since, until = job.window.since, job.window.until
     if since is not None and until is not None and since >= until:
         raise UsageError("--since must be before --until: the window they name is empty")
+
+
+def _check_state(job: Job) -> None:
     if job.state is not None:
-        if job.redrive or since is not None or until is not None or job.only_forwarders:
+        bounded = job.window.since is not None or job.window.until is not None
+        if job.redrive or bounded or job.only_forwarders:
             raise UsageError(
                 "--state goes without --redrive, --since, --until and --forwarder: what a run on it derives is not "
                 "derived again, so all of it has to be for everybody"
@@ -706,28 +750,56 @@ def _check_combination(job: Job) -> None:
         raise UsageError("--trust_clock goes with --state: only what is kept there is forgotten by the clock")
     if job.catch_up == "off" and job.state is None:
         raise UsageError("--catch_up goes with --state: a run without it tries the dead letters of its input again")
-    if job.redrive:
-        if job.forwarders is None or job.output is None:
-            raise UsageError("--redrive needs --forwarders and --output: whose dead letters, and where they are")
-        if job.inputs:
-            raise UsageError("--redrive sends stored dead letters: leave --input out")
-        if job.explain or job.write_records:
-            raise UsageError("--redrive goes without --explain and --write_records: it derives nothing")
+
+
+def _check_redrive(job: Job) -> None:
+    if not job.redrive:
+        for flag, chosen in (("--reason", job.reasons), ("--id", job.record_ids)):
+            if chosen:
+                raise UsageError(f"{flag} goes with --redrive: it chooses among dead letters")
         return
-    for flag, chosen in (("--reason", job.reasons), ("--record_id", job.record_ids)):
-        if chosen:
-            raise UsageError(f"{flag} goes with --redrive: it chooses among dead letters")
+    if job.forwarders is None or job.output is None:
+        raise UsageError("--redrive needs --forwarders and --output: whose dead letters, and where they are")
+    if job.inputs:
+        raise UsageError("--redrive sends stored dead letters: leave --input out")
+    if job.explain or job.write_records:
+        raise UsageError("--redrive goes without --explain and --write_records: it derives nothing")
+
+
+def _check_ends(job: Job) -> None:
+    """Raises UsageError where nobody is named who gets anything."""
+    if job.redrive or job.forwarders is not None:
+        return
+    if job.dry_run or job.explain:
+        raise UsageError("--dry_run and --explain need --forwarders")
+    if not job.write_records:
+        raise UsageError("--forwarders is missing: name the documents, or ask for --write_records alone")
+
+
+def _check_input(job: Job) -> None:
+    """Raises UsageError where there is nothing to read, or no place for what comes out."""
+    if job.redrive:
+        return
     if not job.inputs:
         raise UsageError("--input is missing: name the files to read, such as --input 'in/*.jsonl.gz'")
-    if job.forwarders is None and not job.write_records:
-        raise UsageError("--forwarders is missing: name the documents, or ask for --write_records alone")
-    if job.forwarders is None and (job.dry_run or job.explain):
-        raise UsageError("--dry_run and --explain need --forwarders")
     if job.output is None and (job.delivers or job.write_records):
         raise UsageError("--output is missing: name the directory for receipts, dead letters, rejects and report.json")
 
 
-def _join_relative_times(argv: Sequence[str]) -> list[str]:
+_CHECKS: tuple[Callable[[Job], None], ...] = (
+    _check_sources,
+    _check_streaming,
+    _check_forwarders,
+    _check_places,
+    _check_kinds,
+    _check_window,
+    _check_state,
+    _check_redrive,
+    _check_ends,
+)
+
+
+def join_relative_times(argv: Sequence[str]) -> list[str]:
     """`--since -24h` as `--since=-24h`, since argparse takes a value with a dash for a flag."""
     joined: list[str] = []
     for word in argv:

@@ -2,7 +2,7 @@
 
 import difflib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.options import Job
@@ -44,10 +44,12 @@ class _Findings:
     Attributes:
         faults: for each fault the forwarder's id, None if its document has no usable one, and the text.
         warnings: their texts.
+        usage: what the command line has wrong about forwarders.
     """
 
     faults: list[tuple[str | None, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    usage: list[str] = field(default_factory=list)
 
 
 def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
@@ -92,11 +94,12 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
         findings.warnings.append(
             f"statements name their learners under {DEFAULT_HOME_PAGE}: give --actor_home_page a page of your own"
         )
-    findings.warnings += _about_attachments(job, forwarders, on_this_machine=on_this_machine)
+    _look_at_attachments(job, forwarders, findings, on_this_machine=on_this_machine)
     for warning in findings.warnings:
         logger.warning("%s", warning)
-    if findings.faults and not job.skip_invalid_forwarders:
-        raise UsageError("\n".join(text for _, text in findings.faults))
+    refused = [text for _, text in findings.faults] if not job.skip_invalid_forwarders else []
+    if refused or findings.usage:
+        raise UsageError("\n".join([*findings.usage, *refused]))
     faulty = {forwarder_id for forwarder_id, _ in findings.faults}
     valid = tuple(forwarder for forwarder in forwarders if forwarder.id not in faulty)
     if not valid:
@@ -109,21 +112,23 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
     return Chosen(valid, documents.inactive, (*left_out, *findings.warnings), source, limits)
 
 
-def _about_attachments(job: Job, forwarders: tuple[Forwarder, ...], *, on_this_machine: bool) -> Iterator[str]:
-    """Warnings of forwarders that send attachments, in a run that knows of no data."""
+def _look_at_attachments(
+    job: Job, forwarders: tuple[Forwarder, ...], findings: _Findings, *, on_this_machine: bool
+) -> None:
+    """Find a directory that is not there, and forwarders that send attachments in a run that knows of no data."""
     if job.attachments is not None:
         directory = local_path(job.attachments)
         if on_this_machine and directory is not None and not directory.is_dir():
-            raise UsageError(f"--attachments {job.attachments}: there is no such directory")
+            findings.usage.append(f"--attachments {job.attachments}: there is no such directory")
         return
     if not job.delivers or "statement" not in job.window.kinds or any("attachments=true" in url for url in job.inputs):
         return
-    for forwarder in forwarders:
-        if isinstance(forwarder.target, HttpTarget) and forwarder.target.send_attachments:
-            yield (
-                f"forwarder {forwarder.id}: sendAttachments is set, and no --attachments says where data is: a "
-                "statement with an attachment that has no fileUrl becomes a dead letter (attachment_missing)"
-            )
+    findings.warnings += [
+        f"forwarder {forwarder.id}: sendAttachments is set, and no --attachments says where data is: a "
+        "statement with an attachment that has no fileUrl becomes a dead letter (attachment_missing)"
+        for forwarder in forwarders
+        if isinstance(forwarder.target, HttpTarget) and forwarder.target.send_attachments
+    ]
 
 
 def _restricted(
@@ -135,11 +140,11 @@ def _restricted(
     faulty = [forwarder_id for forwarder_id, _ in findings.faults if forwarder_id is not None]
     for wanted in job.only_forwarders:
         if wanted in inactive:
-            raise UsageError(f"--forwarder {wanted}: this forwarder is not active")
-        if wanted not in ids and wanted not in faulty:
+            findings.usage.append(f"--forwarder {wanted}: this forwarder is not active")
+        elif wanted not in ids and wanted not in faulty:
             nearest = difflib.get_close_matches(wanted, [*ids, *inactive], n=1)
             hint = f"; the nearest id is {nearest[0]}" if nearest else ""
-            raise UsageError(f"--forwarder {wanted}: there is no such forwarder{hint}")
+            findings.usage.append(f"--forwarder {wanted}: there is no such forwarder{hint}")
     return tuple(forwarder for forwarder in forwarders if forwarder.id in job.only_forwarders)
 
 

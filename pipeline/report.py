@@ -9,11 +9,14 @@ import msgspec
 
 from pipeline.options import Job
 from schemas import DERIVED_KINDS
+from schemas.record import decode_record
 from schemas.times import rfc3339
 from transforms.accounting.accounts import Account
 from transforms.accounting.summary import Summary, reject_share
 from transforms.forwarders import Forwarder, HttpTarget
+from transforms.matching.explanation import nearest_miss
 from transforms.matching.scope import Tenant, out_of_scope
+from transforms.matching.statement import StatementBuilder
 from transforms.reading.exact_json import loads
 from transforms.reading.reasons import Reason
 
@@ -64,13 +67,15 @@ class Report:
 
     @property
     def exit_status(self) -> int:
-        """0 all delivered; 1 failed, stopped or unbalanced; 3 dead letters or rejects.
+        """0 all delivered; 1 failed, stopped or unbalanced; 3 dead letters or rejects, or nothing to explain.
 
         The numbers are those of docs/spec/forwarders.md section 4.
         """
         if not self.complete:
             return FAILED
-        if self.job.dry_run or self.job.explain is not None:
+        if self.job.explain is not None:
+            return DONE if self.summary.explanation else LEFT_OVER
+        if self.job.dry_run:
             return DONE
         books = self.summary.books
         accounts = (*books.accounts.values(), *books.letters.values())
@@ -132,10 +137,19 @@ class Report:
                     f"{', '.join(self.job.window.kinds)} (--kind)"
                 )
                 continue
-            in_scope = any(out_of_scope(Tenant(*pair), forwarder) is None for pair in seen)
-            reason = "its query matched no record" if in_scope else "no record is in its scope"
-            lines.append(f"forwarder {forwarder.id}: {reason}; organisations/stores seen: {shown or 'none'}")
+            if any(out_of_scope(Tenant(*pair), forwarder) is None for pair in seen):
+                lines.append(f"forwarder {forwarder.id}: its query matched no record; {self._miss(forwarder)}")
+                continue
+            lines.append(
+                f"forwarder {forwarder.id}: no record is in its scope; organisations/stores seen: {shown or 'none'}"
+            )
         return lines
+
+    def _miss(self, forwarder: Forwarder) -> str:
+        """Why a query that matched nothing refuses what comes nearest to it."""
+        statements = StatementBuilder(self.job.actor_home_page, self.job.session_duration_unit)
+        miss = nearest_miss(map(decode_record, self.summary.examples.values()), forwarder, statements)
+        return miss or "--explain ID says of a record which clause decided"
 
     def as_json(self) -> dict[str, Any]:
         """The contents of `report.json`. Counts are of records unless their name says otherwise. Times are RFC 3339."""
@@ -147,6 +161,7 @@ class Report:
             "started": rfc3339(self.started),
             "elapsed_seconds": round(self.elapsed, 3),
             "runner": self.job.runner,
+            "mode": self.job.mode,
             "dry_run": self.job.dry_run,
             **({"letters": self._chosen()} if self.job.redrive else {}),
             "window": {
@@ -168,6 +183,7 @@ class Report:
                 "failures": sorted(summary.read.failures),
             },
             "sessions": summary.derivation.sessions,
+            "session_outcomes": dict(sorted(summary.derivation.outcomes.items())),
             "duplicates": summary.derivation.duplicates,
             "conflicting_duplicates": summary.derivation.conflicting_duplicates,
             "repeated_starts": summary.derivation.repeated_starts,
@@ -315,6 +331,8 @@ class Report:
         if self.state == "failed":
             return self._verdict()
         summary = self.summary
+        if self.job.explain is not None and self.complete:
+            return "\n".join(self._explanation(self.job.explain))
         lines = []
         if not self.job.redrive:
             lines += [*self._read_lines(), *self._passed_over_lines()]
@@ -322,7 +340,8 @@ class Report:
         else:
             lines += self._plan_lines()
         lines += [f"warning: {warning}" for warning in self.found()]
-        if self.forwarders and self.job.explain is None:
+        has_matches = any(account.matched for account in summary.books.accounts.values())
+        if self.forwarders and self.job.explain is None and (has_matches or not self.job.redrive):
             lines += ["", *self._table()]
         lines += self._caught_up_lines()
         for forwarder_id, reasons in sorted(summary.kept.items()):
@@ -330,6 +349,22 @@ class Report:
             lines.append(f"forwarder {forwarder_id}: {letters}left as they were: {_counts(reasons)}")
         lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines(), "", self._verdict()]
         return "\n".join(lines)
+
+    def _explanation(self, id_: str) -> Iterable[str]:
+        summary = self.summary
+        if summary.explanation:
+            yield from summary.explanation
+            return
+        yield (
+            f"{id_}: none of the {sum(summary.records.values()):,} records of this run has this id, nor its session or "
+            "its activity"
+        )
+        yield (
+            "an id is that of a record (`session-forwarder show receipts` has them, and so has the Idempotency-Key of "
+            "a request), a session_id, or the record_id of an activity"
+        )
+        if summary.rejected:
+            yield f"{summary.rejected:,} of the {summary.read.read:,} pieces of input were rejected: it may be there"
 
     def _read_lines(self) -> Iterable[str]:
         summary, read, kinds = self.summary, self.summary.read, self.job.window.kinds

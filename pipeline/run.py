@@ -1,7 +1,7 @@
 """One run: check everything that the user supplied, run the graph, report."""
 
-import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,16 @@ from pipeline.beam_options import beam_options
 from pipeline.execute import execute, execute_until_stopped
 from pipeline.graph import Plan
 from pipeline.lock import OutputLock, OutputLostError
+from pipeline.logs import name_run
 from pipeline.options import Job
 from pipeline.preflight import Chosen
-from pipeline.report import FAILED, Report
+from pipeline.report import FAILED, Report, target
+from pipeline.runs import leave
 from pipeline.session_state import ClockLimits, SessionState
 from pipeline.temporary import run_directory, temporary_files_in
 from pipeline.usage import UsageError
 from schemas.times import now_ms
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board, ForwarderName, RunInfo
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions
 from transforms.read import InputError, InputFile, match_files, ranges_of
@@ -57,7 +59,7 @@ _LEAST_RETRY_HORIZON = 600.0
 
 
 def run(job: Job, chosen: Chosen) -> int:
-    """Run a job to its end, print the report, and write `report.json`.
+    """Run a job to its end, print the report, and write `report.json` and `report.html`.
 
     Args:
         job: what to run.
@@ -77,25 +79,26 @@ def run(job: Job, chosen: Chosen) -> int:
         work = stack.enter_context(run_directory(job.temp_dir))
         if job.is_direct:
             stack.enter_context(temporary_files_in(work))
-        progress = Progress(str(work))
+        board = Board(str(work))
         lost = threading.Event()
         if job.output is not None:
-            lost = _lock("--output", job.output, progress, stack)
+            lost = _lock("--output", job.output, board, stack)
             remove_unfinished(job.output)
         run_id = _named_run(job, options)
-        sessions = _session_state(job, run_id, started, progress, stack)
+        sessions = _session_state(job, run_id, started, board, stack)
         sources = _sources(job, sessions)
         files = sessions.new_files(matched) if sessions else matched
         if job.output is not None and job.write_records is not None:
             remove_records(job.output)
         history = _history(job, run_id, sessions, stack)
+        board.begin(_run_info(job, run_id, started, files, chosen))
         plan = Plan(
             job=job,
             run_id=run_id,
             files=files,
             source=chosen.source,
             deliver=_deliver_options(job, run_id, chosen.limits, history),
-            progress=progress,
+            board=board,
             history=history,
             summary=_summary_path(job, run_id, work, stack),
             state=sessions.options(read_only=job.looks_only) if sessions else None,
@@ -104,7 +107,9 @@ def run(job: Job, chosen: Chosen) -> int:
         )
         if job.streaming:
             return _run_streaming(plan, options)
-        state, summary = execute(plan, options, sum(file.size for file in files))
+        state, summary = execute(plan, options)
+        board.advance("ending")
+        board.publish(at_once=True)
         if state == "failed" and job.output is not None:
             remove_unfinished(job.output)
         if lost.is_set():
@@ -131,17 +136,31 @@ def run(job: Job, chosen: Chosen) -> int:
             sources=tuple(source.name for source in sources),
             delivered_since=history.delivered_since if history and job.redrive else {},
         )
-        _write_report(report)
+        leave(report)
         # An incomplete run leaves the state as it was, so that the next run reads the same files again.
         if sessions and report.complete and not job.looks_only:
             # From here on the input counts as read. So all that came of it is on the disk by now.
             try:
                 sessions.commit(summary, matched)
             except Exception:
-                _write_report(replace(report, state="failed"))
+                leave(replace(report, state="failed"))
                 raise
         _print(report)
         return report.exit_status
+
+
+def _run_info(job: Job, run_id: str, started: int, files: Sequence[InputFile], chosen: Chosen) -> RunInfo:
+    """What the board says of the run as a whole."""
+    return RunInfo(
+        run_id=run_id,
+        pid=os.getpid(),
+        started=started / 1000,
+        output=job.output,
+        total_bytes=sum(file.size for file in files) or None,
+        forwarders={
+            forwarder.id: ForwarderName(forwarder.description, target(forwarder)) for forwarder in chosen.forwarders
+        },
+    )
 
 
 def _run_streaming(plan: Plan, options: PipelineOptions) -> int:
@@ -158,6 +177,7 @@ def _named_run(job: Job, options: PipelineOptions) -> str:
     """The id of the run, with its number among the runs of the output. On a cluster the job is found by it."""
     number = 1 if job.output is None else next_run_number(job.output)
     run_id = new_run_id(number, replay=job.sends_again)
+    name_run(run_id)
     named = options.view_as(GoogleCloudOptions)
     # Dataflow allows no capitals in a job's name.
     named.job_name = named.job_name or f"session-forwarder-{run_id}".lower()
@@ -212,22 +232,22 @@ def _check_pipe(path: str, job: Job, options: PipelineOptions) -> None:
         )
 
 
-def _session_state(job: Job, run_id: str, now: int, progress: Progress, stack: ExitStack) -> SessionState | None:
+def _session_state(job: Job, run_id: str, now: int, board: Board, stack: ExitStack) -> SessionState | None:
     if job.state is None:
         return None
-    _lock("--state", job.state, progress, stack)
+    _lock("--state", job.state, board, stack)
     clock = ClockLimits(job.max_forget_ratio, job.trust_clock)
     return SessionState.opened(job.state, run_id, now, job.session_ttl, clock, durable=job.durable)
 
 
-def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> threading.Event:
+def _lock(flag: str, directory: str, board: Board, stack: ExitStack) -> threading.Event:
     """Hold the output or the state for the run. If the lock is lost, the run is asked to stop.
 
     Returns:
         What is set when the lock is lost.
     """
     try:
-        lock = stack.enter_context(OutputLock(directory))
+        lock = stack.enter_context(OutputLock(directory, board=board.directory))
     except OSError as error:
         raise UsageError(f"{flag} {directory} cannot be written: {error.strerror or error}") from None
     ended, lost = threading.Event(), threading.Event()
@@ -239,7 +259,7 @@ def _lock(flag: str, directory: str, progress: Progress, stack: ExitStack) -> th
             except OutputLostError as error:
                 logger.error("%s", error)
                 lost.set()
-                progress.stop()
+                board.stop()
                 return
 
     thread = threading.Thread(target=watch, name="output lock", daemon=True)
@@ -340,15 +360,5 @@ def _make_durable(job: Job, rejects: Sequence[str]) -> None:
         ) from error
 
 
-def _write_report(report: Report) -> None:
-    if report.job.output is not None:
-        text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
-        storage_at(report.job.output).write("report.json", [text.encode() + b"\n"], durable=report.job.durable)
-
-
 def _print(report: Report) -> None:
-    for line in report.summary.explanation:
-        print(line)
-    if report.job.explain is not None and not report.summary.explanation:
-        print(f"{report.job.explain}: no record of this run has this id")
     print(report.as_text())

@@ -12,17 +12,15 @@ import sys
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import IO, Any, TypeVar, cast
 
 import fastavro
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 import zstandard
 
+from pipeline import flag_values
 from pipeline.sample_arrivals import FIRST_MS, HOUR, MINUTE, SECOND, in_order_of_arrival, random_uuid, starts, user_of
 from pipeline.sample_statements import broken_statements, sample_statements
 from schemas import avro_schema
@@ -302,46 +300,6 @@ def _session_id(seed: int, index: int) -> str:
     return f"sess:{seed}:{index}" if index % 10 == 9 else str(uuid.uuid5(_NAMESPACE, f"{seed}/{index}"))
 
 
-_TAG = pa.struct([("type", pa.string()), ("name", pa.string())])
-_RESPONSE = pa.struct(
-    [
-        ("response_id", pa.string()),
-        ("item_reference", pa.string()),
-        ("attempted", pa.bool_()),
-        ("automarkable", pa.bool_()),
-        ("score", pa.float64()),
-        ("max_score", pa.float64()),
-        ("revision", pa.int64()),
-    ]
-)
-_SUBSCORE = pa.struct(
-    [("id", pa.string()), ("title", pa.string()), ("items", pa.list_(pa.string())), ("tags", pa.list_(_TAG))]
-)
-PARQUET_SCHEMA = pa.schema(
-    [
-        ("record_id", pa.string()),
-        ("organisation", pa.string()),
-        ("lrs_id", pa.string()),
-        ("user_id", pa.string()),
-        ("session_id", pa.string()),
-        ("activity_id", pa.string()),
-        ("action", pa.string()),
-        ("state", pa.string()),
-        ("occurred_at", pa.timestamp("ms", "UTC")),
-        ("seq", pa.int64()),
-        ("session_duration", pa.float64()),
-        ("num_questions", pa.float64()),
-        ("status", pa.string()),
-        ("pending_scoring", pa.bool_()),
-        ("responses", pa.list_(_RESPONSE)),
-        ("subscores", pa.list_(_SUBSCORE)),
-        ("item_tags", pa.map_(pa.string(), pa.list_(_TAG))),
-        ("metadata", pa.string()),
-    ]
-)
-"""Activity in Parquet. `metadata` is a text in JSON, since Parquet has no map of mixed values."""
-
-
 def write_jsonl(file: IO[bytes], lines: Iterable[bytes]) -> None:
     """Write one line for each activity."""
     for line in lines:
@@ -362,23 +320,6 @@ def write_avro(file: IO[bytes], activities: Iterable[Fields], seed: int = 0) -> 
     schema = fastavro.parse_schema(avro_schema("session_activity"))
     marker = uuid.uuid5(_NAMESPACE, f"{seed}/avro").bytes
     fastavro.writer(file, schema, activities, codec="deflate", sync_interval=256 * 1024, sync_marker=marker)
-
-
-def write_parquet(file: IO[bytes], activities: Iterable[Fields]) -> None:
-    """Write rows of `PARQUET_SCHEMA`."""
-    rest = iter(activities)
-    with pq.ParquetWriter(file, PARQUET_SCHEMA, compression="zstd") as writer:
-        while rows := list(islice(rest, 10_000)):
-            writer.write_table(pa.Table.from_pylist([_parquet_row(row) for row in rows], PARQUET_SCHEMA))
-
-
-def _parquet_row(activity: Fields) -> Fields:
-    row = activity.copy()
-    if "metadata" in row:
-        row["metadata"] = orjson.dumps(row["metadata"]).decode()
-    if "item_tags" in row:
-        row["item_tags"] = list(row["item_tags"].items())
-    return row
 
 
 def _mixed(good: Iterable[_T], bad: Iterator[_T], ratio: float, seed: int) -> Iterator[_T]:
@@ -413,6 +354,9 @@ def write_sample(
     elif file_format == "avro":
         write_avro(file, mixed, seed)
     else:
+        # Late: a start and its mistakes do without Arrow.
+        from pipeline.sample_parquet import write_parquet
+
         write_parquet(file, mixed)
 
 
@@ -429,23 +373,65 @@ def write_statements(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the sample that the command line asks for. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description=__doc__.split("\n")[0])
+    """Write the sample that a command line of `python -m pipeline.sample` asks for. Returns the exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    text = "Makes input of any size that looks real. The same seed gives the same input."
+    parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description=text)
+    add_sample_flags(parser)
+    return write_what_is_asked(parser, words)
+
+
+def add_sample_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a sample to a parser."""
     parser.add_argument(
-        "--sessions", type=_count, default=1000, help="how many sessions (12 to 15 activities or statements each)"
+        "--sessions",
+        type=flag_values.count,
+        default=1000,
+        metavar="COUNT",
+        help="how many sessions, of 12 to 15 activities or statements each (default 1000)",
     )
     parser.add_argument(
-        "--input_format", choices=("activity", "xapi"), default="activity", help="session activity, or xAPI statements"
+        "--input_format",
+        choices=("activity", "xapi"),
+        default="activity",
+        metavar="FORMAT",
+        help="activity (default), or xapi: statements",
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--format", choices=FILE_FORMATS, default="jsonl", dest="file_format")
-    parser.add_argument("--compress", choices=("gz", "bz2", "zst"))
-    parser.add_argument("--invalid", type=_share, default=0.0, help="the share of input that is to be refused")
-    parser.add_argument("--hot_share", type=_share, default=0.01, help="the share of sessions of the busiest user")
+    parser.add_argument("--seed", type=int, default=0, help="of another sample (default 0)")
     parser.add_argument(
-        "--output", required=True, help="a file, whose folder is made if need be, or - for standard output"
+        "--format",
+        choices=FILE_FORMATS,
+        default="jsonl",
+        dest="file_format",
+        metavar="NAME",
+        help="jsonl (default), json, avro or parquet",
     )
-    options = parser.parse_args(arguments)
+    parser.add_argument("--compress", choices=("gz", "bz2", "zst"), metavar="NAME", help="gz, bz2 or zst")
+    parser.add_argument(
+        "--invalid", type=_share, default=0.0, metavar="RATIO", help="the share of input that is to be refused"
+    )
+    parser.add_argument(
+        "--hot_share", type=_share, default=0.01, metavar="RATIO", help="the share of sessions of the busiest user"
+    )
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="a file, whose folder is made if need be, or - for standard output",
+    )
+
+
+def write_what_is_asked(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+    """Write the sample that a command line asks for. The parser ends or raises where that cannot be done.
+
+    Args:
+        parser: with the flags of `add_sample_flags`.
+        words: the command line.
+
+    Returns:
+        The exit status.
+    """
+    options = parser.parse_args(words)
     if options.compress and options.file_format == "parquet":
         parser.error("--compress: Parquet is compressed inside")
     statements = options.input_format == "xapi"
@@ -454,7 +440,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write = write_statements if statements else write_sample
     try:
         with ExitStack() as stack:
-            file: IO[bytes] = sys.stdout.buffer if options.output == "-" else stack.enter_context(_new(options.output))
+            file = sys.stdout.buffer if options.output == "-" else stack.enter_context(_new(parser, options.output))
             if options.compress:
                 file = stack.enter_context(_compressing(file, options.compress))
             write(
@@ -473,10 +459,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _new(path: str) -> IO[bytes]:
+def _new(parser: argparse.ArgumentParser, path: str) -> IO[bytes]:
     file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return file.open("wb")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file.open("wb")
+    except OSError as error:
+        parser.error(f"--output {path} cannot be written: {error.strerror}")
 
 
 def _compressing(file: IO[bytes], compression: str) -> IO[bytes]:
@@ -488,17 +477,10 @@ def _compressing(file: IO[bytes], compression: str) -> IO[bytes]:
     return zstandard.ZstdCompressor().stream_writer(file, closefd=False)
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return number
-
-
 def _share(text: str) -> float:
-    share = float(text)
-    if not 0 <= share < 1:
-        raise argparse.ArgumentTypeError("must be at least 0 and below 1")
+    share = flag_values.ratio(text)
+    if share == 1:
+        raise argparse.ArgumentTypeError("must be below 1")
     return share
 
 

@@ -1,35 +1,63 @@
-"""What a user watches: one line of progress on a terminal, lines in the log elsewhere."""
+"""What a user watches while a run goes on: a few lines at the bottom of the terminal; lines in the log elsewhere."""
 
+import io
 import logging
+import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
+from typing import Any, TextIO
 
-from transforms.accounting.progress import Progress
+from pipeline.cells import flow, width
+from pipeline.progress import Progress, trouble_lines
+from transforms.accounting.board import Board, Snapshot
+from transforms.accounting.trouble import TroubleLog
 
 logger = logging.getLogger(__name__)
-_TERMINAL_INTERVAL = 0.5
+
+_INTERVAL = 0.5
+"""Seconds from one look at the board to the next."""
+
 _LOG_INTERVAL = 10.0
+"""Seconds from one line of the log to the next, where there is no terminal."""
+
+_SHARE = 0.01
+"""The share of this process's time that looking may take: with very many forwarders it is done less often."""
+
+_MOST_LINES = 12
+"""Lines of the view, at most. It takes no more than half of the terminal, either."""
+
+_HEAD_LINES = 3
+
+_YELLOW, _PLAIN = "\x1b[33m", "\x1b[0m"
 
 
-class ProgressLine:
-    """Shows the progress of a run for as long as it is entered.
+class LiveView:
+    """Shows a run for as long as it is entered, and logs once when a forwarder begins to fail and when it is back.
+
+    On a terminal some lines are drawn in place, below whatever else is written to standard error. Elsewhere a line is
+    logged now and then.
 
     Args:
-        progress: of the run.
-        total_bytes: of the input; None where that is not known.
+        board: of the run.
     """
 
-    def __init__(self, progress: Progress, total_bytes: int | None) -> None:
-        self._progress = progress
-        self._total_bytes = total_bytes
-        self._terminal = sys.stderr.isatty()
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._progress = Progress()
+        self._log = TroubleLog()
+        self._stream = sys.stderr
+        self._block = Block(sys.stderr) if can_draw(sys.stderr) else None
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
-        self._start = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="live view", daemon=True)
+        self._replaced: list[logging.StreamHandler[Any]] = []
 
-    def __enter__(self) -> "ProgressLine":
+    def __enter__(self) -> "LiveView":
+        if self._block is not None:
+            self._write_above(self._block)
         self._thread.start()
         return self
 
@@ -38,44 +66,143 @@ class ProgressLine:
     ) -> None:
         self._done.set()
         self._thread.join()
-        if self._terminal:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        if self._block is not None:
+            self._block.clear()
+            for handler in self._replaced:
+                handler.setStream(self._stream)
+            sys.stderr = self._stream
+
+    def _write_above(self, block: "Block") -> None:
+        """Let what is written to standard error from now on stand above the block."""
+        above = Above(self._stream, block)
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is self._stream:
+                handler.setStream(above)
+                self._replaced.append(handler)
+        sys.stderr = above
 
     def _run(self) -> None:
-        while not self._done.wait(_TERMINAL_INTERVAL if self._terminal else _LOG_INTERVAL):
-            line = self.line()
-            if self._terminal:
-                sys.stderr.write(f"\r\x1b[K{line}")
-                sys.stderr.flush()
-            else:
-                logger.info("%s", line)
+        wait, logged_at = _INTERVAL, time.monotonic()
+        while not self._done.wait(wait):
+            began = time.thread_time()
+            board, now = self._board.read(), time.time()
+            self._progress.see(board, now)
+            self._log.look(board.forwarders, now)
+            if self._block is not None:
+                self._block.draw(self._lines(board, now, *self._block.size()))
+            elif time.monotonic() - logged_at >= _LOG_INTERVAL:
+                logged_at = time.monotonic()
+                logger.info("%s", self._line(board, now))
+            wait = max(_INTERVAL, (time.thread_time() - began) / _SHARE)
 
-    def line(self) -> str:
-        """What there is to see now."""
-        counts = self._progress.read()
-        elapsed = time.monotonic() - self._start
-        read, derived, delivered, dead = (
-            counts.get(name, 0) for name in ("records", "derived", "delivered", "dead_lettered")
-        )
-        size = counts.get("size", 0)
-        done = _size(size)
-        if self._total_bytes:
-            # Ranges of a file are read a little beyond their ends.
-            size = min(size, self._total_bytes)
-            done = f"{_size(size)} of {_size(self._total_bytes)} ({size / self._total_bytes:.0%})"
-        return (
-            f"read {read:,} ({done})  derived {derived:,}  delivered {delivered:,}  "
-            f"{f'dead letters {dead:,}  ' if dead else ''}"
-            f"{(delivered + dead or derived or read) / elapsed:,.0f}/s  {elapsed:.0f} s"
-        )
+    def _lines(self, board: Snapshot, now: float, across: int, down: int) -> list[str]:
+        """The lines that there is room for. The last column stays empty: a letter there would begin a new line."""
+        most = max(1, min(_MOST_LINES, down // 2))
+        head = flow(self._progress.parts(board, now), across - 1)[: min(_HEAD_LINES, most)]
+        troubles = trouble_lines(board, now, across - 1, most - len(head))
+        return [*head, *troubles]
+
+    def _line(self, board: Snapshot, now: float) -> str:
+        parts = self._progress.parts(board, now)
+        troubles = sum(standing.failing is not None for standing in board.forwarders.values())
+        if troubles:
+            parts.append(f"forwarders that take nothing: {troubles:,}")
+        return "  ".join(parts)
 
 
-def _size(count: float) -> str:
-    if count < 1000:
-        return f"{count:.0f} B"
-    for unit in ("KB", "MB"):
-        count /= 1000
-        if count < 1000:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1000:.1f} GB"
+def can_draw(stream: TextIO) -> bool:
+    """Whether a stream is a terminal on which lines can be drawn in place."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+class Block:
+    """Some lines on a terminal that are drawn in place. Any thread may call it.
+
+    The cursor stays at the beginning of the last line, so that the terminal's echo of Ctrl-C is drawn over.
+
+    Args:
+        stream: the terminal.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        # A signal's handler may log while the same thread draws.
+        self._lock = threading.RLock()
+        self._lines: list[str] = []
+        self._is_drawn = False
+
+    def size(self) -> tuple[int, int]:
+        """Columns and lines of the terminal."""
+        with suppress(OSError, ValueError):
+            across, down = os.get_terminal_size(self._stream.fileno())
+            if across > 0 and down > 0:
+                return across, down
+        return 80, 24
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Draw these lines in the place of those before. Each is narrower than the terminal."""
+        with self._lock:
+            text = self._to_its_beginning() + "\n".join(f"{_coloured(line)}\x1b[K" for line in lines) + "\x1b[J\r"
+            self._lines, self._is_drawn = list(lines), bool(lines)
+            self._put(text)
+
+    def clear(self) -> None:
+        """Take the block off the terminal."""
+        with self._lock:
+            if self._is_drawn:
+                self._put(self._to_its_beginning() + "\x1b[J")
+            self._lines, self._is_drawn = [], False
+
+    def write_above(self, text: str) -> None:
+        """Write a text where the block is, and the block below it once the text has ended its line."""
+        with self._lock:
+            if self._is_drawn:
+                text = self._to_its_beginning() + "\x1b[J" + text
+                self._is_drawn = False
+            self._put(text)
+            if text.endswith("\n") and self._lines:
+                self.draw(self._lines)
+
+    def _to_its_beginning(self) -> str:
+        """What brings the cursor to the first cell of the block, even if the terminal is narrower by now."""
+        if not self._is_drawn:
+            return "\r"
+        across, _ = self.size()
+        # The cursor is in the row in which the last line begins.
+        rows = sum(max(1, -(-width(line) // across)) for line in self._lines[:-1])
+        return "\r" + (f"\x1b[{rows}A" if rows else "")
+
+    def _put(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # A terminal that is gone is no reason to end a run.
+            self._stream.write(text)
+            self._stream.flush()
+
+
+class Above(io.TextIOBase):
+    """A stream whose text goes above a block."""
+
+    def __init__(self, stream: TextIO, block: Block) -> None:
+        self._stream = stream
+        self._block = block
+
+    def write(self, text: str) -> int:
+        self._block.write_above(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """As of the terminal."""
+        return self._stream.encoding
+
+
+def _coloured(line: str) -> str:
+    return f"{_YELLOW}{line}{_PLAIN}" if line.startswith("! ") and not os.environ.get("NO_COLOR") else line

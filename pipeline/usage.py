@@ -1,7 +1,14 @@
-"""What a command line is refused with, and the parser that refuses it so."""
+"""What a command line is refused with, the parsers that refuse it so, and help that fits a screen."""
 
 import argparse
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
+
+WIDTH = 80
+"""Characters of a line of help."""
+
+_HEAD = 21
 
 
 class UsageError(Exception):
@@ -13,3 +20,66 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
+
+
+class ScreenParser(Parser):
+    """A parser of many flags: `--help` shows those that are used most, a line each, and `--help_all` shows all.
+
+    Args:
+        prog: how the command is called.
+        usage: the same, with what follows it.
+        description: what it does.
+        epilog: what stands below the flags.
+        brief: the flags that are used most, each with a few words.
+    """
+
+    def __init__(
+        self, prog: str, usage: str, description: str, epilog: Sequence[str], brief: Mapping[str, str]
+    ) -> None:
+        super().__init__(
+            prog=prog,
+            usage=usage,
+            description=description,
+            epilog="\n".join(epilog),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            add_help=False,
+        )
+        self._brief = brief
+        self._shows_all = True
+        self.add_argument("-h", "--help", action=_Help, help="show the flags that are used most, and exit")
+        self.add_argument("--help_all", action=_Help, help="show every flag, and exit")
+
+    def show(self, *, everything: bool) -> None:
+        """Print the help: of every flag, or of those that are used most."""
+        self._shows_all = everything
+        self.print_help()
+
+    def format_help(self) -> str:
+        """The text of the help."""
+        return super().format_help() if self._shows_all else "\n".join(self._brief_lines()) + "\n"
+
+    def _brief_lines(self) -> Iterator[str]:
+        yield f"usage: {self.usage}"
+        yield ""
+        yield from textwrap.wrap(self.description or "", WIDTH)
+        yield ""
+        for flag, text in self._brief.items():
+            action = self._option_string_actions[flag]
+            head = flag if action.nargs == 0 or action.choices else f"{flag} {action.metavar}"
+            yield f"  {head if len(head) <= _HEAD else flag:<{_HEAD}}  {text}"
+        yield f"  {'--help_all':<{_HEAD}}  every flag; docs/flags.md explains them"
+        yield ""
+        yield from (self.epilog or "").splitlines()
+
+
+class _Help(argparse.Action):
+    """Prints the help, and exits."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        if isinstance(parser, ScreenParser):
+            parser.show(everything="--help" not in self.option_strings)
+        parser.exit()

@@ -11,16 +11,19 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Record, Reject
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import OTHER_REASONS, Board
 from transforms.matching.matcher import Match
 from transforms.reading.blob_files import BlobFiles, BlobWriter
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, sort_in
 from transforms.reading.input_formats import Decoder
-from transforms.reading.reasons import Unit
+from transforms.reading.reasons import Reason, Unit
 
 BATCH_SIZE = 512
 """About how many records travel as one element: a runner's cost is for each element (docs/beam-notes.md section 2)."""
+
+_NAME_LENGTH = 80
+"""Characters of what the board calls a reason, at most."""
 
 _BESIDE_BODY = 600
 """About how many bytes a pickled record takes beside its body: its ids, its message as an object, its metadata."""
@@ -106,9 +109,9 @@ class ReadsBlocks(beam.DoFn):
     that leave.
     """
 
-    def __init__(self, decoder: Decoder, progress: Progress | None, files: BlobFiles | None = None) -> None:
+    def __init__(self, decoder: Decoder, board: Board | None, files: BlobFiles | None = None) -> None:
         self._decoder = decoder
-        self._progress = progress
+        self._board = board
         self._files = files
 
     def start_bundle(self) -> None:
@@ -126,7 +129,7 @@ class ReadsBlocks(beam.DoFn):
 
     def stopping(self) -> bool:
         """Whether the run was asked to stop."""
-        return self._progress is not None and self._progress.stopping()
+        return self._board is not None and self._board.stopping()
 
     def sort_in_all(
         self,
@@ -162,8 +165,23 @@ class ReadsBlocks(beam.DoFn):
                 yield TaggedOutput("rejects", reject)
             size = taken()
             counts += read + ReadCounts(size=size)
-            if self._progress:
-                self._progress.advance(size=size, records=read.accepted + read.rejected)
+            if self._board:
+                self._board.advance(
+                    "reading", size=size, read=read.read, accepted=read.accepted, rejected=_by_reason(read)
+                )
             if self._blobs.size >= BLOB_SIZE:
                 yield from self._take()
         return counts + ReadCounts(size=taken())
+
+
+def _by_reason(read: ReadCounts) -> dict[str, int]:
+    """How many pieces were refused, by what the board calls the reason: field and rule, without values."""
+    if not read.rejected:
+        return {}
+    counts = {_name(reason): reason.count for reason in read.reasons.commonest()}
+    others = read.rejected - sum(counts.values())
+    return counts | {OTHER_REASONS: others} if others > 0 else counts
+
+
+def _name(reason: Reason) -> str:
+    return (f"{reason.field}: {reason.rule}" if reason.field else reason.rule)[:_NAME_LENGTH]

@@ -10,7 +10,7 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
 
 from schemas import Record
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.accounting.summary import Summary
 from transforms.bundles import BATCH_SIZE, at_end_of_bundle
 from transforms.forwarders.source import ForwarderSource
@@ -50,14 +50,14 @@ class MatchBehindLetters(beam.PTransform[PCollection[tuple[int, list[Record]]], 
         history: of the output, with the open dead letters that an outage left.
         forwarders: where each worker loads the documents from. They do not travel in the graph.
         statements: builds the statements that queries see.
-        progress: is asked whether to stop.
+        board: is asked whether to stop.
         block_user: behind a letter that stays and is still due, the later ones of its user stay too (`--on_failure`).
     """
 
     history: HistoryIndex
     forwarders: ForwarderSource
     statements: StatementBuilder
-    progress: Progress
+    board: Board
     block_user: bool = False
 
     # Beam takes an output of several PCollections for one type, and warns.
@@ -74,7 +74,7 @@ class _LettersThenMatch(beam.DoFn):
         self._index = settings.history
         self._source = settings.forwarders
         self._statements = settings.statements
-        self._progress = settings.progress
+        self._board = settings.board
         self._block_user = settings.block_user
 
     def setup(self) -> None:
@@ -122,7 +122,7 @@ class _LettersThenMatch(beam.DoFn):
             self._leave.add((letter.forwarder_id, letter.id))
             batch.append(stored_match(letter, record, is_letter=True))
             if len(batch) >= BATCH_SIZE:
-                if self._progress.stopping():
+                if self._board.stopping():
                     self._summary.stopped = True
                     return
                 yield batch

@@ -13,7 +13,7 @@ from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas.buckets import bucket_of
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.accounting.summary import Summary, total
 from transforms.bundles import BATCH_SIZE, at_end_of_bundle
 from transforms.delivery.sender import NOTHING_BEFORE, DeliverOptions, Sender
@@ -36,7 +36,7 @@ class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summa
         forwarders: where each worker reads the documents and resolves their secrets.
         statements: builds the statements that are sent.
         options: what else a worker needs to deliver.
-        progress: tells the launcher what was delivered, and the worker when to stop.
+        board: tells the launcher what was delivered, and the worker when to stop.
         voiding_last: voiding statements leave when all other records of the run are settled, whoever they are of
             (docs/spec/statements.md section 4). The summary of all others is the barrier: as a side input it is there
             only when the last bundle of them has ended.
@@ -45,7 +45,7 @@ class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summa
     forwarders: ForwarderSource
     statements: StatementBuilder
     options: DeliverOptions
-    progress: Progress
+    board: Board
     voiding_last: bool = False
 
     def expand(self, matches: PCollection[list[Match]]) -> PCollection[Summary]:
@@ -71,11 +71,11 @@ class _Deliver(beam.DoFn):
         self._source = settings.forwarders
         self._statements = settings.statements
         self._options = settings.options
-        self._progress = settings.progress
+        self._board = settings.board
         self._voiding_last = settings.voiding_last
 
     def _new_sender(self, before: Summary = NOTHING_BEFORE) -> Sender:
-        return Sender(self._source.resolve(), self._statements, self._options, self._progress, _count_deferred, before)
+        return Sender(self._source.resolve(), self._statements, self._options, self._board, _count_deferred, before)
 
 
 class _Send(_Deliver):

@@ -18,7 +18,7 @@ from apache_beam.typehints.decorators import no_annotations
 
 from schemas import Activity, Record, Reject
 from schemas.times import rfc3339
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.accounting.summary import ANY_REJECTS, RejectLimit, Summary
 from transforms.bundles import BATCH_SIZE, at_end_of_bundle
 from transforms.reading.activity import decode_all_admitted
@@ -95,12 +95,12 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
     Attributes:
         settings: how records are derived.
         read: one `Summary` of all that was read. It decides whether there are too many rejects.
-        progress: is told how many records were derived, and asked whether to stop.
+        board: is told how many records were derived, and asked whether to stop.
     """
 
     settings: DeriveSettings
     read: PCollection[Summary]
-    progress: Progress | None = None
+    board: Board | None = None
 
     # Beam takes an output of several PCollections for one type, and warns.
     @no_annotations  # type: ignore[untyped-decorator]
@@ -116,7 +116,7 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
             blobs
             | "Group by bucket of users" >> beam.GroupByKey()
             | "Fold sessions"
-            >> beam.ParDo(_FoldUsers(self.settings, self.progress), AsSingleton(self.read))
+            >> beam.ParDo(_FoldUsers(self.settings, self.board), AsSingleton(self.read))
             .with_output_types(tuple[int, list[Record]], summary=Summary, sessions=tuple[int, bytes], rejects=Reject)
             .with_outputs(_SUMMARY, _SESSIONS, _REJECTS, main="by_bucket")
         )
@@ -131,9 +131,9 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
 
 
 class _FoldUsers(beam.DoFn):
-    def __init__(self, settings: DeriveSettings, progress: Progress | None) -> None:
+    def __init__(self, settings: DeriveSettings, board: Board | None) -> None:
         self._settings = settings
-        self._progress = progress
+        self._board = board
 
     def setup(self) -> None:
         keep_live_objects_out_of_the_garbage_collector()
@@ -144,6 +144,8 @@ class _FoldUsers(beam.DoFn):
         self._derivation = self._new_derivation(on_session=self._saw_session, on_conflict=self._saw_conflict)
         self._passage = Passage(self._saw_statement_conflict)
         self._rejects: list[Reject] = []
+        # Pieces of input that were folded, and that the board does not know of.
+        self._folded = 0
 
     def process(self, bucket_and_blobs: tuple[int, Iterable[bytes]], read: Summary) -> Iterator[Any]:
         # Of a source that was read in part a user's earlier activity may be missing.
@@ -165,6 +167,8 @@ class _FoldUsers(beam.DoFn):
                 yield TaggedOutput(_REJECTS, reject)
             self._rejects.clear()
             due = self._settings.window.select(records)
+            if due:
+                self._summary.count_user(due[0].user_id, len(due))
             for first in range(0, len(due), BATCH_SIZE):
                 batch += due[first : first + BATCH_SIZE]
                 if len(batch) >= BATCH_SIZE:
@@ -179,6 +183,7 @@ class _FoldUsers(beam.DoFn):
         counts = self._derivation.counts
         self._summary.derivation.add(counts)
         self._summary.statements.add(self._passage.counts)
+        self._summary.keep_busiest()
         for name, count in (("voided_statements", counts.voided), ("scores_of_parts", counts.part_scores)):
             if count:
                 self._summary.pass_over(name, count)
@@ -192,6 +197,7 @@ class _FoldUsers(beam.DoFn):
         state = self._settings.state
         if not self._settings.input_format.derives:
             for user_id, originals in in_passes(blobs, originals_by_user):
+                self._folded += len(originals)
                 yield self._passage.records(user_id, originals)
         elif state is None:
             for _, statements, lines in in_passes(blobs, self._split):
@@ -211,9 +217,11 @@ class _FoldUsers(beam.DoFn):
         """For each user the statements that are forwarded as they are, and the lines of activity."""
         if not self._settings.input_format.gives_originals:
             for user_id, lines in lines_by_user(blobs, passes, turn):
+                self._folded += len(lines)
                 yield user_id, [], lines
             return
         for user_id, originals in originals_by_user(blobs, passes, turn):
+            self._folded += len(originals)
             activities = [original.activity for original in originals if original.activity is not None]
             yield user_id, self._passage.records(user_id, originals), activities
 
@@ -222,14 +230,15 @@ class _FoldUsers(beam.DoFn):
         return Derivation(settings.duration_unit, settings.input_format.resolve_session, **observers)
 
     def _is_stopping(self) -> bool:
-        if self._progress is not None and self._progress.stopping():
+        if self._board is not None and self._board.stopping():
             self._summary.stopped = True
         return self._summary.stopped
 
     def _counted(self, batch: list[Record]) -> list[Record]:
         self._summary.count_records(batch)
-        if self._progress is not None:
-            self._progress.advance(derived=len(batch))
+        if self._board is not None:
+            folded, self._folded = self._folded, 0
+            self._board.advance("delivering", derived=len(batch), folded=folded)
         return batch
 
     def _saw_session(self, session: Session) -> None:

@@ -13,7 +13,7 @@ from transforms.bundles import at_end_of_bundle
 from transforms.forwarders import Forwarder
 from transforms.forwarders.source import ForwarderSource
 from transforms.matching.document import encode_payload, payload_kind
-from transforms.matching.explanation import explain
+from transforms.matching.explanation import explain, is_meant
 from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 
@@ -78,13 +78,12 @@ class _CountMatches(beam.DoFn):
 
 @dataclass(eq=False)
 class ExplainRecord(beam.PTransform[PCollection[list[Record]], PCollection[Summary]]):
-    """Explains one record: PCollection[list[Record]] -> PCollection[Summary].
+    """Explains the records of an id: PCollection[list[Record]] -> PCollection[Summary].
 
-    The summary holds the lines of `transforms.matching.explanation.explain`. It is not there if there is no such
-    record.
+    The summaries hold the lines of `transforms.matching.explanation.explain`. There is none if there is no such record.
 
     Attributes:
-        id: of the record.
+        id: of a record, of a session, or of the activity that caused records.
         forwarders: where each worker loads the documents from.
         statements: builds the statement that queries see.
     """
@@ -100,8 +99,8 @@ class ExplainRecord(beam.PTransform[PCollection[list[Record]], PCollection[Summa
 
 
 class _ExplainRecord(beam.DoFn):
-    def __init__(self, record_id: str, forwarders: ForwarderSource, statements: StatementBuilder) -> None:
-        self._id = record_id.lower()  # as ids are, however a statement spells its own
+    def __init__(self, id_: str, forwarders: ForwarderSource, statements: StatementBuilder) -> None:
+        self._id = id_
         self._source = forwarders
         self._statements = statements
 
@@ -109,6 +108,11 @@ class _ExplainRecord(beam.DoFn):
         self._forwarders = self._source.load()
 
     def process(self, records: list[Record]) -> Iterator[Summary]:
-        for record in records:
-            if record.id == self._id:
-                yield Summary(explanation=list(explain(record, self._forwarders, self._statements)))
+        lines = [
+            line
+            for record in records
+            if is_meant(record, self._id)
+            for line in explain(record, self._forwarders, self._statements)
+        ]
+        if lines:
+            yield Summary(explanation=lines)

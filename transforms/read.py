@@ -15,7 +15,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints.decorators import IOTypeHints
 
 from schemas import Reject
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.bundles import ReadOutputs, ReadsBlocks
 from transforms.reading.blob_files import BlobFiles
 from transforms.reading.blocks import FileFormat
@@ -212,7 +212,7 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
         organisation: of activity that carries none.
         lrs_id: the store of activity that carries none.
         leniency: what is read beyond the rules.
-        progress: is told after each block (a quarter of a megabyte) how much was read. Before each block it is asked
+        board: is told after each block (a quarter of a megabyte) how much was read. Before each block it is asked
             whether to stop; then the rest of the range stays unread, and counts as unfinished.
         blobs: where blobs lie until they are derived, if all workers are on this machine. None: they pass the runner.
 
@@ -228,7 +228,7 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
         organisation: str | None = None,
         lrs_id: str | None = None,
         leniency: Leniency = STRICT,
-        progress: Progress | None = None,
+        board: Board | None = None,
         blobs: BlobFiles | None = None,
     ) -> None:
         super().__init__()
@@ -237,7 +237,7 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
             for number, file in enumerate(files)
             for part in ranges_of(file, input_format, file_format)
         ]
-        self.read_range = ReadRange(input_format.decoder(organisation, lrs_id, leniency), progress, blobs)
+        self.read_range = ReadRange(input_format.decoder(organisation, lrs_id, leniency), board, blobs)
 
     def default_type_hints(self) -> IOTypeHints:
         # Beam takes an output of several PCollections for one type, and warns.

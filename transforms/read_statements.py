@@ -8,7 +8,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints.decorators import IOTypeHints
 
 from schemas import Reject
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.bundles import ReadOutputs, ReadsBlocks
 from transforms.reading.blob_files import BlobFiles
 from transforms.reading.bucket_blobs import ReadCounts
@@ -28,7 +28,7 @@ class ReadStatements(beam.PTransform[beam.Pipeline, ReadOutputs]):
     Args:
         sources: to be read.
         decoder: checks a statement.
-        progress: see `transforms.read.ReadActivity`.
+        board: see `transforms.read.ReadActivity`.
         blobs: see `transforms.read.ReadActivity`.
     """
 
@@ -36,13 +36,13 @@ class ReadStatements(beam.PTransform[beam.Pipeline, ReadOutputs]):
         self,
         sources: Iterable[StatementSource],
         decoder: Decoder,
-        progress: Progress | None = None,
+        board: Board | None = None,
         blobs: BlobFiles | None = None,
     ) -> None:
         super().__init__()
         self.sources = tuple(sources)
-        self.split = _SplitSource(progress)
-        self.read = _ReadPart(decoder, progress, blobs)
+        self.split = _SplitSource(board)
+        self.read = _ReadPart(decoder, board, blobs)
 
     def default_type_hints(self) -> IOTypeHints:
         # Beam takes an output of several PCollections for one type, and warns.
@@ -72,8 +72,8 @@ class _SplitSource(beam.DoFn):
     The numbers of parts are in the order of the input: statements that were stored at one time leave in it.
     """
 
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
+    def __init__(self, board: Board | None) -> None:
+        self._board = board
 
     def process(self, indexed: tuple[int, StatementSource]) -> Iterator[Any]:
         index, source = indexed
@@ -85,7 +85,7 @@ class _SplitSource(beam.DoFn):
             yield TaggedOutput("counts", ReadCounts(failures=frozenset((str(error),))))
 
     def _stopping(self) -> bool:
-        return self._progress is not None and self._progress.stopping()
+        return self._board is not None and self._board.stopping()
 
 
 class _ReadPart(ReadsBlocks):

@@ -9,7 +9,7 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
 
 from schemas.buckets import BUCKETS
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.accounting.summary import Summary
 from transforms.bundles import BATCH_SIZE, at_end_of_bundle
 from transforms.forwarders.source import ForwarderSource
@@ -45,7 +45,7 @@ class ReadDeadLetters(beam.PTransform[beam.Pipeline, Redriven]):
         history: of the output, with its dead letters.
         forwarders: where each worker loads the documents from.
         statements: builds the statements that queries see.
-        progress: is asked whether to stop.
+        board: is asked whether to stop.
         chosen: the dead letters that are sent.
         block_user: behind a letter that stays and is still due, the later ones of its user stay too, as
             `blocked_by_earlier` (`--on_failure`).
@@ -54,7 +54,7 @@ class ReadDeadLetters(beam.PTransform[beam.Pipeline, Redriven]):
     history: HistoryIndex
     forwarders: ForwarderSource
     statements: StatementBuilder
-    progress: Progress
+    board: Board
     chosen: LetterFilter = ALL_LETTERS
     block_user: bool = False
 
@@ -75,7 +75,7 @@ class _MatchAgain(beam.DoFn):
         self._index = settings.history
         self._source = settings.forwarders
         self._statements = settings.statements
-        self._progress = settings.progress
+        self._board = settings.board
         self._chosen = settings.chosen
         self._block_user = settings.block_user
 
@@ -90,7 +90,7 @@ class _MatchAgain(beam.DoFn):
         batch: list[Match] = []
         letters = self._history.dead_letters(bucket)
         for letter, record, kept, ahead in decide(letters, self._documents, self._chosen, block_user=self._block_user):
-            if self._progress.stopping():
+            if self._board.stopping():
                 self._summary.stopped = True
                 break
             plan = self._summary.plan(letter.forwarder_id, letter.reason)

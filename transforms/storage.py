@@ -80,6 +80,10 @@ class Storage(Protocol):
 
     root: str
 
+    def directories(self, directory: str) -> list[str]:
+        """The names of the directories in `directory`, sorted. Elsewhere than on a local disk: of those with files."""
+        ...
+
     def list(self, directory: str) -> list[str]:
         """The names of the files in `directory`, without the directory, sorted; none if it does not exist."""
         ...
@@ -188,6 +192,13 @@ class LocalStorage:
         self.path = root
         self.root = str(root)
 
+    def directories(self, directory: str) -> list[str]:
+        try:
+            with os.scandir(self.path / directory) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+        except FileNotFoundError:
+            return []
+
     def list(self, directory: str) -> list[str]:
         return sorted(entry.name for entry in self._files(directory))
 
@@ -244,6 +255,10 @@ class BeamStorage:
     def _url(self, name: str) -> str:
         return f"{self.root}/{name}"
 
+    def directories(self, directory: str) -> list[str]:
+        inside = self._matched(directory, "**")
+        return sorted({name.partition("/")[0] for name in inside if "/" in name})
+
     def list(self, directory: str) -> list[str]:
         return sorted(self._files(directory))
 
@@ -255,16 +270,18 @@ class BeamStorage:
 
     def _files(self, directory: str) -> dict[str, Any]:
         """What Beam knows of the files in a directory, by their names."""
+        return {name: file for name, file in self._matched(directory, "*").items() if "/" not in name}
+
+    def _matched(self, directory: str, pattern: str) -> dict[str, Any]:
         files, failed = _beam()
         prefix = self._url(directory).rstrip("/") + "/"
         try:
-            matched = files.match([prefix + "*"])[0].metadata_list
+            matched = files.match([prefix + pattern])[0].metadata_list
         except failed:
             if files.exists(prefix):
                 raise
             return {}
-        named = {file.path.removeprefix(prefix): file for file in matched}
-        return {name: file for name, file in named.items() if "/" not in name}
+        return {file.path.removeprefix(prefix): file for file in matched}
 
     def open(self, name: str) -> BinaryIO:
         files, _ = _beam()

@@ -6,15 +6,21 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from moto.kinesis.models import Shard
 
 from local.endpoint import Answer, Endpoint, EndpointError, aws_endpoint
+from local.moto_server import last_number, records_after
 from local.process import ROOT
 from local.stack import SHARDS, stack
+from tests.support.aws import read_stream
 from tests.support.ports import free_port, listens, port_of
 
 
@@ -44,6 +50,39 @@ def a_web_server() -> Iterator[str]:
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+def test_moto_keeps_every_record_that_is_put_at_once(endpoint: Endpoint) -> None:
+    """What findings/moto_loses_records_that_are_put_at_once.sh shows of moto's own server: it loses some of these."""
+    kinesis = endpoint.client("kinesis")
+    kinesis.create_stream(StreamName="at-once", ShardCount=1)
+    before = [f"before {number}" for number in range(4000)]
+    for first in range(0, len(before), 500):
+        batch = [{"Data": data.encode(), "PartitionKey": "u"} for data in before[first : first + 500]]
+        kinesis.put_records(StreamName="at-once", Records=batch)
+
+    def put(thread: int) -> list[str]:
+        said = [f"{thread} {number}" for number in range(50)]
+        for data in said:
+            kinesis.put_record(StreamName="at-once", Data=data.encode(), PartitionKey="u")
+        return said
+
+    with ThreadPoolExecutor(8) as pool:
+        at_once = [data for part in pool.map(put, range(8)) for data in part]
+    stored = [data for _, data in read_stream(kinesis, "at-once")]
+    assert stored[: len(before)] == before
+    assert sorted(stored[len(before) :]) == sorted(at_once)
+
+
+@given(puts=st.integers(0, 7), after=st.integers(0, 8), limit=st.one_of(st.none(), st.integers(1, 8)))
+def test_records_are_looked_up_as_moto_finds_them(puts: int, after: int, limit: int | None) -> None:
+    shard = Shard(0, 0, 1)
+    for number in range(puts):
+        shard.put_record("u", str(number), "")
+        # A second apart, so that their ages differ.
+        shard.records[number + 1].created_at = float(number)
+    assert last_number(shard) == shard.get_max_sequence_number()
+    assert records_after(shard, str(after), limit) == shard.get_records(str(after), limit)
 
 
 def test_moto_starts_and_leaves_no_process_behind() -> None:

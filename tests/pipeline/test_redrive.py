@@ -39,7 +39,7 @@ def test_a_redrive_of_chosen_letters_leaves_the_others_and_its_plan_said_so(
 
     assert workshop.redrive("--reason=http_503", "--on_failure=block_user") == 3
     assert workshop.account("http")["kept"] == {"blocked_by_earlier": 2}
-    assert workshop.redrive(f"--record_id={ids[3].upper()}") == 0
+    assert workshop.redrive(f"--id={ids[3].upper()}") == 0
     assert [id_ for _, id_ in receiver.stored()] == ids[3:]
 
     until = rfc3339(min(int(letter["settled_at"].timestamp() * 1000) for letter in workshop.avro("dead_letters")))
@@ -61,5 +61,5 @@ def test_a_part_of_the_letters_arrives_in_order(workshop: Workshop, receiver: Re
     chosen = {id_ for _, id_ in refused[::2]}
     receiver.script = scripted()
     receiver.log.clear()
-    assert workshop.redrive(*(f"--record_id={id_}" for id_ in chosen)) == 0
+    assert workshop.redrive(*(f"--id={id_}" for id_ in chosen)) == 0
     assert by_user(receiver.stored()) == by_user(pair for pair in refused if pair[1] in chosen)

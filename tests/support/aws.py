@@ -1,15 +1,13 @@
 """AWS on this machine: a moto server, and an environment in which nothing but it can be reached."""
 
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from urllib.request import Request, urlopen
 
 import boto3
 import pytest
+
+from local.endpoint import moto_server
 
 _SETTINGS = (
     "AWS_ACCESS_KEY_ID",
@@ -35,24 +33,6 @@ def _no_aws_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> Iterat
         environment.setenv("AWS_SHARED_CREDENTIALS_FILE", no_file)
         environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
         yield
-
-
-@contextmanager
-def moto_server() -> Iterator[str]:
-    """A moto server on a free port; gives its address. It says itself when it is ready, so that nothing is polled."""
-    command = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)  # noqa: S603
-    assert process.stderr is not None
-    try:
-        # " * Running on http://127.0.0.1:41233"
-        address = next(line.split()[-1] for line in process.stderr if "Running on" in line)
-        # It logs every request there, and would stand still once the pipe is full.
-        draining = threading.Thread(target=process.stderr.read, daemon=True)
-        draining.start()
-        yield address
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ HTTP: dict[str, Any] = {
     "_id": "h",
     "active": True,
     "organisation": "o",
-    "configuration": {"protocol": "http", "url": "example.org/in"},
+    "configuration": {"protocol": "http", "url": "example.org/in", "maxRetries": 0},
 }
 KINESIS: dict[str, Any] = {
     "_id": "k",

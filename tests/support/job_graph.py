@@ -13,7 +13,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from pipeline.graph import Plan, build
 from pipeline.options import Job
 from pipeline.preflight import choose_forwarders
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions
 from transforms.read import match_files
@@ -93,7 +93,7 @@ def built_graph(job: Job, tmp_path: Path) -> beam_runner_api_pb2.Pipeline:
         source=chosen.source,
         deliver=deliver if job.delivers else None,
         history=deliver.history,
-        progress=Progress(str(tmp_path)),
+        board=Board(str(tmp_path)),
         summary=str(tmp_path / "summary"),
         sources=tuple(source_at(each, Access(job.input_auth)) for each in job.inputs if is_source(each)),
     )

@@ -20,6 +20,11 @@ class MemoryStorage:
         self.lock = threading.Lock()
         self.before_write: Callable[[str], None] = lambda name: None
 
+    def directories(self, directory: str) -> list[str]:
+        with self.lock:
+            inside = (name.removeprefix(directory + "/") for name in self.files if name.startswith(directory + "/"))
+            return sorted({name.partition("/")[0] for name in inside if "/" in name})
+
     def list(self, directory: str) -> list[str]:
         with self.lock:
             inside = (name.removeprefix(directory + "/") for name in self.files if name.startswith(directory + "/"))

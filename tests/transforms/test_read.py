@@ -19,7 +19,7 @@ from pipeline.sample import broken_lines, sample_activities, write_sample
 from schemas import Reject
 from transforms import bundles
 from transforms import read as reading
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.read import InputError, InputFile, ReadActivity, match_files, ranges_of
 from transforms.reading.activity import ActivityDecoder, canonical, decode_admitted
 from transforms.reading.bucket_blobs import ReadCounts, in_passes, lines_by_user
@@ -175,21 +175,20 @@ def test_reading_says_how_far_it_is_and_stops_when_it_is_asked_to(
     path = tmp_path / "in.jsonl"
     write(path, "jsonl", 1000)
     (tmp_path / "board").mkdir()
-    progress = Progress(str(tmp_path / "board"))
+    board = Board(str(tmp_path / "board"))
     monkeypatch.setattr(bundles, "BLOB_SIZE", 1)  # blobs after every block
     files = match_files([str(path)])
     (part,) = ranges_of(files[0])
-    do = ReadActivity(files, progress=progress).read_range
+    do = ReadActivity(files, board=board).read_range
     do.start_bundle()
     outputs = do.process(part)
     next(outputs)
-    progress.stop()
+    board.stop()
     counts = list(outputs)[-1].value
-    progress.flush()
-    heard = progress.read()
+    heard = board.mine().job
     assert counts.unfinished == 1
-    assert 0 < heard["records"] == counts.accepted < expected(1000).total()
-    assert 0 < heard["size"] <= counts.size < files[0].size
+    assert 0 < heard.read == counts.accepted < expected(1000).total()
+    assert 0 < heard.size <= counts.size < files[0].size
     do.start_bundle()
     (left,) = do.process(part)
     assert (left.value.unfinished, left.value.read) == (1, 0)
@@ -290,10 +289,10 @@ def test_a_pipe_is_read_to_its_end(tmp_path: Path, size: int) -> None:
 def test_a_run_that_is_to_stop_does_not_wait_for_a_pipe_s_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "board").mkdir()
-    progress = Progress(str(tmp_path / "board"))
-    progress.stop()
+    board = Board(str(tmp_path / "board"))
+    board.stop()
     files = match_files([str(tmp_path / "pipe")])
-    do = ReadActivity(files, progress=progress).read_range
+    do = ReadActivity(files, board=board).read_range
     do.start_bundle()
     (counts,) = do.process(*ranges_of(files[0]))
     assert counts.value.unfinished == 1
@@ -369,7 +368,7 @@ def test_it_travels_to_other_processes(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     write(path, "jsonl", 5)
     files = match_files([str(path)])
-    do = pickler.loads(pickler.dumps(ReadActivity(files, progress=Progress(str(tmp_path))).read_range))
+    do = pickler.loads(pickler.dumps(ReadActivity(files, board=Board(str(tmp_path))).read_range))
     do.start_bundle()
     counts = list(do.process(*ranges_of(files[0])))[-1].value
     assert counts.accepted == expected(5).total()

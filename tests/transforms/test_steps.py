@@ -8,7 +8,7 @@ import pytest
 from apache_beam.internal import pickler
 
 from schemas import Record, Reject
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.accounting.summary import Summary
 from transforms.deliver import DeliverMatches
 from transforms.delivery.policy import DeliverySettings
@@ -36,13 +36,13 @@ STEPS: list[tuple[beam.PTransform[Any, Any], Any, Any]] = [
     (MatchForwarders(SOURCE, STATEMENTS), list[Record], list[Match]),
     (CountMatches(SOURCE, STATEMENTS), list[Match], Summary),
     (ExplainRecord("id", SOURCE, STATEMENTS), list[Record], Summary),
-    (DeliverMatches(SOURCE, STATEMENTS, OPTIONS, Progress("board")), list[Match], Summary),
+    (DeliverMatches(SOURCE, STATEMENTS, OPTIONS, Board("board")), list[Match], Summary),
     (DeriveStreaming(60.0), None, None),
     (WriteRecords("out", "jsonl"), list[Record], None),
     (WriteRejects("out/rejects/run"), Reject, None),
     (WriteSummary("summary"), Summary, None),
     (ReadKinesis(KinesisInput("a", "eu-west-1"), "a.jar"), None, tuple[str, bytes]),
-    (ReadDeadLetters(HistoryIndex("out", ""), SOURCE, STATEMENTS, Progress("board")), None, None),
+    (ReadDeadLetters(HistoryIndex("out", ""), SOURCE, STATEMENTS, Board("board")), None, None),
 ]
 
 

@@ -30,19 +30,22 @@ _BIN_BITS = 5
 class Latencies(msgspec.Struct):
     """A histogram of durations in ms: exact below 32 ms, above that in bins that are 1/16 of the value wide.
 
-    `counts` has the number of durations in each bin that has any. A negative duration (a clock was set back) counts as
-    0.
+    `counts` has the number of durations in each bin that has any, and `total` is their sum. A negative duration (a
+    clock was set back) counts as 0.
     """
 
     counts: dict[int, int] = {}
+    total: int = 0
 
     def add(self, milliseconds: int, count: int = 1) -> None:
         """Count a duration, `count` times."""
+        self.total += max(milliseconds, 0) * count
         bin_number = _bin(milliseconds)
         self.counts[bin_number] = self.counts.get(bin_number, 0) + count
 
     def merge(self, other: Self) -> None:
         """Add the counts of `other`, which is left as it was."""
+        self.total += other.total
         for bin_number, count in other.counts.items():
             self.counts[bin_number] = self.counts.get(bin_number, 0) + count
 
@@ -65,10 +68,87 @@ def _bin(milliseconds: int) -> int:
     return (shift << (_BIN_BITS - 1)) + (value >> shift)
 
 
+def lower_end(bin_number: int) -> int:
+    """The least duration, in ms, that a bin of `Latencies` holds."""
+    return _upper_end(bin_number - 1) + 1 if bin_number else 0
+
+
 def _upper_end(bin_number: int) -> int:
     half = 1 << (_BIN_BITS - 1)
     shift = max(bin_number // half - 1, 0)
     return ((bin_number - shift * half + 1) << shift) - 1
+
+
+MOMENTS = 32
+"""Moments of a timeline, at most: enough for a curve, and a bound to what a forwarder takes."""
+
+_SHORTEST = 64
+"""Milliseconds of a moment, at least."""
+
+
+class Moment(msgspec.Struct, array_like=True):
+    """What was settled within one moment of a timeline.
+
+    Attributes:
+        delivered: records that were delivered.
+        dead: records that were given up.
+        waited: from the first attempt to the settlement, in ms, all records added up.
+        slowest: the longest of these, in ms.
+    """
+
+    delivered: int = 0
+    dead: int = 0
+    waited: int = 0
+    slowest: int = 0
+
+    def merge(self, other: Self) -> None:
+        """Add `other`, which is left as it was."""
+        self.delivered += other.delivered
+        self.dead += other.dead
+        self.waited += other.waited
+        self.slowest = max(self.slowest, other.slowest)
+
+
+class Timeline(msgspec.Struct):
+    """When records were settled, and how long each took, in at most MOMENTS moments of equal width.
+
+    If there would be more, all become twice as wide. So it adds up to the same, whatever was counted first.
+
+    Attributes:
+        width: of a moment, in ms; a power of two.
+        moments: those in which something was settled, by their number: epoch ms, divided by the width.
+    """
+
+    width: int = _SHORTEST
+    moments: dict[int, Moment] = {}
+
+    def add(self, at: int, moment: Moment) -> None:
+        """Count what was settled at one time (epoch ms). `moment` belongs to the timeline from now on."""
+        number = at // self.width
+        known = self.moments.get(number)
+        if known is None:
+            self.moments[number] = moment
+            while len(self.moments) > MOMENTS:
+                self.widen(self.width * 2)
+        else:
+            known.merge(moment)
+
+    def merge(self, other: Self) -> None:
+        """Add what `other` has, which is left as it was."""
+        self.widen(max(self.width, other.width))
+        for number, moment in other.moments.items():
+            self.add(number * other.width, Moment(*msgspec.structs.astuple(moment)))
+
+    def widen(self, width: int) -> None:
+        """Make moments as wide as `width`, a power of two that is not less than the present one."""
+        if width == self.width:
+            return
+        narrow, self.moments = self.moments, {}
+        factor, self.width = width // self.width, width
+        for number, moment in narrow.items():
+            known = self.moments.setdefault(number // factor, moment)
+            if known is not moment:
+                known.merge(moment)
 
 
 class Account(msgspec.Struct):
@@ -89,6 +169,7 @@ class Account(msgspec.Struct):
             (docs/spec/forwarders.md section 3).
         remarks: records by what their receipts remark, such as `already_there`.
         latencies: from the first attempt at a record to its settlement.
+        timeline: when records were settled.
     """
 
     matched: int = 0
@@ -103,6 +184,7 @@ class Account(msgspec.Struct):
     hashed_keys: int = 0
     remarks: dict[str, int] = {}
     latencies: Latencies = msgspec.field(default_factory=Latencies)
+    timeline: Timeline = msgspec.field(default_factory=Timeline)
 
     @property
     def dead(self) -> int:
@@ -116,7 +198,7 @@ class Account(msgspec.Struct):
     def settle(self, settlements: Iterable[Settlement], settled_at: int) -> None:
         """Count how items ended. `settled_at` is in epoch ms."""
         # Added up in locals first: it is done for every record, and half of it would else be attributes.
-        delivered = size = attempts = 0
+        delivered = dead = size = attempts = waited = slowest = 0
         first_attempts: dict[int | None, int] = {}
         for settlement in settlements:
             item, outcome = settlement.item, settlement.outcome
@@ -124,6 +206,7 @@ class Account(msgspec.Struct):
                 delivered += 1
                 size += len(item.payload)
             else:
+                dead += 1
                 self.dead_lettered[outcome.reason] = self.dead_lettered.get(outcome.reason, 0) + 1
             for remark in outcome.remarks:
                 self.remarks[remark] = self.remarks.get(remark, 0) + 1
@@ -138,7 +221,11 @@ class Account(msgspec.Struct):
         self.attempts += attempts
         for first, count in first_attempts.items():
             if first is not None:
-                self.latencies.add(settled_at - first, count)
+                took = max(settled_at - first, 0)
+                self.latencies.add(took, count)
+                waited += took * count
+                slowest = max(slowest, took)
+        self.timeline.add(settled_at, Moment(delivered, dead, waited, slowest))
 
     def merge(self, other: Self) -> None:
         """Add the counts of `other`, which is left as it was."""
@@ -156,6 +243,7 @@ class Account(msgspec.Struct):
         for remark, count in other.remarks.items():
             self.remarks[remark] = self.remarks.get(remark, 0) + count
         self.latencies.merge(other.latencies)
+        self.timeline.merge(other.timeline)
 
 
 Seen = tuple[str | None, str | None]
@@ -271,6 +359,11 @@ class SharedAccounts:
         """Add what was counted elsewhere."""
         with self._lock:
             self._books.merge(books)
+
+    def copied(self) -> Accounts:
+        """What was counted since it was last taken. It stays in here."""
+        with self._lock:
+            return merge_accounts((self._books,))
 
     def take(self) -> Accounts:
         """What was counted since the last time. Whoever takes it must emit it: it is not in here any more."""

@@ -7,6 +7,7 @@ from typing import Self
 import msgspec
 
 from schemas import Record
+from schemas.record import encode_record
 from transforms.accounting.accounts import Accounts
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.sessions.derivation import Counts
@@ -85,6 +86,13 @@ def reject_share(read: ReadCounts) -> float:
     return max(rows, read.rejected_bytes / max(read.accepted_bytes + read.rejected_bytes, 1))
 
 
+BUSIEST = 20
+"""Users that are kept of those with the most records."""
+
+_USERS_AT_ONCE = 2_000
+"""Users that are counted before the others are forgotten: to sort them costs something."""
+
+
 class Summary(msgspec.Struct):
     """A part of a run in numbers. `add` and `total` add parts up.
 
@@ -95,7 +103,9 @@ class Summary(msgspec.Struct):
         derivation: what was counted of the sessions and their activity.
         statements: what was counted of statements that are forwarded as they are.
         records: by kind; only those of the window and kinds that the run was asked for.
+        examples: of each kind of record, of events by their name, one record as a line.
         shared_sessions: session ids that more than one user of a store has.
+        busiest: records by user, of the BUSIEST users that have the most. No user's records are counted in two places.
         books: what became of the records that each forwarder was due.
         samples: a dry run's sample for each forwarder, by its id.
         kept: by forwarder and reason the dead letters that a redrive left as they were, and the records that a dry run
@@ -115,7 +125,9 @@ class Summary(msgspec.Struct):
     derivation: Counts = msgspec.field(default_factory=Counts)
     statements: StatementCounts = msgspec.field(default_factory=StatementCounts)
     records: dict[str, int] = {}
+    examples: dict[str, bytes] = {}
     shared_sessions: int = 0
+    busiest: dict[str, int] = {}
     books: Accounts = msgspec.field(default_factory=Accounts)
     samples: dict[str, Sample] = {}
     kept: dict[str, dict[str, int]] = {}
@@ -139,7 +151,12 @@ class Summary(msgspec.Struct):
         self.statements.add(other.statements)
         for kind, count in other.records.items():
             self.records[kind] = self.records.get(kind, 0) + count
+        for name, line in other.examples.items():
+            self.examples[name] = min(line, self.examples.get(name, line))
         self.shared_sessions += other.shared_sessions
+        for user_id, count in other.busiest.items():
+            self.busiest[user_id] = self.busiest.get(user_id, 0) + count
+        self.keep_busiest()
         self.books.merge(other.books)
         for forwarder_id, sample in other.samples.items():
             self.offer_sample(forwarder_id, sample)
@@ -162,6 +179,20 @@ class Summary(msgspec.Struct):
         for record in records:
             self.records[record.kind] = self.records.get(record.kind, 0) + 1
             self.books.see(record.organisation, record.lrs_id)
+            name = record.message.get("event", record.kind)
+            if name not in self.examples:
+                self.examples[name] = encode_record(record)
+
+    def count_user(self, user_id: str, records: int) -> None:
+        """Count the records of one user."""
+        self.busiest[user_id] = self.busiest.get(user_id, 0) + records
+        if len(self.busiest) > _USERS_AT_ONCE:
+            self.keep_busiest()
+
+    def keep_busiest(self) -> None:
+        """Forget all users but those with the most records."""
+        if len(self.busiest) > BUSIEST:
+            self.busiest = dict(sorted(self.busiest.items(), key=lambda user: (-user[1], user[0]))[:BUSIEST])
 
     def offer_sample(self, forwarder_id: str, sample: Sample) -> None:
         """Keep the sample if it comes before the forwarder's present one."""

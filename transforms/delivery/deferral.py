@@ -114,6 +114,11 @@ class Deferral:
                 self._log_change(forwarder_id, forwarder)
         return deferred
 
+    def backlogs(self) -> dict[str, int]:
+        """How many records each forwarder has that were deferred and are still tried; those alone that have any."""
+        with self._lock:
+            return {id_: len(forwarder.late) for id_, forwarder in self._forwarders.items() if forwarder.late}
+
     def _log_change(self, forwarder_id: str, forwarder: "_Forwarder") -> None:
         """Log when bundles begin to end without the forwarder's records, and when it has caught up."""
         late = bool(forwarder.late)

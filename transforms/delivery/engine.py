@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+from transforms.accounting.board import Standing
 from transforms.delivery.batch_sender import BatchSender
 from transforms.delivery.call_threads import CallThreads
 from transforms.delivery.http_batch_sender import HttpBatchSender
@@ -233,6 +234,13 @@ class DeliveryEngine:
         """Whether the forwarder has failed, and has taken nothing of what it was given."""
         sender = self._senders.get(forwarder_id)
         return sender is not None and sender.lane.last_failure is not None and not sender.lane.delivered
+
+    def standings(self, unix: float) -> dict[str, Standing]:
+        """What the board says of each forwarder that was given an item, apart from what its account counts.
+
+        `unix` is the present moment, in unix seconds. It delays no delivery.
+        """
+        return {id_: sender.standing(unix) for id_, sender in list(self._senders.items())}
 
     def _start(self, forwarder_id: str) -> LaneSender:
         """Make the forwarder's sender, unless another thread has just done so."""

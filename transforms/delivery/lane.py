@@ -28,7 +28,7 @@ from typing import Protocol
 
 import msgspec
 
-from transforms.delivery.policy import Backoff, Breaker, BreakerState, DeliverySettings, Outage, Pace, Random
+from transforms.delivery.policy import Backoff, Breaker, BreakerState, DeliverySettings, Losses, Outage, Pace, Random
 from transforms.delivery.rate import RateLimiter
 from transforms.sinks.base import AttemptResult, Item, Runs, Settlement, Verdict
 from transforms.sinks.outages import BLOCKED_BY_EARLIER, SPOOL_FULL, UNAVAILABLE, is_of_outage
@@ -95,6 +95,9 @@ class Lane:
 
     Attributes:
         last_failure: the last outcome that counted against the forwarder.
+        last_bad: the last outcome of an item that was not taken, whoever is to blame.
+        losses: whether the forwarder takes nothing.
+        in_flight: items that are being sent.
         abandoned: whether the outage budget is over: items are given up, but for a probe now and then.
         submitted: items that were taken in.
         delivered: items that were released as delivered.
@@ -160,6 +163,11 @@ class Lane:
         # Until when nothing is taken, since this machine lacks something; 0 when nothing is lacking.
         self._paused_until = 0.0
         self.last_failure: AttemptResult | None = None
+        self.last_bad: AttemptResult | None = None
+        self.losses = Losses()
+        # What turns the epoch seconds of a try into those of the clock.
+        self._epoch = 0.0
+        self.in_flight = 0
         self.abandoned = False
         self.submitted = 0
         self.delivered = 0
@@ -378,6 +386,34 @@ class Lane:
             return min(ready_at, self._outage.ends_at)
         return None if ready_at == float("inf") else ready_at
 
+    def next_try(self, now: float) -> tuple[float | None, int]:
+        """When the next attempt may be made, and which attempt at its record that is, from 1.
+
+        The time is None while the breaker's probe is under way, or where nothing waits.
+        """
+        heads = [self._retries[0][2][0]] if self._retries else []
+        if self._ready_batches:
+            heads.append(self._ready_batches[0][0])
+        if self._ready:
+            heads.append(self._ready[0])
+        attempt = min(1 + max((item.attempts for item in heads), default=0), self._max_attempts)
+        if not heads or self.breaker.state is BreakerState.HALF_OPEN:
+            return None, attempt
+        at = now if self._ready or self._ready_batches else self._retries[0][0]
+        if self._limited_since is not None:
+            at = max(at, self._limited_until)
+        return max(at, self.breaker.probe_at or now, self._paused_until, now), attempt
+
+    def retrying(self) -> tuple[int, int | None]:
+        """How many items wait for their retry, and when the first of them was tried first, in epoch ms."""
+        first = [item.first_attempt for _, _, items in self._retries for item in items if item.first_attempt]
+        return sum(len(items) for _, _, items in self._retries), min(first, default=None)
+
+    @property
+    def max_attempts(self) -> int:
+        """Attempts that an item gets."""
+        return self._max_attempts
+
     def take(
         self, now: float, epoch_ms: int, max_items: int = 1, max_bytes: int = 1 << 62, runs: Runs | None = None
     ) -> Sequence[Item]:
@@ -411,6 +447,8 @@ class Lane:
             if item.first_attempt is None:
                 item.first_attempt = epoch_ms
             item.last_attempt = epoch_ms
+        self.in_flight += len(taken)
+        self._epoch = epoch_ms / 1000 - now
         self.breaker.sent()
         if self._limiter is not None:
             self._limiter.sent(now, len(taken))
@@ -514,6 +552,7 @@ class Lane:
 
         Call it before `finish` is given those of the same call that stand before them.
         """
+        self.in_flight -= len(items)
         heads = self._set_down(items)
         self._blocked_heads += [head for head in heads if head.queue in self._blocked]
         self._ready.extendleft(head for head in reversed(heads) if head.queue not in self._blocked)
@@ -528,6 +567,7 @@ class Lane:
             return items, []
         left = [item for item in items if item.queue not in self._blocked]
         blocked = [item for item in items if item.queue in self._blocked]
+        self.in_flight -= len(blocked)
         return left, self._settle_without_attempt(blocked, BLOCKED_BY_EARLIER)
 
     def split(self, items: int) -> None:
@@ -628,11 +668,13 @@ class Lane:
         settlements: list[Settlement] = []
         retries: list[tuple[Item, AttemptResult]] = []
         lacking: list[Item] = []
-        progress = contact = False
+        progress = contact = taken = False
         throttled = 0
         failure: AttemptResult | None = None
+        bad: AttemptResult | None = None
         delivered = Verdict.DELIVERED
         self.attempts += len(items)
+        self.in_flight -= len(items)
         # What a sink gives up by itself was in no call.
         if any(outcome.spends_attempt or outcome.verdict is Verdict.RETRY for outcome in outcomes):
             self.calls += calls
@@ -644,9 +686,10 @@ class Lane:
             if outcome.spends_attempt:
                 item.attempts += 1
             if outcome.verdict is delivered:
-                progress = True
+                progress = taken = True
                 settlements.append(Settlement(item, outcome))
                 continue
+            bad = outcome
             if outcome.ambiguous:
                 item.ambiguous = True
             if outcome.failure or outcome.opens_breaker:
@@ -664,6 +707,14 @@ class Lane:
                 throttled += not outcome.spends_attempt
                 retries.append((item, outcome))
 
+        if taken:
+            if self.losses.since is not None:
+                self.losses.taken()
+        elif contact or failure is not None:
+            sent = items[0].last_attempt
+            self.losses.missed(now, now if sent is None else sent / 1000 - self._epoch)
+        if bad is not None:
+            self.last_bad = bad
         if progress:
             self._progressed()
         elif not contact and failure is None:
@@ -788,6 +839,7 @@ class Lane:
         if not self._users:
             # Nothing waits, so no outage is timed: a record that comes hours later must get its own attempts.
             self._outage.progressed()
+            self.losses.rest()
 
     def _note_given_up(self, user: str, reason: str) -> None:
         """Hold back what follows a record that a later run begins with, if that was given up because of an outage.

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from transforms.accounting.board import Standing
 from transforms.delivery.lane import Lane
+from transforms.delivery.lane_watch import LaneWatch
 from transforms.sinks.base import AttemptResult, Item, Settle, Settlement
 from transforms.sinks.lacks import Patience
 
@@ -116,6 +118,7 @@ class LaneSender(ABC):
         self._settle = settle
         self._state = state
         self._lock = threading.Lock()
+        self._lane_watch = LaneWatch(lane)
         self._reported_unavailable = False
         self._reported_full = False
         self._sealed = False
@@ -221,8 +224,13 @@ class LaneSender(ABC):
                 remarks=dict(self._remarks()),
             )
 
+    def standing(self, unix: float) -> Standing:
+        """What the board says of the lane. `unix` is the present moment, in unix seconds."""
+        with self._lock:
+            return self._lane_watch.standing(self._state.clock(), unix)
+
     def _report_availability(self) -> None:
-        """Log when the forwarder becomes unavailable, and when it is back. The caller holds the lock."""
+        """Log when the forwarder becomes unavailable. The caller holds the lock."""
         if self.lane.abandoned == self._reported_unavailable:
             return
         self._reported_unavailable = self.lane.abandoned
@@ -232,5 +240,3 @@ class LaneSender(ABC):
                 self.lane.forwarder_id,
                 self.lane.last_failure.reason if self.lane.last_failure else "",
             )
-        else:
-            logger.warning("forwarder %s: takes records again", self.lane.forwarder_id)

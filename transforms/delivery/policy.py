@@ -180,6 +180,60 @@ class Outage:
         return self.ends_at is not None and now >= self.ends_at
 
 
+FAILING_TRIES = 3
+FAILING_AT_LEAST = 1.0
+FAILING_AFTER = 5.0
+"""A forwarder begins to fail with FAILING_TRIES bad answers one after the other that are FAILING_AT_LEAST seconds
+apart, or FAILING_AFTER seconds after the first, while something waits. A retry that succeeds is no trouble."""
+
+
+class Losses:
+    """Whether a forwarder takes nothing: what came of its tries since it last took a record.
+
+    Tries that were under way together are one try: what was sent before the last bad answer came says nothing new.
+
+    Attributes:
+        since: when the first bad answer came; None while the last one was good.
+        is_failing: whether the forwarder has begun to fail, and has taken nothing since.
+    """
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        self.is_failing = False
+        self._tries = 0
+        self._last = 0.0
+        # Since when something waits that was answered badly; None where nothing has waited since.
+        self._waits_since: float | None = None
+
+    def taken(self) -> None:
+        """A record was taken."""
+        self.since = self._waits_since = None
+        self.is_failing = False
+        self._tries = 0
+
+    def missed(self, now: float, sent: float) -> None:
+        """A call brought no record through. `sent` is when it was made."""
+        if self.since is None:
+            self.since = now
+        if not self._tries or sent >= self._last:
+            self._tries += 1
+            self._last = now
+        if self._waits_since is None:
+            self._waits_since = now
+        if self._tries >= FAILING_TRIES and now - self.since >= FAILING_AT_LEAST:
+            self.is_failing = True
+        self.look(now)
+
+    def look(self, now: float) -> None:
+        """Time has passed."""
+        if self._waits_since is not None and now - self._waits_since >= FAILING_AFTER:
+            self.is_failing = True
+
+    def rest(self) -> None:
+        """Nothing waits any more, so no time counts until the next bad answer."""
+        self._waits_since = None
+
+
 class Pace:
     """How long throttled records wait: longer while most of what is sent is refused.
 

@@ -16,8 +16,10 @@ from schemas.buckets import BUCKETS, bucket_of
 from schemas.record import decode_record
 from schemas.times import now_ms
 from transforms.accounting.accounts import Accounts, SharedAccounts
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board, Standing
+from transforms.accounting.standings import standing_of
 from transforms.accounting.summary import Summary
+from transforms.accounting.trouble import TroubleLog
 from transforms.delivery.deferral import Deferral
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import DeliveryStoppedError
@@ -115,7 +117,7 @@ class Sender:
         forwarders: resolved ones.
         statements: builds the statements that are sent.
         options: see there.
-        progress: of the run. It is told what is settled, and says when to stop.
+        board: of the run. It is told what is settled, and says when to stop.
         on_deferred: called with a forwarder's id and how many of its records a bundle has deferred.
         before: what became of the records that left before those of this worker. If that was stopped, this worker sends
             nothing.
@@ -126,7 +128,7 @@ class Sender:
         forwarders: tuple[Forwarder, ...],
         statements: StatementBuilder,
         options: DeliverOptions,
-        progress: Progress,
+        board: Board,
         on_deferred: Callable[[str, int], None],
         before: Summary = NOTHING_BEFORE,
     ) -> None:
@@ -139,10 +141,15 @@ class Sender:
             if isinstance(forwarder.target, KinesisTarget) and forwarder.target.service == "streams"
         }
         self._settings = options.settings
-        self._progress = progress
+        self._streaming = options.streaming
+        self._troubles = TroubleLog()
+        self._board = board
         # What was settled, by any thread; and what `send` counts before that.
         self._settled = SharedAccounts()
         self._books = Accounts()
+        # What was handed on with earlier bundles, and who may look while it is.
+        self._handed_on = Accounts()
+        self._handing_on = threading.Lock()
         self._clock = RunningClock()
         self._patience = Patience(options.settings.patience, self._clock)
         keep = BUCKETS if options.streaming else _BUCKETS_AT_ONCE
@@ -151,7 +158,7 @@ class Sender:
         worker = new_worker_name(self._history.generation)
         self._journal = Journal(options.output, options.run_id, worker, durability=options.durability)
         # Before anything is sent: what is sent has to be booked, and connections may take all other descriptors.
-        Patience(options.settings.patience).through(self._journal.open, progress.stopping)
+        Patience(options.settings.patience).through(self._journal.open, board.stopping)
         self._deferral = Deferral(self._settle) if options.streaming else None
         # (forwarder, id) of records that an earlier worker of this run had deferred, and that this one sends now.
         self._taken_on: set[tuple[str, str]] = set()
@@ -180,8 +187,9 @@ class Sender:
         # (forwarder, user) of records that were given up here. The engine knows of those that it gave up itself.
         self._blocked = set(before.blocked)
         # The watcher looks now and then. What was asked for before is known at once, so that nothing is begun.
-        self._stopped = before.stopped or progress.stopping()
+        self._stopped = before.stopped or board.stopping()
         self._closing = threading.Event()
+        self._leave_board = board.watch(self._standings)
         self._watcher = threading.Thread(target=self._watch, name="stop watcher", daemon=True)
         self._watcher.start()
 
@@ -283,14 +291,16 @@ class Sender:
         self._journal.flush()
         if self._stopped and self._deferral:
             raise DeliveryStoppedError("the job is being stopped, and not all of this bundle is delivered")
-        books, self._books = self._books, Accounts()
-        books.merge(self._settled.take())
+        with self._handing_on:
+            books, self._books = self._books, Accounts()
+            books.merge(self._settled.take())
+            self._handed_on.merge(books)
         for forwarder_id, pending in self._pending().items():
             of_letters = self._letters_handed_over[forwarder_id] - self._letters_settled[forwarder_id]
             books.account(forwarder_id).pending = pending - of_letters
             if of_letters:
                 books.of_letters(forwarder_id).pending = of_letters
-        self._progress.flush()
+        self._board.publish(at_once=True)
         counts = self._deliveries.counts()
         for forwarder_id, count in counts.items():
             books.account(forwarder_id).calls += count.calls - self._calls[forwarder_id]
@@ -305,6 +315,7 @@ class Sender:
         self._closing.set()
         self._watcher.join()
         self._deliveries.close()
+        self._leave_board()
         self._journal.close()
 
     def _pending(self) -> dict[str, int]:
@@ -330,13 +341,28 @@ class Sender:
     def _settle(self, settlements: Sequence[Settlement]) -> None:
         news = [each for each in settlements if not _stays(each)]
         if news:
-            self._patience.through(lambda: self._journal.settle(news), self._progress.stopping)
+            self._patience.through(lambda: self._journal.settle(news), self._board.stopping)
         self._settled.settle(settlements, now_ms())
         with self._counting:
             for settlement in settlements:
                 self._letters_settled[settlement.item.forwarder_id] += settlement.item.is_letter
-        delivered = sum(settlement.delivered for settlement in settlements)
-        self._progress.advance(delivered=delivered, dead_lettered=len(settlements) - delivered)
+
+    def _standings(self, now: float) -> dict[str, Standing]:
+        """How each forwarder stands that this worker had something for. `now` is in unix seconds."""
+        with self._handing_on:
+            books = [self._handed_on, self._settled.copied(), self._books]
+            standings: dict[str, Standing] = {}
+            for accounts in books:
+                for forwarder_id, account in (*accounts.accounts.items(), *accounts.letters.items()):
+                    standings.setdefault(forwarder_id, Standing()).add(standing_of(account))
+        for forwarder_id, of_lane in self._deliveries.standings(now).items():
+            standings.setdefault(forwarder_id, Standing()).add(of_lane)
+        for forwarder_id, deferred in (self._deferral.backlogs() if self._deferral else {}).items():
+            standings.setdefault(forwarder_id, Standing()).deferred = deferred
+        for standing in standings.values():
+            standing.in_flight = min(standing.in_flight, standing.due - standing.done)
+            standing.waiting = standing.due - standing.done - standing.in_flight
+        return standings
 
     def _watch(self) -> None:
         """Keep the clock going, and look whether the run is to stop and whether its books are still there."""
@@ -344,6 +370,10 @@ class Sender:
         looking = stopping = True
         while not self._closing.wait(_STOP_CHECK):
             self._clock.tick()
+            post = self._board.publish()
+            if post is not None and (self._streaming or not self._board.is_shared):
+                # Else the launcher logs that, once for all workers.
+                self._troubles.look(post.forwarders, post.at)
             if looking and time.monotonic() - looked >= _BOOKS_CHECK:
                 looked = time.monotonic()
                 try:
@@ -351,7 +381,7 @@ class Sender:
                 except JournalError as error:
                     self._deliveries.fail(error)
                     looking = False
-            if stopping and self._progress.stopping():
+            if stopping and self._board.stopping():
                 logger.info("taking no more records; what is in flight has %g s to end", self._settings.grace)
                 self._deliveries.stop(self._settings.grace)
                 looking = stopping = False

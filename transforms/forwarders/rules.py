@@ -172,6 +172,11 @@ class _Check:
         description = values["description"]
         retries = values["configuration.maxRetries"]
         if retries is None:
+            if isinstance(target, HttpTarget):
+                self._findings.warn(
+                    "configuration.maxRetries",
+                    "is absent, which is 0: a record becomes a dead letter when its first attempt fails; give up to 10",
+                )
             retries = DEFAULT_KINESIS_RETRIES if isinstance(target, KinesisTarget) else DEFAULT_HTTP_RETRIES
         return Forwarder(
             id=self._findings.forwarder_id,

@@ -1,6 +1,6 @@
 """Whether each forwarder gets a record, and what decided (`--explain`)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from schemas import Record
@@ -9,6 +9,12 @@ from transforms.matching.document import query_document
 from transforms.matching.scope import not_wanted
 from transforms.matching.statement import StatementBuilder
 from transforms.query import MatchResult, Query, compile_query
+
+
+def is_meant(record: Record, id_: str) -> bool:
+    """Whether an id is that of a record, of its session, or of the activity that caused it."""
+    # Ids of records are in lower case, however a statement spells its own.
+    return record.id == id_.lower() or id_ in (record.record_id, record.message.get("session_id"))
 
 
 def explain(record: Record, forwarders: tuple[Forwarder, ...], statements: StatementBuilder) -> Iterator[str]:
@@ -31,6 +37,34 @@ def _told(record: Record, statement: dict[str, Any]) -> str:
         return f"statement of user {record.user_id}, verb {statement['verb']['id']}"
     name = record.message.get("event", record.kind)
     return f"{name} of user {record.user_id}, session {record.message['session_id']}"
+
+
+def nearest_miss(records: Iterable[Record], forwarder: Forwarder, statements: StatementBuilder) -> str | None:
+    """The clause with which a forwarder's query refuses the record that comes nearest to a match, in words.
+
+    Nothing of the record is told but its kind: this goes into reports.
+
+    Args:
+        records: to choose from.
+        forwarder: whose query matches none of them.
+        statements: builds the statements that the query sees.
+
+    Returns:
+        None if no record is in the forwarder's scope.
+    """
+    query = compile_query(forwarder.query)
+    nearest: tuple[int, str] | None = None
+    for record in records:
+        if not_wanted(record, forwarder) is not None:
+            continue
+        document = query_document(record, statements.statement(record))
+        explanation = query.explain(document)
+        if explanation.outcome is MatchResult.MATCH:
+            continue
+        holding = query.clauses_that_hold(document)
+        if nearest is None or holding > nearest[0]:
+            nearest = holding, f"of a {record.message.get('event', record.kind)} it refuses {explanation.clause}"
+    return None if nearest is None else nearest[1]
 
 
 class Decision(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any
 
 from transforms.query.codegen import compile_node
 from transforms.query.explain import MATCH_RESULTS, Evaluation, Explanation, Judgement, MatchResult, explanation_of
-from transforms.query.nodes import ElemMatch, Field, Node, Not, Path, Predicate, Test
+from transforms.query.nodes import And, ElemMatch, Field, Node, Not, Path, Predicate, Test
 from transforms.query.parse import parse_query
 
 
@@ -50,6 +50,15 @@ class Query:
             return explanation_of(self._judge(document))
         except RecursionError:
             return explanation_of(_EXHAUSTED)
+
+    def clauses_that_hold(self, document: Any) -> int:
+        """How many of the clauses that the query joins by AND hold: the more, the nearer the document is to a match."""
+        parts = self.node.children if isinstance(self.node, And) else (self.node,)
+        evaluation = Evaluation(self._tests)
+        try:
+            return sum(evaluation.judge(part, document).truth is True for part in parts)
+        except RecursionError:
+            return 0
 
     @property
     def fields(self) -> frozenset[str]:

@@ -47,6 +47,10 @@ _spelling = msgspec.json.Encoder(order="deterministic").encode
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
+NO_STATUS = "none"
+"""The outcome of a session that was only looked at, or of which no activity sets a status."""
+
+
 class Counts(msgspec.Struct):
     """What was met while deriving, for the report. It adds up over users, buckets and workers.
 
@@ -62,6 +66,7 @@ class Counts(msgspec.Struct):
         voided: activities that count as never read.
         part_scores: scores of parts of a session that are no questions. They are part of no score of the session.
         users_of_several_home_pages: user ids that stand for accounts of several home pages.
+        outcomes: sessions by the status that they were left with; NO_STATUS for those that have none.
     """
 
     activities: int = 0
@@ -75,11 +80,15 @@ class Counts(msgspec.Struct):
     voided: int = 0
     part_scores: int = 0
     users_of_several_home_pages: int = 0
+    outcomes: dict[str, int] = {}
 
     def add(self, other: "Counts") -> None:
         """Add `other`, which is left as it was."""
         for name in self.__struct_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+            if name != "outcomes":
+                setattr(self, name, getattr(self, name) + getattr(other, name))
+        for outcome, count in other.outcomes.items():
+            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
 
 
 class Derivation:
@@ -209,6 +218,8 @@ class Derivation:
             place += 1
         folded.place = place
         self.counts.sessions += 1
+        outcomes, status = self.counts.outcomes, session.status or NO_STATUS
+        outcomes[status] = outcomes.get(status, 0) + 1
         if self._on_session is not None:
             self._on_session(session)
 

@@ -289,9 +289,14 @@ class PostSink:
         return text.encode()[:RESPONSE_KEPT].decode("utf-8", "ignore")
 
     def _unanswered(self, answer: NoAnswer) -> AttemptResult:
-        """What an attempt that ended without an answer means. Each kind of failure is logged once for a forwarder."""
+        """What an attempt that ended without an answer means.
+
+        What no retry mends is logged, once of each kind, for its detail is told nowhere else. Whatever else is wrong is
+        logged when it lasts (`transforms.accounting.trouble`).
+        """
         outcome = answer.outcome
-        if not outcome.lack and outcome.reason not in self._logged:
+        lasts = outcome.verdict is Verdict.GIVE_UP or outcome.reason == "tls_handshake"
+        if lasts and not outcome.lack and outcome.reason not in self._logged:
             self._logged.add(outcome.reason)
             detail = f" ({answer.detail})" if answer.detail else ""
             logger.warning("forwarder %s: %s%s", self._forwarder_id, outcome.reason, detail)

@@ -7,7 +7,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.aws import moto_server
+from local.endpoint import moto_server
 from tests.support.laboratory.aws_fake import AwsFake
 from tests.support.npm_servers import kinesalite_server, why_npm_cannot_serve
 

@@ -7,10 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.settlements import delivered, given_up
-from transforms.accounting.accounts import SEEN_LIMIT, Account, Accounts, Latencies, SharedAccounts, merge_accounts
+from transforms.accounting.accounts import (
+    MOMENTS,
+    SEEN_LIMIT,
+    Account,
+    Accounts,
+    Latencies,
+    Moment,
+    SharedAccounts,
+    Timeline,
+    merge_accounts,
+)
 
 COUNT = st.integers(0, 5)
 NAME = st.sampled_from(["a", "b", "c"])
+MOMENTS_OF = st.lists(st.tuples(st.integers(0, 1 << 20) | st.integers(0, 1 << 42), COUNT, COUNT), max_size=50)
 LATENCIES = st.lists(st.integers(-5, 1 << 40), max_size=6)
 
 
@@ -29,6 +40,8 @@ def some_books(draw: st.DrawFn) -> Accounts:
         account.hashed_keys += draw(COUNT)
         for latency in draw(LATENCIES):
             account.latencies.add(latency)
+        for at, delivered_then, slowest in draw(MOMENTS_OF):
+            account.timeline.add(at, Moment(delivered_then, 1, slowest, slowest))
     for organisation in draw(st.lists(st.none() | st.integers(0, 300), max_size=4)):
         books.see(None if organisation is None else str(organisation), draw(st.none() | NAME))
     return books
@@ -68,6 +81,7 @@ def test_settlements_are_counted() -> None:
     assert (account.delivered, account.dead_lettered) == (1, {"http_400": 1, "timeout": 1})
     assert (account.attempts, account.bytes, account.ambiguous, account.dead) == (1 + 3 + 3, 13, 2, 2)
     assert account.latencies.percentile(0.5) == pytest.approx(250, rel=1 / 16)
+    assert list(account.timeline.moments.values()) == [Moment(1, 2, 3 * 250, 250)]
     assert not books.balances()
     account.matched = 3
     assert books.unbalanced() == ["f-2"]
@@ -137,3 +151,16 @@ def test_a_ledger_is_counted_once_however_often_it_is_taken() -> None:
     total = merge_accounts(taken)
     assert total.accounts["f-1"].delivered == 800
     assert total.balances()
+
+
+@given(MOMENTS_OF)
+def test_a_timeline_loses_nothing_and_has_no_more_moments_than_it_may(times: list[tuple[int, int, int]]) -> None:
+    timeline = Timeline()
+    for at, delivered_then, slowest in times:
+        timeline.add(at, Moment(delivered_then, 1, slowest, slowest))
+    moments = timeline.moments.values()
+    assert len(moments) <= MOMENTS
+    assert sum(moment.delivered for moment in moments) == sum(delivered_then for _, delivered_then, _ in times)
+    assert sum(moment.dead for moment in moments) == len(times)
+    assert max((moment.slowest for moment in moments), default=0) == max((slowest for *_, slowest in times), default=0)
+    assert set(timeline.moments) == {at // timeline.width for at, *_ in times}

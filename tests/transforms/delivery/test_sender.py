@@ -13,7 +13,7 @@ from tests.support import records
 from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread
 from tests.support.receiver import by_user
 from tests.support.workshop import Workshop
-from transforms.accounting.progress import Progress
+from transforms.accounting.board import Board
 from transforms.accounting.summary import Summary
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions, Sender
@@ -71,9 +71,7 @@ def sender(workshop: Workshop, server: FaultServer) -> Sender:
         history.output, "run", history, {}, ("127.0.0.0/8",), settings, streaming=True, horizon=600
     )
     statements = StatementBuilder("https://example.org")
-    return Sender(
-        found.forwarders, statements, options, Progress(str(workshop.path)), lambda forwarder_id, records: None
-    )
+    return Sender(found.forwarders, statements, options, Board(str(workshop.path)), lambda forwarder_id, records: None)
 
 
 def bundle(worker: Sender, number: int) -> Summary:

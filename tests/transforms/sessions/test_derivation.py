@@ -38,11 +38,11 @@ def derive(*activities: Activity, **options: Any) -> list[Record]:
 
 
 def counted(*activities: Activity) -> dict[str, int]:
-    """What was counted besides activity and sessions; only what is not zero."""
+    """What was counted besides activity, sessions and their outcomes; only what is not zero."""
     derivation = Derivation()
     derivation.user(activities)
     counts: dict[str, int] = msgspec.to_builtins(derivation.counts)
-    return {name: n for name, n in counts.items() if n and name not in ("activities", "sessions")}
+    return {name: n for name, n in counts.items() if n and name not in ("activities", "sessions", "outcomes")}
 
 
 def messages(kind: str, records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -871,7 +871,8 @@ def test_counts_add_up() -> None:
     derivation.user([START, START, activity("START", 1), activity("START", session_id="t")])
     total = Counts(activities=10, repeated_starts=1)
     total.add(derivation.counts)
-    assert total == Counts(activities=14, sessions=2, duplicates=1, repeated_starts=2)
+    outcomes = {"Incomplete": 2}
+    assert total == Counts(activities=14, sessions=2, duplicates=1, repeated_starts=2, outcomes=outcomes)
 
 
 # Ids
@@ -934,3 +935,20 @@ def test_a_response_needs_no_more_than_its_id_and_item() -> None:
 def test_a_subscore_of_nothing_takes_nothing() -> None:
     sent = score_of(activity("SUBMIT", responses=REVISED, subscores=[SubscoreDefinition("d", "D")]))
     assert (sent["subscores"][0]["items"], sent["subscores"][0]["num_questions"]) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("last", "outcome"),
+    [
+        (activity("START"), "Incomplete"),
+        (activity("SUBMIT"), "Completed"),
+        (activity("SUBMIT", pending_scoring=True), "PendingScoring"),
+        (activity("DISCARD"), "Discarded"),
+        (activity("START", state="review"), "none"),
+    ],
+)
+def test_sessions_are_counted_by_what_became_of_them(last: Activity, outcome: str) -> None:
+    derivation = Derivation()
+    derivation.user([last])
+    derivation.counts.add(derivation.counts)
+    assert derivation.counts.outcomes == {outcome: 2}
