@@ -113,8 +113,9 @@ def outage_over_runs(
                 script.left = fails
                 runs += 1
                 if round_ == 0 and killed < kills and chance.random() < kills / len(failing):
-                    until = time.monotonic() + chance.uniform(0.5, 6.0)
-                    arrived = experiment.arrived() + chance.randrange(1, 2 * users * each * (number + 1))
+                    # Some moments are in the start of the process; most are while records leave.
+                    until = time.monotonic() + (chance.uniform(0.5, 4.0) if chance.random() < 0.2 else 120.0)
+                    arrived = experiment.arrived() + chance.randrange(1, users * each)
                     with experiment.process() as job:
                         while job.poll() is None and time.monotonic() < until and experiment.arrived() < arrived:
                             time.sleep(0.002)
