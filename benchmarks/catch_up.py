@@ -32,8 +32,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "two workers": {"arguments": ("--direct_running_mode=multi_processing", "--direct_num_workers=2")},
     "block_user": {"arguments": ("--on_failure=block_user",)},
 }
-PATTERNS = [[DOWN, DOWN, 0], [DOWN, 15, 0], [DOWN, DOWN, 40, 12], [20, DOWN, 25]]
-"""For each run how many requests fail: all, none, or ten and more, which open a breaker."""
+PATTERNS = [[DOWN, DOWN, 0], [DOWN, 60, 0], [DOWN, DOWN, 60, 0], [60, DOWN, 60]]
+"""For each run how many requests fail: all, none, or enough to open the breaker of each worker."""
 
 
 def kills(rounds: int, seed: int) -> None:

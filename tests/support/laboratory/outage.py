@@ -148,7 +148,9 @@ def _judged(
         stored = log.stored()
         arrived = by_user((users[id_], id_) for id_ in stored)
         once = {user: list(dict.fromkeys(ids)) for user, ids in arrived.items()}
-        assert once == expected, f"{name}: lost, or out of order"
+        assert {*stored} == {*users}, f"{name}: {len({*users} - {*stored})} are lost"
+        moved = [user for user, ids in once.items() if ids != expected[user]]
+        assert not moved, f"{name}: out of order: {[(user, once[user], expected[user]) for user in moved][:3]}"
         of_kills = Counter(id_ for each in experiment.killed_under_way(name) for id_ in each.in_flight)
         more = {id_: count - 1 for id_, count in Counter(stored).items() if count > 1}
         assert all(count <= of_kills[id_] for id_, count in more.items()), f"{name}: twice, and not in flight"
