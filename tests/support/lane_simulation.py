@@ -310,3 +310,8 @@ def run_through(simulation: Simulation, users: Iterable[int], chunks: Iterable[i
         for user, count in counts.items():
             fates = [simulation.settled[f"user-{user}/{number}"] for number in range(count)]
             assert all(before.delivered or not after.delivered for before, after in pairwise(fates))
+    elif simulation.settings.catches_up:
+        held = ("unavailable", "blocked_by_earlier", "spool_full")
+        for user, count in counts.items():
+            fates = [simulation.settled[f"user-{user}/{number}"] for number in range(count)]
+            assert not any(before.outcome.reason in held and after.delivered for before, after in pairwise(fates))
