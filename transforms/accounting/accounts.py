@@ -8,13 +8,16 @@ adds those up.
 """
 
 import threading
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import groupby
 from operator import attrgetter
 from typing import Self
 
 import msgspec
 
+from transforms.accounting.board import LATENCY_BOUNDS, LatencyHistogram, Standing
 from transforms.sinks.base import Settlement, Verdict
 
 SEEN_LIMIT = 100
@@ -68,7 +71,7 @@ def _bin(milliseconds: int) -> int:
     return (shift << (_BIN_BITS - 1)) + (value >> shift)
 
 
-def lower_end(bin_number: int) -> int:
+def _lower_end(bin_number: int) -> int:
     """The least duration, in ms, that a bin of `Latencies` holds."""
     return _upper_end(bin_number - 1) + 1 if bin_number else 0
 
@@ -246,6 +249,27 @@ class Account(msgspec.Struct):
         self.timeline.merge(other.timeline)
 
 
+def standing_of(account: Account) -> Standing:
+    """The counts of an account, as the board says them. Waiting records are not among them."""
+    counts = [0] * (len(LATENCY_BOUNDS) + 1) if account.latencies.counts else []
+    for bin_number, count in account.latencies.counts.items():
+        counts[_bound(bin_number)] += count
+    return Standing(
+        due=account.matched,
+        delivered=account.delivered,
+        already_delivered=account.already_delivered,
+        dead=dict(account.dead_lettered),
+        bytes=account.bytes,
+        latency=LatencyHistogram(counts, account.latencies.total),
+    )
+
+
+@cache
+def _bound(bin_number: int) -> int:
+    """The bin of the board that a bin of an account falls into. Those of an account are at most 1/16 wide."""
+    return bisect_left(LATENCY_BOUNDS, _lower_end(bin_number) / 1000)
+
+
 Seen = tuple[str | None, str | None]
 """An organisation and a store (`lrs_id`) that records were of."""
 
@@ -346,10 +370,10 @@ class SharedAccounts:
         with self._lock:
             self._books.merge(books)
 
-    def copied(self) -> Accounts:
-        """What was counted since it was last taken. It stays in here."""
+    def standings(self) -> list[tuple[str, Standing]]:
+        """What was counted since it was last taken, by forwarder, as the board says it. It stays in here."""
         with self._lock:
-            return merge_accounts((self._books,))
+            return [(forwarder_id, standing_of(account)) for forwarder_id, account in self._books.accounts.items()]
 
     def take(self) -> Accounts:
         """What was counted since the last time. Whoever takes it must emit it: it is not in here any more."""

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.waiting import until
-from transforms.accounting.accounts import Account
+from transforms.accounting.accounts import Account, standing_of
 from transforms.accounting.board import (
     INTERVAL,
     LATENCY_BOUNDS,
@@ -32,7 +32,6 @@ from transforms.accounting.board import (
     Standing,
     add_up,
 )
-from transforms.accounting.standings import standing_of
 
 COUNTS = st.integers(0, 1_000_000)
 TIMES = st.none() | st.integers(1, 1_000_000).map(float)
