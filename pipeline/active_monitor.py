@@ -19,8 +19,8 @@ from pipeline.monitor import BUG, Monitor
 from pipeline.options import Job
 from pipeline.report import FAILED, Report
 from pipeline.usage import UsageError
+from transforms.accounting.accounts import standing_of
 from transforms.accounting.board import OTHER_REASONS, ForwarderName, JobCounts, Snapshot, Standing
-from transforms.accounting.standings import standing_of
 from transforms.accounting.summary import Summary
 from transforms.observing.alerts import Alert, AlertRules
 from transforms.observing.metrics import End, Family, Forwarders, Told, families

@@ -10,6 +10,7 @@ from itertools import pairwise
 from tests.support.memory_queues import MemoryParking, MemorySpool
 from tests.support.records import item as item_of
 from tests.support.records import number_of
+from transforms.accounting.board import Standing
 from transforms.delivery.bisection import Bisection
 from transforms.delivery.lane import ITEM_OVERHEAD, Lane
 from transforms.delivery.lane_watch import LaneWatch
@@ -247,7 +248,8 @@ class Simulation:
 
     def _check_watch(self) -> None:
         """What the board says of the lane is so: what is in flight, and that something is as old as it says."""
-        standing = self._watch.standing(self.now, self.now)
+        standing = Standing()
+        self._watch.tell(standing, self.now, self.now)
         under_way = sum(len(items) for _, _, items, _ in self._in_flight)
         assert under_way <= standing.in_flight <= self.lane.pending
         assert self.is_atomic or under_way == standing.in_flight

@@ -8,13 +8,16 @@ adds those up.
 """
 
 import threading
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import groupby
 from operator import attrgetter
 from typing import Self
 
 import msgspec
 
+from transforms.accounting.board import LATENCY_BOUNDS, LatencyHistogram, Standing
 from transforms.sinks.base import Settlement, Verdict
 
 SEEN_LIMIT = 100
@@ -68,7 +71,7 @@ def _bin(milliseconds: int) -> int:
     return (shift << (_BIN_BITS - 1)) + (value >> shift)
 
 
-def lower_end(bin_number: int) -> int:
+def _lower_end(bin_number: int) -> int:
     """The least duration, in ms, that a bin of `Latencies` holds."""
     return _upper_end(bin_number - 1) + 1 if bin_number else 0
 
@@ -246,6 +249,27 @@ class Account(msgspec.Struct):
         self.timeline.merge(other.timeline)
 
 
+def standing_of(account: Account) -> Standing:
+    """The counts of an account, as the board says them. Waiting records are not among them."""
+    counts = [0] * (len(LATENCY_BOUNDS) + 1) if account.latencies.counts else []
+    for bin_number, count in account.latencies.counts.items():
+        counts[_bound(bin_number)] += count
+    return Standing(
+        due=account.matched,
+        delivered=account.delivered,
+        already_delivered=account.already_delivered,
+        dead=dict(account.dead_lettered),
+        bytes=account.bytes,
+        latency=LatencyHistogram(counts, account.latencies.total),
+    )
+
+
+@cache
+def _bound(bin_number: int) -> int:
+    """The bin of the board that a bin of an account falls into. Those of an account are at most 1/16 wide."""
+    return bisect_left(LATENCY_BOUNDS, _lower_end(bin_number) / 1000)
+
+
 Seen = tuple[str | None, str | None]
 """An organisation and a store (`lrs_id`) that records were of."""
 
@@ -309,10 +333,17 @@ class Accounts(msgspec.Struct):
         self.more_seen |= other.more_seen
         self._trim()
 
+    def all_accounts(self) -> list[tuple[str, Account]]:
+        """The accounts with the forwarders' ids, those of letters too. An id may be in it twice."""
+        return [*self.accounts.items(), *self.letters.items()]
+
+    def standings(self) -> list[tuple[str, Standing]]:
+        """What the board says of each account. The id of a forwarder may be in it twice."""
+        return [(forwarder_id, standing_of(account)) for forwarder_id, account in self.all_accounts()]
+
     def unbalanced(self) -> list[str]:
         """The ids of the forwarders whose accounts do not balance. If there is any, the run has failed."""
-        accounts = (*self.accounts.items(), *self.letters.items())
-        return sorted({forwarder_id for forwarder_id, account in accounts if not account.balances()})
+        return sorted({forwarder_id for forwarder_id, account in self.all_accounts() if not account.balances()})
 
     def balances(self) -> bool:
         """Whether the accounts of all forwarders balance."""
@@ -360,10 +391,10 @@ class SharedAccounts:
         with self._lock:
             self._books.merge(books)
 
-    def copied(self) -> Accounts:
-        """What was counted since it was last taken. It stays in here."""
+    def standings(self) -> list[tuple[str, Standing]]:
+        """What was counted since it was last taken, by forwarder, as the board says it. It stays in here."""
         with self._lock:
-            return merge_accounts((self._books,))
+            return self._books.standings()
 
     def take(self) -> Accounts:
         """What was counted since the last time. Whoever takes it must emit it: it is not in here any more."""

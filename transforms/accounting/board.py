@@ -24,7 +24,7 @@ import msgspec
 INTERVAL = 1.0
 """Seconds from one post of a worker to the next, at least."""
 
-_SHARE = 0.005
+_SHARE = 0.01
 """The share of a worker's time that its posts may take: with very many forwarders they come less often."""
 
 MOST_REASONS = 64
@@ -54,20 +54,25 @@ BreakerName = Literal["closed", "half_open", "open"]
 _BREAKERS: tuple[BreakerName, ...] = ("closed", "half_open", "open")
 
 
-class LatencyHistogram(msgspec.Struct):
+class LatencyHistogram(msgspec.Struct, omit_defaults=True):
     """How long records took from the first attempt to their end.
 
     Attributes:
-        counts: of each bin of LATENCY_BOUNDS and of what is beyond, not cumulated.
+        counts: of each bin of LATENCY_BOUNDS and of what is beyond, not cumulated; empty where there is none.
         sum_ms: milliseconds of all of them.
     """
 
-    counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS) + 1))
+    counts: list[int] = []
     sum_ms: int = 0
 
     def add(self, other: Self) -> None:
         """Add the counts of `other`, which is left as it was."""
-        self.counts = [mine + others for mine, others in zip(self.counts, other.counts, strict=True)]
+        if not other.counts:
+            return
+        if self.counts:
+            self.counts = [mine + others for mine, others in zip(self.counts, other.counts, strict=True)]
+        else:
+            self.counts = list(other.counts)
         self.sum_ms += other.sum_ms
 
 
@@ -93,7 +98,7 @@ class Failing(msgspec.Struct, frozen=True):
         return self.since, self.answer, self.attempt, self.attempts, next_try
 
 
-class Standing(msgspec.Struct):
+class Standing(msgspec.Struct, omit_defaults=True):
     """How one forwarder stands. All counts are of records of this run, unless something else is said.
 
     due = delivered + already_delivered + those in `dead` + waiting + in_flight

@@ -235,12 +235,18 @@ class DeliveryEngine:
         sender = self._senders.get(forwarder_id)
         return sender is not None and sender.lane.last_failure is not None and not sender.lane.delivered
 
-    def standings(self, unix: float) -> dict[str, Standing]:
-        """What the board says of each forwarder that was given an item, apart from what its account counts.
+    def tell(self, standings: dict[str, Standing], unix: float) -> None:
+        """Say what the lanes know of their forwarders, beside what the accounts count. It delays no delivery.
 
-        `unix` is the present moment, in unix seconds. It delays no delivery.
+        Args:
+            standings: by forwarder. What is not there is added.
+            unix: the present moment, in unix seconds.
         """
-        return {id_: sender.standing(unix) for id_, sender in list(self._senders.items())}
+        for forwarder_id, sender in list(self._senders.items()):
+            standing = standings.get(forwarder_id)
+            if standing is None:
+                standing = standings[forwarder_id] = Standing()
+            sender.tell(standing, unix)
 
     def _start(self, forwarder_id: str) -> LaneSender:
         """Make the forwarder's sender, unless another thread has just done so."""

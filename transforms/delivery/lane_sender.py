@@ -222,7 +222,7 @@ class LaneSender(ABC):
                 remarks=dict(self._remarks()),
             )
 
-    def standing(self, unix: float) -> Standing:
-        """What the board says of the lane. `unix` is the present moment, in unix seconds."""
+    def tell(self, standing: Standing, unix: float) -> None:
+        """Say in a standing what the lane knows beside its account. `unix` is the present moment, in unix seconds."""
         with self._lock:
-            return self._lane_watch.standing(self._state.clock(), unix)
+            self._lane_watch.tell(standing, self._state.clock(), unix)

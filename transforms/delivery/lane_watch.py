@@ -36,38 +36,30 @@ class LaneWatch:
         self._bad: AttemptResult | None = None
         self._last_success: float | None = None
         self._last_refusal: float | None = None
-        self._idle: tuple[tuple[int, int, int], Standing] | None = None
 
-    def standing(self, now: float, unix: float) -> Standing:
-        """What the lane knows of its forwarder: without what its accounts count.
+    def tell(self, standing: Standing, now: float, unix: float) -> None:
+        """Say in a standing what the lane knows of its forwarder, beside what its accounts count.
 
         Args:
+            standing: what the accounts count.
             now: seconds of the lane's clock.
             unix: the same moment in unix seconds.
         """
         lane = self._lane
-        state = (lane.submitted, lane.attempts, lane.pending)
-        if self._idle is not None and self._idle[0] == state:
-            return self._idle[1]
         if lane.delivered != self._delivered:
             self._delivered, self._last_success = lane.delivered, unix
         if lane.last_bad is not self._bad:
             self._bad, self._last_refusal = lane.last_bad, unix
         lane.losses.look(now)
-        answer = answer_of(lane.last_bad)
-        standing = Standing(
-            in_flight=lane.in_flight,
-            calls=lane.calls,
-            oldest_unsent=self._oldest(unix),
-            last_success=self._last_success,
-            last_refusal=self._last_refusal,
-            last_answer=answer,
-            failing=self._failing(now, unix, answer),
-            breaker=_BREAKER[lane.breaker.state],
-            unavailable=lane.abandoned,
-        )
-        self._idle = None if lane.pending else (state, standing)
-        return standing
+        standing.in_flight = lane.in_flight
+        standing.calls = lane.calls
+        standing.oldest_unsent = self._oldest(unix)
+        standing.last_success = self._last_success
+        standing.last_refusal = self._last_refusal
+        standing.last_answer = answer_of(lane.last_bad)
+        standing.failing = self._failing(now, unix, standing.last_answer)
+        standing.breaker = _BREAKER[lane.breaker.state]
+        standing.unavailable = lane.abandoned
 
     def _failing(self, now: float, unix: float, answer: str) -> Failing | None:
         lane = self._lane
@@ -89,6 +81,9 @@ class LaneWatch:
         their retry do not wait in that order; they know when they were tried first.
         """
         lane, marks = self._lane, self._marks
+        if not lane.pending:
+            marks.clear()
+            return None
         if not marks or marks[-1][1] != lane.submitted:
             marks.append((unix, lane.submitted))
         if len(marks) > _MARKS:

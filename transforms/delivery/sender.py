@@ -18,7 +18,6 @@ from schemas.record import decode_record
 from schemas.times import now_ms
 from transforms.accounting.accounts import Accounts, SharedAccounts
 from transforms.accounting.board import Board, Standing
-from transforms.accounting.standings import standing_of
 from transforms.accounting.summary import Summary
 from transforms.accounting.trouble import TroubleLog
 from transforms.delivery.deferral import Deferral
@@ -369,13 +368,21 @@ class Sender:
     def _standings(self, now: float) -> dict[str, Standing]:
         """How each forwarder stands that this worker had something for. `now` is in unix seconds."""
         with self._handing_on:
-            books = [self._handed_on, self._settled.copied(), self._books]
             standings: dict[str, Standing] = {}
-            for accounts in books:
-                for forwarder_id, account in (*accounts.accounts.items(), *accounts.letters.items()):
-                    standings.setdefault(forwarder_id, Standing()).add(standing_of(account))
-        for forwarder_id, of_lane in self._deliveries.standings(now).items():
-            standings.setdefault(forwarder_id, Standing()).add(of_lane)
+            for forwarder_id, settled in chain(self._handed_on.standings(), self._settled.standings()):
+                known = standings.get(forwarder_id)
+                if known is None:
+                    standings[forwarder_id] = settled
+                else:
+                    known.add(settled)
+            # Last: nothing is settled before it is matched.
+            for forwarder_id, account in self._books.all_accounts():
+                known = standings.get(forwarder_id)
+                if known is None:
+                    known = standings[forwarder_id] = Standing()
+                known.due += account.matched
+                known.already_delivered += account.already_delivered
+        self._deliveries.tell(standings, now)
         for forwarder_id, deferred in (self._deferral.backlogs() if self._deferral else {}).items():
             standings.setdefault(forwarder_id, Standing()).deferred = deferred
         for standing in standings.values():

@@ -336,6 +336,8 @@ def families(snapshot: Snapshot, now: float, told: Told, forwarders: Forwarders)
 
 
 def _bins(latency: LatencyHistogram) -> Bins:
+    if not latency.counts:
+        return Bins((0,) * (len(LATENCY_BOUNDS) + 1), 0.0)
     if len(latency.counts) != len(LATENCY_BOUNDS) + 1:
         raise ValueError(f"a histogram of {len(latency.counts)} bins, and {len(LATENCY_BOUNDS)} bounds")
     return Bins(tuple(latency.counts), latency.sum_ms / 1000)

@@ -3,15 +3,18 @@
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from schemas import Record
 from tests.support import records
-from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread
+from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread, scripted
 from tests.support.receiver import by_user
+from tests.support.waiting import until
 from tests.support.workshop import Workshop
 from transforms.accounting.board import Board
 from transforms.accounting.summary import Summary
@@ -49,7 +52,7 @@ def stored(server: FaultServer, path: str) -> list[tuple[str, str]]:
     return [(arrival.user, arrival.key) for arrival in server.log if f" /{path} " in arrival.request_line]
 
 
-def sender(workshop: Workshop, server: FaultServer) -> Sender:
+def sender(workshop: Workshop, server: FaultServer, query: str = "", **configuration: Any) -> Sender:
     """A worker's sender to the forwarders `fine` and `down`; nothing is given up for an hour."""
     workshop.write_forwarders(
         *(
@@ -58,7 +61,12 @@ def sender(workshop: Workshop, server: FaultServer) -> Sender:
                 "active": True,
                 "query": "",
                 "payload": "record",
-                "configuration": {"protocol": "http", "url": f"127.0.0.1:{server.port}/{name}", "timeout": 600},
+                "configuration": {
+                    "protocol": "http",
+                    "url": f"127.0.0.1:{server.port}/{name}{query}",
+                    "timeout": 600,
+                    **configuration,
+                },
             }
             for name in NAMES
         )
@@ -163,3 +171,23 @@ def test_a_voiding_statement_follows_what_is_deferred_of_its_targets_user(
         voiding.id,
     ]
     assert undelivered(workshop.output) == []
+
+
+def test_nothing_secret_is_on_the_board(workshop: Workshop) -> None:
+    secret = "c0ffee-to-nobody"
+    script = scripted(default=[503])
+    echo = FaultServer(lambda arrival: replace(script(arrival), status=503, body=secret.encode()))
+    board = Board(str(workshop.path))
+    with (
+        in_thread(echo),
+        closing(sender(workshop, echo, f"?key={secret}", authType="token", secret=secret, maxRetries=9)) as worker,
+    ):
+        bundle(worker, 0)
+        until(lambda: all(standing.failing for standing in board.mine().forwarders.values()), 60.0)
+        board.publish(at_once=True)
+        standing = board.read().forwarders["down"]
+        assert (standing.due, standing.delivered, standing.last_answer) == (len(USERS), 0, "503")
+        assert standing.deferred == len(USERS)
+        files = [path.read_text() for path in (workshop.path / "board").iterdir()]
+    assert files
+    assert not any(secret in text or "127.0.0.1" in text or "ann" in text for text in files)
