@@ -19,6 +19,9 @@ from transforms.accounting.board import Board, ForwarderName
 from transforms.storage import StorageError
 from transforms.telemetry.environment import asks_for
 
+_INTERRUPTED = 130
+"""The exit status of a process that Ctrl-C ended."""
+
 
 def _is_asked_for(job: Job) -> bool:
     flags = (job.metrics_port, job.metrics_file, job.alert_url)
@@ -47,6 +50,9 @@ def monitored(job: Job, command_line: Sequence[str]) -> Iterator[Monitor]:
         monitor.open()
         yield monitor
         status = monitor.exit_status
+    except KeyboardInterrupt:
+        status = _INTERRUPTED  # As asked for: there is nothing to tell.
+        raise
     except UsageError as error:
         status = USAGE
         monitor.failed(str(error))

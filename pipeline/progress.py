@@ -49,9 +49,8 @@ class Progress:
     def parts(self, board: Snapshot, now: float) -> list[str]:
         """What there is to say, the most important first."""
         job = board.job
-        parts = [
-            "stopping: what is in flight ends" if board.stopping and board.phase != "ending" else _PHASES[board.phase]
-        ]
+        stopping = board.stopping and board.phase != "ending"
+        parts = ["stopping: what is in flight ends" if stopping else _doing(board)]
         parts += self._how_far(board, now)
         if job.read or job.size:
             parts.append(f"read {job.read:,} ({_size(job.size)})")
@@ -99,6 +98,11 @@ class Progress:
 
 
 _PHASES = {"starting": "starting", "reading": "reading", "delivering": "delivering", "ending": "writing the report"}
+
+
+def _doing(board: Snapshot) -> str:
+    """What the run does. A dry run, and one without forwarders, derives and sends nothing."""
+    return "deriving" if board.phase == "delivering" and not board.forwarders else _PHASES[board.phase]
 
 
 def expected(board: Snapshot) -> int:

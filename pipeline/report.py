@@ -304,8 +304,8 @@ class Report:
             lines += ["", *self._table()]
         for forwarder_id, reasons in sorted(summary.kept.items()):
             lines.append(f"forwarder {forwarder_id}: left as they were: {_counts(reasons)}")
-        lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines()]
-        lines += [*self._next_lines(), "", self.verdict()]
+        lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines(), "", self.verdict()]
+        lines += self._next_lines()
         return "\n".join(lines)
 
     def _explanation(self, id_: str) -> Iterable[str]:
@@ -418,7 +418,6 @@ class Report:
         dead = {forwarder.id: self.summary.books.account(forwarder.id).dead_lettered for forwarder in self.forwarders}
         commands = next_commands(self.job, {id_: reasons for id_, reasons in dead.items() if reasons})
         if commands:
-            yield ""
             yield "next, to look at the dead letters, and to send them again:"
         yield from (f"  {command}" for command in commands)
 

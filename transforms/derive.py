@@ -3,7 +3,6 @@
 Statements that are forwarded as they are take the same way, and are records as they are.
 """
 
-import gc
 import logging
 import time
 from array import array
@@ -21,7 +20,7 @@ from schemas import Activity, Record, Reject
 from schemas.times import rfc3339
 from transforms.accounting.board import Board
 from transforms.accounting.summary import ANY_REJECTS, RejectLimit, Summary
-from transforms.bundles import BATCH_SIZE, at_end_of_bundle
+from transforms.bundles import BATCH_SIZE, at_end_of_bundle, keep_live_objects_out_of_the_garbage_collector
 from transforms.reading.activity import decode_all_admitted
 from transforms.reading.blob_files import BlobFiles, StoredBlobs
 from transforms.reading.bucket_blobs import in_passes, lines_by_user, originals_by_user
@@ -282,13 +281,3 @@ def _count_shared(group: tuple[int, Iterable[bytes]]) -> Summary:
     """Count the session ids that more than one user of a store has: a known fault of integrations."""
     users = Counter(digest for packed in group[1] for digest in array("Q", packed))
     return Summary(shared_sessions=sum(count > 1 for count in users.values()))
-
-
-def keep_live_objects_out_of_the_garbage_collector() -> None:
-    """Freeze what `setup` made, and collect rarely.
-
-    A worker holds thousands of records, which form no cycles. To walk over them costs more than Beam does
-    (docs/performance.md). Records and activities are `gc=False` structs. Cycles of other objects are still collected.
-    """
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 50)

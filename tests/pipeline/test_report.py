@@ -49,7 +49,9 @@ def summary(delivered_count: int = 0, dead: int = 0, *, matched: int | None = No
 )
 def test_the_exit_status_and_the_last_line_say_how_it_ended(made: Report, status: int, verdict: str) -> None:
     assert made.exit_status == made.as_json()["exit_status"] == status
-    assert made.as_text().splitlines()[-1].startswith(verdict)
+    text, _, commands = made.as_text().partition("\nnext, to look at the dead letters")
+    assert text.splitlines()[-1].startswith(verdict)
+    assert bool(commands) == (status == LEFT_OVER)
 
 
 def test_too_many_rejects_say_how_many_and_what_the_limit_is() -> None:

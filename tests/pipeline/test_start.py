@@ -15,7 +15,7 @@ import pytest
 from apache_beam.coders import BytesCoder
 from apache_beam.internal import pickler
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-from apache_beam.portability.api.beam_fn_api_pb2 import LogEntry
+from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.local_job_service import BeamFnLoggingServicer
 from apache_beam.transforms import core, userstate
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
@@ -185,6 +185,24 @@ def test_signatures_that_are_remembered_are_those_that_beam_reads() -> None:
                 names.append("what Beam may do with its list")
 
 
+def test_what_a_worker_process_logs_is_logged_in_its_words() -> None:
+    words = 'forwarder "f": a line\nand another: é 漢 \\'
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(f"{record.levelname} {record.getMessage()}")  # type: ignore[method-assign]
+    handler.addFilter(WorkersWords())
+    logger = logging.getLogger("apache_beam.runners.portability.local_job_service")
+    logger.addHandler(handler)
+    try:
+        severity = beam_fn_api_pb2.LogEntry.Severity.WARN
+        entry = beam_fn_api_pb2.LogEntry(severity=severity, message=words, thread="Thread-1", log_location="a.py:3")
+        BeamFnLoggingServicer().Logging([beam_fn_api_pb2.LogEntry.List(log_entries=[entry])])
+        logger.error("of its %s: 3 %%", "own")
+    finally:
+        logger.removeHandler(handler)
+    assert lines == [f"WARNING {words}", "ERROR of its own: 3 %"]
+
+
 def test_the_state_that_is_remembered_of_a_class_is_what_beam_finds() -> None:
     find: Any = userstate.get_dofn_specs
     if isinstance(find, RememberedSpecs):
@@ -198,23 +216,6 @@ def test_the_state_that_is_remembered_of_a_class_is_what_beam_finds() -> None:
             assert (states, timers) == find(step)
             states.add("what Beam may do with its set")
     assert [bool(find(step)[0]) for step in steps] == [True, True, False, False, True]
-
-
-def test_what_a_worker_process_logs_is_logged_in_its_words() -> None:
-    words = 'forwarder "f": a line\nand another: é 漢 \\'
-    lines: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(f"{record.levelname} {record.getMessage()}")  # type: ignore[method-assign]
-    handler.addFilter(WorkersWords())
-    logger = logging.getLogger("apache_beam.runners.portability.local_job_service")
-    logger.addHandler(handler)
-    try:
-        entry = LogEntry(severity=LogEntry.Severity.WARN, message=words, thread="Thread-1", log_location="a.py:3")
-        BeamFnLoggingServicer().Logging([LogEntry.List(log_entries=[entry])])
-        logger.error("of its %s: 3 %%", "own")
-    finally:
-        logger.removeHandler(handler)
-    assert lines == [f"WARNING {words}", "ERROR of its own: 3 %"]
 
 
 WATCHING = ("opentelemetry.sdk", "opentelemetry.exporter", "pipeline.active_monitor", "prometheus_client")

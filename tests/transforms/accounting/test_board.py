@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.waiting import until
-from transforms.accounting import board as boards
 from transforms.accounting.accounts import Account
 from transforms.accounting.board import (
+    INTERVAL,
     LATENCY_BOUNDS,
     MOST_REASONS,
     OTHER_REASONS,
@@ -246,7 +246,7 @@ def test_what_was_watched_stays_when_the_watch_ends(tmp_path: Path) -> None:
 
 def test_it_posts_no_more_often_than_once_in_an_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(boards.time, "monotonic", lambda: now)
+    monkeypatch.setattr("transforms.accounting.board.time.monotonic", lambda: now)
     board = Board(str(tmp_path))
     asked: list[float] = []
 
@@ -257,15 +257,15 @@ def test_it_posts_no_more_often_than_once_in_an_interval(tmp_path: Path, monkeyp
     board.watch(watched)
     assert board.publish() is not None
     assert board.publish() is None
-    now += boards.INTERVAL
+    now += INTERVAL
     assert board.publish() is not None
     assert len(asked) == 2
 
 
 def test_a_post_that_takes_long_comes_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now, spent = 1000.0, iter((0.0, 0.1, 0.1, 0.2))
-    monkeypatch.setattr(boards.time, "monotonic", lambda: now)
-    monkeypatch.setattr(boards.time, "thread_time", lambda: next(spent))
+    monkeypatch.setattr("transforms.accounting.board.time.monotonic", lambda: now)
+    monkeypatch.setattr("transforms.accounting.board.time.thread_time", lambda: next(spent))
     board = Board(str(tmp_path))
     assert board.publish() is not None
     now += 10

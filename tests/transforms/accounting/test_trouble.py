@@ -76,7 +76,7 @@ def test_the_worst_is_who_takes_nothing_and_has_most_waiting() -> None:
     fine = Standing(due=9, waiting=9)
     refuses = Standing(due=9, dead={"http_400": 9})
     order = [refuses, failing(1.0, 3), failing(1.0, 4)]
-    assert sorted(reversed(order), key=badness) == order
+    assert sorted((order[1], order[2], order[0]), key=badness) == order
     assert [in_trouble(standing) for standing in (fine, *order)] == [False, True, True, True]
 
 
