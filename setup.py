@@ -4,6 +4,11 @@ from setuptools import find_packages, setup
 
 MONGODB = ["pymongo>=4.10"]
 REGISTRY = ["cryptography>=45", "fastapi>=0.115", "fastapi-offline>=1.7", *MONGODB, "uvicorn>=0.34"]
+OTEL = [
+    "opentelemetry-exporter-otlp-proto-grpc>=1.41",
+    "opentelemetry-exporter-otlp-proto-http>=1.41",
+    "opentelemetry-sdk>=1.41",
+]
 LOCAL = ["aiohttp>=3.11", "moto[server]>=5.1", "localstack-client>=2.10", "trustme>=1.2"]
 
 setup(
@@ -50,6 +55,7 @@ setup(
         "msgspec>=0.19",
         "orjson>=3.10",
         "pcre2>=0.7,<0.8",
+        "prometheus_client>=0.21",
         "pyarrow>=22",  # the first that reads files with a VARIANT in a column
         "shtab>=1.7",
         "urllib3>=2.3",
@@ -68,9 +74,12 @@ setup(
         # Statements of a Learning Locker's database (`--input mongodb://`). registry.txt has it among its pins.
         "mongodb": MONGODB,
         "registry": REGISTRY,
+        # Metrics and traces, where the `OTEL_*` variables ask for them.
+        "otel": OTEL,
         "test": [
             *LOCAL,
             *REGISTRY,
+            *OTEL,
             "authlib>=1.6",
             "aws-kinesis-agg>=1.2",
             "boto3-stubs[firehose,kinesis,s3]>=1.40",
@@ -81,6 +90,7 @@ setup(
             "mypy>=1.15",
             # Drives the Chromium that is there; it need not download one.
             "playwright>=1.50",
+            "pyte>=0.8.2",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.11",

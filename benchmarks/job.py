@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from benchmarks.encoding import encoded
 from benchmarks.workload import Tally, sum_of
+from pipeline.beam_options import beam_options
+from pipeline.beam_signatures import remember_signatures
 from pipeline.command import main
 from pipeline.options import parse
 from pipeline.preflight import choose_forwarders
@@ -26,6 +27,7 @@ from transforms.match import MatchForwarders
 from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 from transforms.read import ReadActivity, match_files
+from transforms.reading.blob_files import BlobFiles
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.input_formats import ACTIVITY, InputFormat, statement_format
 
@@ -60,15 +62,21 @@ def count(
 ) -> dict[str, Any]:
     """Derive; or derive, match and encode. Counts only."""
     asked = ["--runner=DirectRunner", f"--input={path}", f"--forwarders={forwarders}", "--dry_run"]
-    source = choose_forwarders(parse(asked), on_this_machine=True).source
+    job = parse([*asked, *beam_args])
+    source = choose_forwarders(job, on_this_machine=True).source
     assert source is not None
     statements = StatementBuilder()
     input_format = _input_format(what)
     output.mkdir(parents=True, exist_ok=True)
-    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_args)))
-    read = pipeline | "Read" >> ReadActivity(match_files([str(path)]), input_format)
+    remember_signatures()
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=beam_options(job))
+    blobs = BlobFiles(output)
+    reading = ReadActivity(
+        match_files([str(path)]), input_format, blobs=blobs, forwarders=source if stage == "encode" else None
+    )
+    read = pipeline | "Read" >> reading
     all_read = read.counts | "Read summaries" >> beam.Map(_summary) | "All read" >> beam.CombineGlobally(total)
-    settings = DeriveSettings(input_format=input_format, reject_limit=RejectLimit(0.05, 10))
+    settings = DeriveSettings(input_format=input_format, reject_limit=RejectLimit(0.05, 10), blobs=blobs)
     records = (read.blobs | "Derive" >> DeriveRecords(settings, all_read)).records
     if stage == "derive":
         _ = records | "Count" >> beam.ParDo(_CountRecords(str(output)))

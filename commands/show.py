@@ -2,14 +2,18 @@
 
 import argparse
 import difflib
+import json
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
-from commands.table import json_line, table, terminal_width
-from commands.verb import PROG, VerbParser, required
+from commands.command import PROG
+from commands.verb import VerbParser, required
 from pipeline import flag_values
+from pipeline.cells import Column, clean, columns
 from pipeline.options import join_relative_times
 from pipeline.usage import UsageError
 from schemas import KINDS
@@ -30,6 +34,11 @@ from transforms.receipts.journal import DEAD_LETTERS, RECEIPTS
 from transforms.storage import Storage, local_path, storage_at
 
 _LIMIT = 20
+_ANY_WIDTH = 10_000
+_LEAST = 13
+"""Characters that a text keeps, however narrow the terminal is."""
+
+_MOMENTS = ("settled_at", "begin")
 _TIMES = frozenset(("first_attempt", "last_attempt", "settled_at"))
 
 
@@ -61,12 +70,22 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0].startswith("-"):
         _overview().parse_args(argv or ["--help"])
         raise AssertionError("the help ends the process")
-    what = WHATS.get(argv[0])
-    if what is None:
+    if argv[0] not in WHATS:
         close = difflib.get_close_matches(argv[0], WHATS, n=1)
         hint = f": did you mean {close[0]}?" if close else ""
         raise UsageError(f"show {argv[0]} is nothing{hint} There are {', '.join(WHATS)}")
-    arguments = parser(what.name).read(join_relative_times(argv[1:]))
+    return show(argv[0], argv[1:])
+
+
+def show(name: str, argv: Sequence[str]) -> int:
+    """List one of the things to show. Returns the exit status.
+
+    Args:
+        name: of it.
+        argv: the flags.
+    """
+    what = WHATS[name]
+    arguments = parser(name).read(join_relative_times(argv))
     arguments.limit = _limit(arguments)
     rows = what.rows(arguments)
     for line in _lines(what, rows, arguments):
@@ -147,33 +166,36 @@ def _lines(what: _What, rows: list[dict[str, Any]], arguments: argparse.Namespac
     with_payload = what.payload is not None and arguments.payload
     if arguments.json:
         for row in rows:
-            yield json_line({name: value for name, value in row.items() if with_payload or name != what.payload})
+            shown = {name: value for name, value in row.items() if with_payload or name != what.payload}
+            yield json.dumps(shown, ensure_ascii=False)
         return
     if not rows:
-        yield f"no {what.name}"
+        yield f"no {what.name}" + (f" in {arguments.output}" if arguments.output else "")
         return
-    cells = [[_cell(row.get(column), column) for column in what.columns] for row in rows]
-    header, first_to_go = (list(map(_heading, names)) for names in (what.columns, what.first_to_go))
-    lines = table(header, cells, terminal_width(), first_to_go)
-    if not with_payload or what.payload is None:
-        yield from lines
-    else:
-        yield lines[0]
-        for line, row in zip(lines[1:], rows, strict=True):
-            yield line
-            yield f"    {row[what.payload]}"
+    cells = [[clean(_cell(row.get(name), name)) for name in what.columns] for row in rows]
+    header = [_column(what, name, [row[number] for row in cells]) for number, name in enumerate(what.columns)]
+    lines = columns(header, cells, shutil.get_terminal_size().columns if sys.stdout.isatty() else _ANY_WIDTH)
+    yield lines[0]
+    for line, row in zip(lines[1:], rows, strict=True):
+        yield line
+        if with_payload and what.payload is not None:
+            yield f"    {clean(str(row[what.payload]))}"
     if arguments.limit is not None and len(rows) == arguments.limit:
         yield f"(the newest {arguments.limit}: --limit shows more)"
 
 
-def _heading(column: str) -> str:
-    if column in ("settled_at", "begin"):
-        return "time (UTC)"
-    return "forwarder" if column == "forwarder_id" else column.replace("_", " ")
+def _column(what: _What, name: str, cells: Sequence[str]) -> Column:
+    """How a column stands in the table: what is there to be copied is not cut."""
+    return Column(
+        "time (UTC)" if name in _MOMENTS else "forwarder" if name == "forwarder_id" else name.replace("_", " "),
+        rank=len(what.first_to_go) - what.first_to_go.index(name) if name in what.first_to_go else 0,
+        right=all(cell.replace(",", "").replace(".", "").isdecimal() for cell in cells),
+        least=None if name == "id" or name in _MOMENTS else _LEAST,
+    )
 
 
 def _cell(value: Any, column: str) -> str:
-    if column in ("settled_at", "begin"):
+    if column in _MOMENTS:
         return str(value)[5:19].replace("T", " ")  # The year is in `--json`.
     if value is None:
         return "-"

@@ -1,8 +1,12 @@
 """What Beam logs in the processes of a run on this machine: the launcher, and workers in processes of their own."""
 
 import logging
+from contextlib import suppress
 
 from pipeline.faults import told, told_text
+
+_FROM_WORKERS = "apache_beam.runners.portability.local_job_service"
+"""The logger with which Beam's server logs what worker processes send it."""
 
 
 def configure_beam_logging() -> None:
@@ -16,7 +20,27 @@ def configure_beam_logging() -> None:
     loggers = map(logging.getLogger, ("apache_beam.runners.common", "apache_beam.runners.worker.sdk_worker"))
     for place in (*logging.getLogger().handlers, *loggers):
         if not any(isinstance(each, WithoutTracebacks) for each in place.filters):
+            place.addFilter(WorkersWords())
             place.addFilter(WithoutTracebacks())
+
+
+class WorkersWords(logging.Filter):
+    """Lets the launcher log what a worker process has logged in the worker's words.
+
+    Beam logs it as the text of a protocol buffer, with the message among other fields.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Every line is logged."""
+        if record.name == _FROM_WORKERS and isinstance(record.args, tuple) and len(record.args) == 1:
+            # Here, as the module is imported before the job is known to be one that can run.
+            from apache_beam.portability.api import beam_fn_api_pb2
+            from google.protobuf import text_format
+
+            with suppress(text_format.ParseError):
+                entry = text_format.Parse(str(record.args[0]), beam_fn_api_pb2.LogEntry())
+                record.msg, record.args = entry.message, ()
+        return True
 
 
 class WithoutTracebacks(logging.Filter):

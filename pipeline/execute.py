@@ -18,6 +18,7 @@ from pipeline.beam_signatures import remember_signatures
 from pipeline.faults import causes, places_of, told
 from pipeline.flink import cancel_job
 from pipeline.graph import Plan, build
+from pipeline.monitor import BUG
 from pipeline.options import FLINK_RUNNERS, Job
 from pipeline.report import State
 from pipeline.terminal import LiveView
@@ -46,10 +47,10 @@ def execute(plan: Plan, options: PipelineOptions) -> tuple[State, Summary]:
     pipeline = _pipeline(job, options)
     build(pipeline, plan)
     try:
-        with _stopping_on_signals(plan.board), LiveView(plan.board):
+        with _stopping_on_signals(plan.board), LiveView(plan.board, draws=job.log_format == "text"):
             _wait(pipeline.run(), plan, options)
     except (Exception, KeyboardInterrupt) as error:
-        _report(error, job)
+        _report(error, plan)
         return "failed", Summary()
     summary = read_summary(plan.summary)
     if summary.read.failures:
@@ -68,8 +69,9 @@ def _pipeline(job: Job, options: PipelineOptions) -> beam.Pipeline:
         raise UsageError(f"Beam cannot start with the flags that are its own: {text}") from error
 
 
-def _report(error: BaseException, job: Job) -> None:
-    """Log what ended a run."""
+def _report(error: BaseException, plan: Plan) -> None:
+    """Log what ended a run, and tell it to those who watch, unless the user interrupted it."""
+    job = plan.job
     known = list(causes(error))
     # Beam may report a step that was interrupted as one that failed.
     interrupted = any(isinstance(cause, KeyboardInterrupt) for cause in known)
@@ -81,6 +83,8 @@ def _report(error: BaseException, job: Job) -> None:
         "interrupted" if interrupted else "the run failed",
         exc_info=None if interrupted or line is not None else known[-1],
     )
+    if plan.monitor is not None and not interrupted:
+        plan.monitor.failed(line or BUG)
 
 
 def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
@@ -113,6 +117,8 @@ def execute_until_stopped(plan: Plan, options: PipelineOptions) -> bool:
             "the job failed; what was delivered is in the receipts and is not sent again by the same command",
             exc_info=None if line is not None else list(causes(error))[-1],
         )
+        if plan.monitor is not None:
+            plan.monitor.failed(line or BUG)
     return False
 
 

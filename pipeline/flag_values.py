@@ -6,7 +6,9 @@ Each function takes the text of the value, and raises ArgumentTypeError with wha
 import argparse
 import re
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
+from typing import NamedTuple
 
 from schemas.times import millis_of, now_ms, utc
 from transforms.matching.statement import is_absolute_iri
@@ -97,6 +99,53 @@ def network(text: str) -> str:
         return str(parse_network(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+class Listen(NamedTuple):
+    """Where a server listens: at the first free port of a range.
+
+    Attributes:
+        host: an address of this machine.
+        first: the first port of the range; 0: any free one.
+        last: the last one.
+    """
+
+    host: str
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.first}" + (f"-{self.last}" if self.last != self.first else "")
+
+
+_LISTEN = re.compile(r"(?:(?P<host>[^:\[\]]+|\[[^\[\]]+\]):)?(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?", re.ASCII)
+_LOOPBACK = "127.0.0.1"
+
+
+def listen(text: str) -> Listen:
+    """Where to listen, of a port, a range of ports, or either after an address: 9464, 9464-9483, 0.0.0.0:9464."""
+    match = _LISTEN.fullmatch(text)
+    if match:
+        host = (match["host"] or _LOOPBACK).strip("[]")
+        first = int(match["first"])
+        last = int(match["last"] or first)
+        try:
+            ip_address(host)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} names no address of this machine: use {_LOOPBACK}, 0.0.0.0 or [::] before the port"
+            ) from None
+        if first <= last < 65536 and (first or first == last):
+            return Listen(host, first, last)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port: use 9464, 9464-9483 or 0.0.0.0:9464; 0 is any free one")
+
+
+def metrics_file(text: str) -> str:
+    """The path of a file that node_exporter's textfile collector reads."""
+    if not text.endswith(".prom") or not Path(text).name.removesuffix(".prom"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .prom: the textfile collector reads no other files")
+    return str(Path(text).absolute())
 
 
 def home_page(text: str) -> str:

@@ -1,16 +1,19 @@
 """The job as a graph: read, derive, match, deliver, report."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
+from pipeline.monitor import Monitor
+from pipeline.monitoring import WorkerMonitor
 from pipeline.options import Job
 from schemas import Reject
-from transforms.accounting.board import Board
+from transforms.accounting.board import Board, ForwarderName
 from transforms.accounting.summary import Summary, total
 from transforms.catch_up import MatchBehindLetters
-from transforms.deliver import DeliverMatches
+from transforms.deliver import DeliverMatches, OnStart, nothing
 from transforms.delivery.sender import DeliverOptions
 from transforms.derive import Derived, DeriveRecords, DeriveSettings
 from transforms.derive_streaming import AddVoids, DeriveStreaming, count_settled
@@ -47,6 +50,8 @@ class Plan:
         state: what earlier runs left of the sessions; None when no state is kept.
         sources: live sources to be read, in the place of files.
         blobs: where what is read lies until it is derived, if all workers are on this machine; else None.
+        monitor: tells those who watch; None: nobody does.
+        names: what the forwarders are called, by id.
     """
 
     job: Job
@@ -60,6 +65,13 @@ class Plan:
     state: StateOptions | None = None
     sources: tuple[StatementSource, ...] = ()
     blobs: BlobFiles | None = None
+    monitor: Monitor | None = None
+    names: Mapping[str, ForwarderName] = field(default_factory=dict)
+
+    @property
+    def on_start(self) -> OnStart:
+        """What a worker process does before its first bundle: on a distributed runner it begins to tell of itself."""
+        return nothing if self.job.is_direct else WorkerMonitor(self.job, self.run_id, self.board, self.names)
 
 
 def build(pipeline: beam.Pipeline, plan: Plan) -> None:
@@ -118,19 +130,22 @@ def _match(
 
 
 def _read(plan: Plan) -> ReadActivity | ReadStatements:
-    job = plan.job
+    job, input_format = plan.job, _input_format(plan.job)
+    # To explain a record it is matched apart from all others.
+    forwarders = plan.source if job.explain is None else None
     if plan.sources:
-        decoder = _input_format(job).decoder(job.organisation, job.lrs_id, job.leniency)
-        return ReadStatements(plan.sources, decoder, plan.board, plan.blobs)
+        decoder = input_format.decoder(job.organisation, job.lrs_id, job.leniency)
+        return ReadStatements(plan.sources, decoder, plan.board, plan.blobs, forwarders)
     return ReadActivity(
         plan.files,
-        _input_format(job),
+        input_format,
         job.file_format,
         job.organisation,
         job.lrs_id,
         job.leniency,
         board=plan.board,
         blobs=plan.blobs,
+        forwarders=forwarders,
     )
 
 
@@ -160,7 +175,9 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
     rejects = (admitted.rejects, derived.rejects) | "All rejects" >> beam.Flatten().with_output_types(Reject)
     _ = rejects | "Rejects" >> beam.ParDo(WriteStreamingRejects(plan.deliver.output, plan.run_id, job.durable))
     matches = derived.records | "Match" >> MatchForwarders(plan.source, statements)
-    settled = matches | "Deliver" >> DeliverMatches(plan.source, statements, plan.deliver, plan.board)
+    settled = matches | "Deliver" >> DeliverMatches(
+        plan.source, statements, plan.deliver, plan.board, on_start=plan.on_start
+    )
     _ = settled | "Count" >> beam.Map(count_settled)
 
 
@@ -189,7 +206,7 @@ def _end(
         summaries = matches | "Count" >> CountMatches(source, statements)
     else:
         voiding_last = "statement" in plan.job.window.kinds
-        deliver = DeliverMatches(source, statements, plan.deliver, plan.board, voiding_last)
+        deliver = DeliverMatches(source, statements, plan.deliver, plan.board, voiding_last, plan.on_start)
         summaries = matches | "Deliver" >> deliver
     return summaries
 

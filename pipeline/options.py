@@ -17,6 +17,7 @@ from schemas.record import RecordFormat
 from transforms.accounting.summary import RejectLimit
 from transforms.delivery.policy import DeliverySettings, OnFailure
 from transforms.durability import Durability
+from transforms.forwarders.secrets import is_reference, reference_of_flag_problem
 from transforms.forwarders.service import is_remote, location_problem
 from transforms.matching.statement import DEFAULT_HOME_PAGE
 from transforms.reading.blocks import FILE_FORMATS
@@ -77,6 +78,11 @@ class Job:
         outage_budget: seconds.
         session_ttl: seconds.
         dedupe_horizon: seconds; see `receipts_horizon` for None.
+        metrics_port: where each process that has a board answers Prometheus.
+        metrics_file: an absolute path that ends in `.prom`.
+        alert_url: an address, or a reference to one.
+        alert_secret: a reference to the key that signs alerts.
+        alert_after: seconds.
         checkpointing_interval: milliseconds; 0 for none.
         job_server_jar: the path of Flink's job server (`--flink_job_server_jar`).
     """
@@ -130,6 +136,11 @@ class Job:
     dry_run: bool = False
     explain: str | None = None
     write_records: RecordFormat | None = None
+    metrics_port: flag_values.Listen | None = None
+    metrics_file: str | None = None
+    alert_url: str | None = None
+    alert_secret: str | None = None
+    alert_after: float = 60.0
     streaming: bool = False
     checkpointing_interval: int = 0
     job_server_jar: str | None = None
@@ -228,6 +239,7 @@ def parser_of(command: JobCommand) -> JobParser:
     _add_deriving(parser.add_argument_group("what is derived"))
     _add_forwarders(parser.add_argument_group("who gets it"))
     _add_delivery(parser.add_argument_group("how it is delivered"))
+    _add_watching(parser.add_argument_group("watching it"))
     _add_looking(parser.add_argument_group("looking without sending"))
     flags = vars(parser.parse_args([]))
     # A flag that may be given several times has no default here: argparse would append to it.
@@ -519,6 +531,40 @@ def _add_delivery(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _add_watching(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--metrics_port",
+        type=flag_values.listen,
+        metavar="PORT",
+        help="answer Prometheus at this port of 127.0.0.1, or at the first free one of a range (9464-9483); 0 is any "
+        "free one, which the log names; 0.0.0.0:9464 is of every address. On Flink each worker has its own",
+    )
+    group.add_argument(
+        "--metrics_file",
+        type=flag_values.metrics_file,
+        metavar="FILE",
+        help="write the metrics to this file for node_exporter's textfile collector, every 10 s and at the end; it "
+        "ends in .prom",
+    )
+    group.add_argument(
+        "--alert_url",
+        metavar="URL",
+        help="send a webhook when something needs a hand: an address, or env:NAME or file:/PATH of one",
+    )
+    group.add_argument(
+        "--alert_secret",
+        metavar="REFERENCE",
+        help="what signs webhooks, as Standard Webhooks says: env:NAME or file:/PATH of a key in base64",
+    )
+    group.add_argument(
+        "--alert_after",
+        type=flag_values.duration,
+        metavar="TIME",
+        help="a forwarder that has taken nothing for so long is told, such as 60s or 5m "
+        f"(default {Job.alert_after:g}s)",
+    )
+
+
 def _add_looking(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--dry_run",
@@ -669,6 +715,7 @@ def _check_streaming(job: Job) -> None:
         "--redrive": job.redrive,
         "--dry_run": job.dry_run,
         "--explain": job.explain,
+        "--metrics_file": job.metrics_file,
     }
     for flag, value in refused.items():
         if value:
@@ -687,6 +734,7 @@ def _check_places(job: Job) -> None:
         "--state": (job.state,),
         "--attachments": (job.attachments,),
         "--forwarders": (job.forwarders,),
+        "--alert_url": (job.alert_url,),
     }
     for flag, named in places.items():
         if any(place is not None and _WITH_PASSWORD.match(place) for place in named):
@@ -711,6 +759,24 @@ def _faults(job: Job, *, needs_input: bool) -> Iterator[str]:
             if str(error) not in told:
                 told.add(str(error))
                 yield str(error)
+
+
+def _check_alerts(job: Job) -> None:
+    """Raises UsageError where alerts cannot be sent as asked. No url is repeated: it may hold a secret."""
+    if job.alert_url is None:
+        if job.alert_secret is not None:
+            raise UsageError("--alert_secret signs what goes to --alert_url: name that, too")
+        return
+    if is_reference(job.alert_url):
+        problem = reference_of_flag_problem(job.alert_url)
+    elif not job.alert_url.startswith(("https://", "http://")):
+        problem = "is no address that begins with https:// or http://, nor a reference to one (env:NAME, file:/PATH)"
+    else:
+        problem = None
+    if problem:
+        raise UsageError(f"--alert_url {problem}")
+    if job.alert_secret is not None and (problem := reference_of_flag_problem(job.alert_secret)):
+        raise UsageError(f"--alert_secret {problem}")
 
 
 def _check_forwarders(job: Job) -> None:
@@ -787,6 +853,7 @@ def _check_input(job: Job) -> None:
 
 
 _CHECKS: tuple[Callable[[Job], None], ...] = (
+    _check_alerts,
     _check_sources,
     _check_streaming,
     _check_forwarders,
@@ -796,6 +863,7 @@ _CHECKS: tuple[Callable[[Job], None], ...] = (
     _check_state,
     _check_redrive,
     _check_ends,
+    _check_alerts,
 )
 
 

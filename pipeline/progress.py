@@ -29,7 +29,7 @@ class Progress:
 
     def see(self, board: Snapshot, now: float) -> None:
         """Take in a snapshot. `now` is in unix seconds."""
-        done = _done(board) if board.job.phase == "delivering" else board.job.size
+        done = _done(board) if board.phase == "delivering" else board.job.size
         if self._done and done < self._done[-1][1]:
             self._done.clear()  # Reading is over, and what is counted is another thing.
         if not self._done or done != self._done[-1][1]:
@@ -49,7 +49,8 @@ class Progress:
     def parts(self, board: Snapshot, now: float) -> list[str]:
         """What there is to say, the most important first."""
         job = board.job
-        parts = ["stopping: what is in flight ends" if board.stopping and job.phase != "ending" else _PHASES[job.phase]]
+        stopping = board.stopping and board.phase != "ending"
+        parts = ["stopping: what is in flight ends" if stopping else _doing(board)]
         parts += self._how_far(board, now)
         if job.read or job.size:
             parts.append(f"read {job.read:,} ({_size(job.size)})")
@@ -71,20 +72,20 @@ class Progress:
         if job.lag is not None:
             parts.append(f"{span(job.lag)} behind")
         if board.run is not None and (elapsed := now - board.run.started) >= 1:
-            if job.phase == "delivering" and (done := _done(board)):
-                parts.append(f"{done / elapsed:,.0f}/s")
+            if board.phase == "delivering" and (rate := _done(board) / elapsed) >= 1:
+                parts.append(f"{rate:,.0f}/s")
             parts.append(span(elapsed))
         return parts
 
     def _how_far(self, board: Snapshot, now: float) -> list[str]:
         """Done of due, as a bar and in numbers, and the time left."""
         job, run = board.job, board.run
-        if job.phase == "delivering" and board.forwarders:
+        if board.phase == "delivering" and board.forwarders:
             done, due = _done(board), sum(standing.due for standing in board.forwarders.values())
             whole = expected(board)
             about = "about " if whole > due else ""
             parts = [_bar(done, whole), f"{done:,} of {about}{whole:,}"]
-        elif job.phase == "reading" and run is not None and run.total_bytes:
+        elif board.phase == "reading" and run is not None and run.total_bytes:
             # Ranges of a file are read a little beyond their ends.
             done, whole = min(job.size, run.total_bytes), run.total_bytes
             parts = [_bar(done, whole)]
@@ -97,6 +98,11 @@ class Progress:
 
 
 _PHASES = {"starting": "starting", "reading": "reading", "delivering": "delivering", "ending": "writing the report"}
+
+
+def _doing(board: Snapshot) -> str:
+    """What the run does. A dry run, and one without forwarders, derives and sends nothing."""
+    return "deriving" if board.phase == "delivering" and not board.forwarders else _PHASES[board.phase]
 
 
 def expected(board: Snapshot) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from pipeline.next_steps import next_commands
 from pipeline.options import Job
 from schemas import DERIVED_KINDS
 from schemas.record import decode_record
@@ -329,7 +330,7 @@ class Report:
     def as_text(self) -> str:
         """What the terminal shows. A run that failed has no counts, since its workers did not hand them over."""
         if self.state == "failed":
-            return self._verdict()
+            return self.verdict()
         summary = self.summary
         if self.job.explain is not None and self.complete:
             return "\n".join(self._explanation(self.job.explain))
@@ -347,7 +348,8 @@ class Report:
         for forwarder_id, reasons in sorted(summary.kept.items()):
             letters = "dead letters of earlier runs " if self.job.catches_up and not self.job.dry_run else ""
             lines.append(f"forwarder {forwarder_id}: {letters}left as they were: {_counts(reasons)}")
-        lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines(), "", self._verdict()]
+        lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines(), "", self.verdict()]
+        lines += self._next_lines()
         return "\n".join(lines)
 
     def _explanation(self, id_: str) -> Iterable[str]:
@@ -453,13 +455,24 @@ class Report:
             if reasons:
                 yield f"forwarder {forwarder.id}: dead letters: {_counts(reasons)}"
 
+    def _next_lines(self) -> Iterable[str]:
+        """The commands that come next, after a run that has left dead letters."""
+        if not self.complete or not self.job.delivers:
+            return
+        dead = {forwarder.id: self.summary.books.account(forwarder.id).dead_lettered for forwarder in self.forwarders}
+        commands = next_commands(self.job, {id_: reasons for id_, reasons in dead.items() if reasons})
+        if commands:
+            yield "next, to look at the dead letters, and to send them again:"
+        yield from (f"  {command}" for command in commands)
+
     def _remark_lines(self) -> Iterable[str]:
         for forwarder in self.forwarders:
             remarks = self.summary.books.account(forwarder.id).remarks
             if remarks:
                 yield f"forwarder {forwarder.id}: remarks: {_counts(remarks)}"
 
-    def _verdict(self) -> str:
+    def verdict(self) -> str:
+        """How the run ended, and what to do, in one or a few lines."""
         details = f" (details in {self.job.output}/report.json)" if self.job.output else ""
         if self.state == "too_many_rejects":
             read = self.summary.read

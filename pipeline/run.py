@@ -16,6 +16,7 @@ from pipeline.execute import execute, execute_until_stopped
 from pipeline.graph import Plan
 from pipeline.lock import OutputLock, OutputLostError
 from pipeline.logs import name_run
+from pipeline.monitor import Monitor
 from pipeline.options import Job
 from pipeline.preflight import Chosen
 from pipeline.report import FAILED, Report, target
@@ -58,12 +59,13 @@ _STREAMING_LINGER = 0.05
 _LEAST_RETRY_HORIZON = 600.0
 
 
-def run(job: Job, chosen: Chosen) -> int:
+def run(job: Job, chosen: Chosen, monitor: Monitor | None = None) -> int:
     """Run a job to its end, print the report, and write `report.json` and `report.html`.
 
     Args:
         job: what to run.
         chosen: the forwarders that take part.
+        monitor: tells those who watch; None: nobody does.
 
     Returns:
         The exit status.
@@ -72,6 +74,7 @@ def run(job: Job, chosen: Chosen) -> int:
         UsageError: before anything is read or sent, when the job cannot run as it was asked to.
     """
     raise_descriptor_limit()
+    monitor = monitor or Monitor()
     started, clock = now_ms(), time.monotonic()
     options = beam_options(job)
     with ExitStack() as stack:
@@ -91,7 +94,8 @@ def run(job: Job, chosen: Chosen) -> int:
         if job.output is not None and job.write_records is not None:
             remove_records(job.output)
         history = _history(job, run_id, sessions, stack)
-        board.begin(_run_info(job, run_id, started, files, chosen))
+        info = _run_info(job, run_id, started, files, chosen)
+        board.begin(info)
         plan = Plan(
             job=job,
             run_id=run_id,
@@ -104,7 +108,10 @@ def run(job: Job, chosen: Chosen) -> int:
             state=sessions.options(read_only=job.looks_only) if sessions else None,
             sources=sources,
             blobs=BlobFiles(work) if job.is_direct else None,
+            monitor=monitor,
+            names=info.forwarders,
         )
+        monitor.begin(run_id, board.read, info.forwarders)
         if job.streaming:
             return _run_streaming(plan, options)
         state, summary = execute(plan, options)
@@ -145,6 +152,7 @@ def run(job: Job, chosen: Chosen) -> int:
             except Exception:
                 leave(replace(report, state="failed"))
                 raise
+        monitor.ended(report)
         _print(report)
         return report.exit_status
 

@@ -43,14 +43,17 @@ class LiveView:
 
     Args:
         board: of the run.
+        draws: whether a terminal is drawn on. Else lines are logged there, too, as for a log in JSON.
+        interval: seconds from one look at it to the next, at least.
     """
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, *, draws: bool = True, interval: float = _INTERVAL) -> None:
         self._board = board
+        self._interval = interval
         self._progress = Progress()
         self._log = TroubleLog()
         self._stream = sys.stderr
-        self._block = Block(sys.stderr) if can_draw(sys.stderr) else None
+        self._block = Block(sys.stderr) if draws and can_draw(sys.stderr) else None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live view", daemon=True)
         self._replaced: list[logging.StreamHandler[Any]] = []
@@ -66,6 +69,7 @@ class LiveView:
     ) -> None:
         self._done.set()
         self._thread.join()
+        self._look()
         if self._block is not None:
             self._block.clear()
             for handler in self._replaced:
@@ -82,23 +86,28 @@ class LiveView:
         sys.stderr = above
 
     def _run(self) -> None:
-        wait, logged_at = _INTERVAL, time.monotonic()
+        wait, logged_at = self._interval, time.monotonic()
         while not self._done.wait(wait):
             began = time.thread_time()
-            board, now = self._board.read(), time.time()
-            self._progress.see(board, now)
-            self._log.look(board.forwarders, now)
+            board, now = self._look()
             if self._block is not None:
                 self._block.draw(self._lines(board, now, *self._block.size()))
             elif time.monotonic() - logged_at >= _LOG_INTERVAL:
                 logged_at = time.monotonic()
                 logger.info("%s", self._line(board, now))
-            wait = max(_INTERVAL, (time.thread_time() - began) / _SHARE)
+            wait = max(self._interval, (time.thread_time() - began) / _SHARE)
+
+    def _look(self) -> tuple[Snapshot, float]:
+        """The board at this moment, and when that is, in unix seconds. What is news is logged."""
+        board, now = self._board.read(), time.time()
+        self._progress.see(board, now)
+        self._log.look(board.forwarders, now)
+        return board, now
 
     def _lines(self, board: Snapshot, now: float, across: int, down: int) -> list[str]:
         """The lines that there is room for. The last column stays empty: a letter there would begin a new line."""
         most = max(1, min(_MOST_LINES, down // 2))
-        head = flow(self._progress.parts(board, now), across - 1)[: min(_HEAD_LINES, most)]
+        head = flow(self._progress.parts(board, now), across - 1)[: min(_HEAD_LINES, -(-most // 2))]
         troubles = trouble_lines(board, now, across - 1, most - len(head))
         return [*head, *troubles]
 

@@ -145,9 +145,10 @@ def _watch(board: Board, holder: Holder, stream: TextIO) -> bool:
         if "quit" in keys:
             return False
         if now - looked >= _INTERVAL:
+            looked, latest = now, board.read()
             if not os.path.isdir(board.directory) or not is_alive(holder.pid):  # noqa: PTH112
                 return True
-            looked, snapshot = now, board.read()
+            snapshot = latest
             progress.see(snapshot, time.time())
             rates.see(snapshot)
         elif not keys and size == drawn:

@@ -28,6 +28,9 @@ class _WithoutTracebacks:
 
 
 if __name__ == "__main__":
+    # What is logged here goes to the launcher, which logs it once. A handler of this process's own would write it on
+    # the terminal as well, into what the launcher draws there.
+    logging.getLogger().handlers = [logging.NullHandler()]
     configure_beam_logging()
     hold_directory()
     # It warns in every worker of a directory that a worker on this machine does not need.

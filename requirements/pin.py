@@ -39,7 +39,8 @@ FILES = (
     PinnedFile("local.txt", "run_local.sh and run_flink.sh", "local", ("job.txt",)),
     PinnedFile("registry.txt", "the service that holds forwarders", "registry", ("job.txt",)),
     PinnedFile("gcp.txt", "gs:// and Dataflow", "gcp", ("job.txt",)),
-    PinnedFile("test.txt", "run_tests.sh", "test", ("local.txt", "registry.txt")),
+    PinnedFile("otel.txt", "metrics and traces for OpenTelemetry", "otel", ("job.txt",)),
+    PinnedFile("test.txt", "run_tests.sh", "test", ("local.txt", "registry.txt", "otel.txt")),
     PinnedFile("bench.txt", "python -m benchmarks, beside test.txt", "bench", ("job.txt",)),
 )
 BUILD = PinnedFile("build.txt", "what builds this project and source packages; install it first", None)

@@ -1,8 +1,10 @@
 """What steps share: batches and how they are encoded, how elements leave at a bundle's end, how blocks are read."""
 
+import gc
 import pickle
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.coders.typecoders import registry
@@ -12,12 +14,19 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Record, Reject
 from transforms.accounting.board import OTHER_REASONS, Board
-from transforms.matching.matcher import Match
+from transforms.forwarders.source import ForwarderSource
+from transforms.matching.matcher import Match, StatementMatcher
+from transforms.reading.activity import decode_admitted
 from transforms.reading.blob_files import BlobFiles, BlobWriter
 from transforms.reading.blocks import Block, Broken
 from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, sort_in
 from transforms.reading.input_formats import Decoder
+from transforms.reading.originals import OriginalDecoder
 from transforms.reading.reasons import Reason, Unit
+from transforms.telemetry.tracing import tracing
+
+if TYPE_CHECKING:
+    from transforms.telemetry.spans import Tracing
 
 BATCH_SIZE = 512
 """About how many records travel as one element: a runner's cost is for each element (docs/beam-notes.md section 2)."""
@@ -75,6 +84,16 @@ registry.register_coder(Record, RecordCoder)
 registry.register_coder(Match, MatchCoder)
 
 
+def keep_live_objects_out_of_the_garbage_collector() -> None:
+    """Freeze what `setup` made, and collect rarely.
+
+    A worker holds thousands of records, which form no cycles. To walk over them costs more than Beam does
+    (docs/performance.md). Records and activities are `gc=False` structs. Cycles of other objects are still collected.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
+
+
 _END_OF_TIME = GlobalWindow().max_timestamp()
 
 
@@ -107,15 +126,34 @@ class ReadsBlocks(beam.DoFn):
 
     The activity of small parts is gathered, and leaves in common blobs. If there are files for blobs, it is their names
     that leave.
+
+    Statements that are forwarded as they are are matched here, if there are forwarders. So each is decoded once, while
+    its text is in the processor's cache.
     """
 
-    def __init__(self, decoder: Decoder, board: Board | None, files: BlobFiles | None = None) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        board: Board | None,
+        files: BlobFiles | None = None,
+        forwarders: ForwarderSource | None = None,
+    ) -> None:
         self._decoder = decoder
         self._board = board
         self._files = files
+        self._forwarders = forwarders
+        self._tracing: Tracing | None = None
+
+    def setup(self) -> None:
+        self._tracing = tracing()
+        keep_live_objects_out_of_the_garbage_collector()
+        if self._forwarders is not None and isinstance(self._decoder, OriginalDecoder):
+            self._decoder.show(StatementMatcher(self._forwarders.load()))
 
     def start_bundle(self) -> None:
         self._blobs = BucketBlobs()
+        # By user who is traced: the lines in `_blobs` that were told.
+        self._traced: dict[str, int] = {}
         self._writer: BlobWriter | None = None if self._files is None else self._files.writer()
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -124,6 +162,7 @@ class ReadsBlocks(beam.DoFn):
 
     def _take(self) -> Iterator[tuple[int, bytes]]:
         """What was gathered: (bucket, blob), or (bucket, name)."""
+        self._traced.clear()
         for bucket, blob in self._blobs.take():
             yield bucket, blob if self._writer is None else self._writer.write(bucket, blob)
 
@@ -160,7 +199,10 @@ class ReadsBlocks(beam.DoFn):
         for block in blocks:
             if self.stopping():
                 return counts + ReadCounts(unfinished=1)
+            began = time.time_ns() if self._tracing is not None else 0
             read, rejects = sort_in(block, file, self._decoder, self._blobs, start, unit, number)
+            if self._tracing is not None:
+                self._trace(self._tracing, file, began)
             for reject in rejects:
                 yield TaggedOutput("rejects", reject)
             size = taken()
@@ -172,6 +214,19 @@ class ReadsBlocks(beam.DoFn):
             if self._blobs.size >= BLOB_SIZE:
                 yield from self._take()
         return counts + ReadCounts(size=taken())
+
+    def _trace(self, tracing: "Tracing", file: str, began: int) -> None:
+        """Tell of what the last block held of the users who are traced."""
+        for user_id, lines in self._blobs.lines.items():
+            if tracing.takes(user_id):
+                for line in lines[self._traced.get(user_id, 0) :]:
+                    tracing.read(user_id, decode_admitted(line).record_id, file, began)
+                self._traced[user_id] = len(lines)
+        for user_id, originals in self._blobs.originals.items():
+            if tracing.takes(user_id):
+                for original in originals[self._traced.get(user_id, 0) :]:
+                    tracing.read(user_id, original.id, file, began)
+                self._traced[user_id] = len(originals)
 
 
 def _by_reason(read: ReadCounts) -> dict[str, int]:

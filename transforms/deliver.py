@@ -3,7 +3,7 @@
 The core is `transforms.delivery`; this step gives it the bundles.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,13 @@ from transforms.matching.statement import StatementBuilder
 
 _VOIDING = "voiding"
 
+OnStart = Callable[[], None]
+"""What a worker process does before its first bundle. It is called more than once."""
+
+
+def nothing() -> None:
+    """What most workers do before their first bundle."""
+
 
 @dataclass(eq=False)
 class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summary]]):
@@ -40,6 +47,7 @@ class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summa
         voiding_last: voiding statements leave when all other records of the run are settled, whoever they are of
             (docs/spec/statements.md section 4). The summary of all others is the barrier: as a side input it is there
             only when the last bundle of them has ended.
+        on_start: called when a worker sets the step up, in each of its threads. It pickles.
     """
 
     forwarders: ForwarderSource
@@ -47,6 +55,7 @@ class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summa
     options: DeliverOptions
     board: Board
     voiding_last: bool = False
+    on_start: OnStart = nothing
 
     def expand(self, matches: PCollection[list[Match]]) -> PCollection[Summary]:
         summaries: PCollection[Summary]
@@ -73,6 +82,7 @@ class _Deliver(beam.DoFn):
         self._options = settings.options
         self._board = settings.board
         self._voiding_last = settings.voiding_last
+        self._on_start = settings.on_start
 
     def _new_sender(self, before: Summary = NOTHING_BEFORE) -> Sender:
         return Sender(self._source.resolve(), self._statements, self._options, self._board, _count_deferred, before)
@@ -82,6 +92,7 @@ class _Send(_Deliver):
     """list[Match] -> Summary; and, if they leave last, the voiding statements as (bucket of users, list[Match])."""
 
     def setup(self) -> None:
+        self._on_start()
         self._sender = self._new_sender()
 
     def start_bundle(self) -> None:

@@ -3,8 +3,8 @@
 Statements that are forwarded as they are take the same way, and are records as they are.
 """
 
-import gc
 import logging
+import time
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -20,7 +20,7 @@ from schemas import Activity, Record, Reject
 from schemas.times import rfc3339
 from transforms.accounting.board import Board
 from transforms.accounting.summary import ANY_REJECTS, RejectLimit, Summary
-from transforms.bundles import BATCH_SIZE, at_end_of_bundle
+from transforms.bundles import BATCH_SIZE, at_end_of_bundle, keep_live_objects_out_of_the_garbage_collector
 from transforms.reading.activity import decode_all_admitted
 from transforms.reading.blob_files import BlobFiles, StoredBlobs
 from transforms.reading.bucket_blobs import in_passes, lines_by_user, originals_by_user
@@ -33,6 +33,7 @@ from transforms.sessions.session import Session
 from transforms.sessions.state import BucketFold, Parts, StateOptions
 from transforms.sessions.window import EVERYTHING, Window
 from transforms.statements.passage import Passage, reject_of
+from transforms.telemetry.tracing import tracing
 
 logger = logging.getLogger(__name__)
 _SUMMARY = "summary"
@@ -136,6 +137,7 @@ class _FoldUsers(beam.DoFn):
         self._board = board
 
     def setup(self) -> None:
+        self._tracing = tracing()
         keep_live_objects_out_of_the_garbage_collector()
 
     def start_bundle(self) -> None:
@@ -162,6 +164,7 @@ class _FoldUsers(beam.DoFn):
 
     def _batches(self, bucket: int, blobs: Collection[bytes], voids: frozenset[Void]) -> Iterator[Any]:
         batch: list[Record] = []
+        self._began = time.time_ns() if self._tracing is not None else 0
         for records in self._records(bucket, blobs, voids):
             for reject in self._rejects:
                 yield TaggedOutput(_REJECTS, reject)
@@ -236,6 +239,9 @@ class _FoldUsers(beam.DoFn):
 
     def _counted(self, batch: list[Record]) -> list[Record]:
         self._summary.count_records(batch)
+        if self._tracing is not None:
+            self._tracing.step("derive", batch, self._began)
+            self._began = time.time_ns()
         if self._board is not None:
             folded, self._folded = self._folded, 0
             self._board.advance("delivering", derived=len(batch), folded=folded)
@@ -285,13 +291,3 @@ def _count_shared(group: tuple[int, Iterable[bytes]]) -> Summary:
     """Count the session ids that more than one user of a store has: a known fault of integrations."""
     users = Counter(digest for packed in group[1] for digest in array("Q", packed))
     return Summary(shared_sessions=sum(count > 1 for count in users.values()))
-
-
-def keep_live_objects_out_of_the_garbage_collector() -> None:
-    """Freeze what `setup` made, and collect rarely.
-
-    A worker holds thousands of records, which form no cycles. To walk over them costs more than Beam does
-    (docs/performance.md). Records and activities are `gc=False` structs. Cycles of other objects are still collected.
-    """
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 50)

@@ -4,6 +4,7 @@ Statements that are forwarded as they are take the same way, and are records as 
 """
 
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from transforms.sessions.user_state import UserState
 from transforms.sessions.window import EVERYTHING, Window
 from transforms.statements.known import Arrival, KnownStatements
 from transforms.statements.passage import record_of, reject_of
+from transforms.telemetry.tracing import tracing
 
 logger = logging.getLogger(__name__)
 _REJECTS = "rejects"
@@ -110,6 +112,7 @@ class FoldStreaming(beam.DoFn):
     def setup(self) -> None:
         self._fold = SessionFold(Derivation(*self._settings), Derivation(*self._settings))
         self._told = self._told_of_conflict = False
+        self._tracing = tracing()
 
     def start_bundle(self) -> None:
         # What was kept of the bundle before is packed.
@@ -126,6 +129,7 @@ class FoldStreaming(beam.DoFn):
         expiry: Any = beam.DoFn.TimerParam(EXPIRY),  # noqa: B008
     ) -> Iterator[Any]:
         now = arrived.micros // 1000
+        began = time.time_ns() if self._tracing is not None else 0
         user_id, line = element
         records: list[Record] = []
         if self._gives_originals and not is_void(line):
@@ -140,6 +144,8 @@ class FoldStreaming(beam.DoFn):
             if not self._derives or original.activity is None:
                 expiry.set(_after(now + max(self._known_for, self._ttl if self._derives else 0)))
                 if records:
+                    if self._tracing is not None:
+                        self._tracing.step("derive", records, began)
                     yield records
                 return
             line = original.activity
@@ -153,6 +159,8 @@ class FoldStreaming(beam.DoFn):
         self._count(state)
         sessions.write(state)
         if records:
+            if self._tracing is not None:
+                self._tracing.step("derive", records, began)
             yield records
 
     @on_timer(EXPIRY)

@@ -1,5 +1,6 @@
 """Match: records go in, and those that are due to a forwarder come out (docs/spec/records.md section 4)."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from schemas import Record
 from transforms.forwarders.source import ForwarderSource
 from transforms.matching.matcher import Match, Matcher
 from transforms.matching.statement import StatementBuilder
+from transforms.telemetry.tracing import tracing
 
 
 @dataclass(eq=False)
@@ -39,8 +41,12 @@ class _MatchBatch(beam.DoFn):
 
     def setup(self) -> None:
         self._matcher = Matcher(self._forwarders.load(), self._statements)
+        self._tracing = tracing()
 
     def process(self, batch: list[Record]) -> Iterator[list[Match]]:
+        began = time.time_ns() if self._tracing is not None else 0
         matches = [match for record in batch if (match := self._matcher.match(record)) is not None]
+        if self._tracing is not None:
+            self._tracing.step("match", batch, began)
         if matches:
             yield matches

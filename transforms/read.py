@@ -17,6 +17,7 @@ from apache_beam.typehints.decorators import IOTypeHints
 from schemas import Reject
 from transforms.accounting.board import Board
 from transforms.bundles import ReadOutputs, ReadsBlocks
+from transforms.forwarders.source import ForwarderSource
 from transforms.reading.blob_files import BlobFiles
 from transforms.reading.blocks import FileFormat
 from transforms.reading.bucket_blobs import ReadCounts
@@ -215,6 +216,8 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
         board: is told after each block (a quarter of a megabyte) how much was read. Before each block it is asked
             whether to stop; then the rest of the range stays unread, and counts as unfinished.
         blobs: where blobs lie until they are derived, if all workers are on this machine. None: they pass the runner.
+        forwarders: of statements that are forwarded as they are, which are matched as they are read. None: they are
+            not.
 
     Raises:
         InputError: at once, for a file that cannot be read in this way.
@@ -230,6 +233,7 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
         leniency: Leniency = STRICT,
         board: Board | None = None,
         blobs: BlobFiles | None = None,
+        forwarders: ForwarderSource | None = None,
     ) -> None:
         super().__init__()
         self.ranges = [
@@ -237,7 +241,8 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
             for number, file in enumerate(files)
             for part in ranges_of(file, input_format, file_format)
         ]
-        self.read_range = ReadRange(input_format.decoder(organisation, lrs_id, leniency), board, blobs)
+        decoder = input_format.decoder(organisation, lrs_id, leniency)
+        self.read_range = ReadRange(decoder, board, blobs, forwarders)
 
     def default_type_hints(self) -> IOTypeHints:
         # Beam takes an output of several PCollections for one type, and warns.

@@ -3,9 +3,10 @@
 The source is Beam's own, in Java. Flink runs it itself (`local/flink/src/main/java`).
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
@@ -20,15 +21,20 @@ from apache_beam.utils.subprocess_server import JavaHelper, SubprocessServer
 
 from schemas import Reject
 from schemas.reject import CONTENT_LIMIT
-from transforms.reading.activity import ActivityError
+from transforms.reading.activity import ActivityError, decode_admitted
 from transforms.reading.admission import Outcome, admit_message
 from transforms.reading.aggregated import inner_records, is_aggregated
 from transforms.reading.avro_message import avro_activities, is_avro
 from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
 from transforms.reading.leniency import STRICT, Leniency
+from transforms.reading.originals import OriginalDecoder, decode_original
 from transforms.reading.voids import Void
 from transforms.reading.xapi import PassedOverError
 from transforms.sources.kinesis_input import SCHEME, KinesisInput
+from transforms.telemetry.tracing import tracing
+
+if TYPE_CHECKING:
+    from transforms.telemetry.spans import Tracing
 
 _URN = "session_forwarder:transform:kinesis_read:v1"
 _EXPANSION_SERVICE = "org.apache.beam.sdk.expansion.service.ExpansionService"
@@ -128,6 +134,10 @@ class _Admit(beam.DoFn):
         self._stream_name = stream_name
         self._decoder = decoder
         self._avro = avro
+        self._tracing: Tracing | None = None
+
+    def setup(self) -> None:
+        self._tracing = tracing()
 
     def process(self, element: tuple[str, bytes]) -> Iterator[Any]:
         place, message = element
@@ -147,6 +157,7 @@ class _Admit(beam.DoFn):
             Metrics.counter("streaming", name).inc(count)
 
     def _admitted(self, place: str, message: bytes) -> Iterator[Any]:
+        began = time.time_ns() if self._tracing is not None else 0
         for index, outcome in enumerate(self._outcomes(message)):
             if isinstance(outcome, PassedOverError):
                 Metrics.counter("streaming", outcome.name).inc()
@@ -155,11 +166,22 @@ class _Admit(beam.DoFn):
             elif isinstance(outcome, ActivityError):
                 yield self._reject(place, index, outcome, message)
             else:
+                if self._tracing is not None and self._tracing.takes(outcome[0]):
+                    self._tracing.read(outcome[0], self._record_id(outcome[1]), self._file(place), began)
                 yield outcome
 
+    def _record_id(self, line: bytes) -> str:
+        if isinstance(self._decoder, OriginalDecoder):
+            return decode_original(line).id
+        return decode_admitted(line).record_id
+
+    def _file(self, place: str) -> str:
+        return f"{SCHEME}{self._stream_name}/{place}"
+
     def _reject(self, place: str, index: int, error: ActivityError, message: bytes) -> Any:
-        file = f"{SCHEME}{self._stream_name}/{place}"
-        return TaggedOutput("rejects", Reject(file, index, str(error), message[:CONTENT_LIMIT], len(message)))
+        return TaggedOutput(
+            "rejects", Reject(self._file(place), index, str(error), message[:CONTENT_LIMIT], len(message))
+        )
 
     def _outcomes(self, message: bytes) -> Iterator[Outcome]:
         if not (self._avro and is_avro(message)):

@@ -10,6 +10,7 @@ from apache_beam.typehints.decorators import IOTypeHints
 from schemas import Reject
 from transforms.accounting.board import Board
 from transforms.bundles import ReadOutputs, ReadsBlocks
+from transforms.forwarders.source import ForwarderSource
 from transforms.reading.blob_files import BlobFiles
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.input_formats import Decoder
@@ -30,6 +31,7 @@ class ReadStatements(beam.PTransform[beam.Pipeline, ReadOutputs]):
         decoder: checks a statement.
         board: see `transforms.read.ReadActivity`.
         blobs: see `transforms.read.ReadActivity`.
+        forwarders: see `transforms.read.ReadActivity`.
     """
 
     def __init__(
@@ -38,11 +40,12 @@ class ReadStatements(beam.PTransform[beam.Pipeline, ReadOutputs]):
         decoder: Decoder,
         board: Board | None = None,
         blobs: BlobFiles | None = None,
+        forwarders: ForwarderSource | None = None,
     ) -> None:
         super().__init__()
         self.sources = tuple(sources)
         self.split = _SplitSource(board)
-        self.read = _ReadPart(decoder, board, blobs)
+        self.read = _ReadPart(decoder, board, blobs, forwarders)
 
     def default_type_hints(self) -> IOTypeHints:
         # Beam takes an output of several PCollections for one type, and warns.
@@ -95,6 +98,7 @@ class _ReadPart(ReadsBlocks):
     """
 
     def setup(self) -> None:
+        super().setup()
         self._failed: dict[str, ReadCounts] = {}
 
     def process(self, numbered: tuple[int, SourcePart]) -> Iterator[Any]:

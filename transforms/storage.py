@@ -113,8 +113,16 @@ class Storage(Protocol):
         """Make files of a directory durable that others have written there. A local disk alone needs that."""
         ...
 
+    def keep_time(self, name: str, modified: float) -> None:
+        """Say that a file was last written to at that time (epoch s). A store that cannot says its own."""
+        ...
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
+        ...
+
+    def remove_each(self, names: Iterable[str]) -> None:
+        """Remove files, as far as they are there. Elsewhere than on a local disk that takes few calls."""
         ...
 
     def remove_all(self, directory: str) -> None:
@@ -234,8 +242,15 @@ class LocalStorage:
             durability.sync_directory(self.path / directory)
             durability.sync_directory((self.path / directory).parent)
 
+    def keep_time(self, name: str, modified: float) -> None:
+        os.utime(self.path / name, (modified, modified))
+
     def remove(self, name: str) -> None:
         durability.remove(self.path / name)
+
+    def remove_each(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.remove(name)
 
     def remove_all(self, directory: str) -> None:
         if (self.path / directory).exists():
@@ -311,8 +326,14 @@ class BeamStorage:
     def sync(self, directory: str, names: Iterable[str]) -> None:
         """Nothing to do: what is uploaded is durable."""
 
+    def keep_time(self, name: str, modified: float) -> None:
+        """Nothing to do: a store has its own times."""
+
     def remove(self, name: str) -> None:
         self._delete([self._url(name)])
+
+    def remove_each(self, names: Iterable[str]) -> None:
+        self._delete([self._url(name) for name in names])
 
     def remove_all(self, directory: str) -> None:
         files, failed = _beam()

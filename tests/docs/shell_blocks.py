@@ -15,7 +15,7 @@ from tests.support.ports import free_port
 
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NOT_COPIED = (".*", "__pycache__", "*.egg-info", "build", "dist", "out", "try", "target", "tests", "benchmarks")
-_PORT = re.compile(r"receiver\.py (\d+)")
+_PORT = re.compile(r"(receiver\.py|--port) (\d+)")
 _WITHIN = 240.0
 """Seconds for all blocks of a page."""
 
@@ -87,18 +87,23 @@ def run_blocks(blocks: Sequence[Block], tree: Path, files: Sequence[str] = ()) -
     """
     places = tree.parent / "printed"
     places.mkdir()
-    script = ["set -e", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
+    # As `session-forwarder` is where the project is installed.
+    script = [
+        "set -e",
+        'session-forwarder() { python -m commands "$@"; }',
+        "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT",
+    ]
     moved = _ports(blocks)
     for file in files:
         (tree / file).write_text(_moved((tree / file).read_text(encoding="utf-8"), moved), encoding="utf-8")
     for number, block in enumerate(blocks):
-        command = _PORT.sub(lambda found: f"receiver.py {moved[found[1]]}", block.command)
+        command = _PORT.sub(lambda found: f"{found[1]} {moved[found[2]]}", block.command)
         command = _moved(command, moved)
         script.append(f"{{\n{command}}} > {places}/{number} 2>&1")
         # Between two blocks a reader takes a moment: long enough for a receiver to listen.
-        for port in _PORT.findall(command):
+        for port in (port for word, port in _PORT.findall(command) if word == "receiver.py"):
             script.append(f"until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.05; done")
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tree.parent), "LANG": "C.UTF-8"}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tree.parent), "LANG": "C.UTF-8", "PYTHONPATH": str(tree)}
     shell = subprocess.Popen(  # noqa: S603 - the page is the project's own
         ["bash", "-c", "\n".join(script)],  # noqa: S607
         cwd=tree,
@@ -128,7 +133,7 @@ def _moved(text: str, ports: Mapping[str, int]) -> str:
 
 def _ports(blocks: Sequence[Block]) -> dict[str, int]:
     """A free port for each port that a receiver of the page listens at: on this machine it may be somebody else's."""
-    printed: Collection[str] = {port for block in blocks for port in _PORT.findall(block.command)}
+    printed: Collection[str] = {port for block in blocks for _, port in _PORT.findall(block.command)}
     return {port: free_port() for port in printed}
 
 

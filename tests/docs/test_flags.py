@@ -4,22 +4,44 @@ import argparse
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
+import commands.command
 import local.__main__ as run_local
 import local.flink.__main__ as run_flink
 import local.flink.streaming as run_streaming
+from commands import check, compact, completion, explain, init, plan, redrive, run, serve, show, top
+from commands import sample as sample_verb
 from pipeline import options, sample
+from pipeline.config_file import with_config_file
+from pipeline.job_command import PIPELINE
+from pipeline.options import join_relative_times
 from registry import command
 from tests.docs.page import sections, tables
 from tests.support.paths import ROOT
 
 FLAGS = ROOT / "docs/flags.md"
 
+JOB_VERBS = {"run": run, "plan": plan, "check": check, "explain": explain, "redrive": redrive}
+
+VERBS: dict[str, Callable[[Sequence[str]], object]] = {
+    "compact": compact.main,
+    "completion": completion.main,
+    "init": init.main,
+    "sample": sample_verb.main,
+    "serve": serve.main,
+    "top": top.main,
+}
+
 COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
+    "session-forwarder": commands.command.main,
+    **{f"session-forwarder {verb}": VERBS[verb] for verb in ("compact", "completion", "init", "top")},
+    **{f"session-forwarder show {what}": partial(show.show, what) for what in show.WHATS},
     "python -m pipeline": options.parse,
     "python -m pipeline.sample": sample.main,
     "python -m registry": command.main,
@@ -62,7 +84,7 @@ def documented() -> dict[str, dict[str, tuple[str | None, str]]]:
     commands: dict[str, dict[str, tuple[str | None, str]]] = {}
     name = ""
     for section in sections(FLAGS):
-        if section.level == 2 or section.title.startswith("python -m "):
+        if section.level == 2 or section.title.startswith(("python -m ", "session-forwarder ")):
             name = section.title
         for header, *rows in tables(section):
             if header == ["flag", "default", "meaning"]:
@@ -92,38 +114,78 @@ def test_the_page_has_every_flag_of_a_command_with_its_default_and_no_other(
             assert not action.required or sentence.startswith("Required."), f"{each} {flag}"
 
 
+@pytest.mark.parametrize("verb", JOB_VERBS)
+def test_a_verb_of_the_job_has_the_flags_of_the_job(verb: str) -> None:
+    assert flags_of(JOB_VERBS[verb].parser()).keys() == flags_of(options.parser_of(PIPELINE)).keys()
+    assert f"session-forwarder {verb}" in [section.title for section in sections(FLAGS)]
+
+
+@pytest.mark.parametrize(
+    ("verb", "same"), [("sample", "python -m pipeline.sample"), ("serve", "python -m registry serve")]
+)
+def test_a_verb_that_is_another_command_has_its_flags(verb: str, same: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = flags_of(parser_of(VERBS[verb], monkeypatch))
+    assert flags.keys() - {"--help_all"} == documented()[same].keys()
+
+
+def test_every_verb_is_on_the_page() -> None:
+    titles = {section.title for section in sections(FLAGS)}
+    for verb in commands.command.VERBS:
+        assert any(title.split()[:2] == ["session-forwarder", verb.name] for title in titles), verb.name
+
+
 def test_the_page_names_no_command_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {each for name in COMMANDS for each, _ in parsers(name, parser_of(COMMANDS[name], monkeypatch))}
     assert documented().keys() <= known
 
 
 def printed_commands() -> Iterator[tuple[str, str, list[str]]]:
-    """(page, module, arguments) of every command of the project in a fenced block of a page."""
-    for page in sorted((ROOT / "docs").rglob("*.md")):
+    """(page, command, arguments) of every command of the project in a fenced block of a page."""
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         for block in (block for section in sections(page) for block in section.blocks):
             for line in block.text.replace("\\\n", " ").splitlines():
-                if re.search(r"python -m (pipeline|registry|local)\b", line):
+                if re.search(r"python -m (pipeline|registry|local)\b|^(?!#).*session-forwarder [a-z]", line):
                     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
                     lexer.whitespace_split = True
                     words = list(lexer)
-                    module, *rest = words[words.index("-m") + 1 :]
+                    if "session-forwarder" in words:
+                        name, *rest = words[words.index("session-forwarder") :]
+                    else:
+                        name, *rest = words[words.index("-m") + 1 :]
+                        name = f"python -m {name}"
                     arguments = list(takewhile(lambda word: not set(word) <= set("();<>|&"), rest))
-                    yield str(page.relative_to(ROOT)), module, arguments
+                    yield str(page.relative_to(ROOT)), name, arguments
 
 
-@pytest.mark.parametrize(("page", "module", "arguments"), list(printed_commands()))
+@pytest.mark.parametrize(("page", "name", "arguments"), list(printed_commands()))
 def test_a_printed_command_is_taken(
-    page: str, module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    page: str, name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     jar = tmp_path / "local/flink/target/flink-job-server.jar"
     jar.parent.mkdir(parents=True)
     jar.touch()
+    (tmp_path / "run.toml").write_text("input = ['in/*']\nforwarders = 'f.json'\noutput = 'out'\n")
     monkeypatch.chdir(tmp_path)
-    main = COMMANDS[f"python -m {module}"]
-    if main is options.parse:
-        options.parse(arguments)
+    if name == "session-forwarder":
+        _take(arguments, monkeypatch)
+    elif (main := COMMANDS[name]) is options.parse:
+        options.parse(with_config_file(arguments, options.option_actions()))
     else:
         parser_of(main, monkeypatch).parse_args(arguments)
+
+
+def _take(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raises for a command line that `session-forwarder` does not take."""
+    verb, *rest = arguments
+    if verb == "show":
+        parser_of(partial(show.show, rest[0]), monkeypatch).parse_args(join_relative_times(rest[1:]))
+    elif verb in VERBS:
+        parser_of(VERBS[verb], monkeypatch).parse_args(rest)
+    else:
+        of = JOB_VERBS[verb].COMMAND
+        if of.takes_id:
+            of, rest = replace(of, implied=("--explain", rest[0])), rest[1:]
+        options.parse(with_config_file(rest, options.option_actions(), of.not_from_config(rest)), of)
 
 
 def test_pages_print_commands() -> None:

@@ -147,11 +147,16 @@ def test_what_cannot_be_run_is_refused_with_the_reason(arguments: list[str], tol
         parse(arguments)
 
 
-def test_help_groups_the_flags_and_shows_three_commands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_fits_a_screen_and_names_the_help_of_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse(["--help"])
     assert ended.value.code == 0
     told = capsys.readouterr().out
-    assert told.count("python -m pipeline --runner=DirectRunner") == 3
+    assert len(told.splitlines()) <= 40
+    assert told.count("  python -m pipeline --") == 3
+    assert "--help_all" in told
+    with pytest.raises(SystemExit):
+        parse(["--help_all"])
+    told = capsys.readouterr().out
     for group in ("what is read", "what is derived", "who gets it", "how it is delivered", "looking without sending"):
         assert group in told

@@ -8,7 +8,7 @@ import pytest
 from pipeline.options import Job
 from pipeline.report import DONE, FAILED, LEFT_OVER, Report, State
 from tests.support.forwarders import SECRET_KEY, aws_forwarder, http_forwarder
-from tests.support.settlements import delivered, given_up
+from tests.support.settlements import delivered, documented_record, given_up
 from transforms.accounting.summary import Sample, Summary
 from transforms.forwarders import Forwarder
 from transforms.reading.bucket_blobs import ReadCounts
@@ -49,7 +49,9 @@ def summary(delivered_count: int = 0, dead: int = 0, *, matched: int | None = No
 )
 def test_the_exit_status_and_the_last_line_say_how_it_ended(made: Report, status: int, verdict: str) -> None:
     assert made.exit_status == made.as_json()["exit_status"] == status
-    assert made.as_text().splitlines()[-1].startswith(verdict)
+    text, _, commands = made.as_text().partition("\nnext, to look at the dead letters")
+    assert text.splitlines()[-1].startswith(verdict)
+    assert bool(commands) == (status == LEFT_OVER)
 
 
 def test_too_many_rejects_say_how_many_and_what_the_limit_is() -> None:
@@ -66,9 +68,19 @@ def test_who_got_nothing_is_told_why() -> None:
     hints = report(made, forwarders=(*FORWARDERS, other)).hints()
     seen = "organisations/stores seen: a/-, b/store"
     assert hints == [
-        f"forwarder f-2: its query matched no record; {seen}",
+        "forwarder f-2: its query matched no record; --explain ID says of a record which clause decided",
         f"forwarder f-3: no record is in its scope; {seen}",
     ]
+
+
+def test_a_query_that_matched_nothing_is_told_the_clause_that_refuses_the_nearest_record() -> None:
+    made = summary(1)
+    for record in (documented_record(kind="event"), documented_record(kind="score")):
+        made.count_records([record])
+    query = '{"kind": "score", "score": {"$gt": 900}}'
+    other = Forwarder("f-3", None, None, query, "record", 0, FORWARDERS[1].target)
+    (hint,) = report(made, forwarders=(FORWARDERS[0], other)).hints()
+    assert hint == "forwarder f-3: its query matched no record; of a score it refuses score $gt 900"
 
 
 def test_nobody_is_told_that_he_got_nothing_where_there_was_nothing() -> None:

@@ -1,6 +1,8 @@
 """What a start imports: Beam takes most of its time, and the client of AWS most of the rest."""
 
 import json
+import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -13,14 +15,18 @@ import pytest
 from apache_beam.coders import BytesCoder
 from apache_beam.internal import pickler
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-from apache_beam.transforms import core
+from apache_beam.portability.api import beam_fn_api_pb2
+from apache_beam.runners.portability.local_job_service import BeamFnLoggingServicer
+from apache_beam.transforms import core, userstate
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from pipeline.beam_flags import known_to_beam, parse_beam_flags
+from pipeline.beam_logging import WorkersWords
 from pipeline.beam_options import beam_options
-from pipeline.beam_signatures import RememberedArguments
+from pipeline.beam_signatures import RememberedArguments, RememberedSpecs
 from pipeline.options import parse
 from pipeline.usage import Parser
+from tests.support.activity import activity
 from tests.support.forwarder_documents import http_document
 from tests.support.paths import ROOT
 from tests.support.receiver import Receiver
@@ -177,3 +183,64 @@ def test_signatures_that_are_remembered_are_those_that_beam_reads() -> None:
                 names, defaults = remembered(method)
                 assert (names, defaults) == read(method)
                 names.append("what Beam may do with its list")
+
+
+def test_what_a_worker_process_logs_is_logged_in_its_words() -> None:
+    words = 'forwarder "f": a line\nand another: é 漢 \\'
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(f"{record.levelname} {record.getMessage()}")  # type: ignore[method-assign]
+    handler.addFilter(WorkersWords())
+    logger = logging.getLogger("apache_beam.runners.portability.local_job_service")
+    logger.addHandler(handler)
+    try:
+        severity = beam_fn_api_pb2.LogEntry.Severity.WARN
+        entry = beam_fn_api_pb2.LogEntry(severity=severity, message=words, thread="Thread-1", log_location="a.py:3")
+        BeamFnLoggingServicer().Logging([beam_fn_api_pb2.LogEntry.List(log_entries=[entry])])
+        logger.error("of its %s: 3 %%", "own")
+    finally:
+        logger.removeHandler(handler)
+    assert lines == [f"WARNING {words}", "ERROR of its own: 3 %"]
+
+
+def test_the_state_that_is_remembered_of_a_class_is_what_beam_finds() -> None:
+    find: Any = userstate.get_dofn_specs
+    if isinstance(find, RememberedSpecs):
+        find = find._find
+    remembered = RememberedSpecs(find)
+    stateful: Any = Stateful()  # type: ignore[no-untyped-call]
+    steps = [stateful, Changed(), core.DoFn(), *map(core.CallableWrapperDoFn, (str, stateful.process))]  # type: ignore[no-untyped-call]
+    for _ in range(2):
+        for step in steps:
+            states, timers = remembered(step)
+            assert (states, timers) == find(step)
+            states.add("what Beam may do with its set")
+    assert [bool(find(step)[0]) for step in steps] == [True, True, False, False, True]
+
+
+WATCHING = ("opentelemetry.sdk", "opentelemetry.exporter", "pipeline.active_monitor", "prometheus_client")
+
+RUNS = f"""
+import sys
+from pipeline.command import main
+status = main(sys.argv[1:])
+found = [name for name in {WATCHING!r} if name in sys.modules]
+print(status, found, file=sys.stderr)
+"""
+
+
+def test_a_run_that_nobody_watches_imports_nothing_for_those_who_would(workshop: Workshop, receiver: Receiver) -> None:
+    workshop.write_activity([activity("START")])
+    workshop.write_forwarders(http_document(receiver))
+    arguments = ["--input", str(workshop.path / "in" / "*"), *workshop.arguments()]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", RUNS, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stderr.splitlines()[-1] == "0 []"

@@ -23,6 +23,7 @@ MARKERS = {
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "benchmarks": ("beam", "server"),
+    "commands": ("beam", "server"),
     "docs": ("beam", "server"),
     "local": ("server",),
     "local/test_check.py": ("fast",),
@@ -32,13 +33,20 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "lrs": ("beam", "server"),
     "pipeline": ("beam", "server"),
     "pipeline/test_cancel.py": ("server",),
+    "pipeline/test_config_file.py": ("fast",),
+    "pipeline/test_cells.py": ("fast",),
     "pipeline/test_flink.py": ("beam", "server", "flink"),
     "pipeline/test_graph.py": ("beam",),
     "pipeline/test_lock.py": ("server",),
+    "pipeline/test_logs.py": ("fast",),
     "pipeline/test_options.py": ("beam",),
+    "pipeline/test_next_steps.py": ("beam",),
     "pipeline/test_preflight.py": ("beam",),
+    "pipeline/test_progress.py": ("fast",),
     "pipeline/test_report.py": ("beam",),
     "pipeline/test_sample.py": ("slow",),
+    "pipeline/test_terminal.py": ("server",),
+    "pipeline/test_top.py": ("server",),
     "pipeline/test_streaming.py": ("beam", "server", "flink"),
     "registry": ("server",),
     "registry/test_job.py": ("beam", "server"),
@@ -59,6 +67,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "transforms/delivery/test_sender.py": ("server",),
     "transforms/forwarders": ("fast",),
     "transforms/matching": ("fast",),
+    "transforms/observing": ("fast",),
     "transforms/query": ("fast",),
     "transforms/query/test_laws.py": ("slow",),
     "transforms/reading": ("fast",),
@@ -69,6 +78,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "transforms/sources": ("server",),
     "transforms/sources/test_documents.py": ("fast",),
     "transforms/sources/test_locations.py": ("fast",),
+    "transforms/telemetry": ("fast",),
     "transforms/test_spoilt_files.py": ("slow",),
 }
 """By path below `tests/`; of a module's own entry and those of its folders, the nearest counts."""
@@ -123,6 +133,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name in needs(item.path):
             if name != "fast" or not own:
                 item.add_marker(name)
+    # What takes long comes first, so that at the end no process of pytest-xdist is left alone with it: files with
+    # Beam or servers, then slow tests of cores, then fast ones. Tests of one file stay together.
+    files: dict[Path, int] = {}
+    for item in items:
+        files[item.path] = min(files.get(item.path, len(_LONGEST_FIRST)), _turn(item))
+    items.sort(key=lambda item: files[item.path])
+
+
+_LONGEST_FIRST = ("beam", "server", "slow")
+
+
+def _turn(item: pytest.Item) -> int:
+    names = {marker.name for marker in item.iter_markers()}
+    return next((turn for turn, name in enumerate(_LONGEST_FIRST) if name in names), len(_LONGEST_FIRST))
 
 
 class _Watch:

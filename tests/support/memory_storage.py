@@ -52,9 +52,16 @@ class MemoryStorage:
             self.files[name] = data
             self.written[name] = self.clock()
 
+    def keep_time(self, name: str, modified: float) -> None:
+        """Nothing to do."""
+
     def remove(self, name: str) -> None:
         with self.lock:
             self.files.pop(name, None)
+
+    def remove_each(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.remove(name)
 
     def remove_all(self, directory: str) -> None:
         with self.lock:

@@ -182,6 +182,7 @@ class Standing(msgspec.Struct):
             last_success=self.last_success,
             last_refusal=self.last_refusal,
             last_answer=self.last_answer,
+            unavailable=self.unavailable,
             latency=msgspec.structs.replace(self.latency),
         )
 
@@ -295,6 +296,11 @@ class Snapshot:
     forwarders: Mapping[str, Standing] = field(default_factory=dict)
     workers: int = 0
     stopping: bool = False
+
+    @property
+    def phase(self) -> Phase:
+        """What the job does. A redrive reads and derives nothing: it delivers as soon as anything is due."""
+        return "delivering" if self.forwarders and self.job.phase in ("starting", "reading") else self.job.phase
 
 
 def add_up(posts: Iterable[Post], alive: Callable[[int], bool] = lambda pid: True) -> Snapshot:

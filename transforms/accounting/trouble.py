@@ -1,9 +1,9 @@
 """Which forwarders are in trouble, by the board, and what the log says when that begins and ends."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 
-from transforms.accounting.board import Failing, Standing
+from transforms.accounting.board import Standing
 from transforms.accounting.spans import span
 
 logger = logging.getLogger(__name__)
@@ -24,50 +24,78 @@ def badness(standing: Standing) -> tuple[bool, bool, int, int]:
 
 
 class TroubleLog:
-    """Logs once when a forwarder begins to fail, and once when it is back.
+    """Logs once when a forwarder begins to fail, once when its outage budget is over, and once when it is back.
 
-    Args:
-        name: what the log calls a forwarder, by its id.
+    It looks at a board now and then. What begins and ends between two looks is no news.
     """
 
-    def __init__(self, name: Callable[[str], str] = str) -> None:
-        self._name = name
-        self._failing: dict[str, Failing] = {}
+    def __init__(self) -> None:
+        # Of which forwarders the log has said so: since when they fail, in unix seconds.
+        self._failing: dict[str, float] = {}
+        self._unavailable: set[str] = set()
 
     def look(self, forwarders: Mapping[str, Standing], now: float) -> None:
-        """See who began to fail since the last look, and who is back. `now` is in unix seconds."""
+        """Say what has changed since the last look.
+
+        Args:
+            forwarders: how each one stands, by id.
+            now: unix seconds.
+        """
+        self._tell_begun(forwarders, now)
+        self._tell_unavailable(forwarders)
+        self._tell_back(forwarders, now)
+
+    def _tell_begun(self, forwarders: Mapping[str, Standing], now: float) -> None:
         begun = {
-            id_: standing
+            id_: (standing, standing.failing)
             for id_, standing in forwarders.items()
             if standing.failing is not None and id_ not in self._failing
         }
-        back = [
-            id_ for id_ in self._failing if (standing := forwarders.get(id_)) is not None and standing.failing is None
-        ]
-        for id_, standing in list(begun.items())[:MOST_AT_ONCE]:
-            failing = standing.failing
-            if failing is not None:
-                logger.warning(
-                    "forwarder %s: has taken nothing for %s (last: %s); %s of its records wait",
-                    self._name(id_),
-                    span(now - failing.since),
-                    failing.answer or "no answer",
-                    f"{standing.waiting + standing.in_flight:,}",
-                )
-        if len(begun) > MOST_AT_ONCE:
-            logger.warning("%s more forwarders have taken nothing", f"{len(begun) - MOST_AT_ONCE:,}")
+        for id_, (standing, failing) in list(begun.items())[:MOST_AT_ONCE]:
+            logger.warning(
+                "forwarder %s: has taken nothing for %s (last: %s); %s of its records wait",
+                id_,
+                span(now - failing.since),
+                failing.answer or "no answer",
+                f"{standing.waiting + standing.in_flight:,}",
+            )
+        _tell_others(list(begun), "have taken nothing")
+        self._failing |= {id_: failing.since for id_, (_, failing) in begun.items()}
+
+    def _tell_unavailable(self, forwarders: Mapping[str, Standing]) -> None:
+        given_up = [id_ for id_, each in forwarders.items() if each.unavailable and id_ not in self._unavailable]
+        for id_ in given_up[:MOST_AT_ONCE]:
+            logger.warning(
+                "forwarder %s: no progress for the outage budget (last: %s); its records are given up as unavailable",
+                id_,
+                forwarders[id_].last_answer or "no answer",
+            )
+        _tell_others(given_up, "have made no progress for the outage budget")
+        self._unavailable |= set(given_up)
+
+    def _tell_back(self, forwarders: Mapping[str, Standing], now: float) -> None:
+        back = [id_ for id_ in self._failing if self._is_back(id_, forwarders.get(id_))]
         for id_ in back[:MOST_AT_ONCE]:
             standing = forwarders[id_]
             logger.warning(
                 "forwarder %s: takes records again, after %s; %s of its records waited",
-                self._name(id_),
-                span(now - self._failing[id_].since),
+                id_,
+                span(now - self._failing[id_]),
                 f"{standing.waiting + standing.in_flight:,}",
             )
-        if len(back) > MOST_AT_ONCE:
-            logger.warning("%s more forwarders take records again", f"{len(back) - MOST_AT_ONCE:,}")
+        _tell_others(back, "take records again")
         for id_ in back:
             del self._failing[id_]
-        for id_, standing in begun.items():
-            if standing.failing is not None:
-                self._failing[id_] = standing.failing
+        self._unavailable.difference_update(back)
+
+    def _is_back(self, id_: str, standing: Standing | None) -> bool:
+        """Whether it has taken a record since it began to fail. That a worker has ended says nothing of it."""
+        if standing is None or standing.failing is not None or standing.unavailable:
+            return False
+        return standing.last_success is not None and standing.last_success >= self._failing[id_]
+
+
+def _tell_others(ids: Sequence[str], what: str) -> None:
+    """Say how many there are that were not named."""
+    if len(ids) > MOST_AT_ONCE:
+        logger.warning("%s more forwarders %s", f"{len(ids) - MOST_AT_ONCE:,}", what)

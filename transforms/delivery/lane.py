@@ -406,8 +406,9 @@ class Lane:
 
     def retrying(self) -> tuple[int, int | None]:
         """How many items wait for their retry, and when the first of them was tried first, in epoch ms."""
-        first = [item.first_attempt for _, _, items in self._retries for item in items if item.first_attempt]
-        return sum(len(items) for _, _, items in self._retries), min(first, default=None)
+        items = [item for _, _, together in self._retries for item in together]
+        first = [item.first_attempt for item in items if item.first_attempt is not None]
+        return len(items), min(first, default=None)
 
     @property
     def max_attempts(self) -> int:

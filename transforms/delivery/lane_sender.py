@@ -119,7 +119,6 @@ class LaneSender(ABC):
         self._state = state
         self._lock = threading.Lock()
         self._lane_watch = LaneWatch(lane)
-        self._reported_unavailable = False
         self._reported_full = False
         self._sealed = False
 
@@ -166,7 +165,6 @@ class LaneSender(ABC):
         """Release settlements that are durable, and wake whoever waits for this lane."""
         with self._lock:
             self.lane.release(settlements)
-            self._report_availability()
         self._settle_overflow()
         idle = not self.lane.pending
         if idle or (self._state.waiting and self.lane.fullness < 0.5):
@@ -228,15 +226,3 @@ class LaneSender(ABC):
         """What the board says of the lane. `unix` is the present moment, in unix seconds."""
         with self._lock:
             return self._lane_watch.standing(self._state.clock(), unix)
-
-    def _report_availability(self) -> None:
-        """Log when the forwarder becomes unavailable. The caller holds the lock."""
-        if self.lane.abandoned == self._reported_unavailable:
-            return
-        self._reported_unavailable = self.lane.abandoned
-        if self.lane.abandoned:
-            logger.warning(
-                "forwarder %s: no progress for the outage budget (last: %s); its records are given up as unavailable",
-                self.lane.forwarder_id,
-                self.lane.last_failure.reason if self.lane.last_failure else "",
-            )

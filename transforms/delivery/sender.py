@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -33,7 +34,7 @@ from transforms.matching.statement import StatementBuilder
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex
 from transforms.receipts.journal import Journal, JournalError, new_worker_name
-from transforms.sinks.base import AttemptResult, AwsClient, Item, Settlement, Verdict
+from transforms.sinks.base import AttemptResult, AwsClient, HttpSinkFactory, Item, Settlement, Verdict
 from transforms.sinks.choose import batch_sinks
 from transforms.sinks.data_streams import StreamLimits, partition_key
 from transforms.sinks.http_batches import post_sink
@@ -41,6 +42,7 @@ from transforms.sinks.http_client import HttpClient
 from transforms.sinks.lacks import LackError, Patience, connections_allowed
 from transforms.sinks.outages import BLOCKED_BY_EARLIER, UNAVAILABLE, is_of_outage
 from transforms.statements.attachment_files import AttachmentFiles
+from transforms.telemetry.tracing import tracing
 
 HOPS = "forward_hops"
 """The key of a record's metadata under which it says how many forwarders it has been through (X-Forward-Hops)."""
@@ -163,16 +165,21 @@ class Sender:
         # (forwarder, id) of records that an earlier worker of this run had deferred, and that this one sends now.
         self._taken_on: set[tuple[str, str]] = set()
         connections = _connections(forwarders)
+        self._tracing = tracing()
+        http_sink: HttpSinkFactory = partial(
+            post_sink,
+            client=HttpClient(options.allow_networks, connections=connections.http),
+            attachments=AttachmentFiles(options.attachments),
+        )
+        batch_sink = batch_sinks(options.limits, connections.calls, options.aws_client)
+        if self._tracing is not None:
+            http_sink, batch_sink = self._tracing.traced(http_sink, batch_sink)
         self._deliveries = DeliveryEngine(
             forwarders,
             self._deferral.settle if self._deferral else self._settle,
             options.settings,
-            http_sink=partial(
-                post_sink,
-                client=HttpClient(options.allow_networks, connections=connections.http),
-                attachments=AttachmentFiles(options.attachments),
-            ),
-            batch_sink=batch_sinks(options.limits, connections.calls, options.aws_client),
+            http_sink=http_sink,
+            batch_sink=batch_sink,
             patience=self._patience,
             clock=self._clock,
             most_requests=connections.http,
@@ -204,30 +211,39 @@ class Sender:
             matches = self._deferred_before(matches)
         items: list[Item] = []
         given_up: list[Settlement] = []
+        # Counted together, not one by one: this is done for every record that is due to somebody.
+        new = matches
+        if self._settings.catches_up:
+            new = [match for match in matches if not match.is_letter]
+            for match in matches:
+                for forwarder_id in match.forwarders if match.is_letter else ():
+                    self._books.of_letters(forwarder_id).matched += 1
+        for forwarder_id, matched in Counter(chain.from_iterable([match.forwarders for match in new])).items():
+            self._books.account(forwarder_id).matched += matched
         for match in matches:
             payload = _Payloads(match, self._statements)
-            hops = _hops(match.record)
-            hashed_key = partition_key(match.record.user_id) != match.record.user_id
+            user_id, hops = match.record.user_id, _hops(match.record)
+            hashed_key = partition_key(user_id) != user_id
             for forwarder_id in match.forwarders:
                 letter = match.is_letter
-                account = self._books.of_letters(forwarder_id) if letter else self._books.account(forwarder_id)
-                account.matched += 1
                 if letter and self._is_down(forwarder_id):
                     given_up.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _UNAVAILABLE))
-                    self._blocked.add((forwarder_id, match.record.user_id))
-                elif match.record.id in delivered.get(forwarder_id, _NOTHING):
+                    self._blocked.add((forwarder_id, user_id))
+                elif delivered and match.record.id in delivered.get(forwarder_id, _NOTHING):
+                    account = self._books.of_letters(forwarder_id) if letter else self._books.account(forwarder_id)
                     account.already_delivered += 1
-                elif (forwarder_id, match.record.user_id) in self._blocked:
+                elif self._blocked and (forwarder_id, user_id) in self._blocked:
                     given_up.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _BLOCKED))
                 else:
                     items.append(payload.item(self._forwarders[forwarder_id], hops))
-                    account.hashed_keys += hashed_key and forwarder_id in self._streams
+                    if hashed_key and forwarder_id in self._streams:
+                        self._books.account(forwarder_id).hashed_keys += 1
             for forwarder_id in match.undecided:
                 self._books.account(forwarder_id).matched += 1
                 given_up.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _UNDECIDED))
                 if self._settings.on_failure == "block_user":
-                    self._blocked.add((forwarder_id, match.record.user_id))
-        for item in (*items, *(settlement.item for settlement in given_up)):
+                    self._blocked.add((forwarder_id, user_id))
+        for item in (*items, *(settlement.item for settlement in given_up)) if self._settings.catches_up else ():
             self._letters_handed_over[item.forwarder_id] += item.is_letter
         if given_up:
             self._settle(given_up)
@@ -235,10 +251,11 @@ class Sender:
             for item in items:
                 if item.record.voids is not None:
                     item.behind = self._deferral.user_of(item.forwarder_id, item.record.voids)
-        for item in items:
-            self._handed_over[item.forwarder_id] += 1
+        self._handed_over.update([item.forwarder_id for item in items])
         if self._deferral:
             self._deferral.submit(items)
+        if self._tracing is not None:
+            self._tracing.submitted(items)
         if items and not self._stopped:
             try:
                 self._deliveries.submit(items)
@@ -317,6 +334,8 @@ class Sender:
         self._deliveries.close()
         self._leave_board()
         self._journal.close()
+        if self._tracing is not None:
+            self._tracing.flush()
 
     def _pending(self) -> dict[str, int]:
         """Records that were handed over and not settled, by forwarder. Only a run that was stopped leaves any.
@@ -339,13 +358,18 @@ class Sender:
         return enough and self._deliveries.takes_nothing(forwarder_id)
 
     def _settle(self, settlements: Sequence[Settlement]) -> None:
-        news = [each for each in settlements if not _stays(each)]
+        news = settlements
+        if self._settings.catches_up:
+            news = [each for each in settlements if not _stays(each)]
         if news:
             self._patience.through(lambda: self._journal.settle(news), self._board.stopping)
         self._settled.settle(settlements, now_ms())
-        with self._counting:
-            for settlement in settlements:
-                self._letters_settled[settlement.item.forwarder_id] += settlement.item.is_letter
+        if self._settings.catches_up:
+            with self._counting:
+                for settlement in settlements:
+                    self._letters_settled[settlement.item.forwarder_id] += settlement.item.is_letter
+        if self._tracing is not None:
+            self._tracing.settled(settlements)
 
     def _standings(self, now: float) -> dict[str, Standing]:
         """How each forwarder stands that this worker had something for. `now` is in unix seconds."""

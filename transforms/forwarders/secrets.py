@@ -174,3 +174,29 @@ class References:
         if not path.is_file():
             raise SecretError("refers to something that is not a regular file")
         return path
+
+
+def reference_of_flag_problem(reference: str, form: str = "env:NAME or file:PATH") -> str | None:
+    """What is wrong with the form of a reference in a flag; None if nothing is. The text does not repeat it.
+
+    Args:
+        reference: the value of the flag.
+        form: what it should be.
+    """
+    if not is_reference(reference):
+        return f"is no reference to a secret: give {form}; a secret itself does not belong in a flag"
+    scheme, _, name = reference.partition(":")
+    if not name or (scheme == "env" and not _ENV_NAME.fullmatch(name)):
+        return f"is not a reference of the form {form}"
+    return None
+
+
+def resolve_reference_of_flag(reference: str) -> str:
+    """The secret that a flag names. Whoever starts the job may name any variable and any file, unlike a document.
+
+    Raises:
+        SecretError: the secret is not there or cannot be read, or the path is relative.
+    """
+    if reference.startswith("file:") and not reference.startswith("file:/"):
+        raise SecretError("names a relative path: give an absolute one")
+    return References(env_prefix=reference.removeprefix("env:") or "_", directory="/").resolve(reference)

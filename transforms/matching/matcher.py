@@ -12,7 +12,14 @@ from transforms.matching.scope import not_wanted
 from transforms.matching.statement import StatementBuilder
 from transforms.matching.view import StatementView
 from transforms.query import ForwarderIndex, Matching
+from transforms.reading.originals import Original
+from transforms.reading.views import Path
+from transforms.statements.passage import original_of
 from transforms.storage import StorageError
+
+MOST_CARRIED = 32
+"""Of so many forwarders at most the ids are carried with a statement from where it is read. More may be more bytes than
+the statement."""
 
 
 class StoredPayload(NamedTuple):
@@ -90,7 +97,7 @@ class Matcher:
         every: ForwarderIndex[Forwarder] = ForwarderIndex(self._forwarders)
         self._indexes: dict[tuple[Forwarder, ...], ForwarderIndex[Forwarder]] = {self._forwarders: every}
         self._derived: dict[Kind, tuple[ForwarderIndex[Forwarder], bool]] = {}
-        self._of_statements: tuple[ForwarderIndex[Forwarder], StatementView] | None = None
+        self._of_statements: StatementMatcher | None = None
 
     def match(self, record: Record) -> Match | None:
         """Whom the record is due to; None if it is due to nobody."""
@@ -101,18 +108,19 @@ class Matcher:
         return _match(record, statement, index.matching(query_document(record, statement)))
 
     def _match_statement(self, record: Record) -> Match | None:
+        if record.due is not None:
+            return Match(record, None, record.due, ()) if record.due else None
         if self._of_statements is None:
-            index = self._index("statement")
-            self._of_statements = index, StatementView(index.paths)
-        index, view = self._of_statements
+            self._of_statements = StatementMatcher(self._forwarders)
+        matcher = self._of_statements
         try:
-            document = view.document(record)
+            matching = matcher.matching(original_of(record))
         except RecursionError:
             # It is too deep to be read here: nobody can say whose query it matches.
-            in_question = [each for each in index.forwarders if not_wanted(record, each) is None]
+            in_question = [each for each in matcher.forwarders if not_wanted(record, each) is None]
             return Match(record, None, (), _ids(in_question)) if in_question else None
         # It is sent as its text: what was decoded of it is not needed any more.
-        return _match(record, None, index.matching(document))
+        return _match(record, None, matching)
 
     def _prepare(self, kind: Kind) -> tuple[ForwarderIndex[Forwarder], bool]:
         """The index of the forwarders that take a kind, and whether one of their queries looks at the statement."""
@@ -121,10 +129,56 @@ class Matcher:
         return self._derived[kind]
 
     def _index(self, kind: Kind) -> ForwarderIndex[Forwarder]:
-        takers = tuple(each for each in self._forwarders if each.kinds is None or kind in each.kinds)
+        takers = _takers(self._forwarders, kind)
         if takers not in self._indexes:
             self._indexes[takers] = ForwarderIndex(takers)
         return self._indexes[takers]
+
+
+class StatementMatcher:
+    """Matches statements against the forwarders that take them. It is an `Onlooker` of what is read.
+
+    Args:
+        forwarders: as for `Matcher`.
+    """
+
+    def __init__(self, forwarders: Iterable[Forwarder]) -> None:
+        self._index = ForwarderIndex(_takers(forwarders, "statement"))
+        self._view = StatementView(self._index.paths)
+
+    @property
+    def forwarders(self) -> tuple[Forwarder, ...]:
+        """Those that take statements."""
+        return self._index.forwarders
+
+    @property
+    def paths(self) -> frozenset[Path]:
+        """What the queries look at in a statement, each as the names on its way."""
+        return self._view.paths
+
+    def matching(self, original: Original) -> Matching[Forwarder]:
+        """Whom a statement is due to. Raises RecursionError if it is nested deeper than can be read."""
+        return self._index.matching(self._view.document(original))
+
+    def look(self, original: Original, statement: dict[str, Any] | None) -> None:
+        """Note in a statement whom it is due to, so that `Matcher` need not ask again (`Original.due`).
+
+        That is left to `Matcher` where a query gives up, and where so many match that it would be much to carry.
+
+        Args:
+            original: the statement.
+            statement: what `paths` lead to in it, which is changed here; None: that was not decoded.
+        """
+        try:
+            matching = self._index.matching(self._view.document(original, statement))
+        except RecursionError:
+            return
+        if not matching.undecided and len(matching) <= MOST_CARRIED:
+            original.due = matching.ids
+
+
+def _takers(forwarders: Iterable[Forwarder], kind: Kind) -> tuple[Forwarder, ...]:
+    return tuple(each for each in forwarders if each.kinds is None or kind in each.kinds)
 
 
 def _match(record: Record, statement: dict[str, Any] | None, matching: Matching[Forwarder]) -> Match | None:

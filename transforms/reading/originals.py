@@ -5,9 +5,9 @@ is. The rest of it is checked to be JSON, and passed over.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid5
 
 import msgspec
@@ -24,6 +24,7 @@ from transforms.reading.leniency import STRICT, Leniency
 from transforms.reading.limits import MAX_LINE
 from transforms.reading.reasons import guess_of_statement
 from transforms.reading.statement_exports import is_bulk_action, opened_text, parts_of
+from transforms.reading.views import Path, view_of
 from transforms.reading.voids import NOTHING, Void
 from transforms.reading.xapi import BULK_ACTIONS, VOIDED_DOCUMENTS, PassedOverError, StatementDecoder
 
@@ -55,6 +56,7 @@ class Original(msgspec.Struct, array_like=True, gc=False):
         file: where it was read: the number of the file, in the order of the files' paths.
         position: in the file, as a reject gives it.
         part: its number among the statements at that position, such as those of one line.
+        due: see `schemas.Record`.
     """
 
     id: str
@@ -69,6 +71,7 @@ class Original(msgspec.Struct, array_like=True, gc=False):
     file: int = 0
     position: int = 0
     part: int = 0
+    due: tuple[str, ...] | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -80,38 +83,36 @@ def decode_original(line: bytes) -> Original:
     return _decode(line)
 
 
-class _Account(msgspec.Struct, gc=False):
-    name: str
-    homePage: str | None = None  # noqa: N815 - xAPI's name
+class Onlooker(Protocol):
+    """Looks at each statement as it is read, so that it is decoded once."""
+
+    @property
+    def paths(self) -> Iterable[Path]:
+        """What it looks at in a statement, each as the names on its way."""
+        ...
+
+    def look(self, original: Original, statement: dict[str, Any] | None, /) -> None:
+        """Look at a statement, and note something in it.
+
+        Args:
+            original: the statement.
+            statement: its own, to be changed: what `paths` lead to in it, and what else was decoded; None: it has to be
+                decoded.
+        """
+        ...
 
 
-class _Actor(msgspec.Struct, gc=False):
-    account: _Account | None = None
-    mbox: str | None = None
-    mbox_sha1sum: str | None = None
-    openid: str | None = None
-
-
-class _Verb(msgspec.Struct, gc=False):
-    id: str
-
-
-class _Object(msgspec.Struct, gc=False):
-    """Only that it is an object is asked."""
-
-
-class _Head(msgspec.Struct, gc=False):
-    """What is decoded of nearly all statements. What does not fit is looked at more closely."""
-
-    actor: _Actor
-    verb: _Verb
-    object: _Object
-    id: str
-    timestamp: str | None = None
-    stored: str | None = None
-
-
-_decode_head = msgspec.json.Decoder(_Head).decode
+_HEAD: tuple[Path, ...] = (
+    ("id",),
+    ("timestamp",),
+    ("stored",),
+    ("verb", "id"),
+    ("object", "objectType"),
+    ("actor", "account", "name"),
+    ("actor", "account", "homePage"),
+    *(("actor", name) for name in _IDENTIFIERS[1:]),
+)
+"""What is decoded of nearly all statements. What does not fit is looked at more closely."""
 
 
 class OriginalDecoder:
@@ -151,6 +152,15 @@ class OriginalDecoder:
         self.derive = derive
         self.left_out: Counter[str] = Counter()
         self.voids: set[Void] = set()
+        self._onlooker: Onlooker | None = None
+
+    # Of the instance once there is an onlooker. It does not pickle, and the decoder does until then.
+    _decode = staticmethod(view_of(_HEAD))
+
+    def show(self, onlooker: Onlooker) -> None:
+        """Show each statement to `onlooker` from now on."""
+        self._onlooker = onlooker
+        self._decode = view_of((*_HEAD, *onlooker.paths))
 
     def admit(self, line: bytes) -> tuple[str, bytes]:
         """Check a statement.
@@ -205,23 +215,27 @@ class OriginalDecoder:
     def read_alone(self, line: bytes) -> tuple[str, Original]:
         """As `read`, without the activity."""
         if self.documents or len(line) > MAX_LINE:
-            return self._read_closely(line)
+            return self._shown(self._read_closely(line))
         try:
-            head = _decode_head(line)
+            head = self._decode(line)
             if not line.isascii():
                 line.decode()  # the decoder does not look into what it passes over
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._read_closely(line)
-        actor, verb_id, timestamp, stored = head.actor, head.verb.id, head.timestamp, head.stored
-        if actor.account is not None:
-            account = actor.account
-            user_id = account.name
-            if self.qualify_users and account.homePage:
-                user_id = f"{account.homePage}|{user_id}"
-        else:
-            user_id = actor.mbox or actor.mbox_sha1sum or actor.openid or ""
-        if not (user_id and head.id and verb_id and timestamp) or verb_id == VOIDED_VERB:
-            return self._read_closely(line)
+            id_, timestamp, stored = head["id"], head["timestamp"], head.get("stored")
+            user_id, verb_id, thing = self._identifier(head["actor"]), head["verb"]["id"], head["object"]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError, AttributeError):
+            # It is no JSON in UTF-8, or one of these is missing or no object.
+            return self._shown(self._read_closely(line))
+        if not (
+            type(user_id) is type(verb_id) is type(id_) is type(timestamp) is str
+            and type(thing) is dict
+            and (stored is None or type(stored) is str)
+            and user_id
+            and id_
+            and verb_id
+            and timestamp
+            and verb_id != VOIDED_VERB
+        ):
+            return self._shown(self._read_closely(line))
         when = quick_instant(timestamp)
         if when is None:
             when = parse_time(timestamp, "timestamp", naive_utc=self.leniency.naive_utc)
@@ -231,7 +245,25 @@ class OriginalDecoder:
             if taken is None:
                 taken = parse_time(stored, "stored", naive_utc=self.leniency.naive_utc)
         text = in_one_line(line) if b"\n" in line or line[0] != _BRACE or line[-1] != _CLOSING_BRACE else line
-        return user_id, Original(head.id.lower(), when, taken, self.organisation, self.lrs_id, None, text)
+        original = Original(id_.lower(), when, taken, self.organisation, self.lrs_id, None, text)
+        if self._onlooker is not None:
+            self._onlooker.look(original, head)
+        return user_id, original
+
+    def _shown(self, read: tuple[str, Original]) -> tuple[str, Original]:
+        if self._onlooker is not None:
+            self._onlooker.look(read[1], None)
+        return read
+
+    def _identifier(self, actor: dict[str, Any]) -> Any:
+        """As `_user`, if it is there as it should be; else what is no string, or an empty one."""
+        account = actor.get("account")
+        if account is None:
+            return actor.get("mbox") or actor.get("mbox_sha1sum") or actor.get("openid")
+        name = account["name"]
+        if self.qualify_users and (home_page := account.get("homePage")):
+            return f"{home_page}|{name}" if name and type(name) is type(home_page) is str else None
+        return name
 
     def _read_closely(self, line: bytes) -> tuple[str, Original]:
         """As `_read`, whatever is on the line. All errors are told from here."""

@@ -20,8 +20,9 @@ from schemas import DeadLetter
 from schemas.buckets import BUCKETS
 from transforms.receipts.avro_container import NotAContainerError
 from transforms.receipts.history import History
-from transforms.receipts.index import write_index
+from transforms.receipts.index import beyond, write_index
 from transforms.receipts.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
+from transforms.receipts.known import KnownDeliveries
 from transforms.receipts.parts import DamagedPartError, open_part, parts_written, reading_part, rows_of, warn_of_damage
 from transforms.receipts.runs import place
 from transforms.storage import LocalStorage, Storage
@@ -114,12 +115,13 @@ def current_history(storage: Storage) -> Iterator[History]:
 
     It reads all of them, at some 3 us a receipt, and makes an index in a temporary directory.
     """
-    receipts = sorted(parts_written(storage, RECEIPTS, PART, JOURNAL), key=place)
+    known = KnownDeliveries.found(storage)
+    receipts = sorted(beyond(known, parts_written(storage, RECEIPTS, PART, JOURNAL)), key=place)
     letters = sorted(parts_written(storage, DEAD_LETTERS, PART, JOURNAL), key=place)
     with tempfile.TemporaryDirectory(prefix="session-forwarder-show-") as directory:
         here = LocalStorage(Path(directory))
         with tempfile.TemporaryDirectory(dir=directory) as scratch:
-            index = write_index(here.root, storage, receipts, letters, Path(scratch), here, "now")
+            index = write_index(here.root, storage, receipts, letters, Path(scratch), here, "now", known=known)
         yield History(index)
 
 

@@ -32,7 +32,8 @@ Delivered = Mapping[str, frozenset[str]]
 """For the users of one bucket: the ids of the records that each forwarder has, by the forwarder's id."""
 
 _NOTHING: Delivered = {}
-_decode_delivered = msgspec.msgpack.Decoder(dict[str, frozenset[str]]).decode
+_NO_IDS: frozenset[str] = frozenset()
+_decode_outcomes = msgspec.msgpack.Decoder(tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]).decode
 
 
 class History:
@@ -68,7 +69,7 @@ class History:
 
         A record is found in the bucket of its user, and in no other.
         """
-        if not self._index.delivered_at and self._same_run is None:
+        if not self._index.delivered_at and self._index.known is None and self._same_run is None:
             return _NOTHING
         delivered = self._loaded.get(bucket)
         if delivered is None:
@@ -80,8 +81,15 @@ class History:
 
     def _load(self, bucket: int) -> Delivered:
         earlier: Delivered = _NOTHING
+        undone: Delivered = _NOTHING
         if self._index.delivered_at:
-            earlier = _decode_delivered(self._read(DELIVERED_FILE, self._index.delivered_at, bucket))
+            earlier, undone = _decode_outcomes(self._read(DELIVERED_FILE, self._index.delivered_at, bucket))
+        if self._index.known is not None:
+            known = self._index.known.bucket(bucket)
+            earlier = {
+                id_: known.get(id_, _NO_IDS) - undone.get(id_, _NO_IDS) | earlier.get(id_, _NO_IDS)
+                for id_ in {*known, *earlier}
+            }
         if self._same_run is None:
             return earlier
         # What an earlier run delivered, this one does not send. So no receipt of this run takes a delivery back.

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,7 @@ from schemas.buckets import BUCKETS, bucket_of
 from schemas.record import decode_record
 from transforms import durability
 from transforms.receipts.journal import DEAD_LETTERS, PART, RECEIPTS
+from transforms.receipts.known import Ids, KnownDeliveries
 from transforms.receipts.outage_letters import (
     KEPT,
     NOTHING_KEPT,
@@ -53,7 +54,8 @@ INDEX = ".history"
 """The directory under the output that holds the index of the present run, in a directory of the run's name."""
 
 DELIVERED_FILE = "delivered"
-"""The file of an index with the ids of delivered records: for each bucket msgpack of {forwarder id: [id, ...]}."""
+"""The file of an index with the ids of delivered records: for each bucket msgpack of {forwarder id: [id, ...]}, and of
+the same of what is not delivered any more, though `KnownDeliveries` may say so."""
 
 LETTERS_FILE = "dead_letters"
 """The file of an index with the dead letters that are not delivered: for each bucket frames of msgpack."""
@@ -72,16 +74,30 @@ class _Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What is needed of a receipt to see what became of a record.
 
     Attributes:
-        forwarder: the forwarder's number (`_Partition`).
+        forwarder: the forwarder's number (`Partition`).
         id: the record's.
         run: the number of the run.
         delivered: whether the forwarder got the record.
+        ordinal: its number among all receipts that were read.
     """
 
     forwarder: int
     id: str
     run: int
     delivered: bool
+    ordinal: int
+
+
+class Resolved(NamedTuple):
+    """What the receipts of a bucket say.
+
+    Attributes:
+        rows: the receipt that counts, by the forwarder's number and the record's id.
+        undone: what a replay has given up after it had been delivered, if it ever was, and nobody delivered since.
+    """
+
+    rows: dict[tuple[int, str], _Row]
+    undone: set[tuple[int, str]]
 
 
 _decode_rows = msgspec.msgpack.Decoder(list[_Row]).decode
@@ -102,6 +118,7 @@ class HistoryIndex(msgspec.Struct, frozen=True):
         letters_file: the file that `letters_at` is of, relative to the output; empty: LETTERS_FILE of the index.
         catch_up: chooses among the dead letters, if these are the open ones that are kept; None: all are chosen.
         delivered_since: by forwarder, how many records that once were dead letters have been delivered since.
+        known: what compacted receipts say, which are not among `receipts`; None if all were read.
     """
 
     output: str
@@ -113,6 +130,7 @@ class HistoryIndex(msgspec.Struct, frozen=True):
     letters_file: str = ""
     catch_up: OutageLetters | None = None
     delivered_since: dict[str, int] = {}
+    known: KnownDeliveries | None = None
 
     @property
     def buckets(self) -> tuple[int, ...]:
@@ -148,15 +166,23 @@ def index_history(
     storage.remove_all(INDEX)
     name = f"{INDEX}/{run_id}"
     written = parts_written(storage, RECEIPTS, PART)
+    known = KnownDeliveries.found(storage) if horizon is None else None
     beginning = horizon_beginning(written, horizon, time.time())
-    receipts = written_since(written, beginning)
+    receipts = written_since(beyond(known, written), beginning)
     if catch_up is not None:
-        return _index_open_letters(storage, output, receipts, run_id, catch_up)
+        return _index_open_letters(storage, output, receipts, known, run_id, catch_up)
     letters = written_since(parts_written(storage, DEAD_LETTERS, PART), beginning) if dead_letters else []
     if not receipts and not letters:
-        return HistoryIndex(output, name)
+        return HistoryIndex(output, name, known=known)
     with tempfile.TemporaryDirectory(dir=_scratch_beside(storage)) as scratch:
-        return write_index(output, storage, receipts, letters, Path(scratch), storage, name)
+        return write_index(output, storage, receipts, letters, Path(scratch), storage, name, known=known)
+
+
+def beyond(known: KnownDeliveries | None, written: Mapping[str, float]) -> Mapping[str, float]:
+    """Of the parts of receipts those that have to be read though that is known."""
+    if known is None:
+        return written
+    return {name: modified for name, modified in written.items() if run_number(name) > known.up_to}
 
 
 def write_index(
@@ -169,6 +195,7 @@ def write_index(
     name: str,
     *,
     letters_with_receipts: bool = False,
+    known: KnownDeliveries | None = None,
 ) -> HistoryIndex:
     """Write an index.
 
@@ -182,6 +209,7 @@ def write_index(
         name: the directory of the index in `target`.
         letters_with_receipts: leave out the dead letters whose own receipts are in no part of `receipts`. If only the
             latest parts are given, a later receipt of such a record may be missing, too.
+        known: what earlier receipts say, which are not given.
     """
     settled = _partition_receipts(source, receipts, scratch)
     letter_rows = _partition_dead_letters(source, letters, scratch)
@@ -192,16 +220,25 @@ def write_index(
         letters_at = _write_buckets(
             target,
             f"{name}/{LETTERS_FILE}",
-            lambda bucket: _undelivered(scratch, bucket, settled, letters_with_receipts, delivered_since),
+            lambda bucket: _undelivered(
+                scratch, bucket, _Outcomes(bucket, settled, known, letters_with_receipts), delivered_since
+            ),
         )
     return HistoryIndex(
-        output, name, settled.total, letter_rows, delivered_at, letters_at, delivered_since=dict(delivered_since)
+        output,
+        name,
+        settled.total,
+        letter_rows,
+        delivered_at,
+        letters_at,
+        delivered_since=dict(delivered_since),
+        known=known,
     )
 
 
-def _write_delivered(target: Storage, name: str, settled: "_Partition") -> tuple[int, ...]:
+def _write_delivered(target: Storage, name: str, settled: "Partition") -> tuple[int, ...]:
     return _write_buckets(
-        target, f"{name}/{DELIVERED_FILE}", lambda bucket: [_encode(settled.delivered(settled.resolve(bucket)))]
+        target, f"{name}/{DELIVERED_FILE}", lambda bucket: [_encode(settled.outcomes(settled.resolve(bucket)))]
     )
 
 
@@ -210,14 +247,19 @@ class _SpoiltError(Exception):
 
 
 def _index_open_letters(
-    storage: Storage, output: str, receipts: list[str], run_id: str, catch_up: OutageLetters
+    storage: Storage,
+    output: str,
+    receipts: list[str],
+    known: KnownDeliveries | None,
+    run_id: str,
+    catch_up: OutageLetters,
 ) -> HistoryIndex:
     """Write the index of a run that catches up, and the open letters that it and the next runs begin with."""
     letters = sorted(parts_written(storage, DEAD_LETTERS, PART), key=place)
     kept = known_letters(storage, letters, run_id)
     name = f"{INDEX}/{run_id}"
     if not receipts and not letters:
-        return HistoryIndex(output, name)
+        return HistoryIndex(output, name, known=known)
     with ExitStack() as stack:
 
         def scratch() -> Path:
@@ -227,16 +269,22 @@ def _index_open_letters(
         delivered_at = _write_delivered(storage, name, settled)
         file = f"{name}/{LETTERS_FILE}" if catch_up.looks_only else f"{KEPT}/{run_id}"
         try:
-            at = _write_open_letters(storage, kept, new_parts(kept, letters), settled, scratch(), file)
+            at = _write_open_letters(storage, kept, new_parts(kept, letters), settled, known, scratch(), file)
         except _SpoiltError:
-            at = _write_open_letters(storage, NOTHING_KEPT, letters, settled, scratch(), file)
+            at = _write_open_letters(storage, NOTHING_KEPT, letters, settled, known, scratch(), file)
     if not catch_up.looks_only and letters:
         keep_letters(storage, letters, file if at else "", at)
-    return HistoryIndex(output, name, settled.total, 0, delivered_at, at, file, catch_up)
+    return HistoryIndex(output, name, settled.total, 0, delivered_at, at, file, catch_up, known=known)
 
 
 def _write_open_letters(
-    storage: Storage, kept: KeptLetters, parts: list[str], settled: "_Partition", scratch: Path, file: str
+    storage: Storage,
+    kept: KeptLetters,
+    parts: list[str],
+    settled: "Partition",
+    known: KnownDeliveries | None,
+    scratch: Path,
+    file: str,
 ) -> tuple[int, ...]:
     """Write the open letters: those that were kept, and those of the files `parts`. Returns as `_write_buckets`.
 
@@ -253,7 +301,11 @@ def _write_open_letters(
         earlier: IO[bytes] | None = None
         if kept.name:
             earlier = stack.enter_context(_seekable(storage, kept.name, scratch))
-        at = _write_buckets(storage, file, lambda bucket: _open_letters(earlier, kept.at, scratch, bucket, settled))
+        at = _write_buckets(
+            storage,
+            file,
+            lambda bucket: _open_letters(earlier, kept.at, scratch, bucket, _Outcomes(bucket, settled, known, False)),
+        )
     if not at[-1]:
         storage.remove(file)
         return ()
@@ -273,16 +325,14 @@ def _seekable(storage: Storage, name: str, scratch: Path) -> Iterator[IO[bytes]]
 
 
 def _open_letters(
-    earlier: IO[bytes] | None, at: tuple[int, ...], scratch: Path, bucket: int, settled: "_Partition"
+    earlier: IO[bytes] | None, at: tuple[int, ...], scratch: Path, bucket: int, outcomes: "_Outcomes"
 ) -> Iterator[bytes]:
     """The open letters of a bucket that are kept, in order, as frames."""
-    counts = settled.resolve(bucket)
     found: dict[tuple[str, str], OpenLetter] = {}
 
     def add(letter: DeadLetter, first_run: int, read: Callable[[], bytes]) -> None:
         due = letter.forwarder_id, letter.id
-        receipt = counts.get((settled.number(letter.forwarder_id), letter.id))
-        if receipt is not None and receipt.delivered:
+        if outcomes.is_delivered(*due):
             return
         if due in found:
             first_run = found[due].first_run
@@ -352,15 +402,24 @@ def _bucket_file(scratch: Path, what: str, bucket: int) -> Path:
     return scratch / f"{what}-{bucket:02}"
 
 
-class _Partition:
-    """Sorts receipts into a file for each bucket. Forwarders are numbered as their ids come, to save room."""
+class Partition:
+    """Sorts receipts into a file for each bucket. Forwarders are numbered as their ids come, to save room.
 
-    def __init__(self, scratch: Path) -> None:
+    Args:
+        scratch: a directory of this machine.
+        what: the files' names begin with it.
+
+    Attributes:
+        total: how many there are.
+    """
+
+    def __init__(self, scratch: Path, what: str = RECEIPTS) -> None:
         self._scratch = scratch
+        self._what = what
         self._run = 0
         self._numbers: dict[bytes, int] = {}
         self._waiting: list[list[_Row]] = [[] for _ in range(BUCKETS)]
-        self._rows = 0
+        self._held = 0
         self.total = 0
         self._replays: set[int] = set()
 
@@ -374,61 +433,87 @@ class _Partition:
         """Put one receipt into the file of its bucket, sooner or later."""
         number = self._numbers.setdefault(forwarder_id, len(self._numbers))
         bucket = bucket_of(user_id.decode())
-        self._waiting[bucket].append(_Row(number, record_id.decode(), self._run, delivered))
-        self._rows += 1
+        self._waiting[bucket].append(_Row(number, record_id.decode(), self._run, delivered, self.total))
+        self._held += 1
         self.total += 1
-        if self._rows >= _SPILL_ROWS:
+        if self._held >= _SPILL_ROWS:
             self.spill()
 
     def spill(self) -> None:
         """Write all receipts that are still in memory."""
         for bucket, rows in enumerate(self._waiting):
             if rows:
-                path = _bucket_file(self._scratch, "receipts", bucket)
+                path = _bucket_file(self._scratch, self._what, bucket)
                 with writing(path), path.open("ab") as stream:
                     write_frame(stream, _encode(rows))
                 rows.clear()
-        self._rows = 0
+        self._held = 0
 
-    def resolve(self, bucket: int) -> dict[tuple[int, str], _Row]:
-        """The receipt that counts, by the forwarder's number and the record's id, for the users of a bucket.
+    def resolve(self, bucket: int, up_to: int | None = None) -> Resolved:
+        """What the receipts say for the users of a bucket.
 
         A delivery is final. Only a later run that sent again what had been delivered takes it back, if it gave the
         record up. No time is looked at: clocks differ, and are set back.
+
+        Args:
+            bucket: of users.
+            up_to: the number of the last run whose receipts count; None for all.
         """
-        spilled = _bucket_file(self._scratch, "receipts", bucket)
-        if not spilled.exists():
-            return {}
         counts: dict[tuple[int, str], _Row] = {}
-        with spilled.open("rb") as stream:
-            for _, data in read_frames(stream):
-                for row in _decode_rows(data):
-                    key = (row.forwarder, row.id)
-                    known = counts.get(key)
-                    if known is None or row.delivered or not known.delivered or self._takes_back(row, known):
-                        counts[key] = row
-        return counts
+        undone: set[tuple[int, str]] = set()
+        for row in self._rows(bucket):
+            if up_to is not None and row.run > up_to:
+                continue
+            key = (row.forwarder, row.id)
+            known = counts.get(key)
+            if known is None or row.delivered or not known.delivered or self._takes_back(row, known):
+                counts[key] = row
+                if row.delivered:
+                    undone.discard(key)
+                elif row.run in self._replays:
+                    undone.add(key)
+        return Resolved(counts, undone)
+
+    def last(self, bucket: int) -> dict[tuple[str, str], int]:
+        """The ordinal of the last one of each forwarder and record, for the users of a bucket."""
+        forwarders = [forwarder.decode() for forwarder in self._numbers]
+        return {(forwarders[row.forwarder], row.id): row.ordinal for row in self._rows(bucket)}
+
+    def _rows(self, bucket: int) -> Iterator[_Row]:
+        spilled = _bucket_file(self._scratch, self._what, bucket)
+        if spilled.exists():
+            with spilled.open("rb") as stream:
+                for _, data in read_frames(stream):
+                    yield from _decode_rows(data)
 
     def _takes_back(self, given_up: _Row, delivered: _Row) -> bool:
         return given_up.run > delivered.run and given_up.run in self._replays
 
-    def delivered(self, counts: Mapping[tuple[int, str], _Row]) -> dict[str, list[str]]:
-        """The ids of the records that each forwarder has, of what `resolve` gave."""
+    def outcomes(self, resolved: Resolved) -> tuple[Ids, Ids]:
+        """The ids of the records that each forwarder has, and of those that it has no more."""
+        delivered = (key for key, row in resolved.rows.items() if row.delivered)
+        return self._ids(delivered), self._ids(resolved.undone)
+
+    def _ids(self, keys: Iterable[tuple[int, str]]) -> Ids:
         forwarders = [forwarder.decode() for forwarder in self._numbers]
-        delivered: dict[str, list[str]] = {}
-        for row in counts.values():
-            if row.delivered:
-                delivered.setdefault(forwarders[row.forwarder], []).append(row.id)
-        return delivered
+        ids: Ids = {}
+        for forwarder, id_ in keys:
+            ids.setdefault(forwarders[forwarder], []).append(id_)
+        return ids
+
+    def has_delivered(self, resolved: Resolved, forwarder_id: str, id_: str) -> bool:
+        """Whether the forwarder has the record, by what `resolve` gave."""
+        receipt = resolved.rows.get((self.number(forwarder_id), id_))
+        return receipt is not None and receipt.delivered
 
     def number(self, forwarder_id: str) -> int:
         """The forwarder's number; -1 if there is no receipt of it."""
         return self._numbers.get(forwarder_id.encode(), -1)
 
 
-def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> _Partition:
+def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> Partition:
     """Sort all receipts into a file for each bucket, in the order of the parts."""
-    partition = _Partition(scratch)
+    partition = Partition(scratch)
     for name in parts:
         on_damage = partial(warn_of_damage, storage, name)
         partition.begin(name)
@@ -446,6 +531,33 @@ def _partition_receipts(storage: Storage, parts: list[str], scratch: Path) -> _P
                     partition.add(*ids, row["outcome"] == "delivered")
     partition.spill()
     return partition
+
+
+class _Outcomes:
+    """What became of the records of a bucket, by receipts that were read and those that are known.
+
+    Args:
+        bucket: of users.
+        settled: the receipts that were read.
+        known: the others, if there are any.
+        missing: what is said of a record without a receipt.
+    """
+
+    def __init__(self, bucket: int, settled: Partition, known: KnownDeliveries | None, missing: bool) -> None:
+        self._settled = settled
+        self._resolved = settled.resolve(bucket)
+        self._known = {} if known is None else known.bucket(bucket)
+        self._missing = missing
+
+    def is_delivered(self, forwarder_id: str, id_: str) -> bool:
+        """Whether the forwarder has the record."""
+        key = (self._settled.number(forwarder_id), id_)
+        receipt = self._resolved.rows.get(key)
+        if receipt is not None and receipt.delivered:
+            return True
+        if key not in self._resolved.undone and id_ in self._known.get(forwarder_id, ()):
+            return True
+        return receipt is None and self._missing
 
 
 class _Position(msgspec.Struct, frozen=True, gc=False):
@@ -490,7 +602,7 @@ def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -
         with reading_part(storage, name):
             for schema, blocks in open_part(storage, name):
                 for row in rows_of(schema, blocks, "dead_letter", on_damage):
-                    letter = _dead_letter(row)
+                    letter = letter_of(row)
                     if letter is None:
                         on_damage(f"in the dead letter of {row['id']!a} to {row['forwarder_id']!a}")
                         continue
@@ -505,7 +617,7 @@ def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -
     return total
 
 
-def _dead_letter(row: dict[str, Any]) -> DeadLetter | None:
+def letter_of(row: dict[str, Any]) -> DeadLetter | None:
     """The dead letter of a row; None if its record cannot be read, or is another one.
 
     It is asked here, where the file is known that the row is from.
@@ -519,10 +631,8 @@ def _dead_letter(row: dict[str, Any]) -> DeadLetter | None:
     return letter if (record.id, record.user_id) == (letter.id, letter.user_id) else None
 
 
-def _undelivered(
-    scratch: Path, bucket: int, settled: _Partition, with_receipts: bool, delivered_since: Counter[str]
-) -> Iterator[bytes]:
-    """The dead letters of a bucket that are to be sent, in order, as frames; those that are delivered are counted.
+def _undelivered(scratch: Path, bucket: int, outcomes: _Outcomes, delivered_since: Counter[str]) -> Iterator[bytes]:
+    """The dead letters of a bucket that are to be sent, in order, as frames; the others are counted, by forwarder.
 
     Of each (forwarder, id) that is not delivered it is the last one, by run and place. Memory holds their places in the
     file, not their payloads.
@@ -530,14 +640,12 @@ def _undelivered(
     spilled = _bucket_file(scratch, "dead_letters", bucket)
     if not spilled.exists():
         return
-    counts = settled.resolve(bucket)
     last: dict[tuple[str, str], tuple[int, _Position]] = {}
     delivered: set[tuple[str, str]] = set()
     with spilled.open("rb") as stream:
         for offset, data in read_frames(stream):
             letter = decode_dead_letter(data)
-            receipt = counts.get((settled.number(letter.forwarder_id), letter.id))
-            if with_receipts if receipt is None else receipt.delivered:
+            if outcomes.is_delivered(letter.forwarder_id, letter.id):
                 delivered.add((letter.forwarder_id, letter.id))
                 continue
             last[letter.forwarder_id, letter.id] = (offset, _decode_position(letter.record))

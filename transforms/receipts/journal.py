@@ -221,7 +221,7 @@ def _forsake_in_child() -> None:
 os.register_at_fork(after_in_child=_forsake_in_child)
 
 
-def _sync_marker(stem: str) -> bytes:
+def sync_marker(stem: str) -> bytes:
     """The sync marker of a journal: it follows from the name, so that it is known when its header is damaged.
 
     A name is used once, and has random parts. So markers differ as random ones do.
@@ -292,7 +292,7 @@ class _LocalLog:
             raise _unwritable(self._directory, error) from error
         self._size = self._synced = 0
         self._has_rows = False
-        self._marker = _sync_marker(name)
+        self._marker = sync_marker(name)
         try:
             for taken in (journal, part):
                 if taken.exists():
@@ -739,7 +739,7 @@ def _recover_one(journal: Path, deadline: float) -> bool:
 
 def _reader(stream: BinaryIO, journal: Path) -> Reader:
     """Reads a journal, also if its header is damaged: of what this release writes, it is known."""
-    known = Header(avro_schema(_SCHEMAS[journal.parent.name]), _sync_marker(journal.stem), 0)
+    known = Header(avro_schema(_SCHEMAS[journal.parent.name]), sync_marker(journal.stem), 0)
     return Reader(stream, str(journal), known)
 
 
@@ -757,7 +757,7 @@ def _whole_blocks(reader: Reader) -> Iterator[EncodedBlock]:
 
 def _whole_part(reader: Reader, journal: Path) -> Iterator[bytes]:
     """A container of the blocks that are whole."""
-    marker = _sync_marker(journal.stem)
+    marker = sync_marker(journal.stem)
     yield header(reader.header.schema, marker)
     for written in _whole_blocks(reader):
         yield block(written.count, written.data, marker)

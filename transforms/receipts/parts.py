@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 RECEIPT_SCHEMA = avro_schema("receipt")
 """What receipts are written with now: `read_receipts` reads these, `rows_of` those of any version."""
 
-_PLAIN = {"receipt": plain(RECEIPT_SCHEMA), "dead_letter": plain(avro_schema("dead_letter"))}
+PLAIN_SCHEMAS = {"receipt": plain(RECEIPT_SCHEMA), "dead_letter": plain(avro_schema("dead_letter"))}
 
 
 _MOST = 1 << 63
@@ -196,7 +196,7 @@ def rows_of(
         shape: `receipt` or `dead_letter`.
         on_damage: called with where a block is that is left out, because its rows are not as they were written.
     """
-    written, wanted = plain(schema), _PLAIN[shape]
+    written, wanted = plain(schema), PLAIN_SCHEMAS[shape]
     if written == wanted:
         wanted = None  # fastavro takes half the time if it need not match the two.
     for block in blocks:
@@ -213,7 +213,12 @@ def place_of(block: EncodedBlock) -> str:
     return f"from byte {block.end - block.size} to {block.end}"
 
 
-def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, bool], None]) -> None:
+def read_receipts(
+    data: bytes,
+    count: int,
+    take: Callable[[bytes, bytes, bytes, bool], None],
+    ends: list[int] | None = None,
+) -> bytes:
     """Read the receipts of a block that was written with the present receipt.avsc, and no other version of it.
 
     It is done by hand because a run reads all receipts of earlier runs before it starts: 3 us each, where fastavro
@@ -223,6 +228,10 @@ def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, 
         data: the rows of the block.
         count: how many these are.
         take: called for each with forwarder id, record id, user id, and whether it was delivered.
+        ends: where the end of each row in `data` is appended to; None if nobody asks.
+
+    Returns:
+        The id of the run, which is the same for all of them.
 
     Raises:
         DamagedError: they are not as they were written (`transforms.receipts.rows`). Then none of them is taken.
@@ -286,9 +295,12 @@ def read_receipts(data: bytes, count: int, take: Callable[[bytes, bytes, bytes, 
             run_id = of_run
             (forwarder_id + record_id + user_id).decode()
             rows.append((forwarder_id, record_id, user_id, delivered))
+            if ends is not None:
+                ends.append(offset)
     except (IndexError, UnicodeDecodeError):
         raise DamagedError("a receipt ends behind its block, or has an id that is no text") from None
     if offset != len(data):
         raise DamagedError("the receipts do not fill the block")
     for row in rows:
         take(*row)
+    return run_id

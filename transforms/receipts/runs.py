@@ -7,12 +7,15 @@ their runs come before all others.
 
 import re
 import secrets
+from datetime import datetime
 
-from schemas.times import now_ms, utc
+from schemas.times import millis_of, now_ms, utc
 from transforms.receipts.journal import DEAD_LETTERS, RECEIPTS
 from transforms.storage import Storage, storage_at
 
 _NAME = re.compile(r"(?:.*/)?r([0-9]{6,18})-[0-9]{8}T[0-9]{6}Z-[0-9a-f]+(-replay)?(?:-([0-9]{6,18})-)?")
+
+_STARTED = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 
 
 def new_run_id(number: int, *, replay: bool = False) -> str:
@@ -33,6 +36,15 @@ def new_run_id(number: int, *, replay: bool = False) -> str:
 def run_number(name: str) -> int:
     """The number of a run, from its id or from the name of a file of it; 0 if its release did not number runs."""
     return generation_of(name)[0]
+
+
+def started_at(name: str) -> int | None:
+    """When a run began by its clock, in epoch ms, from its id or the name of a file of it; None if unsaid."""
+    match = _STARTED.search(name)
+    try:
+        return millis_of(datetime.strptime(match[0], "%Y%m%dT%H%M%S%z")) if match else None
+    except ValueError:
+        return None
 
 
 def is_replay(name: str) -> bool:

@@ -1,10 +1,14 @@
 """The login of a live source: by reference, resolved on the worker that reads it."""
 
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from transforms.forwarders.secrets import References, SecretError, is_reference, trimmed
+from transforms.forwarders.secrets import (
+    SecretError,
+    reference_of_flag_problem,
+    resolve_reference_of_flag,
+    trimmed,
+)
 from transforms.sources.base import SourceError
 
 _FORM = "env:NAME or file:PATH, of a text user:password"
@@ -22,12 +26,7 @@ class Login(NamedTuple):
 
 def reference_problem(reference: str) -> str | None:
     """What is wrong with the form of `--input_auth`; None if nothing is. The text does not repeat it."""
-    if not is_reference(reference):
-        return f"is no reference to a secret: give {_FORM}; a secret itself does not belong in a flag"
-    scheme, _, name = reference.partition(":")
-    if not name or (scheme == "env" and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
-        return f"is not a reference of the form {_FORM}"
-    return None
+    return reference_of_flag_problem(reference, _FORM)
 
 
 def login(source: str, auth: str | None, variables: tuple[str, str], environment: Mapping[str, str]) -> Login | None:
@@ -51,12 +50,8 @@ def login(source: str, auth: str | None, variables: tuple[str, str], environment
 
 
 def _of_reference(source: str, auth: str) -> Login:
-    # The operator who starts the job may name any variable and any file, unlike a forwarder's document.
-    rules = References(env_prefix=auth.removeprefix("env:") or "_", directory="/")
     try:
-        if auth.startswith("file:") and not auth.startswith("file:/"):
-            raise SecretError("names a relative path: give an absolute one")
-        text = rules.resolve(auth)
+        text = resolve_reference_of_flag(auth)
     except SecretError as error:
         raise SourceError(f"{source}: --input_auth {error}") from None
     user, colon, password = text.partition(":")

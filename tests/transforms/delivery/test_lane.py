@@ -1,12 +1,20 @@
 from collections.abc import Callable
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.support.lane_simulation import ANSWERS, DELIVERED, FAILED, REFUSED, THROTTLED, TOO_BIG, Simulation
+from tests.support.lane_simulation import (
+    ANSWERS,
+    DELIVERED,
+    FAILED,
+    REFUSED,
+    THROTTLED,
+    TOO_BIG,
+    Simulation,
+    run_through,
+)
 from tests.support.memory_queues import MemoryParking, MemorySpool
 from tests.support.records import item, items
 from transforms.delivery.lane import ITEM_OVERHEAD, Lane
@@ -58,32 +66,11 @@ def simulations(draw: st.DrawFn) -> tuple[Simulation, list[int]]:
 
 @pytest.mark.slow
 @given(simulations(), st.lists(st.integers(1, 10), max_size=10))
-@hypothesis_settings(max_examples=400)
+@hypothesis_settings(max_examples=250)
 def test_any_schedule_of_faults_keeps_order_and_loses_nothing(
     drawn: tuple[Simulation, list[int]], chunks: list[int]
 ) -> None:
-    simulation, users = drawn
-    counts: dict[int, int] = {}
-    due = []
-    for user in users:
-        counts[user] = counts.get(user, -1) + 1
-        due.append(item(f"user-{user}", counts[user]))
-    for chunk in [*chunks, len(due)]:
-        simulation.submit(due[:chunk])
-        due = due[chunk:]
-        for _ in range(chunk):
-            simulation.step()
-    simulation.run()
-    simulation.check()
-    if simulation.settings.on_failure == "block_user":
-        for user in counts:
-            fates = [simulation.settled[f"user-{user}/{number}"] for number in range(counts[user] + 1)]
-            assert all(before.delivered or not after.delivered for before, after in pairwise(fates))
-    elif simulation.settings.catches_up:
-        for user in counts:
-            fates = [simulation.settled[f"user-{user}/{number}"] for number in range(counts[user] + 1)]
-            held = ("unavailable", "blocked_by_earlier", "spool_full")
-            assert not any(before.outcome.reason in held and after.delivered for before, after in pairwise(fates))
+    run_through(*drawn, chunks)
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from transforms.delivery.policy import Backoff, Breaker, BreakerState, DeliverySettings, Outage, Pace
+from transforms.delivery.policy import Backoff, Breaker, BreakerState, DeliverySettings, Losses, Outage, Pace
 
 LONGEST = Backoff(60.0, random=lambda: 1.0)
 
@@ -107,3 +107,52 @@ def test_pace_slows_while_most_is_refused_and_recovers() -> None:
 def test_settings_pickle() -> None:
     settings = DeliverySettings(max_backoff=3.0)
     assert pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301
+
+
+# --- when a forwarder begins to fail
+
+
+def test_three_bad_answers_one_after_the_other_that_are_a_second_apart() -> None:
+    losses = Losses()
+    for at in (10.0, 10.4, 10.8):
+        losses.missed(at, at - 0.1)
+        assert not losses.is_failing  # The third is there, but not a second after the first.
+    losses.missed(11.0, 10.9)
+    assert losses.is_failing
+    assert losses.since == 10.0
+    losses.taken()
+    assert vars(losses)["since"] is None
+    assert not vars(losses)["is_failing"]
+
+
+def test_what_was_under_way_together_is_one_try() -> None:
+    losses = Losses()
+    for at in (10.0, 10.5, 11.5, 12.5, 13.5):
+        losses.missed(at, 9.0)
+    assert not losses.is_failing  # All were sent before the first answer came.
+    losses.missed(13.6, 13.55)
+    losses.missed(13.8, 13.7)
+    assert losses.is_failing
+
+
+def test_five_seconds_in_which_something_waits() -> None:
+    losses = Losses()
+    losses.missed(10.0, 9.0)
+    losses.look(14.9)
+    assert not losses.is_failing
+    losses.look(15.0)
+    assert losses.is_failing
+
+
+def test_a_retry_that_succeeds_is_no_trouble_and_time_without_work_does_not_count() -> None:
+    losses = Losses()
+    losses.missed(10.0, 9.0)
+    losses.taken()
+    losses.look(100.0)
+    assert not losses.is_failing
+    losses.missed(100.0, 99.0)
+    losses.rest()  # It was given up, and nothing else waits.
+    losses.look(4000.0)
+    assert not losses.is_failing
+    losses.missed(4000.0, 3999.0)
+    assert not losses.is_failing

@@ -1,0 +1,96 @@
+"""`session-forwarder check`: every fault at once, and nothing is sent or made."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from commands.command import main
+from pipeline.report import USAGE
+from tests.support.forwarder_documents import http_document
+from tests.support.paths import ROOT
+from tests.support.receiver import Receiver
+from tests.support.workshop import Workshop
+
+
+def test_all_is_well(workshop: Workshop, receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
+    workshop.write_forwarders(http_document(receiver, "all", organisation="o"))
+    flags = [f"--forwarders={workshop.path / 'forwarders.json'}", f"--output={workshop.output}"]
+    assert main(["check", *flags, "--allow_network=127.0.0.0/8"]) == 0
+    assert "a run can start" in capsys.readouterr().out
+    assert receiver.log == []
+    assert not workshop.output.exists()
+
+
+def test_every_fault_is_told_at_once(
+    workshop: Workshop, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    documents = [
+        {"_id": "a", "active": True, "query": "{", "configuration": {"url": "a.example"}},
+        {"_id": "b", "active": True, "configuration": {"url": "127.0.0.1:1/x", "protocol": "http"}},
+        {
+            "_id": "c",
+            "active": True,
+            "configuration": {"url": "c.example", "authType": "token", "secret": "env:FORWARDER_NONE"},
+        },
+    ]
+    (workshop.path / "forwarders.json").write_text(json.dumps(documents))
+    taken = workshop.path / "a_file"
+    taken.touch()
+    flags = [
+        f"--forwarders={workshop.path / 'forwarders.json'}",
+        f"--output={taken}/out",
+        f"--input={workshop.path}/none/*",
+        f"--secrets_dir={workshop.path}/none",
+        "--forwarder=d",
+        "--trust_clock",
+    ]
+    assert main(["check", *flags]) == USAGE
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    for part in (
+        "--trust_clock goes with --state",
+        "forwarder a ",
+        "--forwarder d: there is no such forwarder",
+        f"--output {taken}/out cannot be written",
+        "--secrets_dir",
+        "none/*",
+    ):
+        assert any(part in error for error in errors), part
+    assert f"{len(errors)} faults" in capsys.readouterr().out
+    caplog.clear()
+    assert main(["check", *flags[:1]]) == USAGE
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert all(any(f"forwarder {id_} " in error for error in errors) for id_ in "abc"), errors
+
+
+def test_an_output_that_a_run_holds_is_a_fault(
+    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    workshop.write_forwarders(http_document(receiver, "all"))
+    flags = [f"--forwarders={workshop.path / 'forwarders.json'}", f"--output={workshop.output}"]
+    code = (
+        "import sys; from pipeline.lock import OutputLock\n"
+        f"with OutputLock({str(workshop.output)!r}): print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    assert main(["check", *flags, "--allow_network=127.0.0.0/8"]) == USAGE
+    assert f"in use by another run (process {holder.pid}" in caplog.text
+    holder.communicate()
+    caplog.clear()
+    assert main(["check", *flags, "--allow_network=127.0.0.0/8"]) == 0
+
+
+def test_a_directory_that_cannot_be_written_is_a_fault(
+    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.write_forwarders(http_document(receiver, "all"))
+    monkeypatch.setattr("pipeline.check.LEAST_FREE", 1 << 60)
+    flags = [f"--forwarders={workshop.path / 'forwarders.json'}", f"--output={Path('/proc/1/none')}"]
+    assert main(["check", *flags, "--allow_network=127.0.0.0/8"]) == USAGE
+    assert "make room" in caplog.text

@@ -1,0 +1,1 @@
+"""What is told of a run to those who watch it: metrics and alerts. Nothing here imports Beam."""
