@@ -313,6 +313,7 @@ def run_through(simulation: Simulation, users: Iterable[int], chunks: Iterable[i
             fates = [simulation.settled[f"user-{user}/{number}"] for number in range(count)]
             assert all(before.delivered or not after.delivered for before, after in pairwise(fates))
     elif simulation.settings.catches_up:
+        # What is behind these is for a later run, too, so that it follows them there.
         held = ("unavailable", "blocked_by_earlier", "spool_full")
         for user, count in counts.items():
             fates = [simulation.settled[f"user-{user}/{number}"] for number in range(count)]

@@ -211,21 +211,25 @@ class Sender:
         items: list[Item] = []
         given_up: list[Settlement] = []
         # Counted together, not one by one: this is done for every record that is due to somebody.
-        new = [match.forwarders for match in matches if not match.is_letter]
-        for forwarder_id, matched in Counter(chain.from_iterable(new)).items():
+        new = matches
+        if self._settings.catches_up:
+            new = [match for match in matches if not match.is_letter]
+            for match in matches:
+                for forwarder_id in match.forwarders if match.is_letter else ():
+                    self._books.of_letters(forwarder_id).matched += 1
+        for forwarder_id, matched in Counter(chain.from_iterable([match.forwarders for match in new])).items():
             self._books.account(forwarder_id).matched += matched
         for match in matches:
             payload = _Payloads(match, self._statements)
-            is_letter = match.is_letter
             user_id, hops = match.record.user_id, _hops(match.record)
             hashed_key = partition_key(user_id) != user_id
             for forwarder_id in match.forwarders:
-                account = self._books.of_letters(forwarder_id) if is_letter else self._books.account(forwarder_id)
-                account.matched += is_letter
-                if is_letter and self._is_down(forwarder_id):
+                letter = match.is_letter
+                if letter and self._is_down(forwarder_id):
                     given_up.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _UNAVAILABLE))
                     self._blocked.add((forwarder_id, user_id))
                 elif delivered and match.record.id in delivered.get(forwarder_id, _NOTHING):
+                    account = self._books.of_letters(forwarder_id) if letter else self._books.account(forwarder_id)
                     account.already_delivered += 1
                 elif self._blocked and (forwarder_id, user_id) in self._blocked:
                     given_up.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _BLOCKED))
@@ -238,9 +242,8 @@ class Sender:
                 given_up.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _UNDECIDED))
                 if self._settings.on_failure == "block_user":
                     self._blocked.add((forwarder_id, user_id))
-        self._letters_handed_over.update(
-            item.forwarder_id for item in chain(items, (settlement.item for settlement in given_up)) if item.is_letter
-        )
+        for item in (*items, *(settlement.item for settlement in given_up)) if self._settings.catches_up else ():
+            self._letters_handed_over[item.forwarder_id] += item.is_letter
         if given_up:
             self._settle(given_up)
         if self._deferral:
@@ -354,16 +357,18 @@ class Sender:
         return enough and self._deliveries.takes_nothing(forwarder_id)
 
     def _settle(self, settlements: Sequence[Settlement]) -> None:
-        news = [each for each in settlements if not _stays(each)]
+        news = settlements
+        if self._settings.catches_up:
+            news = [each for each in settlements if not _stays(each)]
         if news:
             self._patience.through(lambda: self._journal.settle(news), self._board.stopping)
         self._settled.settle(settlements, now_ms())
+        if self._settings.catches_up:
+            with self._counting:
+                for settlement in settlements:
+                    self._letters_settled[settlement.item.forwarder_id] += settlement.item.is_letter
         if self._tracing is not None:
             self._tracing.settled(settlements)
-        letters = [settlement.item.forwarder_id for settlement in settlements if settlement.item.is_letter]
-        if letters:
-            with self._counting:
-                self._letters_settled.update(letters)
 
     def _standings(self, now: float) -> dict[str, Standing]:
         """How each forwarder stands that this worker had something for. `now` is in unix seconds."""
