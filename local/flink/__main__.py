@@ -15,7 +15,7 @@ from local.flink.cluster import Cluster, ClusterError, cluster
 from local.process import ROOT, Stopped, run_child, signals_as_exceptions
 
 _RECEIPTS_BEFORE_KILL = 64 * 1024
-_KILL_WITHIN = 120.0
+_KILL_WITHIN = 600.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

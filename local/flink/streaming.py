@@ -193,16 +193,24 @@ class Trial:
         print(f"Killed a TaskManager after {after:.0f} s", flush=True)
         return monotonic()
 
+    def _checkpoints(self) -> list[Path]:
+        """The metadata of all checkpoints. One that the end of a job has broken off has none."""
+        return list(self.place.glob("flink/checkpoints/*/chk-*/_metadata"))
+
     def cancel_and_resume(self) -> tuple[set[str], float | None]:
         """The job is cancelled halfway, with activity on its way, and another goes on from the last checkpoint."""
         half = len(self.activities) // 2
         with self._job(*_RETAINED) as job:
             first = self._warm_up(job)
             self._feeding(_WARM_UP, half).join()
+            deadline = monotonic() + _SETTLE_WITHIN
+            while not self._checkpoints() and monotonic() < deadline:
+                sleep(_TICK)
         cancelled_at = monotonic()
-        # One that the end of the job has broken off has no metadata.
-        whole = self.place.glob("flink/checkpoints/*/chk-*/_metadata")
-        checkpoint = max(whole, key=lambda path: path.stat().st_mtime).parent
+        checkpoints = self._checkpoints()
+        if not checkpoints:
+            raise RunError(f"the job has made no checkpoint within {_SETTLE_WITHIN:.0f} s: look at Flink's log")
+        checkpoint = max(checkpoints, key=lambda path: path.stat().st_mtime).parent
         print(f"Cancelled the job; going on from {checkpoint.name}", flush=True)
         feeding = self._feeding(half, len(self.activities))
         # Were the checkpoint not taken up, LATEST would lose what is in the stream by now.
