@@ -48,7 +48,8 @@ def deliver(path: Path, forwarders: Path, output: Path, flags: Sequence[str] = (
             *flags,
         ]
     )
-    if status != 0:
+    # 3: with rejects, since of some ids the sample has two statements. What was delivered is compared apart from that.
+    if status not in (0, 3):
         raise SystemExit(f"the job ended with exit status {status}")
 
 
