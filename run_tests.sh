@@ -10,5 +10,5 @@ ruff check .
 lint-imports --no-logo
 mypy
 if [ "${1:-}" = --lint ]; then exit; fi
-# By file: what the tests of a file share (servers, mostly) is started once.
-pytest --numprocesses=2 --dist=loadfile -m "not long" "$@"
+# By file: what the tests of a file share (servers, mostly) is started once. In the order of tests/support/markers.py.
+pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder -m "not long" "$@"

@@ -38,9 +38,9 @@ from schemas import Record
 from tests.support.forwarders import aws_forwarder
 from tests.support.laboratory.aws_fake import AwsFake, Faults
 from tests.support.laboratory.scenarios import environment
+from transforms.bundles import keep_live_objects_out_of_the_garbage_collector
 from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.policy import DeliverySettings
-from transforms.derive import keep_live_objects_out_of_the_garbage_collector
 from transforms.forwarders import Forwarder, HttpTarget, KinesisTarget
 from transforms.forwarders.model import Batch
 from transforms.forwarders.secrets import Secret

@@ -19,8 +19,8 @@ import boto3
 
 from benchmarks.floor import BatchLane, Encoder, HttpLane, http_session, lines_by_user, records_by_user
 from benchmarks.workload import REGION
+from transforms.bundles import keep_live_objects_out_of_the_garbage_collector
 from transforms.delivery.engine import DeliveryEngine
-from transforms.derive import keep_live_objects_out_of_the_garbage_collector
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.receipts.journal import Journal
 from transforms.receipts.runs import new_run_id

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from benchmarks.encoding import encoded
 from benchmarks.workload import Tally, sum_of
+from pipeline.beam_options import beam_options
+from pipeline.beam_signatures import remember_signatures
 from pipeline.command import main
 from pipeline.options import parse
 from pipeline.preflight import choose_forwarders
@@ -61,12 +62,14 @@ def count(
 ) -> dict[str, Any]:
     """Derive; or derive, match and encode. Counts only."""
     asked = ["--runner=DirectRunner", f"--input={path}", f"--forwarders={forwarders}", "--dry_run"]
-    source = choose_forwarders(parse(asked), on_this_machine=True).source
+    job = parse([*asked, *beam_args])
+    source = choose_forwarders(job, on_this_machine=True).source
     assert source is not None
     statements = StatementBuilder()
     input_format = _input_format(what)
     output.mkdir(parents=True, exist_ok=True)
-    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_args)))
+    remember_signatures()
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=beam_options(job))
     blobs = BlobFiles(output)
     reading = ReadActivity(
         match_files([str(path)]), input_format, blobs=blobs, forwarders=source if stage == "encode" else None

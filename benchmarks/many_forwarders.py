@@ -40,7 +40,7 @@ def watch():
 
 socket.getaddrinfo = getaddrinfo
 threading.Thread(target=watch, daemon=True).start()
-from pipeline.run import main
+from pipeline.command import main
 status = main(sys.argv[2:])
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(f"most: {most['task']} threads, {most['fd']} descriptors, {used.ru_maxrss // 1024} MB; "

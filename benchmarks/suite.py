@@ -117,6 +117,7 @@ COMPARISONS: tuple[Comparison, ...] = (
         targets=(
             Target("at least 10x a script that sends one by one", "script", "job", at_least=10),
             Target("at least 4x a script that sends batches", "script-batches", "job", at_least=4),
+            Target("at least 3x a script that sends batches", "script-batches", "job", at_least=3, of="cpu"),
         ),
         only=lambda size: size <= 100_000,
     ),

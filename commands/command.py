@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from commands.verb import PROG
-from pipeline.command import guarded
 from pipeline.job_command import Version
 from pipeline.usage import Parser, UsageError
+
+PROG = "session-forwarder"
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ VERBS = (
     _Verb("show", "list letters, receipts, rejects, runs or forwarders of an output"),
     _Verb("top", "watch all forwarders of a running job"),
     _Verb("redrive", "send dead letters again"),
+    _Verb("compact", "merge old receipts, and remove what nobody needs any more"),
     _Verb("sample", "make input of any size that looks real"),
     _Verb("serve", "serve the registry: forwarder documents over HTTP"),
     _Verb("completion", "print what lets bash or zsh complete the command"),
@@ -45,16 +46,16 @@ session-forwarder VERB --help says more. Without a verb, flags are those of run.
 def main(argv: Sequence[str]) -> int:
     """Carry out what a command line asks for. Returns the exit status (docs/operations.md)."""
 
-    def launch() -> int:
-        words = list(argv)
-        if words and words[0].startswith("-") and words[0] not in ("-h", "--help", "--version"):
-            words.insert(0, "run")  # As the command was before it had verbs.
-        if not words or words[0].startswith("-"):
-            parser().parse_args(words or ["--help"])
-            raise AssertionError("help and version end the process")
-        return carry_out(words[0])(words[1:])
+    words = list(argv)
+    if not words or words[0] in ("help", "-h", "--help", "--version"):
+        parser().parse_args(words if words[:1] == ["--version"] else ["--help"])
+        raise AssertionError("help and version end the process")
+    if words[0].startswith("-"):
+        words.insert(0, "run")  # As the command was before it had verbs.
+    # Late: what the command says of itself takes none of the job.
+    from pipeline.command import guarded
 
-    return guarded(launch)
+    return guarded(lambda: carry_out(words[0])(words[1:]))
 
 
 def carry_out(name: str) -> Callable[[Sequence[str]], int]:
@@ -62,8 +63,8 @@ def carry_out(name: str) -> Callable[[Sequence[str]], int]:
     names = [verb.name for verb in VERBS]
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise UsageError(f"there is no verb {name}: {hint}There are {', '.join(names)}")
+        hint = f": did you mean {close[0]}?" if close else "."
+        raise UsageError(f"there is no verb {name}{hint} There are {', '.join(names)}")
     run: Callable[[Sequence[str]], int] = import_module(f"commands.{name}").main
     return run
 

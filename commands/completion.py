@@ -6,9 +6,9 @@ from importlib import import_module
 
 import shtab
 
-from commands.command import VERBS
+from commands.command import PROG, VERBS
 from commands.show import parsers as parsers_of_show
-from commands.verb import PROG, VerbParser
+from commands.verb import VerbParser
 
 _SHELLS = ("bash", "zsh")
 _COMPLETED_AS = {

@@ -5,7 +5,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from commands.verb import PROG, VerbParser
+from commands.command import PROG
+from commands.verb import VerbParser
 from pipeline import flag_values
 from pipeline.usage import UsageError
 

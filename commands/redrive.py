@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from commands.verb import PROG
+from commands.command import PROG
 from pipeline.command import main as run_job
 from pipeline.job_command import PIPELINE, JobParser
 from pipeline.options import parser_of

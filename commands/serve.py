@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from commands.verb import PROG
+from commands.command import PROG
 from pipeline.usage import ScreenParser, UsageError
 from registry.command import carry_out, serve_parser
 from registry.usage import CommandError

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
-from commands.verb import PROG, VerbParser, required
+from commands.command import PROG
+from commands.verb import VerbParser, required
 from pipeline import flag_values
 from pipeline.cells import Column, clean, columns
 from pipeline.options import join_relative_times
@@ -169,7 +170,7 @@ def _lines(what: _What, rows: list[dict[str, Any]], arguments: argparse.Namespac
             yield json.dumps(shown, ensure_ascii=False)
         return
     if not rows:
-        yield f"no {what.name}"
+        yield f"no {what.name}" + (f" in {arguments.output}" if arguments.output else "")
         return
     cells = [[clean(_cell(row.get(name), name)) for name in what.columns] for row in rows]
     header = [_column(what, name, [row[number] for row in cells]) for number, name in enumerate(what.columns)]

@@ -4,12 +4,11 @@ import argparse
 import textwrap
 from collections.abc import Sequence
 
+from commands.command import PROG
 from pipeline.config_file import with_config_file
 from pipeline.logs import adjust_logging
 from pipeline.options import option_actions
 from pipeline.usage import WIDTH, Parser, UsageError
-
-PROG = "session-forwarder"
 
 
 class VerbParser(Parser):

@@ -78,7 +78,7 @@ def _bind(port: int) -> socket.socket:
 
 def main(port: int) -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    # mypy has no word for it: https://github.com/python/mypy/issues/2427
+    # By setattr, since mypy takes no assignment to a method.
     setattr(models.Shard, "get_max_sequence_number", last_number)  # noqa: B010
     setattr(models.Shard, "get_records", records_after)  # noqa: B010
     listener = _bind(port)

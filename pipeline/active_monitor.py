@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 LOOK = 1.0
 """Seconds from one look at the board to the next, for alerts."""
 
+_SHARE = 0.01
+"""The share of the launcher's time that looks may take: with very many forwarders they come less often."""
+
 FILE_INTERVAL = 10.0
 """Seconds from one write of the metrics file to the next."""
 
@@ -47,14 +50,14 @@ class ActiveMonitor(Monitor):
 
     Args:
         job: what is asked for.
-        argv: the command line, for the alert of a run that failed.
+        command_line: with which a run that failed is run again; empty where that is not known.
         is_worker: whether this is a worker process of a distributed runner, and not the launcher.
     """
 
-    def __init__(self, job: Job, argv: Sequence[str] = (), *, is_worker: bool = False) -> None:
+    def __init__(self, job: Job, command_line: Sequence[str] = (), *, is_worker: bool = False) -> None:
         super().__init__()
         self._job = job
-        self._argv = argv
+        self._command_line = command_line
         self._is_worker = is_worker
         # Beside Flink's workers the launcher has nothing to tell of forwarders, and must not take a worker's port.
         self._tells_of_forwarders = is_worker or job.is_direct
@@ -105,7 +108,7 @@ class ActiveMonitor(Monitor):
             raise UsageError(refused)
         if to.signer is None and not self._is_worker:
             logger.warning("alerts are not signed: give --alert_secret, so that their receiver knows who sent them")
-        self._texts = AlertTexts(job, self._argv)
+        self._texts = AlertTexts(job, self._command_line)
         self._sender = AlertSender(to, job.allow_networks)
 
     def _open_port(self) -> None:
@@ -156,7 +159,7 @@ class ActiveMonitor(Monitor):
             self._look = look
         if self._texts is not None:
             self._texts.names = names
-        if self._sender is not None or self._file is not None:
+        if (self._sender is not None and self._tells_of_forwarders) or self._file is not None:
             self._thread = threading.Thread(target=self._watch, name="monitor", daemon=True)
             self._thread.start()
 
@@ -167,13 +170,15 @@ class ActiveMonitor(Monitor):
             return list(families(snapshot, time.time(), self._told, self._labelled))
 
     def _watch(self) -> None:
-        written = 0.0
-        while not self._ended.wait(LOOK):
-            if self._sender is not None:
+        written, wait = 0.0, LOOK
+        while not self._ended.wait(wait):
+            began = time.thread_time()
+            if self._sender is not None and self._tells_of_forwarders:
                 self._send(self._rules.saw(self._look(), time.time()))
             if self._file is not None and time.monotonic() - written >= FILE_INTERVAL:
                 self._file.write()
                 written = time.monotonic()
+            wait = max(LOOK, (time.thread_time() - began) / _SHARE)
 
     def failed(self, reason: str) -> None:
         """The run has failed, or cannot begin.
@@ -194,7 +199,8 @@ class ActiveMonitor(Monitor):
         now = time.time()
         # Of a run that was ended by an error `failed` has told; and one that was stopped did as it was asked to.
         if not self._is_told and report.state != "failed":
-            self._send(self._rules.saw(snapshot, now))
+            if self._tells_of_forwarders:
+                self._send(self._rules.saw(snapshot, now))
             self._send(self._rules.read_all(report.summary.read, now))
             if report.exit_status == FAILED and report.state != "stopped" and not report.summary.stopped:
                 self._send(self._rules.failed(report.verdict().removeprefix("failed: "), now))

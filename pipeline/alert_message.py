@@ -15,7 +15,6 @@ from transforms.accounting.board import ForwarderName
 from transforms.observing.alerts import Alert
 
 _VERBS = ("session-forwarder",)
-_JOB = ("python", "-m", "pipeline")
 
 _MOST_TOLD = 2_000
 """Characters of why a run failed. Many documents may be at fault."""
@@ -32,13 +31,15 @@ class AlertTexts:
 
     Args:
         job: of the run.
-        argv: the command line, with which a run that failed is run again.
+        command_line: with which a run that failed is run again; empty where that is not known.
         names: what the forwarders are called, by id.
     """
 
-    def __init__(self, job: Job, argv: Iterable[str] = (), names: Mapping[str, ForwarderName] | None = None) -> None:
+    def __init__(
+        self, job: Job, command_line: Iterable[str] = (), names: Mapping[str, ForwarderName] | None = None
+    ) -> None:
         self._job = job
-        self._argv = tuple(argv)
+        self._command_line = tuple(command_line)
         self.names = names or {}
 
     def body(self, run_id: str | None, alert: Alert) -> bytes:
@@ -113,7 +114,7 @@ class AlertTexts:
         return (
             f"the run failed: {alert.reason[:_MOST_TOLD]}",
             "See to that, then run the same command again: what was delivered is not sent twice.",
-            [shlex.join([*_JOB, *self._argv])] if self._argv else [],
+            [shlex.join(self._command_line)] if self._command_line else [],
         )
 
     def _who(self, forwarder_id: str | None) -> str:

@@ -26,8 +26,8 @@ def remember_signatures() -> None:
         core.get_function_args_defaults = remembered
     find = getattr(userstate, "get_dofn_specs", None)
     if find is not None and not isinstance(find, RememberedSpecs):
-        found: Any = RememberedSpecs(find)
-        userstate.get_dofn_specs = found
+        specs: Any = RememberedSpecs(find)
+        userstate.get_dofn_specs = specs
 
 
 class RememberedArguments:

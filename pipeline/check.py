@@ -16,6 +16,8 @@ from pipeline.options import Job, option_actions, parse_with_faults
 from pipeline.preflight import choose_forwarders
 from pipeline.report import DONE, USAGE, target
 from pipeline.usage import UsageError
+from transforms.forwarders import resolve
+from transforms.forwarders.secrets import References
 from transforms.storage import local_path
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,13 @@ def _forwarders(job: Job, faults: list[str]) -> Iterator[str]:
         return
     for forwarder in chosen.forwarders:
         yield f"forwarder {forwarder.id}: {target(forwarder)}"
+    if job.is_direct:
+        # Late, because it brings what HTTP needs, as the checks before this have.
+        from transforms.sinks.knock import unreachable
+
+        resolved = resolve(chosen.forwarders, References(job.secret_env_prefix, job.secrets_dir)).forwarders
+        for warning in unreachable(resolved, job.allow_networks):
+            logger.warning("%s", warning)
     for forwarder_id in chosen.inactive:
         yield f"forwarder {forwarder_id}: not active"
 

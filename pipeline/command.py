@@ -20,7 +20,7 @@ from pipeline.report import FAILED, USAGE
 from pipeline.usage import UsageError
 from transforms.beam_import import import_beam, import_beam_file_systems, without_garbage_collection
 from transforms.durability import private_files
-from transforms.storage import StorageError
+from transforms.storage import StorageError, local_path
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str], command: JobCommand = PIPELINE) -> int:
     def launch() -> int:
         words = with_config_file(argv, option_actions(), command.not_from_config(argv))
         adjust_logging(words)
-        return _launch(parse(words, command), words)
+        return _launch(parse(words, command), [*command.prog.split(), *argv])
 
     return guarded(launch)
 
@@ -60,8 +60,9 @@ def guarded(launch: Callable[[], int]) -> int:
         return FAILED
 
 
-def _launch(job: Job, argv: Sequence[str]) -> int:
-    with monitored(job, argv) as monitor:
+def _launch(job: Job, command_line: Sequence[str]) -> int:
+    _check_redriven(job)
+    with monitored(job, command_line) as monitor:
         if job.has_places_elsewhere:
             prepare_file_systems(job)
         chosen = choose_forwarders(job, on_this_machine=job.is_direct)
@@ -70,6 +71,14 @@ def _launch(job: Job, argv: Sequence[str]) -> int:
             from pipeline.run import run
         monitor.exit_status = run(job, chosen, monitor)
     return monitor.exit_status
+
+
+def _check_redriven(job: Job) -> None:
+    """Raises UsageError where a redrive is of an output that is not there: it would make it, and find nothing."""
+    if job.redrive and job.output is not None:
+        path = local_path(job.output)
+        if path is not None and not path.is_dir():
+            raise UsageError(f"--output {job.output}: there is no such directory, so there are no dead letters in it")
 
 
 def prepare_file_systems(job: Job) -> None:

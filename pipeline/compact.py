@@ -10,17 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline import flag_values
-from pipeline.lock import OutputLock, OutputLockedError
+from pipeline.command import guarded, prepare_file_systems
+from pipeline.lock import OutputLock
+from pipeline.options import Job
 from pipeline.runs import RUNS
 from pipeline.usage import Parser, UsageError
 from schemas.times import now_ms
-from transforms.durability import private_files
 from transforms.receipts.compaction import Ages, Compacted, compact
 from transforms.receipts.journal import recover
 from transforms.receipts.runs import place
-from transforms.storage import Storage, StorageError, local_path, storage_at
-
-logger = logging.getLogger(__name__)
+from transforms.storage import Storage, local_path, storage_at
 
 KEEP = 90 * 86_400.0
 """Seconds for which everything is kept, unless something else is asked for."""
@@ -75,7 +74,7 @@ def compact_output(output: str, keep: float = KEEP, now: Callable[[], int] = now
         StorageError: a file cannot be read or written, or is none of the job's.
         OSError: the directory cannot be written.
     """
-    with private_files(), OutputLock(output) as lock:
+    with OutputLock(output) as lock:
         storage, present = storage_at(output), now()
         before = present - round(keep * 1000)
         recover(output)
@@ -128,6 +127,8 @@ def compact_what_is_asked(arguments: argparse.Namespace) -> int:
     path = local_path(output)
     if path is not None and not path.is_dir():
         raise UsageError(f"{output}: there is no such directory")
+    if path is None:
+        prepare_file_systems(Job(output=output))
     try:
         removed = compact_output(output, arguments.keep)
     except OSError as error:
@@ -141,14 +142,7 @@ def main(argv: Sequence[str]) -> int:
     """`python -m pipeline.compact`. Returns the exit status."""
     parser = Parser(prog="python -m pipeline.compact", description=__doc__, allow_abbrev=False)
     add_compact_flags(parser)
-    try:
-        return compact_what_is_asked(parser.parse_args(argv))
-    except UsageError as error:
-        logger.error("%s", error)
-        return 2
-    except (OutputLockedError, StorageError) as error:
-        logger.error("%s", error)
-        return 1
+    return guarded(lambda: compact_what_is_asked(parser.parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ from pipeline.options import Job
 from schemas import Reject
 from transforms.accounting.board import Board, ForwarderName
 from transforms.accounting.summary import Summary, total
+from transforms.catch_up import MatchBehindLetters
 from transforms.deliver import DeliverMatches, OnStart, nothing
 from transforms.delivery.sender import DeliverOptions
-from transforms.derive import DeriveRecords, DeriveSettings
+from transforms.derive import Derived, DeriveRecords, DeriveSettings
 from transforms.derive_streaming import AddVoids, DeriveStreaming, count_settled
 from transforms.forwarders.source import ForwarderSource
 from transforms.match import MatchForwarders
@@ -108,9 +109,24 @@ def _run(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -> l
         if job.explain is not None:
             parts.append(derived.records | "Explain" >> ExplainRecord(job.explain, plan.source, statements))
         else:
-            matches = derived.records | "Match" >> MatchForwarders(plan.source, statements)
+            matches, stay = _match(derived, plan, plan.source, statements)
+            parts += stay
             parts.append(_end(matches, plan, plan.source, statements))
     return parts
+
+
+def _match(
+    derived: Derived, plan: Plan, source: ForwarderSource, statements: StatementBuilder
+) -> tuple[PCollection[list[Match]], list[PCollection[Summary]]]:
+    """What is due to whom: what an outage left in earlier runs, and behind it what is new."""
+    job = plan.job
+    if not job.catches_up or plan.history is None or not plan.history.buckets:
+        return derived.records | "Match" >> MatchForwarders(source, statements), []
+    behind_letters = MatchBehindLetters(
+        plan.history, source, statements, plan.board, block_user=job.on_failure == "block_user"
+    )
+    caught_up = derived.by_bucket | "Catch up, match" >> behind_letters
+    return caught_up.matches, [caught_up.summaries]
 
 
 def _read(plan: Plan) -> ReadActivity | ReadStatements:
@@ -206,6 +222,7 @@ def _derive_settings(plan: Plan) -> DeriveSettings:
         inputs=tuple(source.name for source in plan.sources) or tuple(file.path for file in plan.files),
         parts_each=PARTS_EACH if plan.sources else 1,
         blobs=plan.blobs,
+        also=plan.history.buckets if job.catches_up and plan.history is not None else (),
     )
 
 

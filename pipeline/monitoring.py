@@ -19,34 +19,40 @@ from transforms.accounting.board import Board, ForwarderName
 from transforms.storage import StorageError
 from transforms.telemetry.environment import asks_for
 
+_INTERRUPTED = 130
+"""The exit status of a process that Ctrl-C ended."""
+
 
 def _is_asked_for(job: Job) -> bool:
     flags = (job.metrics_port, job.metrics_file, job.alert_url)
     return any(flag is not None for flag in flags) or asks_for("metrics", os.environ)
 
 
-def _monitor(job: Job, argv: Sequence[str] = (), *, is_worker: bool = False) -> Monitor:
+def _monitor(job: Job, command_line: Sequence[str] = (), *, is_worker: bool = False) -> Monitor:
     """The monitor of this process, to be opened. A run that only looks tells nobody."""
     if job.looks_only or not _is_asked_for(job):
         return Monitor()
     from pipeline.active_monitor import ActiveMonitor
 
-    return ActiveMonitor(job, argv, is_worker=is_worker)
+    return ActiveMonitor(job, command_line, is_worker=is_worker)
 
 
 @contextmanager
-def monitored(job: Job, argv: Sequence[str]) -> Iterator[Monitor]:
+def monitored(job: Job, command_line: Sequence[str]) -> Iterator[Monitor]:
     """The launcher's monitor. It tells of every error that leaves the block, and how the run ended.
 
     Raises:
         UsageError: an address, a port or a file of it cannot be used.
     """
-    monitor = _monitor(job, argv)
+    monitor = _monitor(job, command_line)
     status = FAILED
     try:
         monitor.open()
         yield monitor
         status = monitor.exit_status
+    except KeyboardInterrupt:
+        status = _INTERRUPTED  # As asked for: there is nothing to tell.
+        raise
     except UsageError as error:
         status = USAGE
         monitor.failed(str(error))

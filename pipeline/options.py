@@ -36,6 +36,7 @@ Replay = Literal["new", "all"]
 Mode = Literal["run", "replay", "redrive", "dry_run", "explain"]
 NaiveTimes = Literal["refuse", "utc"]
 StoredAs = Literal["now"]
+CatchUp = Literal["on", "off"]
 
 FLINK_RUNNERS = ("flinkrunner", "flink")
 _DIRECT_RUNNERS = ("directrunner", "direct", "fnapirunner", "fnapi")
@@ -109,6 +110,7 @@ class Job:
     max_forget_ratio: float = 0.1
     trust_clock: bool = False
     dedupe_horizon: float | None = None
+    catch_up: CatchUp = "on"
     window: Window = EVERYTHING
     session_duration_unit: DurationUnit = "minutes"
     actor_home_page: str = DEFAULT_HOME_PAGE
@@ -159,6 +161,12 @@ class Job:
     def forwards_statements(self) -> bool:
         """Whether statements are forwarded as they are."""
         return "statement" in self.window.kinds
+
+    @property
+    def catches_up(self) -> bool:
+        """Whether the run begins with what an outage left of earlier ones (`--catch_up`)."""
+        is_asked = self.state is not None and self.catch_up == "on" and self.output is not None
+        return is_asked and self.forwarders is not None and self.explain is None and not self.sends_again
 
     @property
     def chosen_letters(self) -> LetterFilter:
@@ -367,6 +375,12 @@ def _add_state(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="with --state: the clock of this machine is right, so forget what is due, however much, and go on from a "
         "state that is later",
+    )
+    group.add_argument(
+        "--catch_up",
+        choices=get_args(CatchUp),
+        help="with --state: a run first tries the dead letters again that an outage of a forwarder has left, each "
+        "user's before what is new of the user (on, the default), or leaves them to --redrive (off)",
     )
     group.add_argument(
         "--dedupe_horizon",
@@ -800,6 +814,8 @@ def _check_state(job: Job) -> None:
             raise UsageError("--state and --output must be two directories: give --state one inside --output")
     if job.trust_clock and job.state is None:
         raise UsageError("--trust_clock goes with --state: only what is kept there is forgotten by the clock")
+    if job.catch_up == "off" and job.state is None:
+        raise UsageError("--catch_up goes with --state: a run without it tries the dead letters of its input again")
 
 
 def _check_redrive(job: Job) -> None:
@@ -847,6 +863,7 @@ _CHECKS: tuple[Callable[[Job], None], ...] = (
     _check_state,
     _check_redrive,
     _check_ends,
+    _check_alerts,
 )
 
 

@@ -78,8 +78,11 @@ class Report:
             return DONE if self.summary.explanation else LEFT_OVER
         if self.job.dry_run:
             return DONE
-        accounts = self.summary.books.accounts.values()
-        if self.summary.rejected or self.summary.kept or any(account.dead for account in accounts):
+        books = self.summary.books
+        accounts = (*books.accounts.values(), *books.letters.values())
+        # A letter that nobody asks for any more was told of by the run that wrote it. Only a redrive was to send it.
+        kept = self.job.redrive and self.summary.kept
+        if self.summary.rejected or kept or any(account.dead for account in accounts):
             return LEFT_OVER
         return DONE
 
@@ -123,7 +126,11 @@ class Report:
             shown += ", ..."
         lines = []
         for forwarder in self.forwarders:
-            if books.account(forwarder.id).matched or forwarder.id in self.summary.kept:
+            if (
+                books.account(forwarder.id).matched
+                or forwarder.id in self.summary.kept
+                or forwarder.id in books.letters
+            ):
                 continue
             if forwarder.kinds is not None and not set(forwarder.kinds) & set(self.job.window.kinds):
                 lines.append(
@@ -247,11 +254,46 @@ class Report:
                 "hashed_partition_keys": account.hashed_keys,
                 "remarks": dict(sorted(account.remarks.items())),
             }
+        if self.job.catches_up:
+            entry["caught_up"] = self._caught_up(forwarder.id)
         if self.job.redrive:
             entry["letters"] = self._letters(forwarder.id)
         if forwarder.id in self.summary.kept:
             entry["kept"] = dict(sorted(self.summary.kept[forwarder.id].items()))
         return entry
+
+    def _caught_up(self, forwarder_id: str) -> dict[str, Any]:
+        """What became of the dead letters of earlier runs that this one has tried again, or would."""
+        account = self.summary.books.letters.get(forwarder_id, Account())
+        if self.job.dry_run:
+            return {"would_try": account.matched}
+        return {
+            "tried": account.matched,
+            "delivered": account.delivered + account.already_delivered,
+            "still_dead": account.dead,
+            "reasons": dict(sorted(account.dead_lettered.items())),
+            "pending": account.pending,
+            "attempts": account.attempts,
+            "bytes": account.bytes,
+            "ambiguous": account.ambiguous,
+            "remarks": dict(sorted(account.remarks.items())),
+        }
+
+    def _caught_up_lines(self) -> Iterable[str]:
+        for forwarder in self.forwarders:
+            account = self.summary.books.letters.get(forwarder.id)
+            if account is None:
+                continue
+            if self.job.dry_run:
+                yield f"forwarder {forwarder.id}: {account.matched:,} dead letters of earlier runs would be tried first"
+                continue
+            line = f"forwarder {forwarder.id}: caught up with {account.delivered + account.already_delivered:,} of "
+            line += f"{account.matched:,} dead letters of earlier runs"
+            if account.dead:
+                line += f"; still dead: {_counts(account.dead_lettered)}"
+            if account.pending:
+                line += f"; {account.pending:,} pending"
+            yield line
 
     def _letters(self, forwarder_id: str) -> dict[str, Any]:
         """What a redrive does with the dead letters to a forwarder, by the reason for which they were given up."""
@@ -302,8 +344,10 @@ class Report:
         has_matches = any(account.matched for account in summary.books.accounts.values())
         if self.forwarders and self.job.explain is None and (has_matches or not self.job.redrive):
             lines += ["", *self._table()]
+        lines += self._caught_up_lines()
         for forwarder_id, reasons in sorted(summary.kept.items()):
-            lines.append(f"forwarder {forwarder_id}: left as they were: {_counts(reasons)}")
+            letters = "dead letters of earlier runs " if self.job.catches_up and not self.job.dry_run else ""
+            lines.append(f"forwarder {forwarder_id}: {letters}left as they were: {_counts(reasons)}")
         lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines(), "", self.verdict()]
         lines += self._next_lines()
         return "\n".join(lines)

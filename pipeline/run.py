@@ -34,7 +34,8 @@ from transforms.reading.input_formats import INPUT_FORMATS
 from transforms.reading.pipes import STANDARD_INPUT, descriptor_of
 from transforms.receipts.index import HistoryIndex, index_history, remove_index
 from transforms.receipts.journal import JournalError, close_journals, recover
-from transforms.receipts.runs import new_run_id, next_run_number
+from transforms.receipts.outage_letters import OutageLetters
+from transforms.receipts.runs import new_run_id, next_run_number, run_number
 from transforms.sinks.data_streams import StreamLimits
 from transforms.sinks.lacks import raise_descriptor_limit
 from transforms.sources.base import Access, StatementSource
@@ -92,7 +93,7 @@ def run(job: Job, chosen: Chosen, monitor: Monitor | None = None) -> int:
         files = sessions.new_files(matched) if sessions else matched
         if job.output is not None and job.write_records is not None:
             remove_records(job.output)
-        history = _history(job, run_id, stack)
+        history = _history(job, run_id, sessions, stack)
         info = _run_info(job, run_id, started, files, chosen)
         board.begin(info)
         plan = Plan(
@@ -276,14 +277,18 @@ def _lock(flag: str, directory: str, board: Board, stack: ExitStack) -> threadin
     return lost
 
 
-def _history(job: Job, run_id: str, stack: ExitStack) -> HistoryIndex | None:
+def _history(job: Job, run_id: str, sessions: SessionState | None, stack: ExitStack) -> HistoryIndex | None:
     """What earlier runs on the output settled, as far as this run has to know it."""
-    if job.output is None or not (job.delivers or job.redrive):
+    if job.output is None or not (job.delivers or job.redrive or job.catches_up):
         return None
     recover(job.output)
     if job.sends_again:
         return HistoryIndex(job.output, "")
-    index = index_history(job.output, run_id, dead_letters=job.redrive, horizon=job.receipts_horizon)
+    catch_up = None
+    if job.catches_up and sessions is not None:
+        since = run_number(sessions.current.run_id)
+        catch_up = OutageLetters(since, block_user=job.on_failure == "block_user", looks_only=job.looks_only)
+    index = index_history(job.output, run_id, dead_letters=job.redrive, horizon=job.receipts_horizon, catch_up=catch_up)
     stack.callback(remove_index, index)
     return index
 
@@ -304,6 +309,7 @@ def _deliver_options(
             max_backoff=job.max_backoff,
             outage_budget=job.outage_budget,
             on_failure=job.on_failure,
+            catches_up=job.catches_up,
             linger=_STREAMING_LINGER if job.streaming else _LINGER,
         ),
         streaming=job.streaming,

@@ -43,8 +43,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         stored: epoch ms; when a store says that it took the statement. None: it does not say, or the record is derived.
         document: what Learning Locker's document has around the statement, in Extended JSON; None where there is none.
         voids: the id of the statement that this one voids, in lower case; None for all other records.
-        due: ids of the forwarders whose query matches, of a statement that was matched as it was read. None: it has
-            yet to be matched.
+        due: ids of the forwarders whose query matches, of a statement that was matched as it was read. None: it was
+            not.
     """
 
     id: str

@@ -18,8 +18,10 @@ def _date(day: int) -> str:
     return (_EPOCH + timedelta(days=day)).date().isoformat()
 
 
-def _date_and_clock(millis: int) -> tuple[str, str]:
-    day, second = divmod(millis // 1000, 86_400)
+# The messages of an activity, the statements of its records and their envelopes spell the same second again.
+@lru_cache(maxsize=4096)
+def _date_and_clock(seconds: int) -> tuple[str, str]:
+    day, second = divmod(seconds, 86_400)
     minute, second = divmod(second, 60)
     hour, minute = divmod(minute, 60)
     return _date(day), f"{_TWO_DIGITS[hour]}:{_TWO_DIGITS[minute]}:{_TWO_DIGITS[second]}"
@@ -35,19 +37,19 @@ def now_ms() -> int:
 
 def snapshot_time(millis: int) -> str:
     """`2020-02-17T15:03:23Z`, truncated to the second: how a status snapshot gives `dt_started` and `dt_completed`."""
-    date, clock = _date_and_clock(millis)
+    date, clock = _date_and_clock(millis // 1000)
     return f"{date}T{clock}Z"
 
 
 def event_time(millis: int) -> str:
     """`2020-02-17 15:03:23`, truncated to the second: how an event gives its `time`."""
-    date, clock = _date_and_clock(millis)
+    date, clock = _date_and_clock(millis // 1000)
     return f"{date} {clock}"
 
 
 def rfc3339(millis: int) -> str:
     """`2020-02-17T15:03:23.000Z`: RFC 3339 with milliseconds, as records, statements and receipts give times."""
-    date, clock = _date_and_clock(millis)
+    date, clock = _date_and_clock(millis // 1000)
     return f"{date}T{clock}.{millis % 1000:03}Z"
 
 

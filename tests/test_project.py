@@ -20,7 +20,7 @@ from packaging.version import Version
 from tests.support.paths import ROOT
 
 REQUIREMENTS = ROOT / "requirements"
-PACKAGES = ("pipeline", "transforms", "schemas", "registry")
+PACKAGES = ("commands", "pipeline", "transforms", "schemas", "registry")
 # The file of requirements/ that each extra of setup.py is pinned by. What bench-peers needs does not fit the others.
 PINNED_BY = {
     None: "job.txt",
@@ -62,6 +62,11 @@ def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(wheel: ZipFil
     expected = {str(path.relative_to(ROOT)) for path in files if path.parent.name != "__pycache__"}
     assert {f"{name}/py.typed" for name in PACKAGES} <= expected
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == expected
+
+
+def test_the_command_is_installed(wheel: ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt"))
+    assert "session-forwarder = commands.__main__:console" in wheel.read(name).decode().splitlines()
 
 
 def test_an_index_can_show_what_the_wheel_says_of_itself(wheel: ZipFile, metadata: Message) -> None:

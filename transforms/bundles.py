@@ -1,5 +1,6 @@
 """What steps share: batches and how they are encoded, how elements leave at a bundle's end, how blocks are read."""
 
+import gc
 import pickle
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -83,6 +84,16 @@ registry.register_coder(Record, RecordCoder)
 registry.register_coder(Match, MatchCoder)
 
 
+def keep_live_objects_out_of_the_garbage_collector() -> None:
+    """Freeze what `setup` made, and collect rarely.
+
+    A worker holds thousands of records, which form no cycles. To walk over them costs more than Beam does
+    (docs/performance.md). Records and activities are `gc=False` structs. Cycles of other objects are still collected.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
+
+
 _END_OF_TIME = GlobalWindow().max_timestamp()
 
 
@@ -135,6 +146,7 @@ class ReadsBlocks(beam.DoFn):
 
     def setup(self) -> None:
         self._tracing = tracing()
+        keep_live_objects_out_of_the_garbage_collector()
         if self._forwarders is not None and isinstance(self._decoder, OriginalDecoder):
             self._decoder.show(StatementMatcher(self._forwarders.load()))
 

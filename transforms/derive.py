@@ -3,7 +3,6 @@
 Statements that are forwarded as they are take the same way, and are records as they are.
 """
 
-import gc
 import logging
 import time
 from array import array
@@ -21,7 +20,7 @@ from schemas import Activity, Record, Reject
 from schemas.times import rfc3339
 from transforms.accounting.board import Board
 from transforms.accounting.summary import ANY_REJECTS, RejectLimit, Summary
-from transforms.bundles import BATCH_SIZE, at_end_of_bundle
+from transforms.bundles import BATCH_SIZE, at_end_of_bundle, keep_live_objects_out_of_the_garbage_collector
 from transforms.reading.activity import decode_all_admitted
 from transforms.reading.blob_files import BlobFiles, StoredBlobs
 from transforms.reading.bucket_blobs import in_passes, lines_by_user, originals_by_user
@@ -56,6 +55,7 @@ class DeriveSettings:
         inputs: the names of what was read, in its order, for rejects.
         parts_each: by how many numbers each of them is known (`Original.file`).
         blobs: where the blobs lie whose names come; None if the blobs come themselves.
+        also: buckets of users that are given on, without records, also if nothing was read of them.
     """
 
     window: Window = EVERYTHING
@@ -66,18 +66,22 @@ class DeriveSettings:
     inputs: tuple[str, ...] = ()
     parts_each: int = 1
     blobs: BlobFiles | None = None
+    also: tuple[int, ...] = ()
 
 
 class Derived(NamedTuple):
     """What deriving gives.
 
     Attributes:
-        records: batches, each of one bucket of users. A user's records are in one batch, or in several that follow each
-            other, in their order.
+        by_bucket: batches, each with its bucket of users; those of a bucket follow each other. A user's records are in
+            one batch, or in several that follow each other, in their order. A bucket begins with an empty batch if the
+            settings name it.
+        records: the batches alone.
         summaries: what was counted.
         rejects: statements of an id that stands for another one.
     """
 
+    by_bucket: PCollection[tuple[int, list[Record]]]
     records: PCollection[list[Record]]
     summaries: PCollection[Summary]
     rejects: PCollection[Reject]
@@ -102,18 +106,20 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
     # Beam takes an output of several PCollections for one type, and warns.
     @no_annotations  # type: ignore[untyped-decorator]
     def expand(self, blobs: PCollection[tuple[int, bytes]]) -> Derived:
-        state = self.settings.state
-        if state is not None and state.parts and self.settings.input_format.has_voids:
+        state, also = self.settings.state, set(self.settings.also)
+        if state is not None and self.settings.input_format.has_voids:
             # A void may be of activity that is only in the state: its bucket is looked at too.
-            buckets = beam.Create([(bucket, b"") for bucket, _ in state.parts]).with_output_types(tuple[int, bytes])
-            blobs = (blobs, blobs.pipeline | "Buckets in the state" >> buckets) | "All buckets" >> beam.Flatten()
+            also.update(bucket for bucket, _ in state.parts)
+        if also:
+            buckets = beam.Create([(bucket, b"") for bucket in sorted(also)]).with_output_types(tuple[int, bytes])
+            blobs = (blobs, blobs.pipeline | "Buckets beside" >> buckets) | "All buckets" >> beam.Flatten()
         folded = (
             blobs
             | "Group by bucket of users" >> beam.GroupByKey()
             | "Fold sessions"
             >> beam.ParDo(_FoldUsers(self.settings, self.board), AsSingleton(self.read))
-            .with_output_types(list[Record], summary=Summary, sessions=tuple[int, bytes], rejects=Reject)
-            .with_outputs(_SUMMARY, _SESSIONS, _REJECTS, main="records")
+            .with_output_types(tuple[int, list[Record]], summary=Summary, sessions=tuple[int, bytes], rejects=Reject)
+            .with_outputs(_SUMMARY, _SESSIONS, _REJECTS, main="by_bucket")
         )
         shared = (
             folded[_SESSIONS]
@@ -121,7 +127,8 @@ class DeriveRecords(beam.PTransform[PCollection[tuple[int, bytes]], Derived]):
             | "Find shared sessions" >> beam.Map(_count_shared).with_output_types(Summary)
         )
         summaries = (folded[_SUMMARY], shared) | "Derivation summaries" >> beam.Flatten()
-        return Derived(folded["records"], summaries, folded[_REJECTS])
+        by_bucket = folded["by_bucket"]
+        return Derived(by_bucket, by_bucket | "Batches" >> beam.Values(), summaries, folded[_REJECTS])
 
 
 class _FoldUsers(beam.DoFn):
@@ -149,6 +156,8 @@ class _FoldUsers(beam.DoFn):
         bucket, elements = bucket_and_blobs
         files, kept = self._settings.blobs, [element for element in elements if element]
         blobs = kept if files is None else files.blobs(bucket, kept)
+        if bucket in self._settings.also:
+            yield bucket, []
         yield from self._batches(bucket, blobs, read.read.voids)
         if isinstance(blobs, StoredBlobs):
             blobs.remove()
@@ -168,10 +177,10 @@ class _FoldUsers(beam.DoFn):
                 if len(batch) >= BATCH_SIZE:
                     if self._is_stopping():
                         return
-                    yield self._counted(batch)
+                    yield bucket, self._counted(batch)
                     batch = []
         if batch and not self._is_stopping():
-            yield self._counted(batch)
+            yield bucket, self._counted(batch)
 
     def finish_bundle(self) -> Iterator[Any]:
         counts = self._derivation.counts
@@ -282,13 +291,3 @@ def _count_shared(group: tuple[int, Iterable[bytes]]) -> Summary:
     """Count the session ids that more than one user of a store has: a known fault of integrations."""
     users = Counter(digest for packed in group[1] for digest in array("Q", packed))
     return Summary(shared_sessions=sum(count > 1 for count in users.values()))
-
-
-def keep_live_objects_out_of_the_garbage_collector() -> None:
-    """Freeze what `setup` made, and collect rarely.
-
-    A worker holds thousands of records, which form no cycles. To walk over them costs more than Beam does
-    (docs/performance.md). Records and activities are `gc=False` structs. Cycles of other objects are still collected.
-    """
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 50)

@@ -22,8 +22,8 @@ from transforms.matching.statement import StatementBuilder
 class CountMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summary]]):
     """Counts what would be sent: PCollection[list[Match]] -> PCollection[Summary].
 
-    A summary has the number of matches of each forwarder, and one sample of what it would be sent. No reference to a
-    secret is resolved, and no connection is opened.
+    A summary has the number of matches of each forwarder, those of open dead letters apart, and one sample of what it
+    would be sent. No reference to a secret is resolved, and no connection is opened.
 
     Attributes:
         forwarders: where each worker loads the documents from.
@@ -53,6 +53,9 @@ class _CountMatches(beam.DoFn):
     def process(self, matches: list[Match]) -> None:
         for match in matches:
             for forwarder_id in match.forwarders:
+                if match.is_letter:
+                    self._summary.books.of_letters(forwarder_id).matched += 1
+                    continue
                 self._summary.books.account(forwarder_id).matched += 1
                 self._sample(self._forwarders[forwarder_id], match)
             for forwarder_id in match.undecided:

@@ -161,12 +161,19 @@ def who_stands_on_whom() -> str:
                 ("sources/", "statements where they live", CORE),
             ),
         ),
-        ("", (("delivery/", "order and retries: lanes, engine, sender", CORE),)),
+        (
+            "",
+            (
+                ("delivery/", "order and retries: lanes, engine, sender", CORE),
+                ("observing/", "metrics and alerts, by the board", CORE),
+            ),
+        ),
         (
             "cores in",
             (
                 ("receipts/", "what was settled, on disk", CORE),
                 ("accounting/", "what was counted", CORE),
+                ("telemetry/", "OpenTelemetry, if asked for", CORE),
             ),
         ),
         (
@@ -207,9 +214,9 @@ def who_stands_on_whom() -> str:
     bottom = 8 + len(rows) * (height + gap)
     parts.append(Arrow(((12, 30), (12, bottom - 20))))
     return drawing(
-        "Who stands on whom, from the top: pipeline and registry; the steps in Beam; bundles and sources; delivery; "
-        "receipts and accounting; sinks and matching; forwarders, sessions and statements; query and reading; storage; "
-        "durability and the import of Beam; schemas. All imports go down.",
+        "Who stands on whom, from the top: pipeline and registry; the steps in Beam; bundles and sources; "
+        "delivery and observing; receipts, accounting and telemetry; sinks and matching; forwarders, sessions and "
+        "statements; query and reading; storage; durability and the import of Beam; schemas. All imports go down.",
         width,
         bottom,
         parts,

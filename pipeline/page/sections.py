@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from heapq import nlargest
 from typing import Any
 
+from pipeline.next_steps import next_commands
 from pipeline.options import Job
 from pipeline.page.charts import axis_of, columns, lines, mean, shares
 from pipeline.page.examples import Letter
@@ -189,7 +190,6 @@ def told(page: Contents) -> Markup | None:
 
 def _steps(page: Contents) -> Iterable[Markup | None]:
     report, job = page.report, page.job
-    output = shlex.quote(job.output or "")
     if report.state == "source_unread":
         for failure in page.facts["input"]["failures"][:_LINES]:
             yield element("p", short(failure, _TOLD))
@@ -205,25 +205,15 @@ def _steps(page: Contents) -> Iterable[Markup | None]:
             "Run the same command again. It goes on where this run ended: what was delivered is in the "
             "receipts, and is not sent again.",
         )
-    if page.dead:
+    dead = {entry["id"]: entry.get("dead_letter_reasons") or {} for entry in page.facts["forwarders"]}
+    commands = next_commands(job, {id_: reasons for id_, reasons in dead.items() if reasons})
+    if commands and not job.looks_only:
         yield element("p", "Look at the dead letters; mend what they tell of; then send them again:")
-        yield _commands(
-            f"session-forwarder show letters --output {output} --run {shlex.quote(report.run_id)}",
-            " ".join(["session-forwarder redrive --output", output, *_needed(job)]),
-        )
+        yield _commands(*commands)
     if report.summary.rejected and job.output and not job.looks_only:
         yield element("p", "Look at what was rejected:")
-        yield _commands(f"session-forwarder show rejects --output {output} --run {shlex.quote(report.run_id)}")
-
-
-def _needed(job: Job) -> Iterable[str]:
-    """The flags without which a redrive would not reach what this run reached."""
-    if job.forwarders is not None:
-        yield f"--forwarders {shlex.quote(job.forwarders)}"
-    for network in job.allow_networks:
-        yield f"--allow_network {shlex.quote(network)}"
-    if job.attachments is not None:
-        yield f"--attachments {shlex.quote(job.attachments)}"
+        words = ["session-forwarder", "show", "rejects", "--output", job.output, "--run", report.run_id]
+        yield _commands(shlex.join(words))
 
 
 def _commands(*lines: str) -> Markup:
@@ -483,7 +473,7 @@ def rejects(page: Contents) -> Markup | None:
         rows.append(
             element(
                 "tr",
-                element("th", short(entry["reason"], _TOLD), scope="row"),
+                element("th", element("span", short(entry["reason"], _TOLD), class_="why"), scope="row"),
                 _counted(entry["count"], None if page.before is None else before.get(_kind(entry), 0), "rejects"),
                 element(
                     "td",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import batches, growth, hostile, report
+from benchmarks import batches, growth, hostile, report, watching
 from benchmarks.measuring import Run, Task, run
 from benchmarks.sinks import running_sinks
 from benchmarks.suite import COMPARISONS, Comparison, DifferentError, Row, Suite, check_same
@@ -194,3 +194,8 @@ def test_batches_are_measured_beside_one_by_one_and_a_script(capsys: pytest.Capt
     assert all(way in told for way in batches.WAYS)
     assert "300 records of one user" in told
     assert "with aggregate, 15 ms a call" in told
+
+
+def test_what_it_costs_to_watch_a_run_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    watching.main(["--forwarders", "3", "--rounds", "1"])
+    assert len(capsys.readouterr().out.splitlines()) == 2

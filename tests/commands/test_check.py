@@ -11,6 +11,7 @@ from commands.command import main
 from pipeline.report import USAGE
 from tests.support.forwarder_documents import http_document
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 from tests.support.receiver import Receiver
 from tests.support.workshop import Workshop
 
@@ -63,6 +64,15 @@ def test_every_fault_is_told_at_once(
     assert main(["check", *flags[:1]]) == USAGE
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert all(any(f"forwarder {id_} " in error for error in errors) for id_ in "abc"), errors
+
+
+def test_a_host_that_takes_no_connection_is_a_warning(workshop: Workshop, caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+    target = {"protocol": "http", "url": f"127.0.0.1:{port}/x", "maxRetries": 1}
+    workshop.write_forwarders({"_id": "a", "active": True, "organisation": "o", "configuration": target})
+    flags = [f"--forwarders={workshop.path / 'forwarders.json'}", f"--output={workshop.output}"]
+    assert main(["check", *flags, "--allow_network=127.0.0.0/8"]) == 0
+    assert f"127.0.0.1:{port}, which takes no connection now (Connection refused)" in caplog.text
 
 
 def test_an_output_that_a_run_holds_is_a_fault(

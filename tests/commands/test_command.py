@@ -76,6 +76,7 @@ def test_a_start_that_tells_of_itself_or_of_a_mistake_imports_nothing_that_takes
     calls = {
         ("--help",): 0,
         ("--version",): 0,
+        ("help",): 0,
         ("show", "--help"): 0,
         ("rnu",): 2,
         ("run",): 2,
@@ -119,6 +120,7 @@ def test_a_start_that_tells_of_itself_or_of_a_mistake_imports_nothing_that_takes
         (["explain", "--input=x"], "name the id first"),
         (["redrive", "--forwarders=f"], "needs --forwarders and --output"),
         (["redrive", "--forwarders=f", "--output=o", "--input=x"], "leave --input out"),
+        (["redrive", "--forwarders=f", "--output=nowhere"], "there is no such directory"),
         (["show", "lettres"], "did you mean letters?"),
         (["show", "letters"], "--output is missing"),
         (["show", "letters", "--output=nowhere"], "there is no such directory"),

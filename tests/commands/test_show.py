@@ -58,7 +58,7 @@ def test_letters_are_those_that_a_redrive_would_look_at(settled: Workshop, capsy
     for filtered in (["--forwarder=refused"], ["--reason=http_422"], ["--since=-1h"], ["--id", letter["id"].upper()]):
         assert rows("letters", *filtered, workshop=settled, capsys=capsys) == [letter]
     assert settled.redrive() == 0
-    assert lines("letters", workshop=settled, capsys=capsys) == ["no letters"]
+    assert lines("letters", workshop=settled, capsys=capsys) == [f"no letters in {settled.output}"]
     assert [row["id"] for row in rows("letters", "--all", workshop=settled, capsys=capsys)] == [letter["id"]]
 
 

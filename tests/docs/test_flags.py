@@ -15,7 +15,7 @@ import commands.command
 import local.__main__ as run_local
 import local.flink.__main__ as run_flink
 import local.flink.streaming as run_streaming
-from commands import check, completion, explain, init, plan, redrive, run, serve, show, top
+from commands import check, compact, completion, explain, init, plan, redrive, run, serve, show, top
 from commands import sample as sample_verb
 from pipeline import options, sample
 from pipeline.config_file import with_config_file
@@ -30,6 +30,7 @@ FLAGS = ROOT / "docs/flags.md"
 JOB_VERBS = {"run": run, "plan": plan, "check": check, "explain": explain, "redrive": redrive}
 
 VERBS: dict[str, Callable[[Sequence[str]], object]] = {
+    "compact": compact.main,
     "completion": completion.main,
     "init": init.main,
     "sample": sample_verb.main,
@@ -39,7 +40,7 @@ VERBS: dict[str, Callable[[Sequence[str]], object]] = {
 
 COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
     "session-forwarder": commands.command.main,
-    **{f"session-forwarder {verb}": VERBS[verb] for verb in ("completion", "init", "top")},
+    **{f"session-forwarder {verb}": VERBS[verb] for verb in ("compact", "completion", "init", "top")},
     **{f"session-forwarder show {what}": partial(show.show, what) for what in show.WHATS},
     "python -m pipeline": options.parse,
     "python -m pipeline.sample": sample.main,

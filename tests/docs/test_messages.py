@@ -45,7 +45,7 @@ def runs(text: str) -> set[tuple[str, ...]]:
 
 def strings() -> Iterator[str]:
     """The texts in the code, with a mark for what is filled in."""
-    for package in ("pipeline", "transforms", "registry"):
+    for package in ("commands", "pipeline", "transforms", "registry"):
         for file in sorted((ROOT / package).rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):

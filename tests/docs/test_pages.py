@@ -17,7 +17,18 @@ CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 _CODE = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"(?:\.\./)?(?:[\w.-]+/)+(?:[\w-]+\.\w+)?|\./[\w.]+|[\w-]+\.(?:py|md|toml|sh|xml)")
 _VERSION = re.compile(r"([A-Za-z][\w.-]*) (\d+(?:\.\d+)*)")
-_OURS = ("pipeline", "transforms", "schemas", "registry", "local", "benchmarks", "tests", "docs", "examples")
+_OURS = (
+    "commands",
+    "pipeline",
+    "transforms",
+    "schemas",
+    "registry",
+    "local",
+    "benchmarks",
+    "tests",
+    "docs",
+    "examples",
+)
 
 
 def named_paths(page: Path) -> list[str]:

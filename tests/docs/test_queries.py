@@ -44,7 +44,7 @@ class Example:
             part = json.loads(self.text)
             if "query" in part:
                 shown = part
-        target = {"protocol": "http", "url": f"{url}/{self.id}", "concurrency": 1}
+        target = {"protocol": "http", "url": f"{url}/{self.id}", "concurrency": 1, "maxRetries": 0}
         return {"_id": self.id, "active": True, "payload": "document", "configuration": target, **shown}
 
 

@@ -4,8 +4,10 @@ The same scenarios run at full size in `python -m benchmarks.delivery --scenario
 """
 
 import json
+import os
 import signal
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -292,10 +294,7 @@ def test_books_that_do_not_balance_fail_the_run(
     assert "the books do not balance for http" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_all_processes_ends_in_receipts_and_a_report(
-    workshop: Workshop, receiver: Receiver, number: signal.Signals
-) -> None:
+def test_a_signal_to_all_processes_ends_in_receipts_and_a_report(workshop: Workshop, receiver: Receiver) -> None:
     arguments = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
     taken = 40
     receiver.script = lambda arrival: Answer() if len(receiver.log) < taken else Answer(fault="hold")
@@ -305,8 +304,14 @@ def test_a_signal_to_all_processes_ends_in_receipts_and_a_report(
     experiment = Experiment(workshop, {"http": HttpLog(receiver, "http")}, arguments)
     with experiment.process() as job:
         receiver.wait_for(taken + 1)
-        # As a terminal does it: launcher and workers alike.
-        experiment.signal(number)
+        # As a service manager does it to the workers, and then as a terminal does it: to launcher and workers alike.
+        workers = [
+            int(each) for of in Path(f"/proc/{job.pid}/task").glob("*/children") for each in of.read_text().split()
+        ]
+        assert len(workers) == 2
+        for worker in workers:
+            os.kill(worker, signal.SIGTERM)
+        experiment.signal(signal.SIGINT)
         experiment.wait_until_stopping()
         receiver.release()
         assert job.wait(60) == 1

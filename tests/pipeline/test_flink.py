@@ -7,6 +7,7 @@ minutes: `./run_flink.sh --tests` makes what they need and runs them.
 import json
 import signal
 import subprocess
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from tests.support.activity import sessions
 from tests.support.aws import read_stream
 from tests.support.flink import flink, needs_flink
 from tests.support.forwarder_documents import http_document
-from tests.support.laboratory.http_fault_server import Answer, scripted
+from tests.support.laboratory.http_fault_server import Answer, in_thread, scripted
+from tests.support.ports import free_port
 from tests.support.receiver import Receiver, by_user
 from tests.support.statements import text
+from tests.support.waiting import until
 from tests.support.workshop import Workshop
 
 pytestmark = needs_flink
@@ -46,6 +49,48 @@ def counts(report: dict[str, Any]) -> dict[str, Any]:
         for entry in report["forwarders"]
     ]
     return kept
+
+
+def test_workers_answer_prometheus_and_tell_of_forwarders_and_the_launcher_of_the_run(
+    workshop: Workshop, receiver: Receiver, started: list["subprocess.Popen[str]"]
+) -> None:
+    receiver.script = lambda arrival: Answer(503 if "/down" in arrival.request_line else 200)
+    workshop.write_activity(sessions(20))
+    workshop.write_forwarders(
+        http_document(receiver, "up"), http_document(receiver, "down", configuration={"maxRetries": 10})
+    )
+    first = free_port()
+    file = workshop.path / "job.prom"
+    with in_thread(Receiver()) as hook:
+        assert isinstance(hook, Receiver)
+        job = flink(
+            workshop,
+            workshop.output,
+            *(f"--metrics_port={first}-{first + 9}", f"--metrics_file={file}"),
+            *(f"--alert_url=http://{hook.url('alerts')}", "--alert_after=2s"),
+            *("--max_backoff=1", "--outage_budget=6"),
+        )
+        started.append(job)
+        until(lambda: 'failing_seconds{forwarder="down"} ' in metrics_at(first) and hook.log, PATIENCE, every=0.5)
+        assert 'records_delivered_total{forwarder="up"} ' in metrics_at(first)
+        _, said = job.communicate(timeout=PATIENCE)
+        assert job.returncode == 3, said
+        told = [json.loads(arrival.body)["type"] for arrival in hook.log]
+    assert set(told) == {"forwarder.failing", "forwarder.unavailable", "forwarder.dead_letters"}
+    assert len(told) == 3
+    lines = file.read_text().splitlines()
+    delivered = workshop.account("up")["delivered"]
+    assert f'session_forwarder_records_delivered_total{{forwarder="up",name="job"}} {delivered}.0' in lines
+    assert 'session_forwarder_run_exit_status{name="job"} 3.0' in lines
+
+
+def metrics_at(port: int) -> str:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+    except OSError:
+        return ""
 
 
 def test_flink_gives_the_same_records_ids_books_and_order(
@@ -136,7 +181,7 @@ def test_ctrl_c_stops_a_run_on_flink_in_good_order_and_the_next_goes_on(
     output = workshop.path / "flink"
     job = flink(workshop, output)
     started.append(job)
-    receiver.wait_for(taken + 1)
+    receiver.wait_for(taken + 1, PATIENCE)
     job.send_signal(signal.SIGINT)
     assert job.stderr is not None
     assert any("taking no more records" in line for line in job.stderr)

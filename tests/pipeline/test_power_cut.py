@@ -1,10 +1,10 @@
 """The power goes at any moment of two runs on a state, and the next run goes on from what is left on the disk."""
 
 import json
-import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +12,32 @@ import fastavro
 import pytest
 
 from schemas import Activity
-from schemas.buckets import BUCKETS
 from tests.support.activity import sessions
 from tests.support.forwarder_documents import http_document
-from tests.support.laboratory.http_fault_server import Answer, Arrival, in_thread
+from tests.support.laboratory.http_fault_server import in_thread
 from tests.support.power import (
-    Note,
     Operation,
+    Recorded,
     Recorder,
     Sync,
-    cuts,
-    disk_after,
+    acknowledged,
     is_sync,
+    note_acknowledged,
     note_settlements,
     settled_for_good,
-    without,
+    settled_on,
 )
 from tests.support.receiver import Receiver
 from tests.support.workshop import Workshop
 from transforms.reading.activity import encode
 from transforms.reading.bucket_blobs import BucketBlobs
-from transforms.receipts.history import History
-from transforms.receipts.index import index_history, remove_index
-from transforms.receipts.journal import recover
 from transforms.sessions.derivation import Derivation
 from transforms.sessions.kept import SessionFold
 from transforms.sessions.state import BucketFold, StateOptions, read_current
 
-USERS = 30
+USERS = 20
 DAY = 86_400_000
-WHOLE_RUNS = 12
+WHOLE_RUNS = 6
 
 
 @dataclass
@@ -50,8 +46,7 @@ class Recording:
 
     workshop: Workshop
     receiver: Receiver
-    root: Path
-    operations: list[Operation]
+    recorded: Recorded
     inputs: dict[str, list[Activity]]
     due: frozenset[str]
     due_on_tuesday: frozenset[str]
@@ -78,21 +73,14 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Any:
         with pytest.MonkeyPatch.context() as monkeypatch:
             recorder = Recorder(root, monkeypatch)
             note_settlements(recorder, monkeypatch)
-
-            def script(arrival: Arrival) -> Answer:
-                if arrival.key in refused:
-                    return Answer(400)
-                recorder.note("acknowledged", arrival.key)
-                return Answer()
-
-            receiver.script = script
+            receiver.script = note_acknowledged(recorder, refused)
             workshop.write_forwarders(http_document(receiver))
             for day, activities in (("monday", monday), ("tuesday", tuesday)):
                 workshop.write_lines([*map(encode, activities), b"no activity"], f"{day}.jsonl")
                 inputs[str(workshop.path / "in" / f"{day}.jsonl")] = activities
                 assert _run(workshop, root, "--write_records=jsonl") == 3
-        operations = list(recorder.operations)
-        yield Recording(workshop, receiver, root, operations, inputs, frozenset(due), due_on_tuesday, refused)
+        recorded = Recorded(root, list(recorder.operations))
+        yield Recording(workshop, receiver, recorded, inputs, frozenset(due), due_on_tuesday, refused)
 
 
 def _records(activities: list[Activity]) -> list[str]:
@@ -106,34 +94,15 @@ def _run(workshop: Workshop, disk: Path, *more: str) -> int:
     return workshop.run("--state", str(disk / "state"), "--output", str(disk / "out"), *more)
 
 
-@dataclass
-class Found:
-    """What the next run finds on a disk, and what of that is wrong.
+def _wrong(recording: Recording, operations: Sequence[Operation], disk: Path) -> Iterator[str]:
+    """What is wrong with a disk: go on from it as the next run does, with the cores and without Beam.
 
-    Attributes:
-        sent: the ids of the records that it will send.
-        lost: due records that the receiver does not have, and that nobody will ever send to it.
-        repeated: records that were settled before the last sync but one, and are sent again.
-        missing: what input that counts as read has left, and is gone: rejects, records, the report.
+    Lost is what is due, what the receiver does not have, and what nobody will ever send to it. Repeated is what was
+    settled before the last sync but one, and will be sent again. Missing is what input that counts as read has left.
     """
-
-    sent: frozenset[str]
-    lost: frozenset[str]
-    repeated: frozenset[str]
-    missing: tuple[str, ...]
-
-
-def _look(recording: Recording, operations: Sequence[Operation], disk: Path) -> Found:
-    """Go on from a disk as the next run does, with the cores and without Beam."""
     output, state = disk / "out", disk / "state"
     current = read_current(str(state))
-    acknowledged = {each.about for each in operations if isinstance(each, Note) and each.what == "acknowledged"}
-    recover(str(output))
-    index = index_history(str(output), "next", dead_letters=True)
-    history = History(index, keep=BUCKETS)
-    delivered = {id_ for bucket in range(BUCKETS) for id_ in history.bucket(bucket).get("http", frozenset())}
-    letters = {letter.id for letter in history.undelivered_dead_letters()}
-    remove_index(index)
+    delivered, letters = settled_on(output)
 
     blobs = BucketBlobs()
     for name, activities in recording.inputs.items():
@@ -149,13 +118,12 @@ def _look(recording: Recording, operations: Sequence[Operation], disk: Path) -> 
         for _, records in BucketFold(options, bucket, SessionFold(Derivation(), Derivation())).records(of_bucket)
         for record in records
     }
-    sent = frozenset(derived - delivered)
-    return Found(
-        sent,
-        recording.due - acknowledged - sent - letters,
-        frozenset(sent & settled_for_good(operations)),
-        tuple(_missing(recording, output, len(current.files))),
-    )
+    sent = derived - delivered
+    if lost := recording.due - acknowledged(operations) - sent - letters:
+        yield f"{len(lost)} records are lost"
+    if repeated := sent & settled_for_good(operations):
+        yield f"{len(repeated)} records are sent again"
+    yield from (f"{what} are missing" for what in _missing(recording, output, len(current.files)))
 
 
 def _missing(recording: Recording, output: Path, files: int) -> Iterator[str]:
@@ -182,27 +150,10 @@ def _rows(part: Path) -> list[Any]:
         return []
 
 
-def _faults(recording: Recording, operations: Sequence[Operation], count: int, disks: Path) -> Iterator[str]:
-    """What is wrong after each of `count` cuts."""
-    for number, cut in enumerate(cuts(recording.operations, count)):
-        disk = disks / f"cut-{number}"
-        disk_after(operations[:cut], recording.root, random.Random(number), disk)  # noqa: S311
-        try:
-            found = _look(recording, recording.operations[:cut], disk)
-        except Exception as error:
-            yield f"cut {number} at {cut}: {error}"
-        else:
-            if found.lost or found.repeated or found.missing:
-                yield (
-                    f"cut {number} at {cut}: lost {len(found.lost)}, repeated {len(found.repeated)}, "
-                    f"missing: {', '.join(found.missing)}"
-                )
-
-
 def test_nothing_is_lost_by_a_power_cut_at_any_of_200_moments(recording: Recording, disks: Path) -> None:
-    synced = {each.path.parent.name for each in recording.operations if isinstance(each, Sync)}
+    synced = {each.path.parent.name for each in recording.recorded.operations if isinstance(each, Sync)}
     assert synced >= {"receipts", "dead_letters", "rejects", "records", "parts", "state", "out"}
-    assert list(_faults(recording, recording.operations, 200, disks)) == []
+    assert list(recording.recorded.faults(partial(_wrong, recording), 200, disks)) == []
 
 
 LEFT_OUT: dict[str, Callable[[Operation], bool]] = {
@@ -218,20 +169,17 @@ LEFT_OUT: dict[str, Callable[[Operation], bool]] = {
 @pytest.mark.parametrize("left_out", LEFT_OUT)
 def test_each_kind_of_sync_is_needed(recording: Recording, disks: Path, left_out: str) -> None:
     """What the test above is worth: it fails if a program does all the same, and leaves out syncs of one kind."""
-    operations = without(recording.operations, LEFT_OUT[left_out])
-    assert next(_faults(recording, operations, 200, disks), None) is not None
+    faults = recording.recorded.faults(partial(_wrong, recording), 200, disks, LEFT_OUT[left_out])
+    assert next(faults, None) is not None
 
 
 def test_whole_runs_go_on_after_a_power_cut(recording: Recording, disks: Path) -> None:
-    workshop, receiver, operations = recording.workshop, recording.receiver, recording.operations
-    for number, cut in enumerate(cuts(recording.operations, WHOLE_RUNS)):
-        disk = disks / f"cut-{number}"
-        disk_after(operations[:cut], recording.root, random.Random(number), disk)  # noqa: S311
-        before = {each.about for each in operations[:cut] if isinstance(each, Note) and each.what == "acknowledged"}
+    workshop, receiver = recording.workshop, recording.receiver
+    for _, operations, disk in recording.recorded.disks_after_cuts(WHOLE_RUNS, disks):
         came = len(receiver.log)
         assert _run(workshop, disk) in (0, 3)
         after = [arrival.key for arrival in receiver.log[came:] if arrival.stored]
         letters = {letter["id"] for letter in Workshop(disk).avro("dead_letters")}
-        assert before | set(after) | letters == recording.due
-        assert not set(after) & settled_for_good(operations[:cut])
+        assert acknowledged(operations) | set(after) | letters == recording.due
+        assert not set(after) & settled_for_good(operations)
         assert letters >= recording.refused

@@ -5,36 +5,33 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schemas.buckets import BUCKETS
 from schemas.times import rfc3339
 from tests.support.forwarder_documents import http_document
-from tests.support.laboratory.http_fault_server import Answer, Arrival, in_thread, scripted
+from tests.support.laboratory.http_fault_server import Arrival, in_thread, scripted
 from tests.support.lrs_feed import Feed, statement
 from tests.support.multipart import received
 from tests.support.power import (
-    Note,
     Operation,
+    Recorded,
     Recorder,
     Sync,
-    cuts,
-    disk_after,
+    acknowledged,
     is_sync,
+    note_acknowledged,
     note_settlements,
     settled_for_good,
-    without,
+    settled_on,
 )
 from tests.support.receiver import Receiver
 from tests.support.workshop import Workshop
 from transforms.reading.originals import VOIDED_VERB
 from transforms.reading.positions import OVERLAP_MS
-from transforms.receipts.history import History
-from transforms.receipts.index import index_history, remove_index
-from transforms.receipts.journal import recover
 from transforms.sessions.state import read_current
 
 pytestmark = pytest.mark.usefixtures("nothing_is_synced")
@@ -55,8 +52,7 @@ class Recording:
     workshop: Workshop
     receiver: Receiver
     feed: Feed
-    root: Path
-    operations: list[Operation]
+    recorded: Recorded
     data: dict[str, bytes]
     refused: frozenset[str]
 
@@ -96,20 +92,12 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recording]:
         with pytest.MonkeyPatch.context() as monkeypatch:
             recorder = Recorder(root, monkeypatch)
             note_settlements(recorder, monkeypatch)
-
-            def script(arrival: Arrival) -> Answer:
-                if arrival.key in refused:
-                    return Answer(400)
-                recorder.note("acknowledged", arrival.key)
-                return Answer()
-
-            receiver.script = script
+            receiver.script = note_acknowledged(recorder, refused)
             workshop.write_forwarders({**http_document(receiver), "payload": "statement", "sendAttachments": True})
             for many in (MONDAY, ALL):
                 feed.statements = statements[:many]
                 assert _run(workshop, feed, root) == 3
-        operations = list(recorder.operations)
-        yield Recording(workshop, receiver, feed, root, operations, data, refused)
+        yield Recording(workshop, receiver, feed, Recorded(root, list(recorder.operations)), data, refused)
 
 
 def _run(workshop: Workshop, feed: Feed, disk: Path) -> int:
@@ -121,19 +109,12 @@ def _wrong(recording: Recording, operations: Sequence[Operation], disk: Path) ->
     """What is wrong with a disk: go on from it as the next run does, with the cores and without Beam."""
     output = disk / "out"
     positions = read_current(str(disk / "state")).positions
-    acknowledged = {each.about for each in operations if isinstance(each, Note) and each.what == "acknowledged"}
-    recover(str(output))
-    index = index_history(str(output), "next", dead_letters=True)
-    history = History(index, keep=BUCKETS)
-    delivered = {id_ for bucket in range(BUCKETS) for id_ in history.bucket(bucket).get("http", frozenset())}
-    letters = {letter.id for letter in history.undelivered_dead_letters()}
-    remove_index(index)
-
+    delivered, letters = settled_on(output)
     stored = max((position.stored for position in positions.values()), default=0)
     since = rfc3339(stored - OVERLAP_MS) if stored else ""
     read = {each["id"] for each in map(json.loads, recording.feed.statements) if each["stored"] > since}
     sent = read - delivered
-    if lost := recording.due - acknowledged - sent - letters:
+    if lost := recording.due - acknowledged(operations) - sent - letters:
         yield f"{len(lost)} statements are lost"
     if repeated := sent & settled_for_good(operations):
         yield f"{len(repeated)} statements are sent again"
@@ -145,23 +126,10 @@ def _wrong(recording: Recording, operations: Sequence[Operation], disk: Path) ->
         yield f"{len(gone)} dead letters are without their data"
 
 
-def _faults(recording: Recording, operations: Sequence[Operation], count: int, disks: Path) -> Iterator[str]:
-    """What is wrong after each of `count` cuts."""
-    for number, cut in enumerate(cuts(recording.operations, count)):
-        disk = disks / f"cut-{number}"
-        disk_after(operations[:cut], recording.root, random.Random(number), disk)  # noqa: S311
-        try:
-            yield from (
-                f"cut {number} at {cut}: {each}" for each in _wrong(recording, recording.operations[:cut], disk)
-            )
-        except Exception as error:
-            yield f"cut {number} at {cut}: {error}"
-
-
 def test_no_statement_is_lost_and_no_data_of_a_dead_letter(recording: Recording, disks: Path) -> None:
-    synced = {each.path.parent.name for each in recording.operations if isinstance(each, Sync)}
+    synced = {each.path.parent.name for each in recording.recorded.operations if isinstance(each, Sync)}
     assert synced >= {"receipts", "dead_letters", "attachments", "state"}
-    assert list(_faults(recording, recording.operations, 100, disks)) == []
+    assert list(recording.recorded.faults(partial(_wrong, recording), 100, disks)) == []
 
 
 LEFT_OUT: dict[str, Callable[[Operation], bool]] = {
@@ -174,24 +142,21 @@ LEFT_OUT: dict[str, Callable[[Operation], bool]] = {
 @pytest.mark.parametrize("left_out", LEFT_OUT)
 def test_each_kind_of_sync_is_needed(recording: Recording, disks: Path, left_out: str) -> None:
     """What the test above is worth."""
-    operations = without(recording.operations, LEFT_OUT[left_out])
-    assert next(_faults(recording, operations, 100, disks), None) is not None
+    faults = recording.recorded.faults(partial(_wrong, recording), 100, disks, LEFT_OUT[left_out])
+    assert next(faults, None) is not None
 
 
 def test_whole_runs_go_on_and_a_redrive_has_all_data(recording: Recording, disks: Path) -> None:
-    workshop, receiver, operations = recording.workshop, recording.receiver, recording.operations
+    workshop, receiver = recording.workshop, recording.receiver
     refusing = receiver.script
-    for number, cut in enumerate(cuts(operations, WHOLE_RUNS)):
-        disk = disks / f"cut-{number}"
-        disk_after(operations[:cut], recording.root, random.Random(number), disk)  # noqa: S311
-        before = {each.about for each in operations[:cut] if isinstance(each, Note) and each.what == "acknowledged"}
+    for _, operations, disk in recording.recorded.disks_after_cuts(WHOLE_RUNS, disks):
         receiver.script, came = refusing, len(receiver.log)
         assert _run(workshop, recording.feed, disk) in (0, 3)
-        assert not {each.key for each in receiver.log[came:] if each.stored} & settled_for_good(operations[:cut])
+        assert not {each.key for each in receiver.log[came:] if each.stored} & settled_for_good(operations)
         receiver.script = scripted()
         assert workshop.redrive("--output", str(disk / "out")) == 0
         after = [arrival for arrival in receiver.log[came:] if arrival.stored]
-        assert before | {arrival.key for arrival in after} == recording.due
+        assert acknowledged(operations) | {arrival.key for arrival in after} == recording.due
         assert recording.refused <= {arrival.key for arrival in after}
         for arrival in after:
             assert _data(arrival) == recording.data[arrival.key]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ from pipeline.beam_options import beam_options
 from pipeline.beam_signatures import RememberedArguments, RememberedSpecs
 from pipeline.options import parse
 from pipeline.usage import Parser
+from tests.support.activity import activity
 from tests.support.forwarder_documents import http_document
 from tests.support.paths import ROOT
 from tests.support.receiver import Receiver
@@ -214,3 +216,31 @@ def test_the_state_that_is_remembered_of_a_class_is_what_beam_finds() -> None:
             assert (states, timers) == find(step)
             states.add("what Beam may do with its set")
     assert [bool(find(step)[0]) for step in steps] == [True, True, False, False, True]
+
+
+WATCHING = ("opentelemetry.sdk", "opentelemetry.exporter", "pipeline.active_monitor", "prometheus_client")
+
+RUNS = f"""
+import sys
+from pipeline.command import main
+status = main(sys.argv[1:])
+found = [name for name in {WATCHING!r} if name in sys.modules]
+print(status, found, file=sys.stderr)
+"""
+
+
+def test_a_run_that_nobody_watches_imports_nothing_for_those_who_would(workshop: Workshop, receiver: Receiver) -> None:
+    workshop.write_activity([activity("START")])
+    workshop.write_forwarders(http_document(receiver))
+    arguments = ["--input", str(workshop.path / "in" / "*"), *workshop.arguments()]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", RUNS, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stderr.splitlines()[-1] == "0 []"

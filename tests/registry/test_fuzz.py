@@ -35,7 +35,7 @@ def operations(house: House) -> dict[str, Any]:
     return {operation.label: operation for operation in found}
 
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
 """Of each operation, as described and otherwise."""
 
 REST = "/api/v2/statementforwarding"

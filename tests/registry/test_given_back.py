@@ -287,7 +287,7 @@ def test_one_bad_document_does_not_stop_the_runs_of_its_organisation(
     caplog: pytest.LogCaptureFixture,
     by_rest: bool,
 ) -> None:
-    monkeypatch.setattr(forwarder_source, "_last_remote", {})
+    monkeypatch.setattr(forwarder_source, "_last_launched", {})
     configuration = {"protocol": "http", "url": receiver.url("in")}
     create(editor, _id="scores", query='{"kind": "score"}', payload="record", configuration=configuration)
     put_old(sqlite_path, OLD["a number beyond double"])

@@ -37,7 +37,7 @@ TOKEN = "hunter-token"
 @pytest.fixture(autouse=True)
 def _forgets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test is a process that has read nothing yet."""
-    monkeypatch.setattr(forwarder_source, "_last_remote", {})
+    monkeypatch.setattr(forwarder_source, "_last_launched", {})
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_a_worker_that_reads_another_snapshot_fails(
     source = ForwarderSource(service, rules.references, launched.digest, ("a",))
     assert [forwarder.id for forwarder in source.resolve()] == ["a"]
     editor.patch(f"{PATH}/a", json={"description": "edited"})
-    monkeypatch.setattr(forwarder_source, "_last_remote", {})
+    monkeypatch.setattr(forwarder_source, "_last_launched", {})
     with pytest.raises(ForwardersError, match="not those the job was launched with"):
         source.resolve()
 

@@ -40,7 +40,7 @@ from transforms.forwarders.service import read_remote
 
 OpenStore = Callable[[], Store]
 
-EDITS = 300
+EDITS = 200
 """So many of eight threads through two services meet each other often enough."""
 
 

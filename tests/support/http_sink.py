@@ -5,16 +5,22 @@ import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import uvloop
 
 from schemas import Record
 from tests.support.laboratory.http_fault_server import FaultServer, Script
+from transforms.delivery.engine import DeliveryEngine
+from transforms.delivery.lane_sender import LaneCounts
+from transforms.delivery.policy import DeliverySettings
 from transforms.forwarders import Forwarder, Rules, load_forwarders, read_documents, resolve
 from transforms.forwarders.secrets import References
-from transforms.sinks.base import AttemptResult, Item
+from transforms.sinks.base import AttemptResult, Item, Settlement
+from transforms.sinks.choose import batch_sinks
 from transforms.sinks.http import PostSink
+from transforms.sinks.http_batches import post_sink
 from transforms.sinks.http_client import HttpClient
 from transforms.sinks.resolver import KEPT_FOR, GetAddrInfo
 
@@ -91,3 +97,23 @@ def outcomes(
 
     server = with_fault_server(talk, script, configuration, **options)
     return found, server
+
+
+def delivered(
+    forwarder: Forwarder, due: Sequence[Item], settings: DeliverySettings, allow_networks: Sequence[str] = LOCAL
+) -> tuple[list[Settlement], LaneCounts]:
+    """Deliver all of them to the end by an engine of its own: how each was settled, and the counts."""
+    settled: list[Settlement] = []
+    engine = DeliveryEngine(
+        [forwarder],
+        settled.extend,
+        settings,
+        http_sink=partial(post_sink, client=HttpClient(allow_networks)),
+        batch_sink=batch_sinks(),
+    )
+    try:
+        engine.submit(due)
+        engine.drain()
+        return settled, engine.counts()[forwarder.id]
+    finally:
+        engine.close()

@@ -92,6 +92,7 @@ def built_graph(job: Job, tmp_path: Path) -> beam_runner_api_pb2.Pipeline:
         files=() if job.streaming or job.reads_sources else tuple(match_files(job.inputs)),
         source=chosen.source,
         deliver=deliver if job.delivers else None,
+        history=deliver.history,
         board=Board(str(tmp_path)),
         summary=str(tmp_path / "summary"),
         sources=tuple(source_at(each, Access(job.input_auth)) for each in job.inputs if is_source(each)),

@@ -5,8 +5,10 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import pairwise
 
 from tests.support.memory_queues import MemoryParking, MemorySpool
+from tests.support.records import item as item_of
 from tests.support.records import number_of
 from transforms.accounting.board import Standing
 from transforms.delivery.bisection import Bisection
@@ -287,3 +289,31 @@ class Simulation:
         return Counter(
             "delivered" if settlement.delivered else settlement.outcome.reason for settlement in self.settled.values()
         )
+
+
+def run_through(simulation: Simulation, users: Iterable[int], chunks: Iterable[int]) -> None:
+    """Send a record of each of `users`, so many at a time as `chunks` says, with steps in between; then check all.
+
+    The records of user 3 are `user-3/0`, `user-3/1`, ...
+    """
+    counts: Counter[int] = Counter()
+    due = []
+    for user in users:
+        due.append(item_of(f"user-{user}", counts[user]))
+        counts[user] += 1
+    for chunk in [*chunks, len(due)]:
+        simulation.submit(due[:chunk])
+        due = due[chunk:]
+        for _ in range(chunk):
+            simulation.step()
+    simulation.run()
+    simulation.check()
+    if simulation.settings.on_failure == "block_user":
+        for user, count in counts.items():
+            fates = [simulation.settled[f"user-{user}/{number}"] for number in range(count)]
+            assert all(before.delivered or not after.delivered for before, after in pairwise(fates))
+    elif simulation.settings.catches_up:
+        held = ("unavailable", "blocked_by_earlier", "spool_full")
+        for user, count in counts.items():
+            fates = [simulation.settled[f"user-{user}/{number}"] for number in range(count)]
+            assert not any(before.outcome.reason in held and after.delivered for before, after in pairwise(fates))

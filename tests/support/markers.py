@@ -33,8 +33,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "lrs": ("beam", "server"),
     "pipeline": ("beam", "server"),
     "pipeline/test_cancel.py": ("server",),
-    "pipeline/test_cells.py": ("fast",),
     "pipeline/test_config_file.py": ("fast",),
+    "pipeline/test_cells.py": ("fast",),
     "pipeline/test_flink.py": ("beam", "server", "flink"),
     "pipeline/test_graph.py": ("beam",),
     "pipeline/test_lock.py": ("server",),
@@ -133,6 +133,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name in needs(item.path):
             if name != "fast" or not own:
                 item.add_marker(name)
+    # What takes long comes first, so that at the end no process of pytest-xdist is left alone with it: files with
+    # Beam or servers, then slow tests of cores, then fast ones. Tests of one file stay together.
+    files: dict[Path, int] = {}
+    for item in items:
+        files[item.path] = min(files.get(item.path, len(_LONGEST_FIRST)), _turn(item))
+    items.sort(key=lambda item: files[item.path])
+
+
+_LONGEST_FIRST = ("beam", "server", "slow")
+
+
+def _turn(item: pytest.Item) -> int:
+    names = {marker.name for marker in item.iter_markers()}
+    return next((turn for turn, name in enumerate(_LONGEST_FIRST) if name in names), len(_LONGEST_FIRST))
 
 
 class _Watch:

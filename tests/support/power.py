@@ -11,15 +11,19 @@ import os
 import random
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from schemas.buckets import BUCKETS
+from tests.support.laboratory.http_fault_server import Answer, Arrival
 from transforms import durability
-from transforms.receipts.journal import Journal
+from transforms.receipts.history import History
+from transforms.receipts.index import index_history, remove_index
+from transforms.receipts.journal import Journal, recover
 
 _PAGE = 4096
 
@@ -325,6 +329,66 @@ def settled_for_good(operations: Sequence[Operation]) -> set[str]:
     return {
         id_ for each in operations[:begun] if isinstance(each, Note) and each.what == "settled" for id_ in each.about
     }
+
+
+def note_acknowledged(recorder: Recorder, refused: Container[str]) -> Callable[[Arrival], Answer]:
+    """A script for a receiver that does not take what is refused, and notes what it takes."""
+
+    def script(arrival: Arrival) -> Answer:
+        if arrival.key in refused:
+            return Answer(400)
+        recorder.note("acknowledged", arrival.key)
+        return Answer()
+
+    return script
+
+
+def acknowledged(operations: Sequence[Operation]) -> set[str]:
+    """The ids of what the receiver had taken by then."""
+    return {each.about for each in operations if isinstance(each, Note) and each.what == "acknowledged"}
+
+
+def settled_on(output: Path) -> tuple[set[str], set[str]]:
+    """The ids that the next run finds delivered to `http`, and those of dead letters; journals are recovered first."""
+    recover(str(output))
+    index = index_history(str(output), "next", dead_letters=True)
+    history = History(index, keep=BUCKETS)
+    delivered = {id_ for bucket in range(BUCKETS) for id_ in history.bucket(bucket).get("http", frozenset())}
+    letters = {letter.id for letter in history.undelivered_dead_letters()}
+    remove_index(index)
+    return delivered, letters
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What was done to the files of a directory, by `Recorder`."""
+
+    root: Path
+    operations: list[Operation]
+
+    def disks_after_cuts(
+        self, count: int, directory: Path, left_out: Callable[[Operation], bool] = lambda operation: False
+    ) -> Iterator[tuple[str, list[Operation], Path]]:
+        """The name of each of `count` cuts, what was done before it, and the disk that it left, without some syncs."""
+        performed = without(self.operations, left_out)
+        for number, cut in enumerate(cuts(self.operations, count)):
+            disk = directory / f"cut-{number}"
+            disk_after(performed[:cut], self.root, random.Random(number), disk)  # noqa: S311
+            yield f"cut {number} at {cut}", self.operations[:cut], disk
+
+    def faults(
+        self,
+        wrong: Callable[[Sequence[Operation], Path], Iterable[str]],
+        count: int,
+        directory: Path,
+        left_out: Callable[[Operation], bool] = lambda operation: False,
+    ) -> Iterator[str]:
+        """What is wrong after each cut, as `wrong` finds it by what was done and by the disk, or raises it."""
+        for name, operations, disk in self.disks_after_cuts(count, directory, left_out):
+            try:
+                yield from (f"{name}: {each}" for each in wrong(operations, disk))
+            except Exception as error:
+                yield f"{name}: {error}"
 
 
 def cuts(operations: Sequence[Operation], count: int) -> list[int]:

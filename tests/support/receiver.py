@@ -20,8 +20,9 @@ class Receiver(FaultServer):
         """As a forwarder document has it, without a scheme."""
         return f"127.0.0.1:{self.port}/{path}"
 
-    def wait_for(self, count: int) -> None:
-        asyncio.run_coroutine_threadsafe(self.arrivals(count), self._loop).result(30)
+    def wait_for(self, count: int, within: float = 120) -> None:
+        """Wait until so many requests have arrived; raises TimeoutError if they do not within so many seconds."""
+        asyncio.run_coroutine_threadsafe(self.arrivals(count), self._loop).result(within)
 
     def stored(self) -> list[tuple[str, str]]:
         """(user, id) of what the receiver kept, in the order of arrival."""

@@ -24,7 +24,7 @@ SEEN_LIMIT = 100
 """Pairs of organisation and store that are kept: enough to show what the input had instead of what was asked for."""
 
 _DELIVERED = Verdict.DELIVERED
-_forwarder_id = attrgetter("item.forwarder_id")
+_account_of = attrgetter("item.forwarder_id", "item.is_letter")
 
 _BIN_BITS = 5
 """Leading bits of a duration that its bin keeps: 16 bins for each power of two, so a bin is at most 1/16 wide."""
@@ -281,11 +281,14 @@ class Accounts(msgspec.Struct):
 
     Attributes:
         accounts: by the forwarder's id.
+        letters: by the forwarder's id, those of the open dead letters that are tried again (`--catch_up`). They count
+            here and not in `accounts`; calls alone count there.
         seen: the organisations and stores that records were of: the first SEEN_LIMIT of them in order.
         more_seen: whether there were more than that.
     """
 
     accounts: dict[str, Account] = {}
+    letters: dict[str, Account] = {}
     seen: set[Seen] = set()
     more_seen: bool = False
 
@@ -296,10 +299,18 @@ class Accounts(msgspec.Struct):
             account = self.accounts[forwarder_id] = Account()
         return account
 
+    def of_letters(self, forwarder_id: str) -> Account:
+        """The account of the forwarder's dead letters that are tried again. It is opened if need be."""
+        account = self.letters.get(forwarder_id)
+        if account is None:
+            account = self.letters[forwarder_id] = Account()
+        return account
+
     def settle(self, settlements: Iterable[Settlement], settled_at: int) -> None:
         """Count how items ended. `settled_at` is in epoch ms."""
-        for forwarder_id, of_forwarder in groupby(settlements, _forwarder_id):
-            self.account(forwarder_id).settle(of_forwarder, settled_at)
+        for (forwarder_id, is_letter), settled in groupby(settlements, _account_of):
+            account = self.of_letters(forwarder_id) if is_letter else self.account(forwarder_id)
+            account.settle(settled, settled_at)
 
     def see(self, organisation: str | None, lrs_id: str | None) -> None:
         """Take note that a record of this organisation and store was derived."""
@@ -316,13 +327,16 @@ class Accounts(msgspec.Struct):
         """Add the counts of `other`, which is left as it was."""
         for forwarder_id, account in other.accounts.items():
             self.account(forwarder_id).merge(account)
+        for forwarder_id, account in other.letters.items():
+            self.of_letters(forwarder_id).merge(account)
         self.seen |= other.seen
         self.more_seen |= other.more_seen
         self._trim()
 
     def unbalanced(self) -> list[str]:
         """The ids of the forwarders whose accounts do not balance. If there is any, the run has failed."""
-        return sorted(forwarder_id for forwarder_id, account in self.accounts.items() if not account.balances())
+        accounts = (*self.accounts.items(), *self.letters.items())
+        return sorted({forwarder_id for forwarder_id, account in accounts if not account.balances()})
 
     def balances(self) -> bool:
         """Whether the accounts of all forwarders balance."""
@@ -371,9 +385,13 @@ class SharedAccounts:
             self._books.merge(books)
 
     def standings(self) -> list[tuple[str, Standing]]:
-        """What was counted since it was last taken, by forwarder, as the board says it. It stays in here."""
+        """What was counted since it was last taken, as the board says it: (forwarder, standing). It stays in here.
+
+        A forwarder whose dead letters are tried again is there twice.
+        """
         with self._lock:
-            return [(forwarder_id, standing_of(account)) for forwarder_id, account in self._books.accounts.items()]
+            accounts = (*self._books.accounts.items(), *self._books.letters.items())
+            return [(forwarder_id, standing_of(account)) for forwarder_id, account in accounts]
 
     def take(self) -> Accounts:
         """What was counted since the last time. Whoever takes it must emit it: it is not in here any more."""

@@ -230,6 +230,11 @@ class DeliveryEngine:
         """How each forwarder that was given an item stands. Cheap, and delays no delivery."""
         return {id_: sender.counts() for id_, sender in list(self._senders.items())}
 
+    def takes_nothing(self, forwarder_id: str) -> bool:
+        """Whether the forwarder has failed, and has taken nothing of what it was given."""
+        sender = self._senders.get(forwarder_id)
+        return sender is not None and sender.lane.last_failure is not None and not sender.lane.delivered
+
     def tell(self, standings: dict[str, Standing], unix: float) -> None:
         """Say what the lanes know of their forwarders, beside what the accounts count. It delays no delivery.
 

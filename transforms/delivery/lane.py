@@ -22,7 +22,7 @@ their share in the parking, so that they do not fill the window.
 import random
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import Protocol
 
@@ -31,12 +31,10 @@ import msgspec
 from transforms.delivery.policy import Backoff, Breaker, BreakerState, DeliverySettings, Losses, Outage, Pace, Random
 from transforms.delivery.rate import RateLimiter
 from transforms.sinks.base import AttemptResult, Item, Runs, Settlement, Verdict
+from transforms.sinks.outages import BLOCKED_BY_EARLIER, SPOOL_FULL, UNAVAILABLE, is_of_outage
 
 ITEM_OVERHEAD = 1024
 """Bytes that an item takes in memory beside its payload: the structs, the record and its decoded message."""
-
-SPOOL_FULL = "spool_full"
-"""The reason of records that wait for a slow forwarder, when this machine's disk has no room for them."""
 
 LEAST_PAUSE = 0.01
 """Seconds that a lane waits at least after an attempt that this machine could not make."""
@@ -152,6 +150,8 @@ class Lane:
         self._throttled_since: dict[str, float] = {}
         self._blocked: set[str] = set()
         self._blocked_heads: list[Item] = []
+        # Users with a record that was given up since the forwarder last took one. If it is down, they are blocked.
+        self._in_doubt: set[str] = set()
         self._held = 0
         self._held_bytes = 0
         self._parked = 0
@@ -203,7 +203,7 @@ class Lane:
     @property
     def has_troubles(self) -> bool:
         """Whether `ended` or `wake_at` may have something to say: there are retries, an outage, or items to give up."""
-        waiting = self._retries or self._blocked_heads or self._paused_until
+        waiting = self._retries or self._blocked_heads or self._in_doubt or self._paused_until
         return bool(waiting or self.abandoned or self._outage.ends_at is not None)
 
     @property
@@ -245,8 +245,8 @@ class Lane:
         """Let items overflow. If a record blocks its user, the user's later ones follow: `cut` knows the user then."""
         for item in items:
             user = item.queue
-            self._overflow.append((item, "blocked_by_earlier" if user in cut else SPOOL_FULL))
-            if self._settings.on_failure == "block_user":
+            self._overflow.append((item, BLOCKED_BY_EARLIER if user in cut else SPOOL_FULL))
+            if self._settings.on_failure == "block_user" or self._settings.catches_up:
                 cut.add(user)
 
     def _not_cut(self, items: Sequence[Item], cut: set[str]) -> list[Item]:
@@ -254,7 +254,7 @@ class Lane:
         left = []
         for item in items:
             if item.queue in cut:
-                self._overflow.append((item, "blocked_by_earlier"))
+                self._overflow.append((item, BLOCKED_BY_EARLIER))
             else:
                 left.append(item)
         return left
@@ -569,7 +569,7 @@ class Lane:
         left = [item for item in items if item.queue not in self._blocked]
         blocked = [item for item in items if item.queue in self._blocked]
         self.in_flight -= len(blocked)
-        return left, self._settle_without_attempt(blocked, "blocked_by_earlier")
+        return left, self._settle_without_attempt(blocked, BLOCKED_BY_EARLIER)
 
     def split(self, items: int) -> None:
         """Take note that a call of so many items was refused for what is in it, and is sent in parts.
@@ -596,16 +596,18 @@ class Lane:
     def ended(self, now: float) -> list[Settlement]:
         """Items that are given up without another attempt, to be settled and released like those of `finish`.
 
-        Such are the records of a blocked user (`on_failure` is `block_user`). And once the forwarder has made no
+        Such are the records of a blocked user (`on_failure`, `catches_up`). And once the forwarder has made no
         progress for the outage budget, all that is left of it and all that still comes. Each time the breaker allows
         it, `take` still gives one item, as a probe, so that a run of days notices that the forwarder is back.
 
         Returns:
             Some of those items, ENDED_AT_ONCE or so; [] when there is none at this time.
         """
+        if self._in_doubt and self.breaker.state is not BreakerState.CLOSED:
+            self._block_those_in_doubt()
         if self._blocked_heads:
             heads, self._blocked_heads = self._blocked_heads, []
-            return self._settle_without_attempt(heads, "blocked_by_earlier")
+            return self._settle_without_attempt(heads, BLOCKED_BY_EARLIER)
         is_waiting = self._ready or self._ready_batches or self._retries
         is_limited = self._limited_since is not None
         if not self.abandoned and not is_limited and is_waiting and self._outage.is_over_budget(now):
@@ -621,7 +623,20 @@ class Lane:
             left += self._ready_batches.popleft()
         while self._ready and len(left) < ENDED_AT_ONCE:
             left.append(self._ready.popleft())
-        return self._settle_without_attempt(left, "unavailable")
+        return self._settle_without_attempt(left, UNAVAILABLE)
+
+    def _block_those_in_doubt(self) -> None:
+        """Block the users with a record that was given up: the forwarder is down, and a later run begins with it."""
+        self._blocked |= self._in_doubt
+        self._in_doubt.clear()
+        heads = [item for item in self._ready if item.queue in self._blocked]
+        if heads:
+            self._ready = deque(item for item in self._ready if item.queue not in self._blocked)
+        due = [retry for retry in self._retries if len(retry[2]) == 1 and retry[2][0].queue in self._blocked]
+        if due:
+            self._retries = [retry for retry in self._retries if retry not in due]
+            heapify(self._retries)
+        self._blocked_heads += [*heads, *(retry[2][0] for retry in due)]
 
     def _settle_without_attempt(self, items: list[Item], reason: str) -> list[Settlement]:
         return [Settlement(item, self._given_up(reason)) for item in items]
@@ -629,7 +644,7 @@ class Lane:
     def _given_up(self, reason: str) -> AttemptResult:
         """The outcome of an item without an attempt, with the forwarder's last failure if that is why."""
         last = self.last_failure
-        if reason != "unavailable" or last is None:
+        if reason != UNAVAILABLE or last is None:
             return AttemptResult(Verdict.GIVE_UP, reason)
         return AttemptResult(Verdict.GIVE_UP, reason, last.status, f"the receiver's last failure: {last.reason}")
 
@@ -744,6 +759,7 @@ class Lane:
         self._paused_until = max(self._paused_until, now + max(LEAST_PAUSE, self._backoff.delay(1)))
 
     def _progressed(self) -> None:
+        self._in_doubt.clear()
         self._outage.progressed()
         self.breaker.succeeded()
         self.abandoned = False
@@ -766,7 +782,7 @@ class Lane:
         """
         item = items[0]
         if self.abandoned or self._outage.is_over_budget(now):
-            return Settlement(item, self._given_up("unavailable"))
+            return Settlement(item, self._given_up(UNAVAILABLE))
         if outcome.spends_attempt:
             delay = self._backoff.delay(item.attempts - 1, outcome.retry_after)
         else:
@@ -795,6 +811,8 @@ class Lane:
                 delivered_bytes += size
             elif self._settings.on_failure == "block_user":
                 self._blocked.add(user)
+            elif self._settings.catches_up:
+                self._note_given_up(user, settlement.outcome.reason)
             if throttled_since:
                 throttled_since.pop(user, None)
             if beside and (others := beside.pop(user, 0)):
@@ -823,6 +841,17 @@ class Lane:
             # Nothing waits, so no outage is timed: a record that comes hours later must get its own attempts.
             self._outage.progressed()
             self.losses.rest()
+
+    def _note_given_up(self, user: str, reason: str) -> None:
+        """Hold back what follows a record that a later run begins with, if that was given up because of an outage.
+
+        Whether there is one shows by the breaker. If others are taken, it is this record that is failing, and the
+        user's next one is sent.
+        """
+        if reason == UNAVAILABLE or (is_of_outage(reason) and self.breaker.state is not BreakerState.CLOSED):
+            self._blocked.add(user)
+        elif is_of_outage(reason):
+            self._in_doubt.add(user)
 
     def _unpark(self, user: str, queue: deque[Item]) -> None:
         """Bring the user's next parked items behind the head, even into a window that is full.

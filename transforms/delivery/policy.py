@@ -34,6 +34,8 @@ class DeliverySettings:
         outage_budget: seconds without progress after which what is left of a forwarder is given up.
         on_failure: whether a user's later records are sent after one was given up (`continue`), or are given up, too,
             as `blocked_by_earlier` (`block_user`).
+        catches_up: whether a later run begins with what an outage leaves. Then a user's later records are given up,
+            too, after one that was given up while the forwarder was down, so that they follow it in that run.
         window_items: items that a lane keeps in memory, more or less. What is beyond waits on disk.
         window_bytes: bytes of memory that these items may take, more or less.
         user_items: items of one user that a lane keeps in memory behind the one that is being sent.
@@ -46,6 +48,7 @@ class DeliverySettings:
     max_backoff: float = 60.0
     outage_budget: float = 300.0
     on_failure: OnFailure = "continue"
+    catches_up: bool = False
     window_items: int = 20_000
     window_bytes: int = 32 * 1024 * 1024
     user_items: int = 64

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -38,6 +39,7 @@ from transforms.sinks.data_streams import StreamLimits, partition_key
 from transforms.sinks.http_batches import post_sink
 from transforms.sinks.http_client import HttpClient
 from transforms.sinks.lacks import LackError, Patience, connections_allowed
+from transforms.sinks.outages import BLOCKED_BY_EARLIER, UNAVAILABLE, is_of_outage
 from transforms.statements.attachment_files import AttachmentFiles
 from transforms.telemetry.tracing import tracing
 
@@ -54,6 +56,13 @@ _BOOKS_CHECK = 1.0
 
 _BUCKETS_AT_ONCE = 2
 """Buckets of the history to keep loaded when the input comes bucket by bucket, and the next one begins."""
+
+LETTERS_UNTRIED = 20_000
+"""Open dead letters that a forwarder which has taken nothing and fails is given in a run.
+
+That is enough to find out that it is back. The others stay where they are: nobody waits for them, and they need no room
+on the disk of TMPDIR.
+"""
 
 _NOTHING: frozenset[str] = frozenset()
 
@@ -176,6 +185,9 @@ class Sender:
             abandoned=before.unavailable,
         )
         self._handed_over: Counter[str] = Counter()
+        self._letters_handed_over: Counter[str] = Counter()
+        self._letters_settled: Counter[str] = Counter()
+        self._counting = threading.Lock()
         # By forwarder: the calls that were counted in earlier bundles.
         self._calls: Counter[str] = Counter()
         # (forwarder, user) of records that were given up here. The engine knows of those that it gave up itself.
@@ -198,33 +210,44 @@ class Sender:
             matches = self._deferred_before(matches)
         items: list[Item] = []
         given_up: list[Settlement] = []
+        # Counted together, not one by one: this is done for every record that is due to somebody.
+        new = [match.forwarders for match in matches if not match.is_letter]
+        for forwarder_id, matched in Counter(chain.from_iterable(new)).items():
+            self._books.account(forwarder_id).matched += matched
         for match in matches:
             payload = _Payloads(match, self._statements)
-            hops = _hops(match.record)
-            hashed_key = partition_key(match.record.user_id) != match.record.user_id
+            is_letter = match.is_letter
+            user_id, hops = match.record.user_id, _hops(match.record)
+            hashed_key = partition_key(user_id) != user_id
             for forwarder_id in match.forwarders:
-                account = self._books.account(forwarder_id)
-                account.matched += 1
-                if match.record.id in delivered.get(forwarder_id, _NOTHING):
+                account = self._books.of_letters(forwarder_id) if is_letter else self._books.account(forwarder_id)
+                account.matched += is_letter
+                if is_letter and self._is_down(forwarder_id):
+                    given_up.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _UNAVAILABLE))
+                    self._blocked.add((forwarder_id, user_id))
+                elif delivered and match.record.id in delivered.get(forwarder_id, _NOTHING):
                     account.already_delivered += 1
-                elif (forwarder_id, match.record.user_id) in self._blocked:
+                elif self._blocked and (forwarder_id, user_id) in self._blocked:
                     given_up.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _BLOCKED))
                 else:
                     items.append(payload.item(self._forwarders[forwarder_id], hops))
-                    account.hashed_keys += hashed_key and forwarder_id in self._streams
+                    if hashed_key and forwarder_id in self._streams:
+                        self._books.account(forwarder_id).hashed_keys += 1
             for forwarder_id in match.undecided:
                 self._books.account(forwarder_id).matched += 1
                 given_up.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _UNDECIDED))
                 if self._settings.on_failure == "block_user":
-                    self._blocked.add((forwarder_id, match.record.user_id))
+                    self._blocked.add((forwarder_id, user_id))
+        self._letters_handed_over.update(
+            item.forwarder_id for item in chain(items, (settlement.item for settlement in given_up)) if item.is_letter
+        )
         if given_up:
             self._settle(given_up)
         if self._deferral:
             for item in items:
                 if item.record.voids is not None:
                     item.behind = self._deferral.user_of(item.forwarder_id, item.record.voids)
-        for item in items:
-            self._handed_over[item.forwarder_id] += 1
+        self._handed_over.update([item.forwarder_id for item in items])
         if self._deferral:
             self._deferral.submit(items)
         if self._tracing is not None:
@@ -286,7 +309,10 @@ class Sender:
             books.merge(self._settled.take())
             self._handed_on.merge(books)
         for forwarder_id, pending in self._pending().items():
-            books.account(forwarder_id).pending = pending
+            of_letters = self._letters_handed_over[forwarder_id] - self._letters_settled[forwarder_id]
+            books.account(forwarder_id).pending = pending - of_letters
+            if of_letters:
+                books.of_letters(forwarder_id).pending = of_letters
         self._board.publish(at_once=True)
         counts = self._deliveries.counts()
         for forwarder_id, count in counts.items():
@@ -322,24 +348,39 @@ class Sender:
     def _delivered(self, record: Record) -> Mapping[str, frozenset[str]]:
         return self._history.bucket(bucket_of(record.user_id))
 
+    def _is_down(self, forwarder_id: str) -> bool:
+        """Whether a forwarder has failed for all that it was given, and that is enough to know."""
+        enough = self._letters_handed_over[forwarder_id] >= LETTERS_UNTRIED
+        return enough and self._deliveries.takes_nothing(forwarder_id)
+
     def _settle(self, settlements: Sequence[Settlement]) -> None:
-        self._patience.through(lambda: self._journal.settle(settlements), self._board.stopping)
+        news = [each for each in settlements if not _stays(each)]
+        if news:
+            self._patience.through(lambda: self._journal.settle(news), self._board.stopping)
         self._settled.settle(settlements, now_ms())
         if self._tracing is not None:
             self._tracing.settled(settlements)
+        letters = [settlement.item.forwarder_id for settlement in settlements if settlement.item.is_letter]
+        if letters:
+            with self._counting:
+                self._letters_settled.update(letters)
 
     def _standings(self, now: float) -> dict[str, Standing]:
         """How each forwarder stands that this worker had something for. `now` is in unix seconds."""
         with self._handing_on:
-            standings = {id_: standing_of(account) for id_, account in self._handed_on.accounts.items()}
-            for forwarder_id, settled in self._settled.standings():
+            standings: dict[str, Standing] = {}
+            handed_on = (*self._handed_on.accounts.items(), *self._handed_on.letters.items())
+            for forwarder_id, settled in (
+                *((id_, standing_of(account)) for id_, account in handed_on),
+                *self._settled.standings(),
+            ):
                 known = standings.get(forwarder_id)
                 if known is None:
                     standings[forwarder_id] = settled
                 else:
                     known.add(settled)
             # Last: nothing is settled before it is matched.
-            for forwarder_id, account in list(self._books.accounts.items()):
+            for forwarder_id, account in (*self._books.accounts.items(), *self._books.letters.items()):
                 known = standings.get(forwarder_id)
                 if known is None:
                     known = standings[forwarder_id] = Standing()
@@ -407,7 +448,13 @@ def _connections(forwarders: Collection[Forwarder]) -> _Connections:
 _UNDECIDED = AttemptResult(
     Verdict.GIVE_UP, "undecided", response="a regular expression of the forwarder's query hit its match limit"
 )
-_BLOCKED = AttemptResult(Verdict.GIVE_UP, "blocked_by_earlier")
+_BLOCKED = AttemptResult(Verdict.GIVE_UP, BLOCKED_BY_EARLIER)
+_UNAVAILABLE = AttemptResult(Verdict.GIVE_UP, UNAVAILABLE)
+
+
+def _stays(settlement: Settlement) -> bool:
+    """Whether an item is an open dead letter that an outage keeps from being delivered: it is on the disk already."""
+    return settlement.item.is_letter and not settlement.delivered and is_of_outage(settlement.outcome.reason)
 
 
 class _Payloads:
@@ -417,19 +464,21 @@ class _Payloads:
         self._record = match.record
         self._statement = match.statement
         self._stored = match.stored
+        self._is_letter = match.is_letter
         self._statements = statements
         self._encoded: dict[str, bytes] = {}
 
     def item(self, forwarder: Forwarder, hops: int) -> Item:
         """The record as it is due to `forwarder`: with the payload of a dead letter if it is of one."""
         if self._stored is not None:
-            return Item(forwarder.id, self._record, self._stored.payload, self._stored.kind, hops)
+            stored = self._stored
+            return Item(forwarder.id, self._record, stored.payload, stored.kind, hops, is_letter=self._is_letter)
         kind = payload_kind(self._record, forwarder.payload)
         payload = self._encoded.get(kind)
         if payload is None:
             payload = encode_payload(self._record, kind, self._built)
             self._encoded[kind] = payload
-        return Item(forwarder.id, self._record, payload, kind, hops)
+        return Item(forwarder.id, self._record, payload, kind, hops, is_letter=self._is_letter)
 
     def _built(self) -> dict[str, Any]:
         if self._statement is None:

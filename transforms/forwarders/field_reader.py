@@ -70,14 +70,18 @@ class FieldReader:
     def given(self, field: Field) -> Any:
         """What the document holds in the field's place, as it is; None if it holds nothing there."""
         place: Any = self._content
-        for name in field.path.split("."):
-            place = place.get(name) if isinstance(place, dict) else None
+        for name in field.names:
+            if not isinstance(place, dict):
+                return None
+            place = place.get(name)
         return place
 
     def _check_need(self, field: Field) -> None:
         """Note that an absent field is needed, if it is."""
         # An inactive document need not say yet where it sends to; half of a login is worth a warning in any document.
-        is_needed = field.needed_by and (self.is_active or field.auth_type is not None)
+        if not field.needed_by:
+            return
+        is_needed = self.is_active or field.auth_type is not None
         is_faulty = self._findings.is_faulty(field.path) or self._findings.is_faulty(field.parent)
         if is_needed and not is_faulty:
             self._findings.fault(field.path, f"is absent: {field.needed_by} needs it")

@@ -86,6 +86,7 @@ class Field:
         example: a value that a form shows while the field is empty.
         parent: the path of the object that the field stands in; empty for a field of the document itself.
         name: the field's own name, inside of its object.
+        names: those of the path, one inside of the other.
     """
 
     path: str
@@ -107,11 +108,13 @@ class Field:
     example: str = ""
     parent: str = field(init=False)
     name: str = field(init=False)
+    names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         parent, _, name = self.path.rpartition(".")
         object.__setattr__(self, "parent", parent)
         object.__setattr__(self, "name", name)
+        object.__setattr__(self, "names", tuple(self.path.split(".")))
 
     @property
     def without_it(self) -> str:
@@ -147,6 +150,11 @@ class FieldTable:
         return tuple(sorted(parent for parent in self._names if parent))
 
     @cached_property
+    def redacted(self) -> tuple[Field, ...]:
+        """The fields that may come with a redaction in the place of a secret."""
+        return tuple(entry for entry in self.fields if entry.secret or entry.kind == "headers")
+
+    @cached_property
     def secret_names(self) -> frozenset[str]:
         """The names, without their objects' and in lower case, of the fields that are secret as a whole."""
         return frozenset(entry.name.lower() for entry in self.fields if entry.secret)
@@ -157,7 +165,7 @@ class FieldTable:
 
     @cached_property
     def _by_names(self) -> dict[tuple[str | int, ...], Field]:
-        return {tuple(entry.path.split(".")): entry for entry in self.fields}
+        return {entry.names: entry for entry in self.fields}
 
     @cached_property
     def _names(self) -> dict[str, frozenset[str]]:

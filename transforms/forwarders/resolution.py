@@ -37,7 +37,7 @@ def resolve(forwarders: Iterable[Forwarder], references: References) -> Resoluti
         if resolver.faults:
             faults += resolver.faults
         else:
-            resolved.append(replace(forwarder, target=done))
+            resolved.append(forwarder if done is target else replace(forwarder, target=done))
     return Resolution(tuple(resolved), tuple(faults))
 
 
@@ -88,6 +88,18 @@ def resolve_on_worker(launched: Iterable[Forwarder], references: References) -> 
     return resolution.forwarders
 
 
+def _has_references(target: HttpTarget) -> bool:
+    """Whether any text of the target is, or holds, a reference. Of thousands of forwarders few have one."""
+    secrets: list[Secret | None] = [target.url, target.secret, target.basic_password, *target.signing_secrets]
+    secrets += [value for _, value in target.headers]
+    if target.oauth2 is not None:
+        secrets += [target.oauth2.token_url, target.oauth2.client_secret]
+    files = (target.ca_file, target.client_certificate, target.client_key)
+    return any(secret is not None and secret.pending for secret in secrets) or any(
+        file is not None and is_reference(file) for file in files
+    )
+
+
 class _Resolver:
     """Resolves one forwarder's references and collects what is wrong with them."""
 
@@ -97,6 +109,8 @@ class _Resolver:
         self.faults: list[Fault] = []
 
     def http(self, target: HttpTarget) -> HttpTarget:
+        if not _has_references(target):
+            return target
         return replace(
             target,
             url=self._try("configuration.url", lambda: target.url.resolved(self._resolve_query), target.url),

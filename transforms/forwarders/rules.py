@@ -151,11 +151,10 @@ class _Check:
 
     def _check_redactions(self) -> None:
         """Refuse redactions where they do not count, too: they tell that whoever read the document sees no secrets."""
-        for field in fields.FIELDS:
-            if field.secret or field.kind == "headers":
-                text = self._reader.given(field)
-                if isinstance(text, str) and is_redacted(text):
-                    self._findings.fault(field.path, REDACTION)
+        for field in fields.FIELDS.redacted:
+            text = self._reader.given(field)
+            if isinstance(text, str) and is_redacted(text):
+                self._findings.fault(field.path, REDACTION)
 
     def _counts(self, field: fields.Field) -> bool:
         """Whether the field has an effect in this document. The fields that this hangs on come first in the table."""

@@ -45,19 +45,29 @@ class ForwarderSource:
     def load(self) -> tuple[Forwarder, ...]:
         """The forwarders, with their references unresolved.
 
+        A process that has them already goes on with them: documents may be edited while a run goes on.
+
         Raises:
             ForwardersUnreadableError: the documents cannot be read on this machine.
             ForwardersError: they are not those that the job was launched with.
         """
-        documents = _documents(self.location, self.digest)
         known = _last_launched.get(self)
-        if known is not None and documents.digest == self.digest:
+        if known is not None:
             return known
+        documents = _documents(self.location)
         # The queries were judged where the job was launched, and the digest says that these are the same.
         launched = load_launched(documents, Rules(_leave_query, self.references), self.digest, self.ids)
+        self.keep(launched)
+        return launched
+
+    def keep(self, launched: tuple[Forwarder, ...]) -> None:
+        """Keep the forwarders for the steps that run in this process, which need not read and check them again.
+
+        Args:
+            launched: those that `load` would give.
+        """
         _last_launched.clear()
         _last_launched[self] = launched
-        return launched
 
     def resolve(self) -> tuple[Forwarder, ...]:
         """The forwarders with their secrets, as this machine has them.
@@ -69,7 +79,8 @@ class ForwarderSource:
         return resolve_on_worker(self.load(), self.references)
 
 
-# Several steps of a worker load the same forwarders, of which there may be thousands.
+# Several steps of a worker load the same forwarders, of which there may be thousands. On one machine the launcher,
+# which has checked them, is the worker too.
 _last_launched: dict[ForwarderSource, tuple[Forwarder, ...]] = {}
 
 
@@ -78,27 +89,14 @@ def read_forwarders(location: str, rules: Rules) -> Forwarders:
     return load_forwarders(_documents(location), rules)
 
 
-_last_remote: dict[str, Documents] = {}
-
-
-def _documents(location: str, digest: str | None = None) -> Documents:
-    """The documents at a location.
-
-    A service may be edited while a run goes on. A process that has read the documents with `digest` before goes on with
-    them.
-    """
+def _documents(location: str) -> Documents:
+    """The documents at a location."""
     if not is_remote(location):
         return read_documents(_files(location))
-    last = _last_remote.get(location)
-    if last is not None and last.digest == digest:
-        return last
     try:
-        documents = read_remote(location)
+        return read_remote(location)
     except ServiceError as error:
         raise ForwardersUnreadableError(f"--forwarders {location} {error}") from None
-    _last_remote.clear()
-    _last_remote[location] = documents
-    return documents
 
 
 def _leave_query(query: object) -> None:

@@ -53,7 +53,8 @@ def nearest_miss(records: Iterable[Record], forwarder: Forwarder, statements: St
         None if no record is in the forwarder's scope.
     """
     query = compile_query(forwarder.query)
-    nearest: tuple[int, str] | None = None
+    nearest: tuple[int, bool] | None = None
+    told: str | None = None
     for record in records:
         if not_wanted(record, forwarder) is not None:
             continue
@@ -61,10 +62,11 @@ def nearest_miss(records: Iterable[Record], forwarder: Forwarder, statements: St
         explanation = query.explain(document)
         if explanation.outcome is MatchResult.MATCH:
             continue
-        holding = query.clauses_that_hold(document)
-        if nearest is None or holding > nearest[0]:
-            nearest = holding, f"of a {record.message.get('event', record.kind)} it refuses {explanation.clause}"
-    return None if nearest is None else nearest[1]
+        rank = query.clauses_that_hold(document), explanation.has_value
+        if nearest is None or rank > nearest:
+            nearest = rank
+            told = f"of a {record.message.get('event', record.kind)} it refuses {explanation.clause}"
+    return told
 
 
 class Decision(NamedTuple):

@@ -41,6 +41,7 @@ class Match(msgspec.Struct, frozen=True, gc=False):
         forwarders: ids of those whose query matches.
         undecided: ids of those whose query gave up (docs/spec/mongo-query.md section 7).
         stored: the payload of a dead letter, if that is what is sent.
+        is_letter: whether it is of an open dead letter that is tried again by itself (`--catch_up`).
     """
 
     record: Record
@@ -48,12 +49,20 @@ class Match(msgspec.Struct, frozen=True, gc=False):
     forwarders: tuple[str, ...]
     undecided: tuple[str, ...]
     stored: StoredPayload | None = None
+    is_letter: bool = False
 
 
-def stored_match(letter: DeadLetter, record: Record) -> Match:
-    """The record of a dead letter, due to the forwarder of the letter, with the payload that was sent."""
+def stored_match(letter: DeadLetter, record: Record, *, is_letter: bool = False) -> Match:
+    """The record of a dead letter, due to the forwarder of the letter, with the payload that was sent.
+
+    Args:
+        letter: the dead letter.
+        record: of the letter.
+        is_letter: whether it is tried again by itself. Then it stays as it is, and no other is written, if an outage
+            keeps it from being delivered.
+    """
     stored = None if letter.payload is None else StoredPayload(letter.payload, letter.payload_kind)
-    return Match(record, None, (letter.forwarder_id,), (), stored)
+    return Match(record, None, (letter.forwarder_id,), (), stored, is_letter)
 
 
 def stored_document(letter: DeadLetter, record: Record, statements: StatementBuilder) -> dict[str, Any]:

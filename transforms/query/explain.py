@@ -68,6 +68,11 @@ class Explanation:
         found = f" (found {self.found})" if self.found else ""
         return one_line(f"{self.outcome.value}: {self.clause}{found}")
 
+    @property
+    def has_value(self) -> bool:
+        """Whether the document holds anything at the path of the clause."""
+        return bool(self.found) and self.found != repr(MISSING)
+
     def __str__(self) -> str:
         return self.text
 

@@ -162,6 +162,14 @@ def _compact(storage: Storage, ages: Callable[[], Ages], scratch: Path, done: Co
         for (forwarder_id, id_), ordinal in given_up.last(bucket).items():
             if not settled.has_delivered(resolved, forwarder_id, id_):
                 letters.droppable[ordinal] = 0
+    damaged = [part.name for part in (*letters.parts, *receipts.parts) if part.damaged]
+    if damaged:
+        logger.warning(
+            "%d parts are damaged, and are left as they are, such as %s/%s: restore them if you can",
+            len(damaged),
+            storage.root,
+            damaged[0],
+        )
     gone, done.dead_letters = _merge(storage, letters, last)
     of_receipts, done.receipts = _merge(storage, receipts, last)
     gone += of_receipts
@@ -196,7 +204,7 @@ def _read_receipts(storage: Storage, settled: Partition, ages: Ages) -> _Directo
             rows = settled.total - len(found.droppable)
             found.droppable += bytes((ages.is_old(run_id),)) * rows
         part.rows = settled.total - part.first
-        _note(storage, part, found)
+        found.parts.append(part)
     settled.spill()
     return found
 
@@ -231,15 +239,9 @@ def _read_letters(storage: Storage, given_up: Partition, ages: Ages) -> _Directo
                 given_up.add(row["forwarder_id"].encode(), row["id"].encode(), row["user_id"].encode(), False)
             found.droppable += bytes((ages.is_old(rows[0]["run_id"]),)) * len(rows)
         part.rows = given_up.total - part.first
-        _note(storage, part, found)
+        found.parts.append(part)
     given_up.spill()
     return found
-
-
-def _note(storage: Storage, part: _Part, found: _Directory) -> None:
-    if part.damaged:
-        logger.warning("%s/%s is damaged, and is left as it is: restore it if you can", storage.root, part.name)
-    found.parts.append(part)
 
 
 def _blocks(storage: Storage, part: _Part) -> Iterator[tuple[dict[str, Any], EncodedBlock]]:

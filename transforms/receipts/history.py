@@ -20,6 +20,7 @@ from schemas import DeadLetter
 from schemas.buckets import BUCKETS
 from transforms.receipts.index import DELIVERED_FILE, LETTERS_FILE, HistoryIndex, decode_dead_letter, write_index
 from transforms.receipts.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
+from transforms.receipts.outage_letters import split_kept
 from transforms.receipts.parts import horizon_beginning, parts_written, written_since
 from transforms.receipts.runs import generation_of
 from transforms.sinks.base import DEFERRED
@@ -96,16 +97,16 @@ class History:
         return {id_: earlier.get(id_, frozenset()) | now.get(id_, frozenset()) for id_ in {*earlier, *now}}
 
     def _read(self, file: str, offsets: tuple[int, ...], bucket: int) -> bytes:
-        with self._file(file) as stream:
+        with self._file(f"{self._index.name}/{file}") as stream:
             stream.seek(offsets[bucket])
             return stream.read(offsets[bucket + 1] - offsets[bucket])
 
     @contextmanager
     def _file(self, file: str) -> Iterator[IO[bytes]]:
         """A file of the index, which is this run's own. Raises StorageError if it cannot be read."""
-        path = f"{self._storage.root}/{self._index.name}/{file}"
+        path = f"{self._storage.root}/{file}"
         try:
-            with self._storage.open(f"{self._index.name}/{file}") as stream:
+            with self._storage.open(file) as stream:
                 yield stream
         except FileNotFoundError:
             raise StorageError(
@@ -121,23 +122,32 @@ class History:
         """The dead letters that a redrive has to send for the users of `bucket`, one at a time.
 
         They are in an index that was made with `dead_letters`: the last of each (forwarder, id), if the record was not
-        delivered. They come by user, and each user's in the order of the records: by timestamp, place,
-        session, then event, status and score (docs/spec/records.md section 2).
+        delivered. Or it was made with `catch_up`, and they are those of them that an outage left. They come by user,
+        and each user's in the order of the records: by timestamp, place, session, then event, status and score
+        (docs/spec/records.md section 2).
         """
-        for _, data in self._letters(bucket):
-            yield decode_dead_letter(data)
+        catch_up = self._index.catch_up
+        if catch_up is None:
+            yield from (decode_dead_letter(data) for _, data in self._letters(bucket))
+            return
+        kept = (split_kept(data) for _, data in self._letters(bucket))
+        yield from catch_up.choose((first_run, decode_dead_letter(letter)) for first_run, letter in kept)
+
+    @property
+    def _letters_file(self) -> str:
+        return self._index.letters_file or f"{self._index.name}/{LETTERS_FILE}"
 
     def _letters(self, bucket: int) -> Iterator[tuple[int, bytes]]:
         """The offset and the bytes of each dead letter of a bucket."""
         offsets = self._index.letters_at
         if not offsets or offsets[bucket] == offsets[bucket + 1]:
             return
-        with self._file(LETTERS_FILE) as stream:
+        with self._file(self._letters_file) as stream:
             stream.seek(offsets[bucket])
             yield from read_frames(stream, offsets[bucket], offsets[bucket + 1])
 
     def _letter_at(self, offset: int) -> DeadLetter:
-        with self._file(LETTERS_FILE) as stream:
+        with self._file(self._letters_file) as stream:
             return decode_dead_letter(read_frame(stream, offset))
 
     def take_deferred(self, user_id: str) -> list[DeadLetter]:

@@ -1,12 +1,17 @@
 """The index of what earlier runs settled: receipts and dead letters are read once, and sorted by bucket of users."""
 
+import shutil
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import msgspec
 
@@ -16,6 +21,19 @@ from schemas.record import decode_record
 from transforms import durability
 from transforms.receipts.journal import DEAD_LETTERS, PART, RECEIPTS
 from transforms.receipts.known import Ids, KnownDeliveries
+from transforms.receipts.outage_letters import (
+    KEPT,
+    NOTHING_KEPT,
+    KeptLetters,
+    OpenLetter,
+    OutageLetters,
+    keep_letters,
+    kept_bytes,
+    known_letters,
+    new_parts,
+    split_kept,
+    to_keep,
+)
 from transforms.receipts.parts import (
     RECEIPT_SCHEMA,
     horizon_beginning,
@@ -29,7 +47,7 @@ from transforms.receipts.parts import (
     written_since,
 )
 from transforms.receipts.rows import DamagedError
-from transforms.receipts.runs import is_replay, run_number
+from transforms.receipts.runs import is_replay, place, run_number
 from transforms.storage import LocalStorage, Storage, frame, read_frame, read_frames, storage_at, write_frame, writing
 
 INDEX = ".history"
@@ -97,6 +115,8 @@ class HistoryIndex(msgspec.Struct, frozen=True):
             such file.
         letters_at: the offset of each bucket in LETTERS_FILE, and the end of the last one; empty if there is no such
             file.
+        letters_file: the file that `letters_at` is of, relative to the output; empty: LETTERS_FILE of the index.
+        catch_up: chooses among the dead letters, if these are the open ones that are kept; None: all are chosen.
         delivered_since: by forwarder, how many records that once were dead letters have been delivered since.
         known: what compacted receipts say, which are not among `receipts`; None if all were read.
     """
@@ -107,12 +127,24 @@ class HistoryIndex(msgspec.Struct, frozen=True):
     dead_letters: int = 0
     delivered_at: tuple[int, ...] = ()
     letters_at: tuple[int, ...] = ()
+    letters_file: str = ""
+    catch_up: OutageLetters | None = None
     delivered_since: dict[str, int] = {}
     known: KnownDeliveries | None = None
 
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """The buckets of users that have dead letters in the index."""
+        return tuple(bucket for bucket, (start, end) in enumerate(pairwise(self.letters_at)) if start < end)
+
 
 def index_history(
-    output: str, run_id: str, *, dead_letters: bool = False, horizon: float | None = None
+    output: str,
+    run_id: str,
+    *,
+    dead_letters: bool = False,
+    horizon: float | None = None,
+    catch_up: OutageLetters | None = None,
 ) -> HistoryIndex:
     """Read the parts under `output`, and write what `History` needs under `<output>/.history/<run_id>`.
 
@@ -125,6 +157,7 @@ def index_history(
         dead_letters: whether dead letters are indexed, too, for a redrive.
         horizon: seconds; parts that were last written to longer than that before the last run's latest receipts are
             left out. None for all parts.
+        catch_up: chooses dead letters that are indexed, for a run that tries them again by itself.
 
     Raises:
         NotAContainerError: a file in `receipts/` or `dead_letters/` is not one of this job's.
@@ -136,6 +169,8 @@ def index_history(
     known = KnownDeliveries.found(storage) if horizon is None else None
     beginning = horizon_beginning(written, horizon, time.time())
     receipts = written_since(beyond(known, written), beginning)
+    if catch_up is not None:
+        return _index_open_letters(storage, output, receipts, run_id, catch_up, known)
     letters = written_since(parts_written(storage, DEAD_LETTERS, PART), beginning) if dead_letters else []
     if not receipts and not letters:
         return HistoryIndex(output, name, known=known)
@@ -178,9 +213,7 @@ def write_index(
     """
     settled = _partition_receipts(source, receipts, scratch)
     letter_rows = _partition_dead_letters(source, letters, scratch)
-    delivered_at = _write_buckets(
-        target, f"{name}/{DELIVERED_FILE}", lambda bucket: [_encode(settled.outcomes(settled.resolve(bucket)))]
-    )
+    delivered_at = _write_delivered(target, name, settled)
     letters_at: tuple[int, ...] = ()
     delivered_since: Counter[str] = Counter()
     if letter_rows:
@@ -191,8 +224,140 @@ def write_index(
                 scratch, bucket, _Outcomes(bucket, settled, known, letters_with_receipts), delivered_since
             ),
         )
-    since = dict(delivered_since)
-    return HistoryIndex(output, name, settled.total, letter_rows, delivered_at, letters_at, since, known)
+    return HistoryIndex(
+        output,
+        name,
+        settled.total,
+        letter_rows,
+        delivered_at,
+        letters_at,
+        delivered_since=dict(delivered_since),
+        known=known,
+    )
+
+
+def _write_delivered(target: Storage, name: str, settled: "Partition") -> tuple[int, ...]:
+    return _write_buckets(
+        target, f"{name}/{DELIVERED_FILE}", lambda bucket: [_encode(settled.outcomes(settled.resolve(bucket)))]
+    )
+
+
+class _SpoiltError(Exception):
+    """The open letters that were kept are not as they were written."""
+
+
+def _index_open_letters(
+    storage: Storage,
+    output: str,
+    receipts: list[str],
+    run_id: str,
+    catch_up: OutageLetters,
+    known: KnownDeliveries | None,
+) -> HistoryIndex:
+    """Write the index of a run that catches up, and the open letters that it and the next runs begin with."""
+    letters = sorted(parts_written(storage, DEAD_LETTERS, PART), key=place)
+    kept = known_letters(storage, letters, run_id)
+    name = f"{INDEX}/{run_id}"
+    if not receipts and not letters:
+        return HistoryIndex(output, name, known=known)
+    with ExitStack() as stack:
+
+        def scratch() -> Path:
+            return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_scratch_beside(storage))))
+
+        settled = _partition_receipts(storage, receipts, scratch())
+        delivered_at = _write_delivered(storage, name, settled)
+        outcomes = partial(_Outcomes, settled=settled, known=known, missing=False)
+        file = f"{name}/{LETTERS_FILE}" if catch_up.looks_only else f"{KEPT}/{run_id}"
+        try:
+            at = _write_open_letters(storage, kept, new_parts(kept, letters), outcomes, scratch(), file)
+        except _SpoiltError:
+            at = _write_open_letters(storage, NOTHING_KEPT, letters, outcomes, scratch(), file)
+    if not catch_up.looks_only and letters:
+        keep_letters(storage, letters, file if at else "", at)
+    return HistoryIndex(output, name, settled.total, 0, delivered_at, at, file, catch_up, known=known)
+
+
+def _write_open_letters(
+    storage: Storage,
+    kept: KeptLetters,
+    parts: list[str],
+    outcomes: Callable[[int], "_Outcomes"],
+    scratch: Path,
+    file: str,
+) -> tuple[int, ...]:
+    """Write the open letters: those that were kept, and those of the files `parts`. Returns as `_write_buckets`.
+
+    Returns:
+        The offset of each bucket in the file, and the end of the last one; nothing if no letter is open.
+
+    Raises:
+        _SpoiltError: what was kept cannot be read.
+    """
+    rows = _partition_dead_letters(storage, parts, scratch)
+    if not rows and not kept.name:
+        return ()
+    with ExitStack() as stack:
+        earlier: IO[bytes] | None = None
+        if kept.name:
+            earlier = stack.enter_context(_seekable(storage, kept.name, scratch))
+        at = _write_buckets(
+            storage, file, lambda bucket: _open_letters(earlier, kept.at, scratch, bucket, outcomes(bucket))
+        )
+    if not at[-1]:
+        storage.remove(file)
+        return ()
+    return at
+
+
+@contextmanager
+def _seekable(storage: Storage, name: str, scratch: Path) -> Iterator[IO[bytes]]:
+    """A file of the output, of this machine: one of a store is copied."""
+    if isinstance(storage, LocalStorage):
+        with storage.open(name) as stream:
+            yield stream
+        return
+    with (scratch / "kept").open("w+b") as copy, storage.open(name) as stream:
+        shutil.copyfileobj(stream, copy)
+        yield copy
+
+
+def _open_letters(
+    earlier: IO[bytes] | None, at: tuple[int, ...], scratch: Path, bucket: int, outcomes: "_Outcomes"
+) -> Iterator[bytes]:
+    """The open letters of a bucket that are kept, in order, as frames."""
+    found: dict[tuple[str, str], OpenLetter] = {}
+
+    def add(letter: DeadLetter, first_run: int, read: Callable[[], bytes]) -> None:
+        due = letter.forwarder_id, letter.id
+        if outcomes.is_delivered(*due):
+            return
+        if due in found:
+            first_run = found[due].first_run
+        key = _decode_position(letter.record).key()
+        found[due] = OpenLetter(letter.forwarder_id, letter.user_id, sys.intern(letter.reason), first_run, key, read)
+
+    if earlier is not None:
+        try:
+            earlier.seek(at[bucket])
+            for offset, data in read_frames(earlier, at[bucket], at[bucket + 1]):
+                first_run, encoded = split_kept(data)
+                add(decode_dead_letter(encoded), first_run, partial(_encoded_letter, earlier, offset))
+        except (EOFError, ValueError) as error:
+            raise _SpoiltError from error
+    spilled = _bucket_file(scratch, "dead_letters", bucket)
+    with ExitStack() as stack:
+        if spilled.exists():
+            stream = stack.enter_context(spilled.open("rb"))
+            for offset, data in read_frames(stream):
+                letter = decode_dead_letter(data)
+                add(letter, run_number(letter.run_id), partial(read_frame, stream, offset))
+        for each in to_keep(sorted(found.values(), key=attrgetter("key"))):
+            yield frame(kept_bytes(each.first_run, each.read()))
+
+
+def _encoded_letter(stream: IO[bytes], offset: int) -> bytes:
+    return split_kept(read_frame(stream, offset))[1]
 
 
 def remove_index(index: HistoryIndex) -> None:
@@ -224,6 +389,8 @@ def _write_buckets(storage: Storage, name: str, pieces_of: Callable[[int], Itera
                 yield piece
                 end += len(piece)
             offsets.append(end)
+        if not end:
+            yield b"\n"  # A file must not be empty (`Storage.write`).
 
     storage.write(name, pieces(), durable=False)  # A run makes its own.
     return tuple(offsets)

@@ -11,12 +11,10 @@ from transforms.matching.scope import not_wanted
 from transforms.matching.statement import StatementBuilder
 from transforms.query import MatchResult, compile_query
 from transforms.receipts.letter_filter import LetterFilter
+from transforms.sinks.outages import BLOCKED_BY_EARLIER
 
 NOT_SELECTED = "not_selected"
 """Why a letter stays that the filter does not choose."""
-
-BLOCKED = "blocked_by_earlier"
-"""Why a letter stays behind an earlier one of its user (`--on_failure block_user`)."""
 
 
 class Decision(NamedTuple):
@@ -96,7 +94,7 @@ def decide(
         if not chosen.selects(letter):
             kept = NOT_SELECTED
         elif is_behind and block_user and is_due:
-            kept = BLOCKED
+            kept = BLOCKED_BY_EARLIER
         if kept is not None and is_due:
             waiting.add(due)
         yield Decision(letter, record, kept, is_behind and kept is None)

@@ -33,7 +33,7 @@ class ScoreSnapshots:
         self._score = ScoreSum()
         self._max_score = ScoreSum()
         self._subscores: _Subscores | None = None
-        session.rescored = dict.fromkeys(session.answers)
+        self._has_begun = False
 
     def snapshot(self) -> tuple[dict[str, Any], bytes]:
         """The message as the session stands, and its compact JSON. Of the message nothing may be changed."""
@@ -59,8 +59,12 @@ class ScoreSnapshots:
 
     def _catch_up(self) -> None:
         session = self.session
-        now = {response_id: session.answers[response_id] for response_id in session.rescored}
-        before = {response_id: answer for response_id, answer in session.rescored.items() if answer is not None}
+        if self._has_begun:
+            now = {response_id: session.answers[response_id] for response_id in session.rescored}
+            before = {response_id: answer for response_id, answer in session.rescored.items() if answer is not None}
+        else:
+            now, before = session.answers, {}
+            self._has_begun = True
         self._score.add([answer.score for answer in now.values()])
         self._max_score.add([answer.max_score for answer in now.values()])
         if before:

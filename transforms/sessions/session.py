@@ -94,11 +94,11 @@ class Session(msgspec.Struct, array_like=True):
         response_id, item = response.response_id, response.item_reference
         answer = self.answers.get(response_id)
         if answer is None:
-            answer = self.answers[response_id] = Answer(item)
-            self.rescored[response_id] = None
-        elif response.revision is not None and answer.revision is not None and response.revision < answer.revision:
+            self._take_first(response)
             return
-        elif response_id not in self.rescored:
+        if response.revision is not None and answer.revision is not None and response.revision < answer.revision:
+            return
+        if response_id not in self.rescored:
             self.rescored[response_id] = copy(answer)
         self.scores_touched = True
         if item not in self.items:
@@ -116,6 +116,20 @@ class Session(msgspec.Struct, array_like=True):
             self.num_attempted += is_attempted - was_attempted
             self.num_scored += is_scored - was_scored
             self.num_unscored += (is_attempted and not is_scored) - (was_attempted and not was_scored)
+
+    def _take_first(self, response: Response) -> None:
+        """Take the first answer to a question. Most answers are the first, and need no comparison."""
+        response_id, item, score = response.response_id, response.item_reference, response.score
+        self.answers[response_id] = Answer(item, response.attempted, score, response.max_score, response.revision)
+        self.rescored[response_id] = None
+        self.scores_touched = True
+        if item not in self.items:
+            self.items[item] = self.retagged[item] = None
+        if score is not None:
+            self.num_scored += 1
+        if response.attempted:
+            self.num_attempted += 1
+            self.num_unscored += score is None
 
     def take_tags(self, item_tags: dict[str, list[Tag]]) -> None:
         """Give items their tags, in place of those that they had."""

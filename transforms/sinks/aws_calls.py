@@ -7,7 +7,7 @@ from typing import Any, Generic
 
 from transforms.sinks.aws_boto3 import Boto3Call
 from transforms.sinks.aws_carrier import Carrier, NotCarriedError
-from transforms.sinks.aws_clients import Access
+from transforms.sinks.aws_clients import Access, Sessions
 from transforms.sinks.aws_connections import Connections
 from transforms.sinks.aws_operations import AnswerT_co, Call, Called, Operation
 from transforms.sinks.base import AwsClient
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class Callers:
-    """Makes the calls of the sinks of a worker, which share their connections.
+    """Makes the calls of the sinks of a worker, which share their connections, and sessions of boto3.
 
     Args:
         aws_client: whether boto3 makes all calls.
@@ -24,6 +24,7 @@ class Callers:
 
     def __init__(self, aws_client: AwsClient = "auto") -> None:
         self.connections = Connections()
+        self.sessions = Sessions()
         self.aws_client = aws_client
         self._told: set[str] = set()
 

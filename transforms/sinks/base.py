@@ -27,6 +27,7 @@ class Item(msgspec.Struct, gc=False):
         last_attempt: when the last attempt was made, in epoch ms.
         ambiguous: whether an attempt that was not acknowledged may have been stored.
         behind: the user whose records it is to follow instead of those of its own user.
+        is_letter: whether it is an open dead letter that is tried again by itself (`--catch_up`).
     """
 
     forwarder_id: str
@@ -39,6 +40,7 @@ class Item(msgspec.Struct, gc=False):
     last_attempt: int | None = None
     ambiguous: bool = False
     behind: str | None = None
+    is_letter: bool = False
 
     @property
     def queue(self) -> str:

@@ -90,7 +90,7 @@ class FirehoseSink:
 
     def open(self) -> None:
         config = sending_config(min(PUT_RECORD_CALLS_IN_FLIGHT, self._most_calls))
-        reached = access("firehose", self._target, config)
+        reached = access("firehose", self._target, config, self._callers.sessions)
         self._open = _Opened(
             reached.client,
             OperationCall(PUT_RECORD_BATCH, reached, self._callers),

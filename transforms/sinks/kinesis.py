@@ -124,7 +124,7 @@ class KinesisSink:
         return self._remarks
 
     def open(self) -> None:
-        reached = access("kinesis", self._target, sending_config(self.calls_in_flight))
+        reached = access("kinesis", self._target, sending_config(self.calls_in_flight), self._callers.sessions)
         self._client = cast("KinesisClient", reached.client)
         self._put_records = OperationCall(PUT_RECORDS, reached, self._callers)
 

@@ -55,9 +55,11 @@ class Passage:
         if len(originals) > 1:
             if len({original.id for original in originals}) < len(originals):
                 originals = self._each_once(originals)
-            originals.sort(key=_leaves_at)
-            if len(set(map(_leaves_at, originals))) < len(originals):
+            times = [_leaves_at(original) for original in originals]
+            if len(set(times)) < len(times):
                 originals.sort(key=_leaving_order)
+            elif times != sorted(times):
+                originals.sort(key=_leaves_at)
         return [record_of(user_id, original, index) for index, original in enumerate(originals)]
 
     def _each_once(self, originals: list[Original]) -> list[Original]:

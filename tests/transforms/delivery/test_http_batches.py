@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from schemas.record import NAMESPACE
-from tests.support.http_sink import LOCAL, loaded_forwarder
+from tests.support.http_sink import LOCAL, delivered, loaded_forwarder
 from tests.support.laboratory.batch_receiver import BatchReceiver, sometimes
 from tests.support.laboratory.checker import Findings, check
 from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread
@@ -40,24 +40,11 @@ def deliver(
 ) -> tuple[dict[str, Settlement], LaneCounts]:
     """Deliver all of them to the end; how each was settled, by id."""
     server = FaultServer(receiver)
-    settled: list[Settlement] = []
     with in_thread(server):
         forwarder = loaded_forwarder(
             {"protocol": "http", "url": f"127.0.0.1:{server.port}/in", **BATCH, **(configuration or {})}
         )
-        engine = DeliveryEngine(
-            [forwarder],
-            settled.extend,
-            settings,
-            http_sink=partial(post_sink, client=HttpClient(LOCAL)),
-            batch_sink=batch_sinks(),
-        )
-        try:
-            engine.submit(due)
-            engine.drain()
-            counts = engine.counts()[forwarder.id]
-        finally:
-            engine.close()
+        settled, counts = delivered(forwarder, due, settings)
     assert len(settled) == len(due)
     return {settlement.item.record.id: settlement for settlement in settled}, counts
 

@@ -1,12 +1,20 @@
 from collections.abc import Callable
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.support.lane_simulation import ANSWERS, DELIVERED, FAILED, REFUSED, THROTTLED, TOO_BIG, Simulation
+from tests.support.lane_simulation import (
+    ANSWERS,
+    DELIVERED,
+    FAILED,
+    REFUSED,
+    THROTTLED,
+    TOO_BIG,
+    Simulation,
+    run_through,
+)
 from tests.support.memory_queues import MemoryParking, MemorySpool
 from tests.support.records import item, items
 from transforms.delivery.lane import ITEM_OVERHEAD, Lane
@@ -38,6 +46,7 @@ def simulations(draw: st.DrawFn) -> tuple[Simulation, list[int]]:
         max_backoff=draw(st.sampled_from([0.0, 0.3, 60.0])),
         outage_budget=draw(st.sampled_from([0.05, 5.0, 300.0])),
         on_failure=draw(st.sampled_from(["continue", "block_user"])),
+        catches_up=draw(st.booleans()),
         window_items=draw(st.integers(1, 12)),
         window_bytes=draw(st.sampled_from([1, 4 * ITEM_OVERHEAD, 1 << 20])),
         user_items=draw(st.integers(1, 4)),
@@ -57,27 +66,11 @@ def simulations(draw: st.DrawFn) -> tuple[Simulation, list[int]]:
 
 @pytest.mark.slow
 @given(simulations(), st.lists(st.integers(1, 10), max_size=10))
-@hypothesis_settings(max_examples=400)
+@hypothesis_settings(max_examples=250)
 def test_any_schedule_of_faults_keeps_order_and_loses_nothing(
     drawn: tuple[Simulation, list[int]], chunks: list[int]
 ) -> None:
-    simulation, users = drawn
-    counts: dict[int, int] = {}
-    due = []
-    for user in users:
-        counts[user] = counts.get(user, -1) + 1
-        due.append(item(f"user-{user}", counts[user]))
-    for chunk in [*chunks, len(due)]:
-        simulation.submit(due[:chunk])
-        due = due[chunk:]
-        for _ in range(chunk):
-            simulation.step()
-    simulation.run()
-    simulation.check()
-    if simulation.settings.on_failure == "block_user":
-        for user in counts:
-            fates = [simulation.settled[f"user-{user}/{number}"] for number in range(counts[user] + 1)]
-            assert all(before.delivered or not after.delivered for before, after in pairwise(fates))
+    run_through(*drawn, chunks)
 
 
 @pytest.mark.slow
@@ -255,6 +248,36 @@ def test_users_whose_record_was_given_up_are_blocked_if_asked() -> None:
     simulation.check()
     assert simulation.reasons() == {"delivered": 5, "http_400": 1, "oversize": 1, "blocked_by_earlier": 6}
     assert simulation.settled["user-0/0"].delivered
+
+
+def test_what_follows_a_record_that_an_outage_took_waits_for_a_later_run_if_that_catches_up() -> None:
+    of_lane = lane(max_retries=0, catches_up=True)
+    of_lane.submit([item(f"user-{user}", number) for number in range(2) for user in range(12)])
+    failed = AttemptResult(Verdict.RETRY, "http_503", 503, failure=True)
+    for _ in range(10):  # of ten users; the tenth failure opens the breaker
+        of_lane.release(of_lane.finish(of_lane.take(0.0, 0), [failed], 0.0))
+    assert state_of(of_lane) is BreakerState.OPEN
+    ended = of_lane.ended(0.0)
+    of_lane.release(ended)
+    assert {(each.item.record.user_id, each.outcome.reason) for each in ended} == {
+        (f"user-{user}", "blocked_by_earlier") for user in range(10)
+    }
+    left = []
+    while taken := of_lane.take(60.0, 0):
+        left.append(taken[0].record.user_id)
+        of_lane.release(of_lane.finish(taken, [AttemptResult(Verdict.DELIVERED)], 60.0))
+    assert left == ["user-10", "user-11"] * 2
+
+
+def test_a_record_that_always_fails_does_not_hold_its_user_up_while_others_are_taken() -> None:
+    of_lane = lane(max_retries=0, catches_up=True)
+    of_lane.submit([item("odd", 0), item("odd", 1), item("other", 0)])
+    odd, other = of_lane.take(0.0, 0), of_lane.take(0.0, 0)
+    failed = AttemptResult(Verdict.RETRY, "http_500", 500, failure=True)
+    of_lane.release(of_lane.finish(odd, [failed], 0.0))
+    of_lane.release(of_lane.finish(other, [AttemptResult(Verdict.DELIVERED)], 0.0))
+    (following,) = of_lane.take(0.0, 0)
+    assert following.record.id == item("odd", 1).record.id
 
 
 def test_retry_after_is_waited_for_and_others_go_on() -> None:

@@ -294,7 +294,7 @@ _text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=10)
 _points = st.none() | st.sampled_from([0, 1, 0.5, -1, 1e20])
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(_text, _text, _text, st.lists(st.tuples(_points, _points), max_size=3))
 def test_every_statement_of_any_session_keeps_the_rules(
     user: str, session: str, activity_id: str, points: list[tuple[Any, Any]]

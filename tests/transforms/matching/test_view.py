@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,10 +14,10 @@ from transforms.forwarders import Forwarder
 from transforms.forwarders.model import KinesisTarget
 from transforms.matching.document import query_document
 from transforms.matching.explanation import decide
-from transforms.matching.matcher import Matcher
+from transforms.matching.matcher import MOST_CARRIED, Matcher, StatementMatcher
 from transforms.matching.statement import StatementBuilder
 from transforms.query import compile_query
-from transforms.reading.originals import OriginalDecoder
+from transforms.reading.originals import OriginalDecoder, decode_original
 from transforms.reading.views import view_of
 from transforms.statements.passage import record_of
 
@@ -86,14 +87,55 @@ def record(sent: str, **more: Any) -> Record:
     return record_of(*OriginalDecoder(**more).read(sent.encode()))
 
 
+def shown(forwarders: list[Forwarder], sent: str) -> Record:
+    """The record of a statement that was matched as it was read."""
+    decoder = OriginalDecoder()
+    decoder.show(StatementMatcher(forwarders))
+    user_id, line = decoder.admit(sent.encode())
+    return record_of(user_id, decode_original(line))
+
+
+def matched(forwarders: list[Forwarder], read: Record) -> list[str]:
+    match = Matcher(forwarders, STATEMENTS).match(read)
+    return list(match.forwarders if match else ())
+
+
 @given(STATEMENT_TEXTS, st.lists(queries(), min_size=1, max_size=4))
 def test_who_gets_a_statement_is_the_same_as_if_all_of_it_were_looked_at(sent: str, asked: list[str]) -> None:
     forwarders = [forwarder(str(number), query) for number, query in enumerate(asked)]
     read = record(sent)
-    match = Matcher(forwarders, STATEMENTS).match(read)
     document = query_document(read, STATEMENTS.statement(read))
     due = [each.id for each in forwarders if decide(read, each, compile_query(each.query), document).is_due]
-    assert list(match.forwarders if match else ()) == due
+    assert matched(forwarders, read) == due
+    seen = shown(forwarders, sent)
+    assert seen.due is None or list(seen.due) == due
+    assert matched(forwarders, seen) == due
+
+
+@pytest.mark.parametrize("count", [0, 1, MOST_CARRIED, MOST_CARRIED + 1])
+def test_so_many_ids_are_carried_from_reading_and_all_get_it(count: int) -> None:
+    verb = {"statement.verb.id": statement()["verb"]["id"]}
+    forwarders = [forwarder(str(number), json.dumps(verb)) for number in range(count)]
+    others = [forwarder("other", json.dumps({"statement.verb.id": "https://example.org/other"}))]
+    seen = shown([*forwarders, *others], text(statement()))
+    ids = [each.id for each in forwarders]
+    assert seen.due == (tuple(ids) if count <= MOST_CARRIED else None)
+    assert matched([*forwarders, *others], seen) == ids
+
+
+def test_what_was_found_at_reading_is_not_asked_again() -> None:
+    seen = shown([forwarder("a", "{}"), forwarder("b", json.dumps({"_id": "no"}))], text(statement()))
+    assert matched([forwarder("b", "{}")], seen) == ["a"]
+
+
+def test_where_a_query_gives_up_it_is_asked_again() -> None:
+    slow = json.dumps({"statement.verb.id": {"$regex": "^(a+)+$"}})
+    sent = text(statement(verb={"id": "a" * 60 + "!"}))
+    seen = shown([forwarder("slow", slow)], sent)
+    match = Matcher([forwarder("slow", slow)], STATEMENTS).match(seen)
+    assert seen.due is None
+    assert match is not None
+    assert match.undecided == ("slow",)
 
 
 def test_only_what_is_asked_for_is_decoded() -> None:

@@ -12,8 +12,8 @@ from tests.transforms.query import oracle
 from tests.transforms.query.strategies import DOCUMENTS, OPERANDS, PATHS, SCALARS, VALUES, operators, queries
 from transforms.query import ForwarderIndex, MatchResult, compile_query
 
-OFTEN = settings(max_examples=200)
-SOMETIMES = settings(max_examples=40)
+OFTEN = settings(max_examples=120)
+SOMETIMES = settings(max_examples=25)
 
 
 def outcome(matched: bool) -> MatchResult:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.query_document import QUERY_FIELDS
@@ -86,6 +86,7 @@ def said(query: Any) -> list[str]:
 
 
 @pytest.mark.slow
+@settings(max_examples=50)
 @given(ACTIVITY_OF_ONE_USER, st.lists(QUERIES, min_size=1, max_size=20))
 def test_a_query_that_matches_a_record_is_not_said_to_match_none(activities: Any, queries: list[Any]) -> None:
     documents = [query_document(record, BUILD(record)) for record in Derivation().user(activities)]

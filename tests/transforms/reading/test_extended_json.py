@@ -10,7 +10,7 @@ import orjson
 import pytest
 from bson import Binary, Decimal128, Int64, ObjectId
 from bson.json_util import CANONICAL_JSON_OPTIONS, RELAXED_JSON_OPTIONS, JSONOptions, dumps
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transforms.reading.extended_json import ExtendedJsonError, plain
@@ -105,6 +105,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(JSON)
 def test_plain_json_is_returned_as_it_is(value: object) -> None:
     assert plain(value) is value

@@ -70,6 +70,23 @@ def test_the_user_is_the_actors_identity(actor: dict[str, Any], user_id: str) ->
     assert read(statement(actor=actor))[0] == user_id
 
 
+# What an identifier can be, right or wrong.
+ODD: st.SearchStrategy[Any] = st.sampled_from([None, "", "ann", 5, True, [], {}, {"name": "ann"}])
+ACTORS = st.dictionaries(
+    st.sampled_from(["account", "mbox", "mbox_sha1sum", "openid", "name"]),
+    ODD | st.dictionaries(st.sampled_from(["name", "homePage"]), ODD),
+)
+
+
+@given(ACTORS, st.booleans())
+def test_the_user_is_the_same_however_closely_a_statement_is_looked_at(actor: dict[str, Any], qualify: bool) -> None:
+    bare = orjson.dumps(statement(actor=actor))
+    # A document around it has it looked at closely.
+    closely = orjson.dumps({"statement": statement(actor=actor)})
+    decoder = OriginalDecoder(qualify_users=qualify)
+    assert read(bare, decoder)[0] == read(closely, decoder)[0]
+
+
 def test_an_account_is_qualified_by_its_home_page_on_request() -> None:
     assert read(statement(), OriginalDecoder(qualify_users=True))[0] == "https://lms.example.org|ann"
 

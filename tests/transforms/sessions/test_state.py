@@ -65,7 +65,7 @@ def ids(records: Sequence[Record]) -> list[str]:
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(ACTIVITY_OF_ONE_USER, st.data())
 def test_runs_split_by_time_derive_together_what_one_run_derives(activities: list[Activity], data: Any) -> None:
     whole = Derivation().user(activities)
@@ -80,7 +80,7 @@ def test_runs_split_by_time_derive_together_what_one_run_derives(activities: lis
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(ACTIVITY_OF_ONE_USER, st.data())
 def test_runs_over_any_split_leave_what_one_run_derives_and_nothing_that_was_not_right_when_it_was_sent(
     activities: list[Activity], data: Any

@@ -5,7 +5,7 @@ import json
 import uuid
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.record import NAMESPACE
@@ -30,6 +30,7 @@ TEXTS = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(TEXTS, min_size=1, max_size=4))
 def test_an_array_holds_the_payloads_bytes_as_they_are(payloads: list[bytes]) -> None:
     body = joined(payloads, "array")
@@ -41,6 +42,7 @@ def test_an_array_holds_the_payloads_bytes_as_they_are(payloads: list[bytes]) ->
     assert len(body) == sum(len(payload) + SEPARATOR for payload in payloads) + AROUND
 
 
+@settings(max_examples=40)
 @given(st.lists(TEXTS, min_size=1, max_size=4))
 def test_each_line_is_one_payload(payloads: list[bytes]) -> None:
     body = joined(payloads, "lines")

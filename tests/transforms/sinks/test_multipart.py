@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.multipart import received
@@ -31,6 +31,7 @@ def whole(body: Multipart) -> bytes:
     return sent
 
 
+@settings(max_examples=50)
 @given(st.lists(st.binary(max_size=300) | st.just(b"\r\n--" * 30_000), max_size=4, unique=True))
 def test_every_part_arrives_byte_for_byte(contents: list[bytes]) -> None:
     body = multipart(STATEMENT, [part(data) for data in contents])

@@ -5,25 +5,20 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 from urllib.parse import unquote_plus
 
 import pytest
 
-from tests.support.http_sink import LOCAL, loaded_forwarder
+from tests.support.http_sink import LOCAL, delivered, loaded_forwarder
 from tests.support.laboratory.http_fault_server import Answer, Arrival, FaultServer, in_thread
 from tests.support.ports import free_port
 from tests.support.records import items
 from tests.support.token_server import CLIENT, SECRET, TokenServer
-from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.lane_sender import LaneCounts
 from transforms.delivery.policy import DeliverySettings
 from transforms.sinks.addresses import AddressGuard
 from transforms.sinks.base import Item, Settlement
-from transforms.sinks.choose import batch_sinks
-from transforms.sinks.http_batches import post_sink
-from transforms.sinks.http_client import HttpClient
 
 FAST = DeliverySettings(max_backoff=0.02, outage_budget=20.0, linger=0.002)
 
@@ -54,7 +49,6 @@ class Lab:
         settings: DeliverySettings = FAST,
         allow: Sequence[str] = LOCAL,
     ) -> tuple[list[Settlement], LaneCounts]:
-        settled: list[Settlement] = []
         with ExitStack() as stack:
             url = stack.enter_context(self.tokens.running())
             stack.enter_context(in_thread(self.receiver))
@@ -67,20 +61,7 @@ class Lab:
                 "clientSecret": SECRET,
                 **(configuration or {}),
             }
-            forwarder = loaded_forwarder(document)
-            engine = DeliveryEngine(
-                [forwarder],
-                settled.extend,
-                settings,
-                http_sink=partial(post_sink, client=HttpClient(allow)),
-                batch_sink=batch_sinks(),
-            )
-            try:
-                engine.submit(due)
-                engine.drain()
-                return settled, engine.counts()[forwarder.id]
-            finally:
-                engine.close()
+            return delivered(loaded_forwarder(document), due, settings, allow)
 
 
 def due_items(users: int, each: int) -> list[Item]:

@@ -2,19 +2,14 @@
 
 import base64
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.support.http_sink import LOCAL, http_item, loaded_forwarder, statement_item
+from tests.support.http_sink import delivered, http_item, loaded_forwarder, statement_item
 from tests.support.laboratory.http_fault_server import FaultServer, in_thread
-from transforms.delivery.engine import DeliveryEngine
 from transforms.delivery.policy import DeliverySettings
-from transforms.sinks.base import Item, Settlement
-from transforms.sinks.choose import batch_sinks
-from transforms.sinks.http_batches import post_sink
-from transforms.sinks.http_client import HttpClient
+from transforms.sinks.base import Item
 from transforms.sinks.user_agent import USER_AGENT
 
 STATEMENT = b'{"id":"3f2a1c9e-0000-4000-8000-000000000001",\n "actor":{"mbox":"mailto:a@b.c"},"version":"1.0.1"}'
@@ -53,21 +48,9 @@ ASKING_FOR_NOTHING: list[dict[str, Any]] = [{}, {"batch": {"records": 1}}, {"com
 
 def deliver(configuration: dict[str, Any], due: Sequence[Item]) -> FaultServer:
     server = FaultServer()
-    settled: list[Settlement] = []
     with in_thread(server):
         document = {"protocol": "http", "url": f"127.0.0.1:{server.port}/in?a=b", **configuration}
-        engine = DeliveryEngine(
-            [loaded_forwarder(document)],
-            settled.extend,
-            DeliverySettings(),
-            http_sink=partial(post_sink, client=HttpClient(LOCAL)),
-            batch_sink=batch_sinks(),
-        )
-        try:
-            engine.submit(due)
-            engine.drain()
-        finally:
-            engine.close()
+        delivered(loaded_forwarder(document), due, DeliverySettings())
     return server
 
 

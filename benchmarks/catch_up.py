@@ -1,0 +1,109 @@
+"""Catching up after an outage: whether order and books hold with kills, and what an outage of many runs costs.
+
+    python -m benchmarks.catch_up [--rounds N] [--seed N]
+    python -m benchmarks.catch_up --cost [--runs N] [--users N]
+
+The first runs outages over several runs, with `kill -9` at random moments: without and with retries, with two workers,
+and with `--on_failure block_user`. The second is one outage over many runs, each with as many new records: what a run
+costs as the letters become more, and how many there are.
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import redirect_stdout
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+from typing import Any
+
+from tests.support.forwarder_documents import http_document
+from tests.support.laboratory.http_fault_server import in_thread
+from tests.support.laboratory.outage import DOWN, FailingFirst, file_of_a_run, outage_over_runs
+from tests.support.paths import ROOT
+from tests.support.receiver import Receiver
+from tests.support.workshop import Workshop
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "one by one": {},
+    "retries": {"configuration": {"maxRetries": 2}},
+    "two workers": {"arguments": ("--direct_running_mode=multi_processing", "--direct_num_workers=2")},
+    "block_user": {"arguments": ("--on_failure=block_user",)},
+}
+PATTERNS = [[DOWN, DOWN, 0], [DOWN, 60, 0], [DOWN, DOWN, 60, 0], [60, DOWN, 60]]
+"""For each run how many requests fail: all, none, or enough to open the breaker of each worker."""
+
+
+def kills(rounds: int, seed: int) -> None:
+    """Outages with kills. Raises AssertionError where something is wrong."""
+    counts = ("runs", "kills", "due", "letters", "twice", "in_flight")
+    print(f"{'variant':<12} pattern " + " ".join(f"{name:>9}" for name in counts), flush=True)
+    for number in range(rounds):
+        for name, settings in VARIANTS.items():
+            pattern = PATTERNS[(seed + number) % len(PATTERNS)]
+            with tempfile.TemporaryDirectory() as directory, redirect_stdout(sys.stderr):
+                workshop = Workshop(Path(directory))
+                found = outage_over_runs(workshop, pattern, kills=len(pattern), seed=seed + number, **settings)
+            figures = " ".join(f"{getattr(found, count):>9}" for count in counts)
+            print(f"{name:<12} {PATTERNS.index(pattern):>7} {figures}", flush=True)
+
+
+def cost(runs: int, users: int) -> None:
+    """One outage over many runs, then one run that catches up."""
+    print(f"{'run':>4} {'open letters':>12} {'CPU s':>7} {'wall s':>7} {'dead_letters MB':>15}")
+    with tempfile.TemporaryDirectory() as directory:
+        workshop, receiver = Workshop(Path(directory)), Receiver()
+        script = FailingFirst(random.Random(0), DOWN)  # noqa: S311
+        receiver.script = script
+        with in_thread(receiver):
+            workshop.write_forwarders(http_document(receiver, "late", {"maxRetries": 0}))
+            for number in range(runs + 2):
+                script.left = DOWN if number < runs else 0
+                if number <= runs:
+                    workshop.write_activity(file_of_a_run(number, users, 1), f"{number}.jsonl")
+                before, began = _children(), time.monotonic()
+                _job(workshop)
+                spent, took = _children() - before, time.monotonic() - began
+                size = sum(part.stat().st_size for part in (workshop.output / "dead_letters").glob("*.avro"))
+                if number % max(1, runs // 10) == 0 or number >= runs:
+                    tried = workshop.account("late")["caught_up"]["tried"]
+                    print(f"{number:>4} {tried:>12} {spent:>7.2f} {took:>7.2f} {size / 1e6:>15.1f}", flush=True)
+        letters = workshop.avro("dead_letters")
+        print(f"{len(letters):,} letters of {len({letter['id'] for letter in letters}):,} records after {runs} runs")
+
+
+def _children() -> float:
+    used = getrusage(RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _job(workshop: Workshop) -> None:
+    arguments = workshop.arguments(
+        "--input", str(workshop.path / "in" / "*"), "--state", str(workshop.path / "state"), "--outage_budget=1"
+    )
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "pipeline", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if ended.returncode not in (0, 3):
+        raise SystemExit(ended.stderr)
+
+
+def main() -> None:
+    """Parse the flags and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cost", action="store_true")
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--users", type=int, default=2_000)
+    arguments = parser.parse_args()
+    if arguments.cost:
+        cost(arguments.runs, arguments.users)
+    else:
+        kills(arguments.rounds, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Which open dead letters the next run on a state begins with (`--catch_up`), and where they are kept until then.
+
+A letter is of an outage by its reason (`transforms.sinks.outages`). One that is tried again and is not delivered, since
+the outage goes on, is not written again: it stays as it is. So there is one letter of each (forwarder, id), whatever
+the number of runs that an outage lasts.
+
+To read all dead letters of an output takes 0.1 ms each, too much for every run of an outage. So what is open is kept
+beside them, sorted by bucket of users, and a run adds what is new to it. That is a copy: if it is damaged or removed,
+or if files of dead letters are removed, merged or put back, it is made anew from them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
+from typing import NamedTuple
+
+import msgspec
+
+from schemas import DeadLetter
+from transforms.receipts.runs import run_number
+from transforms.sinks.outages import BLOCKED_BY_EARLIER, is_of_outage
+from transforms.storage import Storage
+
+KEPT = ".catch_up"
+"""The directory under the output that holds the open letters."""
+
+_CURRENT = f"{KEPT}/current.json"
+_VERSION = 1
+_RUN_BYTES = 8
+
+
+class KeptLetters(msgspec.Struct, frozen=True):
+    """The open letters of an output, as a run has left them: the contents of `current.json`.
+
+    Attributes:
+        up_to: the number of the latest run whose letters have gone into it; -1: none.
+        parts: a digest of the names of the files with letters of those runs.
+        name: the file with the letters, relative to the output; empty if there is none.
+        size: bytes of the file.
+        at: the offset of each bucket in the file, and the end of the last one.
+        version: of this format.
+    """
+
+    up_to: int = -1
+    parts: str = ""
+    name: str = ""
+    size: int = 0
+    at: tuple[int, ...] = ()
+    version: int = _VERSION
+
+
+NOTHING_KEPT = KeptLetters()
+
+
+def known_letters(storage: Storage, parts: Iterable[str], run_id: str) -> KeptLetters:
+    """The open letters that the last run has left; NOTHING_KEPT if they do not fit the files of dead letters.
+
+    Args:
+        storage: of the output.
+        parts: the names of all files of dead letters.
+        run_id: the present run.
+    """
+    try:
+        with storage.open(_CURRENT) as stream:
+            kept = msgspec.json.decode(stream.read(), type=KeptLetters)
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        return NOTHING_KEPT
+    fits = kept.version == _VERSION and kept.up_to < run_number(run_id) and kept.parts == _digest(parts, kept.up_to)
+    if not fits or (kept.name and storage.sizes(KEPT).get(kept.name.removeprefix(f"{KEPT}/")) != kept.size):
+        return NOTHING_KEPT
+    return kept
+
+
+def new_parts(kept: KeptLetters, parts: Iterable[str]) -> list[str]:
+    """Those of the files of dead letters that have not gone into `kept`, in their order."""
+    return [name for name in parts if run_number(name) > kept.up_to]
+
+
+def keep_letters(storage: Storage, parts: Iterable[str], name: str, at: tuple[int, ...]) -> None:
+    """Put open letters in force that are in the file `name`, and remove those that were.
+
+    Args:
+        storage: of the output.
+        parts: the names of all files of dead letters, which have gone into it.
+        name: of the file, relative to the output; empty if no letter is open.
+        at: the offset of each bucket in the file, and the end of the last one.
+    """
+    up_to = max(map(run_number, parts), default=-1)
+    kept = KeptLetters(up_to, _digest(parts, up_to), name, at[-1] if at else 0, at)
+    storage.write(_CURRENT, [msgspec.json.encode(kept)], durable=False)
+    for other in storage.list(KEPT):
+        if f"{KEPT}/{other}" not in (name, _CURRENT):
+            storage.remove(f"{KEPT}/{other}")
+
+
+def _digest(parts: Iterable[str], up_to: int) -> str:
+    names = sorted(name for name in parts if run_number(name) <= up_to)
+    return blake2b("\n".join(names).encode(), digest_size=16).hexdigest()
+
+
+class OpenLetter(NamedTuple):
+    """The last dead letter of a record to a forwarder that has not got it.
+
+    Attributes:
+        forwarder_id: of the letter.
+        user_id: of the letter.
+        reason: of the letter.
+        first_run: the number of the run that gave the record up first.
+        key: sorts letters by user, and each user's in order.
+        read: gives the bytes of the letter, as they are kept.
+    """
+
+    forwarder_id: str
+    user_id: str
+    reason: str
+    first_run: int
+    key: tuple[str, str, int, str, int, str]
+    read: Callable[[], bytes]
+
+
+def to_keep(letters: Iterable[OpenLetter]) -> Iterator[OpenLetter]:
+    """Those letters of a bucket that later runs have to know: of an outage, or with a letter behind them that waits.
+
+    Args:
+        letters: in order.
+    """
+    letters = list(letters)
+    waiting = {(each.forwarder_id, each.user_id) for each in letters if each.reason == BLOCKED_BY_EARLIER}
+    for letter in letters:
+        if is_of_outage(letter.reason) or (letter.forwarder_id, letter.user_id) in waiting:
+            yield letter
+
+
+def kept_bytes(first_run: int, letter: bytes) -> bytes:
+    """A letter as it is kept: with the number of the run that gave the record up first."""
+    return first_run.to_bytes(_RUN_BYTES, "big") + letter
+
+
+def split_kept(data: bytes) -> tuple[int, bytes]:
+    """What `kept_bytes` was given."""
+    return int.from_bytes(data[:_RUN_BYTES], "big"), data[_RUN_BYTES:]
+
+
+class OutageLetters(msgspec.Struct, frozen=True):
+    """Chooses among the open letters those that a run tries again. It pickles.
+
+    Attributes:
+        committed: the number of the run that wrote the state; 0 if there is none, or if runs had no numbers then. What
+            later runs gave up is derived again by this one, at its place among what is new, so it is no letter yet.
+        block_user: whether a record that was given up only because an earlier one of its user was (`--on_failure`) goes
+            on waiting for that one if it is refused for itself.
+        looks_only: whether the run changes nothing.
+    """
+
+    committed: int
+    block_user: bool
+    looks_only: bool = False
+
+    def choose(self, letters: Iterable[tuple[int, DeadLetter]]) -> Iterator[DeadLetter]:
+        """Those of the kept letters of a bucket that are tried again.
+
+        Args:
+            letters: with the number of the run that gave the record up first; each user's in order.
+        """
+        refused: set[tuple[str, str]] = set()
+        for first_run, letter in letters:
+            due = (letter.forwarder_id, letter.user_id)
+            if not is_of_outage(letter.reason):
+                refused.add(due)
+                continue
+            waits = self.block_user and letter.reason == BLOCKED_BY_EARLIER and due in refused
+            if self.committed > 0 and first_run <= self.committed and not waits:
+                yield letter
