@@ -392,7 +392,10 @@ class SharedAccounts:
             self._books.merge(books)
 
     def standings(self) -> list[tuple[str, Standing]]:
-        """What was counted since it was last taken, by forwarder, as the board says it. It stays in here."""
+        """What was counted since it was last taken, as the board says it: (forwarder, standing). It stays in here.
+
+        A forwarder whose dead letters are tried again is there twice.
+        """
         with self._lock:
             return self._books.standings()
 
