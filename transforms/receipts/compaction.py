@@ -128,8 +128,8 @@ def compact(storage: Storage, ages: Callable[[], Ages], scratch: Path | None = N
     """Merge the parts of receipts and dead letters of an output, and leave out what is old and does not count.
 
     Old receipts go if there is a later one of the same record and forwarder that counts. Old dead letters go if the
-    record was delivered since, or if there is an earlier and a later one. Call it holding the output's lock, after `recover`. Memory
-    holds the receipts of one bucket (1/64 of all), and a byte for each row.
+    record was delivered since, or if there is an earlier and a later one. Call it holding the output's lock, after
+    `recover`. Memory holds the receipts of one bucket (1/64 of all), and a byte for each row.
 
     Args:
         storage: the output.

@@ -67,27 +67,21 @@ def compacted(output: Path, keep: int = 90) -> Compacted:
     return compact(LocalStorage(output), lambda: ages(keep))
 
 
-Answers = tuple[set[tuple[str, str]], list[tuple[str, str, str]], list[list[tuple[str, str]]]]
+Answers = tuple[set[tuple[str, str]], list[tuple[str, str, str]]]
 
 
 def answers(output: Path, horizon: float | None = None) -> Answers:
-    """All that runs and a redrive would know.
-
-    That is what is delivered; for each forwarder its dead letters, in order; and by which run the state is of, the
-    letters that a run tries again by itself.
-    """
+    """All that a run and a redrive would know: what is delivered, and for each forwarder its dead letters, in order."""
     history = History(index_history(str(output), "now", dead_letters=True, horizon=horizon))
     known = {(forwarder, id_) for bucket in IN_USE for forwarder, ids in history.bucket(bucket).items() for id_ in ids}
     letters = [(letter.forwarder_id, letter.id, letter.run_id) for letter in history.undelivered_dead_letters()]
-    return known, sorted(letters, key=lambda letter: letter[0]), [caught_up(output, number) for number in range(8)]
+    return known, sorted(letters, key=lambda letter: letter[0])
 
 
-def caught_up(output: Path, committed: int) -> list[tuple[str, str]]:
-    """The forwarder and the record of the letters that a run with a state of the run `committed` tries, in order."""
-    run_id = f"r{next_run_number(str(output)):06}-20300101T000000Z-abcdef"
-    index = index_history(str(output), run_id, catch_up=OutageLetters(committed, block_user=True))
-    letters = [(letter.forwarder_id, letter.id) for letter in History(index).undelivered_dead_letters()]
-    return sorted(letters, key=lambda letter: letter[0])
+def caught_up(output: Path, committed: int) -> list[str]:
+    """The records of the letters that a run with a state of the run `committed` tries by itself."""
+    index = index_history(str(output), "now", catch_up=OutageLetters(committed, block_user=True, looks_only=True))
+    return [letter.id for letter in History(index).undelivered_dead_letters()]
 
 
 def parts(output: Path, directory: str) -> list[str]:
@@ -154,9 +148,9 @@ def test_old_receipts_that_do_not_count_go_and_so_do_settled_dead_letters(tmp_pa
     Run(2, 199, (("1", "f-1", True), ("2", "f-1", False))).leave(tmp_path)
     Run(3, 10, (("1", "f-2", False),)).leave(tmp_path)
     Run(4, 9, (("1", "f-2", True),)).leave(tmp_path)
-    before = answers(tmp_path)
+    assert len(caught_up(tmp_path, committed=1)) == 2, "also what a redrive has given up again since"
     done = compacted(tmp_path)
-    assert answers(tmp_path) == before
+    assert len(caught_up(tmp_path, committed=1)) == 2
     assert (done.receipts, done.dead_letters) == (2, 1)
     left = [(row["id"], row["run_id"][:7], row["outcome"]) for row in read_parts(tmp_path / "receipts")]
     ids = {name: documented_record(name).id for name in NAMES}
