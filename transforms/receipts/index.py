@@ -335,7 +335,8 @@ def _open_letters(
         if due in found:
             first_run = found[due].first_run
         key = _decode_position(letter.record).key()
-        found[due] = OpenLetter(letter.forwarder_id, letter.user_id, sys.intern(letter.reason), first_run, key, read)
+        reason, last_run = sys.intern(letter.reason), run_number(letter.run_id)
+        found[due] = OpenLetter(letter.forwarder_id, letter.user_id, reason, first_run, last_run, key, read)
 
     if earlier is not None:
         try:
