@@ -50,7 +50,7 @@ class Removed:
         yield f"receipts and dead letters: {merged.parts_before:,} files before, {merged.parts:,} now"
         for count, what in (
             (merged.receipts, "receipts that a later one replaces"),
-            (merged.dead_letters, "dead letters that were delivered, or given up again"),
+            (merged.dead_letters, "dead letters that were delivered, or given up before and again"),
             (self.rejects, "files of rejects"),
             (self.runs, "reports of runs"),
             (self.records, "files of records"),

@@ -54,7 +54,7 @@ class Compacted:
 
     Attributes:
         receipts: of which nothing is known any more but in a later receipt of the same record and forwarder.
-        dead_letters: that were removed: delivered since, or given up again.
+        dead_letters: that were removed: delivered since, or given up before and again.
         parts_before: files of receipts and dead letters.
         parts: those that there are now.
     """
@@ -128,8 +128,8 @@ def compact(storage: Storage, ages: Callable[[], Ages], scratch: Path | None = N
     """Merge the parts of receipts and dead letters of an output, and leave out what is old and does not count.
 
     Old receipts go if there is a later one of the same record and forwarder that counts. Old dead letters go if the
-    record was delivered since, or if there is a later one. Call it holding the output's lock, after `recover`. Memory
-    holds the receipts of one bucket (1/64 of all), and a byte for each row.
+    record was delivered since, or if there is an earlier and a later one. Call it holding the output's lock, after
+    `recover`. Memory holds the receipts of one bucket (1/64 of all), and a byte for each row.
 
     Args:
         storage: the output.
@@ -158,10 +158,12 @@ def _compact(storage: Storage, ages: Callable[[], Ages], scratch: Path, done: Co
         resolved = settled.resolve(bucket)
         for row in resolved.rows.values():
             receipts.droppable[row.ordinal] = 0
-        # Of each record and forwarder the last one, if the record was not delivered: a redrive needs no other.
-        for (forwarder_id, id_), ordinal in given_up.last(bucket).items():
+        # Of each record and forwarder the last one, if the record was not delivered: a redrive needs no other. And the
+        # first, which says which run gave the record up: by that a run that catches up knows its place.
+        for (forwarder_id, id_), ordinals in given_up.ends(bucket).items():
             if not settled.has_delivered(resolved, forwarder_id, id_):
-                letters.droppable[ordinal] = 0
+                for ordinal in ordinals:
+                    letters.droppable[ordinal] = 0
     damaged = [part.name for part in (*letters.parts, *receipts.parts) if part.damaged]
     if damaged:
         logger.warning(

@@ -335,7 +335,8 @@ def _open_letters(
         if due in found:
             first_run = found[due].first_run
         key = _decode_position(letter.record).key()
-        found[due] = OpenLetter(letter.forwarder_id, letter.user_id, sys.intern(letter.reason), first_run, key, read)
+        reason, last_run = sys.intern(letter.reason), run_number(letter.run_id)
+        found[due] = OpenLetter(letter.forwarder_id, letter.user_id, reason, first_run, last_run, key, read)
 
     if earlier is not None:
         try:
@@ -472,10 +473,14 @@ class Partition:
                     undone.add(key)
         return Resolved(counts, undone)
 
-    def last(self, bucket: int) -> dict[tuple[str, str], int]:
-        """The ordinal of the last one of each forwarder and record, for the users of a bucket."""
+    def ends(self, bucket: int) -> dict[tuple[str, str], tuple[int, int]]:
+        """The ordinals of the first and the last of each forwarder and record, for the users of a bucket."""
         forwarders = [forwarder.decode() for forwarder in self._numbers]
-        return {(forwarders[row.forwarder], row.id): row.ordinal for row in self._rows(bucket)}
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        for row in self._rows(bucket):
+            key = (forwarders[row.forwarder], row.id)
+            found[key] = (found[key][0] if key in found else row.ordinal, row.ordinal)
+        return found
 
     def _rows(self, bucket: int) -> Iterator[_Row]:
         spilled = _bucket_file(self._scratch, self._what, bucket)

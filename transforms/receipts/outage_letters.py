@@ -17,7 +17,7 @@ import msgspec
 
 from schemas import DeadLetter
 from transforms.receipts.runs import run_number
-from transforms.sinks.outages import BLOCKED_BY_EARLIER, is_of_outage
+from transforms.sinks.outages import is_of_outage
 from transforms.storage import Storage
 
 KEPT = ".catch_up"
@@ -105,6 +105,7 @@ class OpenLetter(NamedTuple):
         user_id: of the letter.
         reason: of the letter.
         first_run: the number of the run that gave the record up first.
+        last_run: the number of the run that wrote the letter.
         key: sorts letters by user, and each user's in order.
         read: gives the bytes of the letter, as they are kept.
     """
@@ -113,20 +114,26 @@ class OpenLetter(NamedTuple):
     user_id: str
     reason: str
     first_run: int
+    last_run: int
     key: tuple[str, str, int, str, int, str]
     read: Callable[[], bytes]
 
 
 def to_keep(letters: Iterable[OpenLetter]) -> Iterator[OpenLetter]:
-    """Those letters of a bucket that later runs have to know: of an outage, or with a letter behind them that waits.
+    """Those letters of a bucket that later runs have to know: of an outage, or refused while such a letter was open.
 
     Args:
         letters: in order.
     """
     letters = list(letters)
-    waiting = {(each.forwarder_id, each.user_id) for each in letters if each.reason == BLOCKED_BY_EARLIER}
+    open_since: dict[tuple[str, str], int] = {}
     for letter in letters:
-        if is_of_outage(letter.reason) or (letter.forwarder_id, letter.user_id) in waiting:
+        if is_of_outage(letter.reason):
+            due = (letter.forwarder_id, letter.user_id)
+            open_since[due] = min(letter.first_run, open_since.get(due, letter.first_run))
+    for letter in letters:
+        since = open_since.get((letter.forwarder_id, letter.user_id))
+        if since is not None and (is_of_outage(letter.reason) or since <= letter.last_run):
             yield letter
 
 
@@ -146,8 +153,9 @@ class OutageLetters(msgspec.Struct, frozen=True):
     Attributes:
         committed: the number of the run that wrote the state; 0 if there is none, or if runs had no numbers then. What
             later runs gave up is derived again by this one, at its place among what is new, so it is no letter yet.
-        block_user: whether a record that was given up only because an earlier one of its user was (`--on_failure`) goes
-            on waiting for that one if it is refused for itself.
+        block_user: whether a record goes on waiting for an earlier one of its user that was refused for itself
+            (`--on_failure`). It does if it had been given up by then: the run that refused the earlier one went no
+            further. A record of a later run was sent in spite of that.
         looks_only: whether the run changes nothing.
     """
 
@@ -161,12 +169,12 @@ class OutageLetters(msgspec.Struct, frozen=True):
         Args:
             letters: with the number of the run that gave the record up first; each user's in order.
         """
-        refused: set[tuple[str, str]] = set()
+        refused: dict[tuple[str, str], int] = {}
         for first_run, letter in letters:
             due = (letter.forwarder_id, letter.user_id)
             if not is_of_outage(letter.reason):
-                refused.add(due)
+                refused[due] = max(run_number(letter.run_id), refused.get(due, 0))
                 continue
-            waits = self.block_user and letter.reason == BLOCKED_BY_EARLIER and due in refused
+            waits = self.block_user and first_run <= refused.get(due, -1)
             if self.committed > 0 and first_run <= self.committed and not waits:
                 yield letter

@@ -79,12 +79,25 @@ def test_letters_of_a_run_that_has_not_ended_are_derived_again_instead(runs: Run
 
 
 def test_with_block_user_what_waits_for_a_refused_record_goes_on_waiting(runs: Runs) -> None:
-    runs.settle(a="http_400", b="blocked_by_earlier", c="timeout")
+    runs.settle(a="http_400", b="blocked_by_earlier")
+    runs.settle(c="timeout")
     for _ in range(2):
         assert runs.open(block_user=True) == "c"
         assert runs.open() == "bc"
     runs.settle(a="")
     assert runs.open(block_user=True) == "bc"
+
+
+def test_with_block_user_a_record_that_is_refused_after_an_outage_holds_up_what_waited_behind_it(runs: Runs) -> None:
+    runs.settle(a="unavailable", b="unavailable", c="http_503")
+    assert runs.open(block_user=True) == "abc"
+    runs.settle(a="", b="http_422")
+    runs.settle(d="unavailable")
+    for _ in range(2):
+        assert runs.open(block_user=True) == "d", "what is of a later run was sent in spite of it"
+        assert runs.open() == "cd"
+    runs.settle(b="")
+    assert runs.open(block_user=True) == "cd"
 
 
 def _cut(data: bytes) -> bytes:
