@@ -22,7 +22,7 @@ from transforms.reading.blocks import Block, Broken
 from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, sort_in
 from transforms.reading.input_formats import Decoder
 from transforms.reading.originals import OriginalDecoder
-from transforms.reading.reasons import Reason, Unit
+from transforms.reading.reasons import Unit, name_of
 from transforms.telemetry.tracing import tracing
 
 if TYPE_CHECKING:
@@ -31,11 +31,15 @@ if TYPE_CHECKING:
 BATCH_SIZE = 512
 """About how many records travel as one element: a runner's cost is for each element (docs/beam-notes.md section 2)."""
 
-_NAME_LENGTH = 80
-"""Characters of what the board calls a reason, at most."""
-
 _BESIDE_BODY = 600
 """About how many bytes a pickled record takes beside its body: its ids, its message as an object, its metadata."""
+
+OnStart = Callable[[], None]
+"""What a worker process does before its first bundle. It pickles, and is called more than once, by any thread."""
+
+
+def nothing() -> None:
+    """What most workers do before their first bundle."""
 
 
 class _PickleCoder(beam.coders.Coder):
@@ -137,7 +141,9 @@ class ReadsBlocks(beam.DoFn):
         board: Board | None,
         files: BlobFiles | None = None,
         forwarders: ForwarderSource | None = None,
+        on_start: OnStart = nothing,
     ) -> None:
+        self._on_start = on_start
         self._decoder = decoder
         self._board = board
         self._files = files
@@ -145,6 +151,7 @@ class ReadsBlocks(beam.DoFn):
         self._tracing: Tracing | None = None
 
     def setup(self) -> None:
+        self._on_start()
         self._tracing = tracing()
         keep_live_objects_out_of_the_garbage_collector()
         if self._forwarders is not None and isinstance(self._decoder, OriginalDecoder):
@@ -233,10 +240,6 @@ def _by_reason(read: ReadCounts) -> dict[str, int]:
     """How many pieces were refused, by what the board calls the reason: field and rule, without values."""
     if not read.rejected:
         return {}
-    counts = {_name(reason): reason.count for reason in read.reasons.commonest()}
+    counts = {name_of(reason.field, reason.rule): reason.count for reason in read.reasons.commonest()}
     others = read.rejected - sum(counts.values())
     return counts | {OTHER_REASONS: others} if others > 0 else counts
-
-
-def _name(reason: Reason) -> str:
-    return (f"{reason.field}: {reason.rule}" if reason.field else reason.rule)[:_NAME_LENGTH]
