@@ -13,7 +13,8 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Record, Reject
-from transforms.accounting.board import OTHER_REASONS, Board
+from transforms.accounting.board import Board
+from transforms.accounting.summary import rejected_by_reason
 from transforms.forwarders.source import ForwarderSource
 from transforms.matching.matcher import Match, StatementMatcher
 from transforms.reading.activity import decode_admitted
@@ -22,7 +23,7 @@ from transforms.reading.blocks import Block, Broken
 from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, sort_in
 from transforms.reading.input_formats import Decoder
 from transforms.reading.originals import OriginalDecoder
-from transforms.reading.reasons import Unit, name_of
+from transforms.reading.reasons import Unit
 from transforms.telemetry.tracing import tracing
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class ReadsBlocks(beam.DoFn):
             counts += read + ReadCounts(size=size)
             if self._board:
                 self._board.advance(
-                    "reading", size=size, read=read.read, accepted=read.accepted, rejected=_by_reason(read)
+                    "reading", size=size, read=read.read, accepted=read.accepted, rejected=rejected_by_reason(read)
                 )
             if self._blobs.size >= BLOB_SIZE:
                 yield from self._take()
@@ -234,12 +235,3 @@ class ReadsBlocks(beam.DoFn):
                 for original in originals[self._traced.get(user_id, 0) :]:
                     tracing.read(user_id, original.id, file, began)
                 self._traced[user_id] = len(originals)
-
-
-def _by_reason(read: ReadCounts) -> dict[str, int]:
-    """How many pieces were refused, by what the board calls the reason: field and rule, without values."""
-    if not read.rejected:
-        return {}
-    counts = {name_of(reason.field, reason.rule): reason.count for reason in read.reasons.commonest()}
-    others = read.rejected - sum(counts.values())
-    return counts | {OTHER_REASONS: others} if others > 0 else counts

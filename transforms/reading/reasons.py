@@ -127,7 +127,7 @@ def field_and_rule(reason: str) -> tuple[str | None, str]:
 def name_of(field: str | None, rule: str) -> str:
     """What the board calls a kind of reasons: the field and the rule, without values."""
     named = f"{_INDEX.sub('[]', field)}: {rule}" if field else rule
-    return named[:_NAME_LENGTH]
+    return named[:_NAME_LENGTH].rstrip()
 
 
 _NAMES = {re.sub("_", "", name): name for name in Activity.__struct_fields__}
