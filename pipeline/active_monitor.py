@@ -20,7 +20,7 @@ from pipeline.options import Job
 from pipeline.report import FAILED, Report
 from pipeline.usage import UsageError
 from transforms.accounting.accounts import standing_of
-from transforms.accounting.board import OTHER_REASONS, ForwarderName, JobCounts, Snapshot, Standing
+from transforms.accounting.board import ForwarderName, JobCounts, Snapshot, Standing
 from transforms.accounting.summary import Summary
 from transforms.observing.alerts import Alert, AlertRules
 from transforms.observing.metrics import End, Family, Forwarders, Told, families
@@ -266,7 +266,7 @@ def _final(snapshot: Snapshot, summary: Summary) -> Snapshot:
             phase="ending",
             size=summary.read.size,
             read=summary.read.read,
-            rejected={OTHER_REASONS: summary.read.rejected} if summary.read.rejected else {},
+            rejected=summary.rejected_by_reason,
             folded=summary.read.accepted,
             derived=sum(summary.records.values()),
         )

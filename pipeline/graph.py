@@ -12,8 +12,9 @@ from pipeline.options import Job
 from schemas import Reject
 from transforms.accounting.board import Board, ForwarderName
 from transforms.accounting.summary import Summary, total
+from transforms.bundles import OnStart, nothing
 from transforms.catch_up import MatchBehindLetters
-from transforms.deliver import DeliverMatches, OnStart, nothing
+from transforms.deliver import DeliverMatches
 from transforms.delivery.sender import DeliverOptions
 from transforms.derive import Derived, DeriveRecords, DeriveSettings
 from transforms.derive_streaming import AddVoids, DeriveStreaming, count_settled
@@ -135,7 +136,7 @@ def _read(plan: Plan) -> ReadActivity | ReadStatements:
     forwarders = plan.source if job.explain is None else None
     if plan.sources:
         decoder = input_format.decoder(job.organisation, job.lrs_id, job.leniency)
-        return ReadStatements(plan.sources, decoder, plan.board, plan.blobs, forwarders)
+        return ReadStatements(plan.sources, decoder, plan.board, plan.blobs, forwarders, plan.on_start)
     return ReadActivity(
         plan.files,
         input_format,
@@ -146,6 +147,7 @@ def _read(plan: Plan) -> ReadActivity | ReadStatements:
         board=plan.board,
         blobs=plan.blobs,
         forwarders=forwarders,
+        on_start=plan.on_start,
     )
 
 
@@ -158,7 +160,16 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
     admitted = (
         pipeline
         | "Read" >> ReadKinesis(source, job.job_server_jar)
-        | "Admit" >> AdmitStreaming(source.stream_name, input_format, job.organisation, job.lrs_id, job.leniency)
+        | "Admit"
+        >> AdmitStreaming(
+            source.stream_name,
+            input_format,
+            job.organisation,
+            job.lrs_id,
+            job.leniency,
+            board=plan.board,
+            on_start=plan.on_start,
+        )
     )
     derive = DeriveStreaming(
         job.session_ttl,
@@ -167,6 +178,7 @@ def _stream(pipeline: beam.Pipeline, plan: Plan, statements: StatementBuilder) -
         job.window,
         job.receipts_horizon,
         place=f"{SCHEME}{source.stream_name}",
+        board=plan.board,
     )
     lines = admitted.lines
     if input_format.has_voids:

@@ -13,7 +13,8 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas import Record, Reject
-from transforms.accounting.board import OTHER_REASONS, Board
+from transforms.accounting.board import Board
+from transforms.accounting.summary import rejected_by_reason
 from transforms.forwarders.source import ForwarderSource
 from transforms.matching.matcher import Match, StatementMatcher
 from transforms.reading.activity import decode_admitted
@@ -22,7 +23,7 @@ from transforms.reading.blocks import Block, Broken
 from transforms.reading.bucket_blobs import BLOB_SIZE, BucketBlobs, ReadCounts, sort_in
 from transforms.reading.input_formats import Decoder
 from transforms.reading.originals import OriginalDecoder
-from transforms.reading.reasons import Reason, Unit
+from transforms.reading.reasons import Unit
 from transforms.telemetry.tracing import tracing
 
 if TYPE_CHECKING:
@@ -31,11 +32,15 @@ if TYPE_CHECKING:
 BATCH_SIZE = 512
 """About how many records travel as one element: a runner's cost is for each element (docs/beam-notes.md section 2)."""
 
-_NAME_LENGTH = 80
-"""Characters of what the board calls a reason, at most."""
-
 _BESIDE_BODY = 600
 """About how many bytes a pickled record takes beside its body: its ids, its message as an object, its metadata."""
+
+OnStart = Callable[[], None]
+"""What a worker process does before its first bundle. It pickles, and is called more than once, by any thread."""
+
+
+def nothing() -> None:
+    """What most workers do before their first bundle."""
 
 
 class _PickleCoder(beam.coders.Coder):
@@ -137,7 +142,9 @@ class ReadsBlocks(beam.DoFn):
         board: Board | None,
         files: BlobFiles | None = None,
         forwarders: ForwarderSource | None = None,
+        on_start: OnStart = nothing,
     ) -> None:
+        self._on_start = on_start
         self._decoder = decoder
         self._board = board
         self._files = files
@@ -145,6 +152,7 @@ class ReadsBlocks(beam.DoFn):
         self._tracing: Tracing | None = None
 
     def setup(self) -> None:
+        self._on_start()
         self._tracing = tracing()
         keep_live_objects_out_of_the_garbage_collector()
         if self._forwarders is not None and isinstance(self._decoder, OriginalDecoder):
@@ -209,7 +217,7 @@ class ReadsBlocks(beam.DoFn):
             counts += read + ReadCounts(size=size)
             if self._board:
                 self._board.advance(
-                    "reading", size=size, read=read.read, accepted=read.accepted, rejected=_by_reason(read)
+                    "reading", size=size, read=read.read, accepted=read.accepted, rejected=rejected_by_reason(read)
                 )
             if self._blobs.size >= BLOB_SIZE:
                 yield from self._take()
@@ -227,16 +235,3 @@ class ReadsBlocks(beam.DoFn):
                 for original in originals[self._traced.get(user_id, 0) :]:
                     tracing.read(user_id, original.id, file, began)
                 self._traced[user_id] = len(originals)
-
-
-def _by_reason(read: ReadCounts) -> dict[str, int]:
-    """How many pieces were refused, by what the board calls the reason: field and rule, without values."""
-    if not read.rejected:
-        return {}
-    counts = {_name(reason): reason.count for reason in read.reasons.commonest()}
-    others = read.rejected - sum(counts.values())
-    return counts | {OTHER_REASONS: others} if others > 0 else counts
-
-
-def _name(reason: Reason) -> str:
-    return (f"{reason.field}: {reason.rule}" if reason.field else reason.rule)[:_NAME_LENGTH]

@@ -3,7 +3,7 @@
 The core is `transforms.delivery`; this step gives it the bundles.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,20 +15,13 @@ from apache_beam.utils.windowed_value import WindowedValue
 from schemas.buckets import bucket_of
 from transforms.accounting.board import Board
 from transforms.accounting.summary import Summary, total
-from transforms.bundles import BATCH_SIZE, at_end_of_bundle
+from transforms.bundles import BATCH_SIZE, OnStart, at_end_of_bundle, nothing
 from transforms.delivery.sender import NOTHING_BEFORE, DeliverOptions, Sender
 from transforms.forwarders.source import ForwarderSource
 from transforms.matching.matcher import Match
 from transforms.matching.statement import StatementBuilder
 
 _VOIDING = "voiding"
-
-OnStart = Callable[[], None]
-"""What a worker process does before its first bundle. It is called more than once."""
-
-
-def nothing() -> None:
-    """What most workers do before their first bundle."""
 
 
 @dataclass(eq=False)
@@ -47,7 +40,7 @@ class DeliverMatches(beam.PTransform[PCollection[list[Match]], PCollection[Summa
         voiding_last: voiding statements leave when all other records of the run are settled, whoever they are of
             (docs/spec/statements.md section 4). The summary of all others is the barrier: as a side input it is there
             only when the last bundle of them has ended.
-        on_start: called when a worker sets the step up, in each of its threads. It pickles.
+        on_start: called when a worker sets the step up.
     """
 
     forwarders: ForwarderSource

@@ -32,7 +32,7 @@ from transforms.sessions.kept import SessionFold
 from transforms.sessions.session import Session
 from transforms.sessions.state import BucketFold, Parts, StateOptions
 from transforms.sessions.window import EVERYTHING, Window
-from transforms.statements.passage import Passage, reject_of
+from transforms.statements.passage import CONFLICT, Passage, reject_of
 from transforms.telemetry.tracing import tracing
 
 logger = logging.getLogger(__name__)
@@ -186,6 +186,8 @@ class _FoldUsers(beam.DoFn):
         counts = self._derivation.counts
         self._summary.derivation.add(counts)
         self._summary.statements.add(self._passage.counts)
+        if self._board is not None and self._passage.counts.conflicts:
+            self._board.advance(rejected={CONFLICT: self._passage.counts.conflicts})
         self._summary.keep_busiest()
         for name, count in (("voided_statements", counts.voided), ("scores_of_parts", counts.part_scores)):
             if count:

@@ -19,6 +19,7 @@ from apache_beam.typehints.decorators import no_annotations
 from apache_beam.utils.timestamp import Duration, Timestamp
 
 from schemas import Record, Reject
+from transforms.accounting.board import Board
 from transforms.accounting.summary import Summary
 from transforms.reading.activity import decode_admitted
 from transforms.reading.input_formats import ACTIVITY, InputFormat
@@ -29,7 +30,7 @@ from transforms.sessions.kept import SessionFold
 from transforms.sessions.user_state import UserState
 from transforms.sessions.window import EVERYTHING, Window
 from transforms.statements.known import Arrival, KnownStatements
-from transforms.statements.passage import record_of, reject_of
+from transforms.statements.passage import CONFLICT, record_of, reject_of
 from transforms.telemetry.tracing import tracing
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ class FoldStreaming(beam.DoFn):
         input_format: what was read.
         known_for: seconds for which it is known that a statement has arrived; None: as `ttl`.
         place: where it was read, for rejects.
+        window: the records that are given on.
+        board: told how much was derived, and how long after it had arrived.
     """
 
     # The first two have the names and the coders on the wire that they had in release 0.1.
@@ -94,8 +97,12 @@ class FoldStreaming(beam.DoFn):
         input_format: InputFormat = ACTIVITY,
         known_for: float | None = None,
         place: str = "",
+        window: Window = EVERYTHING,
+        board: Board | None = None,
     ) -> None:
         self._place = place
+        self._window = window
+        self._board = board
         self._ttl = int(ttl * 1000)
         self._known_for = int((ttl if known_for is None else known_for) * 1000)
         self._settings = (duration_unit, input_format.resolve_session)
@@ -117,6 +124,20 @@ class FoldStreaming(beam.DoFn):
     def start_bundle(self) -> None:
         # What was kept of the bundle before is packed.
         self._fold.derivation.start_anew()
+        self._folded = self._derived = self._conflicts = 0
+        # Epoch ms: when the first of the bundle arrived.
+        self._first_arrived: int | None = None
+
+    def finish_bundle(self) -> None:
+        if self._board is None or self._first_arrived is None:
+            return
+        self._board.advance(
+            "delivering",
+            rejected={CONFLICT: self._conflicts} if self._conflicts else None,
+            folded=self._folded,
+            derived=self._derived,
+            lag=time.time() - self._first_arrived / 1000,
+        )
 
     def process(
         self,
@@ -129,10 +150,14 @@ class FoldStreaming(beam.DoFn):
         expiry: Any = beam.DoFn.TimerParam(EXPIRY),  # noqa: B008
     ) -> Iterator[Any]:
         now = arrived.micros // 1000
+        if self._first_arrived is None or now < self._first_arrived:
+            self._first_arrived = now
         began = time.time_ns() if self._tracing is not None else 0
         user_id, line = element
         records: list[Record] = []
-        if self._gives_originals and not is_void(line):
+        voids_another = is_void(line)
+        self._folded += not voids_another
+        if self._gives_originals and not voids_another:
             original = decode_original(line)
             seen = KnownStatements(statements.read(), now - self._known_for)
             arrival = self._arrival(original, seen, now)
@@ -140,17 +165,15 @@ class FoldStreaming(beam.DoFn):
                 records.append(record_of(user_id, original))
                 statements.write(seen.pack())
             elif arrival is Arrival.CONFLICT:
+                self._conflicts += 1
                 yield TaggedOutput(_REJECTS, reject_of(original, self._place))
             if not self._derives or original.activity is None:
                 expiry.set(_after(now + max(self._known_for, self._ttl if self._derives else 0)))
-                if records:
-                    if self._tracing is not None:
-                        self._tracing.step("derive", records, began)
-                    yield records
+                yield from self._due(records, began)
                 return
             line = original.activity
         state = _state_of(sessions, voids)
-        if is_void(line):
+        if voids_another:
             records += state.void(decode_void(line), now, self._ttl, self._fold, log)
         else:
             records += state.arrive(line, now, self._ttl, self._fold, log)
@@ -158,10 +181,16 @@ class FoldStreaming(beam.DoFn):
             expiry.set(_at(timer))
         self._count(state)
         sessions.write(state)
-        if records:
+        yield from self._due(records, began)
+
+    def _due(self, records: list[Record], began: int) -> Iterator[list[Record]]:
+        """Those that are given on, if there are any."""
+        due = self._window.select(records)
+        if due:
+            self._derived += len(due)
             if self._tracing is not None:
-                self._tracing.step("derive", records, began)
-            yield records
+                self._tracing.step("derive", due, began)
+            yield due
 
     @on_timer(EXPIRY)
     def expire(
@@ -359,6 +388,7 @@ class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], DerivedStr
         window: the records that are given on.
         known_for: see `FoldStreaming`.
         place: see `FoldStreaming`.
+        board: see `FoldStreaming`.
     """
 
     ttl: float
@@ -367,18 +397,18 @@ class DeriveStreaming(beam.PTransform[PCollection[tuple[str, bytes]], DerivedStr
     window: Window = EVERYTHING
     known_for: float | None = None
     place: str = ""
+    board: Board | None = None
 
     # Beam takes an output of several PCollections for one type, and warns.
     @no_annotations  # type: ignore[untyped-decorator]
     def expand(self, lines: PCollection[tuple[str, bytes]]) -> DerivedStreaming:
-        fold = FoldStreaming(self.ttl, self.duration_unit, self.input_format, self.known_for, self.place)
+        fold = FoldStreaming(
+            self.ttl, self.duration_unit, self.input_format, self.known_for, self.place, self.window, self.board
+        )
         folded = lines | "Fold" >> beam.ParDo(fold).with_output_types(list[Record], rejects=Reject).with_outputs(
             _REJECTS, main="records"
         )
-        records: PCollection[list[Record]] = folded["records"]
-        if self.window != EVERYTHING:
-            records = records | "Window" >> beam.Map(self.window.select).with_output_types(list[Record])
-        return DerivedStreaming(records, folded[_REJECTS])
+        return DerivedStreaming(folded["records"], folded[_REJECTS])
 
 
 def count_settled(summary: Summary) -> None:

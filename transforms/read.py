@@ -16,7 +16,7 @@ from apache_beam.typehints.decorators import IOTypeHints
 
 from schemas import Reject
 from transforms.accounting.board import Board
-from transforms.bundles import ReadOutputs, ReadsBlocks
+from transforms.bundles import OnStart, ReadOutputs, ReadsBlocks, nothing
 from transforms.forwarders.source import ForwarderSource
 from transforms.reading.blob_files import BlobFiles
 from transforms.reading.blocks import FileFormat
@@ -218,6 +218,7 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
         blobs: where blobs lie until they are derived, if all workers are on this machine. None: they pass the runner.
         forwarders: of statements that are forwarded as they are, which are matched as they are read. None: they are
             not.
+        on_start: called when a worker sets the step up.
 
     Raises:
         InputError: at once, for a file that cannot be read in this way.
@@ -234,6 +235,7 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
         board: Board | None = None,
         blobs: BlobFiles | None = None,
         forwarders: ForwarderSource | None = None,
+        on_start: OnStart = nothing,
     ) -> None:
         super().__init__()
         self.ranges = [
@@ -242,7 +244,7 @@ class ReadActivity(beam.PTransform[beam.Pipeline, ReadOutputs]):
             for part in ranges_of(file, input_format, file_format)
         ]
         decoder = input_format.decoder(organisation, lrs_id, leniency)
-        self.read_range = ReadRange(decoder, board, blobs, forwarders)
+        self.read_range = ReadRange(decoder, board, blobs, forwarders, on_start)
 
     def default_type_hints(self) -> IOTypeHints:
         # Beam takes an output of several PCollections for one type, and warns.

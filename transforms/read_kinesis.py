@@ -4,6 +4,7 @@ The source is Beam's own, in Java. Flink runs it itself (`local/flink/src/main/j
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +22,8 @@ from apache_beam.utils.subprocess_server import JavaHelper, SubprocessServer
 
 from schemas import Reject
 from schemas.reject import CONTENT_LIMIT
+from transforms.accounting.board import Board
+from transforms.bundles import OnStart, nothing
 from transforms.reading.activity import ActivityError, decode_admitted
 from transforms.reading.admission import Outcome, admit_message
 from transforms.reading.aggregated import inner_records, is_aggregated
@@ -28,6 +31,7 @@ from transforms.reading.avro_message import avro_activities, is_avro
 from transforms.reading.input_formats import ACTIVITY, Decoder, InputFormat
 from transforms.reading.leniency import STRICT, Leniency
 from transforms.reading.originals import OriginalDecoder, decode_original
+from transforms.reading.reasons import name_of
 from transforms.reading.voids import Void
 from transforms.reading.xapi import PassedOverError
 from transforms.sources.kinesis_input import SCHEME, KinesisInput
@@ -104,6 +108,8 @@ class AdmitStreaming(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutput
         organisation: of activity that carries none.
         lrs_id: the store of activity that carries none.
         leniency: what is read beyond the rules.
+        board: told how much was read, and what was refused.
+        on_start: called when a worker sets the step up.
     """
 
     def __init__(
@@ -113,10 +119,12 @@ class AdmitStreaming(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutput
         organisation: str | None = None,
         lrs_id: str | None = None,
         leniency: Leniency = STRICT,
+        board: Board | None = None,
+        on_start: OnStart = nothing,
     ) -> None:
         super().__init__()
         decoder = input_format.decoder(organisation, lrs_id, leniency)
-        self.admit = _Admit(stream_name, decoder, input_format.has_avro_messages)
+        self.admit = _Admit(stream_name, decoder, input_format.has_avro_messages, board, on_start)
 
     def default_type_hints(self) -> IOTypeHints:
         # Beam takes an output of several PCollections for one type, and warns.
@@ -130,17 +138,38 @@ class AdmitStreaming(beam.PTransform[PCollection[tuple[str, bytes]], AdmitOutput
 
 
 class _Admit(beam.DoFn):
-    def __init__(self, stream_name: str, decoder: Decoder, avro: bool) -> None:
+    def __init__(self, stream_name: str, decoder: Decoder, avro: bool, board: Board | None, on_start: OnStart) -> None:
         self._stream_name = stream_name
         self._decoder = decoder
         self._avro = avro
+        self._board = board
+        self._on_start = on_start
         self._tracing: Tracing | None = None
 
     def setup(self) -> None:
+        self._on_start()
         self._tracing = tracing()
+        if self._board is not None:
+            # That there is a stream, though it may be silent.
+            self._board.advance(lag=0)
+
+    def start_bundle(self) -> None:
+        self._size = self._accepted = self._passed_over = 0
+        self._rejected: Counter[str] = Counter()
+
+    def finish_bundle(self) -> None:
+        if self._board is not None:
+            self._board.advance(
+                "reading",
+                size=self._size,
+                read=self._accepted + self._passed_over + self._rejected.total(),
+                accepted=self._accepted,
+                rejected=self._rejected,
+            )
 
     def process(self, element: tuple[str, bytes]) -> Iterator[Any]:
         place, message = element
+        self._size += len(message)
         if is_aggregated(message):
             try:
                 messages = inner_records(message)
@@ -160,12 +189,14 @@ class _Admit(beam.DoFn):
         began = time.time_ns() if self._tracing is not None else 0
         for index, outcome in enumerate(self._outcomes(message)):
             if isinstance(outcome, PassedOverError):
+                self._passed_over += 1
                 Metrics.counter("streaming", outcome.name).inc()
                 if outcome.voids is not None:
                     yield TaggedOutput("voids", outcome.voids)
             elif isinstance(outcome, ActivityError):
                 yield self._reject(place, index, outcome, message)
             else:
+                self._accepted += 1
                 if self._tracing is not None and self._tracing.takes(outcome[0]):
                     self._tracing.read(outcome[0], self._record_id(outcome[1]), self._file(place), began)
                 yield outcome
@@ -179,6 +210,7 @@ class _Admit(beam.DoFn):
         return f"{SCHEME}{self._stream_name}/{place}"
 
     def _reject(self, place: str, index: int, error: ActivityError, message: bytes) -> Any:
+        self._rejected[name_of(*error.kind)] += 1
         return TaggedOutput(
             "rejects", Reject(self._file(place), index, str(error), message[:CONTENT_LIMIT], len(message))
         )

@@ -9,7 +9,7 @@ from apache_beam.typehints.decorators import IOTypeHints
 
 from schemas import Reject
 from transforms.accounting.board import Board
-from transforms.bundles import ReadOutputs, ReadsBlocks
+from transforms.bundles import OnStart, ReadOutputs, ReadsBlocks, nothing
 from transforms.forwarders.source import ForwarderSource
 from transforms.reading.blob_files import BlobFiles
 from transforms.reading.bucket_blobs import ReadCounts
@@ -32,6 +32,7 @@ class ReadStatements(beam.PTransform[beam.Pipeline, ReadOutputs]):
         board: see `transforms.read.ReadActivity`.
         blobs: see `transforms.read.ReadActivity`.
         forwarders: see `transforms.read.ReadActivity`.
+        on_start: see `transforms.read.ReadActivity`.
     """
 
     def __init__(
@@ -41,11 +42,12 @@ class ReadStatements(beam.PTransform[beam.Pipeline, ReadOutputs]):
         board: Board | None = None,
         blobs: BlobFiles | None = None,
         forwarders: ForwarderSource | None = None,
+        on_start: OnStart = nothing,
     ) -> None:
         super().__init__()
         self.sources = tuple(sources)
         self.split = _SplitSource(board)
-        self.read = _ReadPart(decoder, board, blobs, forwarders)
+        self.read = _ReadPart(decoder, board, blobs, forwarders, on_start)
 
     def default_type_hints(self) -> IOTypeHints:
         # Beam takes an output of several PCollections for one type, and warns.

@@ -7,7 +7,6 @@ minutes: `./run_flink.sh --tests` makes what they need and runs them.
 import json
 import signal
 import subprocess
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from tests.pipeline.test_originals import to_statements
 from tests.pipeline.test_voiding import of, unwilling, voiding
 from tests.support.activity import sessions
 from tests.support.aws import read_stream
-from tests.support.flink import flink, needs_flink
+from tests.support.flink import flink, metrics_at, needs_flink
 from tests.support.forwarder_documents import http_document
 from tests.support.laboratory.http_fault_server import Answer, in_thread, scripted
 from tests.support.ports import free_port
@@ -82,15 +81,6 @@ def test_workers_answer_prometheus_and_tell_of_forwarders_and_the_launcher_of_th
     delivered = workshop.account("up")["delivered"]
     assert f'session_forwarder_records_delivered_total{{forwarder="up",name="job"}} {delivered}.0' in lines
     assert 'session_forwarder_run_exit_status{name="job"} 3.0' in lines
-
-
-def metrics_at(port: int) -> str:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            text: str = answer.read().decode()
-            return text
-    except OSError:
-        return ""
 
 
 def test_flink_gives_the_same_records_ids_books_and_order(

@@ -23,6 +23,7 @@ from tests.support.statements import STATEMENT_TEXTS, statement, text
 from tests.support.workshop import Workshop
 from transforms.reading.exact_json import loads
 from transforms.statements.comparison import equal_statements
+from transforms.statements.passage import CONFLICT
 
 XAPI = "--input_format=xapi"
 ANSWERED = json.dumps({"statement.verb.id": "http://adlnet.gov/expapi/verbs/answered"})
@@ -111,8 +112,10 @@ def test_an_id_that_comes_twice_is_forwarded_once_and_other_content_is_a_reject(
     other = statement(1, stored="2026-03-01T00:00:00Z", result={"score": {"raw": 2}})
     write(workshop, [one, again, text(one), other])
     workshop.write_forwarders(to_statements(receiver))
-    assert workshop.run(XAPI) == 3
+    file = workshop.path / "job.prom"
+    assert workshop.run(XAPI, f"--metrics_file={file}") == 3
     assert bodies(receiver) == [text(other).encode()]
+    assert f'input_rejected_total{{name="job",reason="{CONFLICT}"}} 3.0' in file.read_text()
     report = workshop.report()
     assert (report["duplicate_statements"], report["conflicting_statements"]) == (0, 3)
     assert [record.getMessage() for record in caplog.records if "two different statements" in record.getMessage()] == [

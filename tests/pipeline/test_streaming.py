@@ -18,6 +18,7 @@ from typing import Any
 
 import boto3
 import fastavro
+import msgspec
 import orjson
 import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
@@ -28,12 +29,13 @@ from schemas import Activity, Record
 from tests.pipeline.test_originals import to_statements
 from tests.pipeline.test_voiding import of, voiding
 from tests.support.aggregated import aggregated
-from tests.support.flink import JAR, needs_flink
+from tests.support.flink import JAR, needs_flink, values_at
 from tests.support.forwarder_documents import http_document
 from tests.support.job_graph import SECRETS, built_graph, pickled_dofns, secretive_documents
 from tests.support.laboratory.http_fault_server import Answer
 from tests.support.npm_servers import kinesis_mock_server, why_npm_cannot_serve
 from tests.support.paths import ROOT, SHARED, needs_shared
+from tests.support.ports import free_port
 from tests.support.receiver import Receiver
 from tests.support.statements import text
 from tests.support.waiting import until
@@ -223,6 +225,49 @@ def test_the_streaming_job_gives_the_records_of_batch_and_ends_when_told_to(
     receipts = [row for part in (workshop.output / "receipts").glob("*.avro") for row in rows(part)]
     assert len(receipts) == len(arrived)
     assert not list((workshop.output / "receipts").glob("*.journal")), "every journal is a part at the end"
+
+
+def test_a_scrape_says_what_was_read_refused_and_derived_and_how_long_that_took(
+    workshop: Workshop,
+    receiver: Receiver,
+    kinesis: Any,
+    activities: list[Activity],
+    started: list["subprocess.Popen[str]"],
+) -> None:
+    is_up = threading.Event()
+    receiver.script = lambda arrival: Answer(200 if is_up.is_set() else 503)
+    workshop.write_forwarders(http_document(receiver, configuration={"maxRetries": 10}))
+    nameless = orjson.dumps({**msgspec.to_builtins(activities[0]), "user_id": ""})
+    lines = [*map(encode, activities), b"{no activity", nameless, nameless.replace(b'"user_id":""', b'"user_id":"x",')]
+    put(kinesis, lines, [*(each.user_id for each in activities), "x", "y", "z"])
+    first = free_port()
+    job = streaming(workshop, f"--metrics_port={first}-{first + 9}", "--outage_budget=600")
+    started.append(job)
+    counts = {
+        "input_bytes_total": sum(map(len, lines)),
+        "input_read_total": len(lines),
+        "input_folded_total": len(activities),
+        "records_derived_total": len(ever_right(activities)),
+    }
+    scrape: dict[str, float] = {}
+
+    def is_counted() -> bool:
+        assert job.poll() is None, (workshop.path / "job.log").read_text()
+        scrape.clear()
+        scrape.update(values_at(first))
+        return all(scrape.get(name) == count for name, count in counts.items())
+
+    until(is_counted, SOON, every=0.5, failing=lambda: f"{scrape}, of {counts}")
+    assert scrape["stream_lag_seconds"] > 0
+    rejected = {name: count for name, count in scrape.items() if name.startswith("input_rejected_total")}
+    assert rejected == {
+        'input_rejected_total{reason="not JSON: unexpected character, expected a string key at character #"}': 2,
+        'input_rejected_total{reason="user_id: Expected str of length >= 1"}': 1,
+    }
+    assert not scrape.get('records_delivered_total{forwarder="http"}'), "it is read before anything is delivered"
+    is_up.set()
+    wait_for(receiver, batch(activities), workshop, job)
+    stop(job, signal.SIGTERM, workshop)
 
 
 @needs_shared

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from tests.support.paths import ROOT
 from tests.support.workshop import Workshop
+from transforms.observing.metrics import PREFIX
 
 _GIVEN = os.environ.get("FLINK_JOB_SERVER_JAR")
 JAR = Path(_GIVEN).resolve() if _GIVEN else None
@@ -30,6 +32,22 @@ def flink(workshop: Workshop, output: Path, *more: str) -> "subprocess.Popen[str
     return subprocess.Popen(  # noqa: S603
         command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
+
+
+def metrics_at(port: int) -> str:
+    """What a worker answers Prometheus at this port; empty while there is none."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+    except OSError:
+        return ""
+
+
+def values_at(port: int) -> dict[str, float]:
+    """The same: the values by their names and labels, without the prefix that all names have."""
+    lines = [line for line in metrics_at(port).splitlines() if not line.startswith("#")]
+    return {name.removeprefix(PREFIX): float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Statements that are forwarded as they are, as they arrive."""
 
+import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -12,9 +14,12 @@ from apache_beam.transforms.window import TimestampedValue
 
 from schemas import KINDS, Kind, Record, Reject
 from tests.support.statements import statement
+from transforms.accounting.board import Board
 from transforms.derive_streaming import AddVoids, DeriveStreaming
 from transforms.read_kinesis import AdmitStreaming
 from transforms.reading.input_formats import statement_format
+from transforms.sessions.window import Window
+from transforms.statements.passage import CONFLICT
 
 DAY = 86_400.0
 _seen: list[Record] = []
@@ -22,7 +27,10 @@ _refused: list[Reject] = []
 
 
 def live(
-    arriving: Iterable[tuple[float, Any]], kinds: Sequence[Kind] = ("statement",), known_for: float = DAY
+    arriving: Iterable[tuple[float, Any]],
+    kinds: Sequence[Kind] = ("statement",),
+    known_for: float = DAY,
+    board: Board | None = None,
 ) -> list[Record]:
     """The records of messages that arrive at those times, in s."""
     stream = test_stream.TestStream()
@@ -43,7 +51,14 @@ def live(
             lines = lines | AddVoids(admitted.voids, DAY, format_)
         _seen.clear()
         _refused.clear()
-        derived = lines | DeriveStreaming(DAY, input_format=format_, known_for=known_for, place="kinesis://a")
+        derived = lines | DeriveStreaming(
+            DAY,
+            input_format=format_,
+            window=Window(kinds=tuple(kinds)),
+            known_for=known_for,
+            place="kinesis://a",
+            board=board,
+        )
         _ = derived.records | beam.Map(_see)
         _ = derived.rejects | "See rejects" >> beam.Map(_refuse)
     return list(_seen)
@@ -77,6 +92,20 @@ def test_one_that_arrives_again_is_dropped_for_as_long_as_it_is_known() -> None:
     (refused,) = _refused
     assert (refused.file, refused.content) == ("kinesis://a", orjson.dumps(other))
     assert statement(1)["id"] in refused.reason
+
+
+def test_the_board_has_what_was_given_on_and_how_long_after_it_arrived(tmp_path: Path) -> None:
+    board = Board(str(tmp_path))
+    initialized = {"id": "http://adlnet.gov/expapi/verbs/initialized"}
+    first = statement(1, verb=initialized, context={"registration": "r"})
+    conflict = statement(1, result={"success": True})
+    assert len(live([(0, first), (1, first), (2, conflict), (3, statement(2))], ("event",), board=board)) == 1
+    assert len(live([(0, first), (1, first), (2, conflict), (3, statement(2))], ("statement",), board=board)) == 2
+    job = board.mine().job
+    assert (job.folded, job.derived, job.rejected) == (6, 3, {CONFLICT: 1}), "two are passed over"
+    assert job.phase == "delivering"
+    assert job.lag is not None
+    assert abs(job.lag - (time.time() - 1_772_400_000)) < 600, "since the first of a bundle arrived"
 
 
 @pytest.mark.parametrize("verb", ["initialized", "answered"])

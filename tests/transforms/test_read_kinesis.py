@@ -1,6 +1,7 @@
 """What a kinesis:// url says, and what becomes of what is read there. The source itself: tests/pipeline."""
 
 import io
+from pathlib import Path
 
 import apache_beam as beam
 import fastavro
@@ -12,6 +13,7 @@ from apache_beam.testing import test_pipeline, util
 from schemas import Reject, avro_schema
 from tests.support.activity import activity
 from tests.support.aggregated import aggregated
+from transforms.accounting.board import Board
 from transforms.read_kinesis import AdmitStreaming
 from transforms.reading.activity import decode_admitted, encode
 from transforms.reading.input_formats import XAPI
@@ -109,7 +111,8 @@ def test_statements_are_json_only() -> None:
         )
 
 
-def test_an_aggregated_record_is_its_records_and_each_that_is_refused_says_which_it_was() -> None:
+def test_an_aggregated_record_is_its_records_and_each_that_is_refused_says_which_it_was(tmp_path: Path) -> None:
+    board = Board(str(tmp_path))
     start, submit = encode(activity("START", 0)), encode(activity("SUBMIT", 100))
     lines, array = start + b"\n" + submit + b"\n", b"[" + start + b"," + submit + b"]"
     sound = aggregated(start, b'{"record_id": 1}', lines, array, keys=("u", "v"))
@@ -117,7 +120,7 @@ def test_an_aggregated_record_is_its_records_and_each_that_is_refused_says_which
         outputs = (
             pipeline
             | beam.Create([("shard:1", sound), ("shard:2", sound[:-1]), ("shard:3", aggregated(b"[1]"))])
-            | AdmitStreaming("a")
+            | AdmitStreaming("a", board=board, on_start=_start)
         )
         util.assert_that(outputs.lines | beam.Values(), util.equal_to([start] * 3 + [submit] * 2), "lines")
         util.assert_that(
@@ -131,6 +134,19 @@ def test_an_aggregated_record_is_its_records_and_each_that_is_refused_says_which
             ),
             "rejects",
         )
+    job = board.mine().job
+    assert (job.read, job.accepted, job.rejects) == (8, 5, 3)
+    assert job.size == 2 * len(sound) - 1 + len(aggregated(b"[1]"))
+    assert job.rejected["a JSON object is needed, not a number"] == 1
+    assert job.lag == 0, "there is a stream, and nothing was derived from it yet"
+    assert _started
+
+
+_started: list[None] = []
+
+
+def _start() -> None:
+    _started.append(None)
 
 
 _PLACE = ("kinesis://a/shardId-000000000001:50", b"[1]", 3)

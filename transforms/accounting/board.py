@@ -13,6 +13,7 @@ import os
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ MOST_REASONS = 64
 """Reasons of rejects that a worker tells apart. Those of later ones are counted as OTHER_REASONS."""
 
 OTHER_REASONS = "others"
+
+LAG_SPAN = 60.0
+"""Seconds for which a worker tells of a lag, so that who looks once a minute misses none."""
 
 LATENCY_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Seconds: the upper bounds of the bins of a `LatencyHistogram`. One more bin has what is beyond the last."""
@@ -203,8 +207,8 @@ class JobCounts(msgspec.Struct):
         rejected: those that were refused, by a name of their reason.
         folded: accepted ones from which records were derived, or that are forwarded as they are.
         derived: records that were given on.
-        lag: seconds from when the last piece of a stream was put there until it was read; None where there is no
-            stream.
+        lag: seconds from when a stream took a piece in until records were derived from it: the longest of those that
+            were derived from within LAG_SPAN; 0 if there was none; None where there is no stream.
     """
 
     phase: Phase = "starting"
@@ -334,6 +338,29 @@ Watched = Callable[[float], Mapping[str, Standing]]
 """Gives how forwarders stand at a unix time, by id. Called by any thread."""
 
 
+class Lags:
+    """The lags of the last LAG_SPAN seconds.
+
+    One shard may be hours behind while another is not, and a process reads both: so it is the longest that counts.
+    """
+
+    def __init__(self) -> None:
+        # (when, lag): each lag is longer than all that follow it.
+        self._lags: deque[tuple[float, float]] = deque()
+
+    def saw(self, lag: float, now: float) -> None:
+        """Take in a lag, in seconds, at `now`, in monotonic seconds."""
+        while self._lags and self._lags[-1][1] <= lag:
+            self._lags.pop()
+        self._lags.append((now, lag))
+
+    def longest(self, now: float) -> float:
+        """The longest of them, in seconds; 0 if there is none."""
+        while self._lags and self._lags[0][0] < now - LAG_SPAN:
+            self._lags.popleft()
+        return self._lags[0][1] if self._lags else 0.0
+
+
 class _Worker:
     """What this process knows of one run."""
 
@@ -342,6 +369,8 @@ class _Worker:
         self.lock = threading.Lock()
         self.writing = threading.Lock()
         self.job = JobCounts()
+        # None where there is no stream.
+        self.lags: Lags | None = None
         self.watched: dict[int, Watched] = {}
         self.ended: dict[str, Standing] = {}
         # Monotonic seconds: when the next post is due.
@@ -350,7 +379,8 @@ class _Worker:
     def post(self) -> Post:
         now = time.time()
         with self.lock:
-            job = msgspec.structs.replace(self.job, rejected=dict(self.job.rejected))
+            lag = None if self.lags is None else self.lags.longest(time.monotonic())
+            job = msgspec.structs.replace(self.job, rejected=dict(self.job.rejected), lag=lag)
             watched = list(self.watched.values())
             forwarders = {id_: _copied(standing) for id_, standing in self.ended.items()}
         for watch in watched:
@@ -409,7 +439,9 @@ class Board:
             job.accepted += accepted
             job.folded += folded
             job.derived += derived
-            job.lag = job.lag if lag is None else lag
+            if lag is not None:
+                worker.lags = worker.lags or Lags()
+                worker.lags.saw(max(0.0, lag), time.monotonic())
             for reason, count in (rejected or {}).items():
                 if reason not in job.rejected and len(job.rejected) >= MOST_REASONS:
                     reason = OTHER_REASONS

@@ -9,10 +9,12 @@ import msgspec
 from schemas import Record
 from schemas.record import encode_record
 from transforms.accounting.accounts import Accounts
+from transforms.accounting.board import OTHER_REASONS
 from transforms.reading.bucket_blobs import ReadCounts
+from transforms.reading.reasons import name_of
 from transforms.sessions.derivation import Counts
 from transforms.sessions.state import WrittenPart
-from transforms.statements.passage import StatementCounts
+from transforms.statements.passage import CONFLICT, StatementCounts
 
 
 class Sample(msgspec.Struct, frozen=True, order=True):
@@ -144,6 +146,12 @@ class Summary(msgspec.Struct):
         """Pieces of input that were refused, when they were read or when they were held against each other."""
         return self.read.rejected + self.statements.conflicts
 
+    @property
+    def rejected_by_reason(self) -> dict[str, int]:
+        """The same by reason, as the board calls it."""
+        counts = rejected_by_reason(self.read)
+        return counts | {CONFLICT: self.statements.conflicts} if self.statements.conflicts else counts
+
     def add(self, other: "Summary") -> None:
         """Add the counts of `other`, which is left as it was."""
         self.read = self.read + other.read
@@ -219,3 +227,15 @@ def total(parts: Sequence[Summary] | Iterable[Summary]) -> Summary:
     for part in parts:
         whole.add(part)
     return whole
+
+
+def rejected_by_reason(read: ReadCounts) -> dict[str, int]:
+    """How many pieces were refused as they were read, by what the board calls the reason: without values."""
+    if not read.rejected:
+        return {}
+    counts: dict[str, int] = {}
+    for reason in read.reasons.commonest():
+        name = name_of(reason.field, reason.rule)
+        counts[name] = counts.get(name, 0) + reason.count
+    others = read.rejected - sum(counts.values())
+    return counts | {OTHER_REASONS: others} if others > 0 else counts

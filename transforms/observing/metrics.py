@@ -178,7 +178,8 @@ _JOB: tuple[tuple[Metric, _JobValue], ...] = (
         _job(
             "stream_lag_seconds",
             "gauge",
-            "How long the last piece of a stream had been in it when it was read; only with --streaming.",
+            "How long what records were derived from had been in the stream, the longest of the last minute; only with "
+            "--streaming.",
             "s",
         ),
         _if_known(lambda snapshot, told: snapshot.job.lag),

@@ -22,7 +22,7 @@ from transforms.reading import extended_json
 from transforms.reading.instants import FIRST_MS, LAST_MS, TIME_FORMS, TimeRefusedError, is_number, read_instant
 from transforms.reading.leniency import STRICT, Leniency
 from transforms.reading.limits import LIMITS, MAX_LINE, ReadLimits
-from transforms.reading.reasons import guess
+from transforms.reading.reasons import field_and_rule, guess
 from transforms.reading.voids import NOTHING, Void
 
 MAX_DEPTH = 1024
@@ -53,6 +53,11 @@ class ActivityError(ValueError):
         super().__init__(f"{field}: {reason}" if field else reason)
         self.field = field
         self.rule = rule
+
+    @property
+    def kind(self) -> tuple[str | None, str]:
+        """The field and the rule, also where the text alone says them."""
+        return (self.field, self.rule) if self.rule else field_and_rule(str(self))
 
 
 class TooManyValuesError(ActivityError):

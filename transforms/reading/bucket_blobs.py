@@ -29,7 +29,7 @@ from transforms.reading.blocks import Block, Broken
 from transforms.reading.input_formats import Decoder
 from transforms.reading.originals import Original, OriginalDecoder, decode_original
 from transforms.reading.positions import Positions, later
-from transforms.reading.reasons import Place, Reasons, Unit, field_and_rule
+from transforms.reading.reasons import Place, Reasons, Unit
 from transforms.reading.voids import NOTHING, Void
 from transforms.reading.xapi import PassedOverError
 
@@ -302,7 +302,7 @@ def _refused(
     count = size = 0
     for position, line, error, content, length, rows in refusals:
         reason = str(error)
-        path, rule = (error.field, error.rule) if error.rule else field_and_rule(reason)
+        path, rule = error.kind
         # What is in a damaged container says nothing, and its beginning says no more than that it is one.
         known = reason.startswith("not readable as ") or isinstance(error, TooManyValuesError)
         looks_like = None if known else decoder.guess(content)

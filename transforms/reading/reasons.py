@@ -16,6 +16,9 @@ from schemas import Activity
 MOST_KINDS = 64
 """How many kinds of reasons are kept. Few inputs have more than a handful; beyond, the rarest are counted together."""
 
+_NAME_LENGTH = 80
+"""Characters of the name of a kind, at most."""
+
 _LOOKED_AT = 4096
 """Bytes of refused content that are looked at for a guess, unless it is JSON."""
 
@@ -119,6 +122,12 @@ def field_and_rule(reason: str) -> tuple[str | None, str]:
     path = _PATH.match(reason)
     rest = reason[path.end() :] if path else reason
     return path[1] if path else None, _DIGITS.sub("#", _VALUE.sub("...", rest))[:200]
+
+
+def name_of(field: str | None, rule: str) -> str:
+    """What the board calls a kind of reasons: the field and the rule, without values."""
+    named = f"{_INDEX.sub('[]', field)}: {rule}" if field else rule
+    return named[:_NAME_LENGTH].rstrip()
 
 
 _NAMES = {re.sub("_", "", name): name for name in Activity.__struct_fields__}

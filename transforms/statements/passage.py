@@ -84,6 +84,10 @@ class Passage:
             self._on_conflict(kept, other)
 
 
+CONFLICT = "id: it stands for another statement, which is forwarded"
+"""What the board calls the reason of `reject_of`: without the id."""
+
+
 def record_of(user_id: str, original: Original, place: int = 0) -> Record:
     """A statement as a record. `place`: among those of its user."""
     return Record(

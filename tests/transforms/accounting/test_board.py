@@ -18,6 +18,7 @@ from tests.support.waiting import until
 from transforms.accounting.accounts import Account, standing_of
 from transforms.accounting.board import (
     INTERVAL,
+    LAG_SPAN,
     LATENCY_BOUNDS,
     MOST_REASONS,
     OTHER_REASONS,
@@ -26,6 +27,7 @@ from transforms.accounting.board import (
     Failing,
     ForwarderName,
     JobCounts,
+    Lags,
     LatencyHistogram,
     Post,
     RunInfo,
@@ -271,6 +273,29 @@ def test_a_post_that_takes_long_comes_less_often(tmp_path: Path, monkeypatch: py
     assert board.publish() is None  # A tenth of a second is not to be spent oftener than every ten seconds.
     now += 2
     assert board.publish() is not None
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9)), max_size=30))
+def test_the_lag_is_the_longest_of_the_last_minute(seen: list[tuple[int, int]]) -> None:
+    lags, now = Lags(), 0.0
+    all_of_them: list[tuple[float, float]] = []
+    for after, lag in seen:
+        now += after
+        assert lags.longest(now) == max((each for at, each in all_of_them if at >= now - LAG_SPAN), default=0.0)
+        lags.saw(lag, now)
+        all_of_them.append((now, lag))
+    assert lags.longest(now + LAG_SPAN + 1) == 0
+
+
+def test_there_is_no_lag_without_a_stream_and_none_is_negative(tmp_path: Path) -> None:
+    board = Board(str(tmp_path))
+    board.advance(read=1)
+    assert board.mine().job.lag is None
+    board.advance(lag=-2.0)
+    assert board.mine().job.lag == 0
+    board.advance(lag=7.5)
+    board.advance(lag=1.0)
+    assert board.mine().job.lag == 7.5
 
 
 def test_reasons_of_rejects_are_bounded(tmp_path: Path) -> None:
