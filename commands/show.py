@@ -15,6 +15,7 @@ from commands.verb import VerbParser, required
 from pipeline import flag_values
 from pipeline.cells import Column, clean, columns
 from pipeline.options import join_relative_times
+from pipeline.standard_output import print_lines
 from pipeline.usage import UsageError
 from schemas import KINDS
 from schemas.times import rfc3339
@@ -72,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
         raise AssertionError("the help ends the process")
     if argv[0] not in WHATS:
         close = difflib.get_close_matches(argv[0], WHATS, n=1)
-        hint = f": did you mean {close[0]}?" if close else ""
+        hint = f": did you mean {close[0]}?" if close else "."
         raise UsageError(f"show {argv[0]} is nothing{hint} There are {', '.join(WHATS)}")
     return show(argv[0], argv[1:])
 
@@ -88,8 +89,7 @@ def show(name: str, argv: Sequence[str]) -> int:
     arguments = parser(name).read(join_relative_times(argv))
     arguments.limit = _limit(arguments)
     rows = what.rows(arguments)
-    for line in _lines(what, rows, arguments):
-        print(line)
+    print_lines(_lines(what, rows, arguments))
     return 0
 
 

@@ -4,8 +4,6 @@ To import Beam takes longer than all checks. So nothing here imports it before t
 """
 
 import logging
-import os
-import sys
 from collections.abc import Callable, Sequence
 
 from pipeline.beam_logging import configure_beam_logging
@@ -17,6 +15,7 @@ from pipeline.monitoring import monitored
 from pipeline.options import Job, option_actions, parse
 from pipeline.preflight import choose_forwarders
 from pipeline.report import FAILED, USAGE
+from pipeline.standard_output import discard_output
 from pipeline.usage import UsageError
 from transforms.beam_import import import_beam, import_beam_file_systems, without_garbage_collection
 from transforms.durability import private_files
@@ -56,7 +55,7 @@ def guarded(launch: Callable[[], int]) -> int:
         return FAILED
     except BrokenPipeError:
         # Who read what is printed has had enough. What is left in the buffer must not be written at exit, either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return FAILED
 
 

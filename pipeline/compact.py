@@ -14,6 +14,7 @@ from pipeline.command import guarded, prepare_file_systems
 from pipeline.lock import OutputLock
 from pipeline.options import Job
 from pipeline.runs import RUNS
+from pipeline.standard_output import print_lines
 from pipeline.usage import Parser, UsageError
 from schemas.times import now_ms
 from transforms.receipts.compaction import Ages, Compacted, compact
@@ -133,8 +134,7 @@ def compact_what_is_asked(arguments: argparse.Namespace) -> int:
         removed = compact_output(output, arguments.keep)
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror or error}") from None
-    for line in removed.lines():
-        print(line)
+    print_lines(removed.lines())
     return 0
 
 

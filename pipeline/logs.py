@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from typing import IO, Any, Literal, get_args
 
 from pipeline.usage import Parser, UsageError
@@ -79,8 +80,11 @@ class _Handler(logging.StreamHandler[Any]):
 def start_logging() -> None:
     """Log to standard error, as text, until `adjust_logging` is told otherwise.
 
-    Call it before Beam is imported: Beam would install a handler of its own.
+    Call it before Beam is imported: Beam would install a handler of its own. What is printed, too, has from now on its
+    characters escaped that the encoding of standard output lacks, as standard error has.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     handler = _Handler(sys.stderr)
     handler.setFormatter(TextLines(sys.stderr))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -87,7 +87,8 @@ def match_files(patterns: Iterable[str], none_is_fine: bool = False) -> list[Inp
         none_is_fine: whether a pattern may match no file, if the folder is there that it looks in.
 
     Raises:
-        InputError: a pattern is empty, matches no file or a directory, or its file system cannot be listed.
+        InputError: a pattern is empty, matches no file, a directory or a file whose name is not UTF-8, or its file
+            system cannot be listed.
     """
     found: dict[str, InputFile] = {}
     above: dict[str, list[InputFile]] = {}
@@ -97,6 +98,8 @@ def match_files(patterns: Iterable[str], none_is_fine: bool = False) -> list[Inp
         if not files:
             _check_that_none_is_fine(pattern, none_is_fine, bool(above[pattern]))
         for file in files:
+            if not file.path.isprintable() and any("\ud800" <= char <= "\udfff" for char in file.path):
+                raise InputError(f"--input {pattern} matches {file.path!a}, a name that is not UTF-8: rename that file")
             found.setdefault(_identity(file.path), file)
     for pattern, files in above.items():
         left = [file for file in files if _identity(file.path) not in found]

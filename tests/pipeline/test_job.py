@@ -8,6 +8,8 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -542,6 +544,43 @@ def test_standard_input_is_read(workshop: Workshop, receiver: Receiver) -> None:
     assert ended.returncode == 0, ended.stderr
     assert workshop.report()["input"]["files"] == 1
     assert workshop.account("http")["delivered"] == 48
+
+
+@pytest.mark.parametrize("stdout", ["closed pipe", "/dev/full"])
+def test_a_run_has_ended_well_though_its_report_cannot_be_printed(
+    workshop: Workshop, receiver: Receiver, stdout: str
+) -> None:
+    workshop.write_forwarders(http_document(receiver))
+    workshop.write_activity(sessions(2))
+    command = [sys.executable, "-m", "commands", "run"]
+    command += workshop.arguments(
+        "--input", str(workshop.path / "in" / "*"), "--alert_url=http://" + receiver.url("alerts")
+    )
+    output = str(workshop.output)
+    with unwilling(stdout) as descriptor:
+        ended = subprocess.run(command, cwd=ROOT, stdout=descriptor, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+        assert ended.returncode == 0, ended.stderr
+        assert workshop.report()["state"] == "done"
+        assert not [arrival for arrival in receiver.log if "/alerts" in arrival.request_line], "nothing has failed"
+        command = [sys.executable, "-m", "commands", "show", "receipts", "--output", output]
+        shown = subprocess.run(command, cwd=ROOT, stdout=descriptor, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    assert shown.returncode == 1
+    assert "Traceback" not in shown.stderr
+    assert ("standard output cannot be written: No space left" in shown.stderr) == (stdout == "/dev/full")
+
+
+@contextmanager
+def unwilling(what: str) -> Iterator[int]:
+    """A descriptor to which nothing can be written: a pipe that nobody reads, or a device that is full."""
+    if what == "closed pipe":
+        reading, descriptor = os.pipe()
+        os.close(reading)
+    else:
+        descriptor = os.open(what, os.O_WRONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/0"])

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pipeline.logs import JsonLines, TextLines, name_run, shows_colour
+from pipeline.logs import JsonLines, TextLines, name_run, shows_colour, start_logging
 
 
 class Terminal(io.StringIO):
@@ -54,3 +54,12 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
     assert not shows_colour(Terminal())
+
+
+def test_what_standard_output_cannot_say_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of another encoding, or LC_ALL=C, is no reason for a run to fail when it prints its report."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    start_logging()
+    print("forwarder \xfc \udcff", flush=True)
+    assert written.getvalue() == b"forwarder \\xfc \\udcff\n"

@@ -253,6 +253,12 @@ def test_two_stars_do_not_stand_for_the_top_folder_and_it_is_said(
         match_files([f"{tmp_path}/**/a.jsonl"])
 
 
+def test_a_name_that_is_not_utf_8_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    Path(f"{tmp_path}/b\udcff.jsonl").write_text("{}\n")
+    with pytest.raises(InputError, match=r"--input .*/\* matches '.*/b\\udcff.jsonl', a name that is not UTF-8"):
+        match_files([f"{tmp_path}/*"])
+
+
 def test_no_file_may_be_fine_but_not_a_missing_folder(tmp_path: Path) -> None:
     assert match_files([f"{tmp_path}/*.jsonl"], none_is_fine=True) == []
     for wrong, why in {

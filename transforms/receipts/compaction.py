@@ -175,13 +175,15 @@ def _compact(storage: Storage, ages: Callable[[], Ages], scratch: Path, done: Co
     gone, done.dead_letters = _merge(storage, letters, last)
     of_receipts, done.receipts = _merge(storage, receipts, last)
     gone += of_receipts
+    # What is damaged may be restored, in as many bytes. So it is read each time, and so is what came after it.
+    up_to = min([last, *(run_number(part.name) for part in receipts.parts if part.damaged)]) - 1
     left = {
         name: size
         for name, size in storage.sizes(RECEIPTS).items()
-        if name.endswith(PART) and run_number(name) < last and f"{RECEIPTS}/{name}" not in of_receipts
+        if name.endswith(PART) and run_number(name) <= up_to and f"{RECEIPTS}/{name}" not in of_receipts
     }
     if left:
-        write_known(storage, last - 1, left, lambda bucket: settled.outcomes(settled.resolve(bucket, last - 1))[0])
+        write_known(storage, up_to, left, lambda bucket: settled.outcomes(settled.resolve(bucket, up_to))[0])
     else:
         storage.remove(KNOWN)
     storage.remove_each(gone)

@@ -269,12 +269,13 @@ def _index_open_letters(
         delivered_at = _write_delivered(storage, name, settled)
         outcomes = partial(_Outcomes, settled=settled, known=known, missing=False)
         file = f"{name}/{LETTERS_FILE}" if catch_up.looks_only else f"{KEPT}/{run_id}"
+        damaged: set[str] = set()
         try:
-            at = _write_open_letters(storage, kept, new_parts(kept, letters), outcomes, scratch(), file)
+            at = _write_open_letters(storage, kept, new_parts(kept, letters), outcomes, scratch(), file, damaged)
         except _SpoiltError:
-            at = _write_open_letters(storage, NOTHING_KEPT, letters, outcomes, scratch(), file)
+            at = _write_open_letters(storage, NOTHING_KEPT, letters, outcomes, scratch(), file, damaged)
     if not catch_up.looks_only and letters:
-        keep_letters(storage, letters, file if at else "", at)
+        keep_letters(storage, letters, damaged, file if at else "", at)
     return HistoryIndex(output, name, settled.total, 0, delivered_at, at, file, catch_up, known=known)
 
 
@@ -285,8 +286,9 @@ def _write_open_letters(
     outcomes: Callable[[int], "_Outcomes"],
     scratch: Path,
     file: str,
+    damaged: set[str],
 ) -> tuple[int, ...]:
-    """Write the open letters: those that were kept, and those of the files `parts`. Returns as `_write_buckets`.
+    """Write the open letters: those that were kept, and those of the files `parts`. The damaged ones are noted.
 
     Returns:
         The offset of each bucket in the file, and the end of the last one; nothing if no letter is open.
@@ -294,7 +296,7 @@ def _write_open_letters(
     Raises:
         _SpoiltError: what was kept cannot be read.
     """
-    rows = _partition_dead_letters(storage, parts, scratch)
+    rows = _partition_dead_letters(storage, parts, scratch, damaged)
     if not rows and not kept.name:
         return ()
     with ExitStack() as stack:
@@ -586,8 +588,11 @@ class _Position(msgspec.Struct, frozen=True, gc=False):
 _decode_position = msgspec.json.Decoder(_Position).decode
 
 
-def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -> int:
-    """Sort all dead letters into a file for each bucket, in the order of the parts. Returns how many there are."""
+def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path, damaged: set[str] | None = None) -> int:
+    """Sort all dead letters into a file for each bucket, in the order of the parts. Returns how many there are.
+
+    Parts that are damaged are added to `damaged`.
+    """
     waiting: list[list[bytes]] = [[] for _ in range(BUCKETS)]
     size = total = 0
 
@@ -600,14 +605,18 @@ def _partition_dead_letters(storage: Storage, parts: list[str], scratch: Path) -
                         write_frame(stream, letter)
                 letters.clear()
 
+    def on_damage(name: str, where: str) -> None:
+        if damaged is not None:
+            damaged.add(name)
+        warn_of_damage(storage, name, where)
+
     for name in parts:
-        on_damage = partial(warn_of_damage, storage, name)
         with reading_part(storage, name):
-            for schema, blocks in open_part(storage, name):
-                for row in rows_of(schema, blocks, "dead_letter", on_damage):
+            for schema, blocks in open_part(storage, name, damaged):
+                for row in rows_of(schema, blocks, "dead_letter", partial(on_damage, name)):
                     letter = letter_of(row)
                     if letter is None:
-                        on_damage(f"in the dead letter of {row['id']!a} to {row['forwarder_id']!a}")
+                        on_damage(name, f"in the dead letter of {row['id']!a} to {row['forwarder_id']!a}")
                         continue
                     encoded = _encode(letter)
                     waiting[bucket_of(letter.user_id)].append(encoded)

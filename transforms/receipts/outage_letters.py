@@ -9,6 +9,7 @@ beside them, sorted by bucket of users, and a run adds what is new to it. That i
 or if files of dead letters are removed, merged or put back, it is made anew from them.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from typing import NamedTuple
@@ -75,16 +76,20 @@ def new_parts(kept: KeptLetters, parts: Iterable[str]) -> list[str]:
     return [name for name in parts if run_number(name) > kept.up_to]
 
 
-def keep_letters(storage: Storage, parts: Iterable[str], name: str, at: tuple[int, ...]) -> None:
+def keep_letters(
+    storage: Storage, parts: Iterable[str], damaged: Iterable[str], name: str, at: tuple[int, ...]
+) -> None:
     """Put open letters in force that are in the file `name`, and remove those that were.
 
     Args:
         storage: of the output.
         parts: the names of all files of dead letters, which have gone into it.
+        damaged: those of them that are damaged. They may be restored, so they are read again, with all that follow.
         name: of the file, relative to the output; empty if no letter is open.
         at: the offset of each bucket in the file, and the end of the last one.
     """
-    up_to = max(map(run_number, parts), default=-1)
+    first_damaged = min(map(run_number, damaged), default=sys.maxsize)
+    up_to = min(max(map(run_number, parts), default=-1), first_damaged - 1)
     kept = KeptLetters(up_to, _digest(parts, up_to), name, at[-1] if at else 0, at)
     storage.write(_CURRENT, [msgspec.json.encode(kept)], durable=False)
     for other in storage.list(KEPT):

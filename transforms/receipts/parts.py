@@ -126,8 +126,12 @@ def written_since(written: Mapping[str, float], beginning: float) -> list[str]:
     return [name for name, time in times.items() if time >= beginning]
 
 
-def open_part(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Iterator[EncodedBlock]]]:
+def open_part(
+    storage: Storage, name: str, damaged: set[str] | None = None
+) -> Iterator[tuple[dict[str, Any], Iterator[EncodedBlock]]]:
     """The schema of a part and its blocks, as one pair; nothing if a journal is cut short inside its header.
+
+    The name is added to `damaged` if not all of it can be read.
 
     Raises:
         NotAContainerError: the file is none of the job's; or it is empty, and became so on a local disk. There a part
@@ -149,15 +153,21 @@ def open_part(storage: Storage, name: str) -> Iterator[tuple[dict[str, Any], Ite
                     "it, what it says was delivered is sent again, and its dead letters are lost"
                 ) from None
             _warn(storage, name, torn)
+            if damaged is not None:
+                damaged.add(name)
             return
-        yield reader.header.schema, _whole_blocks(storage, name, reader)
+        yield reader.header.schema, _whole_blocks(storage, name, reader, damaged)
 
 
-def _whole_blocks(storage: Storage, name: str, reader: Reader) -> Iterator[EncodedBlock]:
+def _whole_blocks(storage: Storage, name: str, reader: Reader, damaged: set[str] | None) -> Iterator[EncodedBlock]:
+    torn_at: TornError | None = None
     try:
         yield from reader
     except TornError as torn:
+        torn_at = torn
         _warn(storage, name, torn)
+    if damaged is not None and (torn_at or reader.lost):
+        damaged.add(name)
     for start, end in reader.lost:
         warn_of_damage(storage, name, f"from byte {start} to {end}")
 

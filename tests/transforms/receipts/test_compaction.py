@@ -207,12 +207,13 @@ def test_damage_of_the_file_that_knows_is_noticed(tmp_path: Path, at: int) -> No
         assert answers(tmp_path) == before
 
 
-def test_a_damaged_part_is_left_as_it_is_and_counts_again_when_it_is_restored(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", [-80, -210], ids=["what was given up", "what was delivered"])
+def test_a_damaged_part_is_left_as_it_is_and_counts_again_when_it_is_restored(tmp_path: Path, at: int) -> None:
     year(tmp_path)
     before = answers(tmp_path)
     part = tmp_path / "receipts" / parts(tmp_path, "receipts")[3]
     content = part.read_bytes()
-    part.write_bytes(content[:-80] + bytes(64) + content[-16:])
+    part.write_bytes(content[:at] + bytes(16) + content[at + 16 :])
     compacted(tmp_path)
     assert len(parts(tmp_path, "receipts")) == 4, "those before it, itself, those behind it, the last run"
     part.write_bytes(content)

@@ -136,6 +136,20 @@ def test_letters_whose_files_are_taken_away_are_gone_and_come_back_with_them(run
     assert runs.open() == "ab"
 
 
+@pytest.mark.parametrize("damage", ["zeros", "cut"])
+def test_letters_of_a_file_that_was_damaged_come_back_when_it_is_restored(runs: Runs, damage: str) -> None:
+    runs.settle(a="timeout", b="timeout")
+    runs.settle(c="timeout")
+    (part,) = (runs.output / "dead_letters").glob("r000001-*")
+    content = part.read_bytes()
+    part.write_bytes(content[:-200] + (bytes(100) + content[-100:] if damage == "zeros" else b""))
+    assert runs.open() == "ac"
+    part.write_bytes(content)
+    assert runs.open() == "abc"
+    runs.settle(d="timeout")
+    assert runs.open() == "abcd"
+
+
 def test_a_look_leaves_the_copy_as_it_is(runs: Runs) -> None:
     runs.settle(a="timeout")
     assert runs.open() == "a"
