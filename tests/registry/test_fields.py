@@ -107,13 +107,17 @@ def test_a_field_that_is_added_to_the_table_is_everywhere(
     secret = Field("webhookKey", "secret", "Opens the webhook.", label="Key of the webhook", secret=True)
     monkeypatch.setattr(fields, "FIELDS", FieldTable((*FIELDS, plain, secret)))
 
-    document = {"active": True, "query": "{}", "configuration": {"url": "receiver.example", "charset": "ebcdic"}}
+    document = {
+        "active": True,
+        "query": "{}",
+        "configuration": {"url": "receiver.example", "maxRetries": 3, "charset": "ebcdic"},
+    }
     refused = editor.post(PATH, json={**document, "webhookKey": 5}).json()["faults"]
     assert refused == [
         {"field": "configuration.charset", "message": 'is "ebcdic": it must be one of utf-8, utf-16'},
         {"field": "webhookKey", "message": "is not a string"},
     ]
-    document["configuration"] = {"url": "receiver.example", "charset": "utf-8"}
+    document["configuration"] = {"url": "receiver.example", "maxRetries": 3, "charset": "utf-8"}
     answer = editor.post(PATH, json={**document, "webhookKey": "hunter"})
     assert answer.status_code == 201
     assert "Forwarder-Warnings" not in answer.headers
