@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 
-from pipeline.next_steps import next_commands
+from pipeline.next_steps import next_commands, without_secrets
 from pipeline.options import Job
 from schemas.times import rfc3339
 from transforms.accounting.board import ForwarderName
 from transforms.observing.alerts import Alert
+from transforms.sinks.outages import is_of_outage
 
 _VERBS = ("session-forwarder",)
 
@@ -87,19 +88,21 @@ class AlertTexts:
         if alert.type == "forwarder.unavailable":
             return (
                 f"{who} has taken nothing for the outage budget{last}; what is left of it becomes dead letters",
-                "See to its receiver. When it is back and the run has ended, send the dead letters again.",
+                "See to its receiver. When it is back and the run has ended, send the dead letters again."
+                if not self._job.catches_up
+                else "See to its receiver. When it is back, the next run tries the dead letters first.",
                 self._next(alert),
             )
         if alert.type == "forwarder.dead_letters":
             return (
                 f"records of {who} are given up: {dead}{last}",
-                "Look at why, mend that, and send them again when the run has ended.",
+                "Look at why, and mend that. " + self._of_letters(alert),
                 self._next(alert),
             )
         if alert.type == "forwarder.recovered":
             return (
                 f"{who} takes records again; {waits}",
-                f"Its dead letters ({dead}) are not sent by themselves: send them again when the run has ended."
+                f"There are dead letters ({dead}). {self._of_letters(alert)}"
                 if dead
                 else "Nothing: what waits is sent by itself.",
                 self._next(alert)[1:] if dead else [],
@@ -114,7 +117,19 @@ class AlertTexts:
         return (
             f"the run failed: {alert.reason[:_MOST_TOLD]}",
             "See to that, then run the same command again: what was delivered is not sent twice.",
-            [shlex.join(self._command_line)] if self._command_line else [],
+            [shlex.join(without_secrets(self._command_line))] if self._command_line else [],
+        )
+
+    def _of_letters(self, alert: Alert) -> str:
+        """Who sends dead letters again: the next run those that an outage left, if it catches up; else nobody."""
+        if not self._job.catches_up:
+            return "They are not sent again by themselves: do so when the run has ended."
+        others = [reason for reason in sorted(alert.dead_letters) if not is_of_outage(reason)]
+        if not others:
+            return "The next run tries them first."
+        return (
+            f"The next run tries those first that an outage left. Those of {', '.join(others)} are not sent again by "
+            "themselves: do so when the run has ended."
         )
 
     def _who(self, forwarder_id: str | None) -> str:

@@ -217,7 +217,9 @@ def _end(
     if plan.deliver is None:
         summaries = matches | "Count" >> CountMatches(source, statements)
     else:
-        voiding_last = "statement" in plan.job.window.kinds
+        # What is caught up with may be of any kind.
+        letters = plan.job.catches_up and plan.history is not None and bool(plan.history.buckets)
+        voiding_last = letters or "statement" in plan.job.window.kinds
         deliver = DeliverMatches(source, statements, plan.deliver, plan.board, voiding_last, plan.on_start)
         summaries = matches | "Deliver" >> deliver
     return summaries

@@ -73,17 +73,33 @@ def _delivery_flags(job: Job) -> Iterator[str]:
             yield flag
     if not job.is_direct:
         yield f"--runner={job.runner}"
-    yield from _beam_flags(job.beam_args)
+    yield from without_secrets(job.beam_args)
 
 
-def _beam_flags(arguments: Sequence[str]) -> Iterator[str]:
-    """Beam's flags as they were given, with dots for what may be secret."""
-    hides = False
+def without_secrets(arguments: Sequence[str]) -> Iterator[str]:
+    """A command line as it was given, with dots for what may be secret: of Beam's flags, and in an address."""
+    before = ""
     for argument in arguments:
-        name, equals, _ = argument.partition("=")
-        is_secret = name.startswith("--") and _SECRET.search(name) is not None
-        if hides and not argument.startswith("--"):
-            yield "..."
+        name, equals, value = argument.partition("=")
+        if before and not argument.startswith("--"):
+            yield _shown(before, argument)
         else:
-            yield f"{name}=..." if is_secret and equals else argument
-        hides = is_secret and not equals
+            yield f"{name}={_shown(name, value)}" if equals and name.startswith("--") else argument
+        before = name if name.startswith("--") and not equals else ""
+
+
+_NAMES_NO_SECRET = frozenset(("--alert_secret", "--secret_env_prefix", "--secrets_dir"))
+"""Flags whose values are references or places."""
+
+
+def _shown(flag: str, value: str) -> str:
+    if flag == "--alert_url":
+        return shown_address(value)
+    return "..." if _SECRET.search(flag) and flag not in _NAMES_NO_SECRET else value
+
+
+def shown_address(address: str) -> str:
+    """An address of webhooks, or a reference to one, as it may be shown: often its path is what lets one in."""
+    scheme, separator, rest = address.partition("://")
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    return address if not separator or host == rest else f"{scheme}://{host}/..."

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -47,11 +48,17 @@ def leave(report: Report) -> None:
     page = _page(report, facts, storage)
     kept = f"{RUNS}/{report.run_id}"
     storage.write(f"{kept}/{REPORT}", [text], durable=durable)
+    written = set()
     for name in (f"{kept}/{PAGE}", PAGE) if page else ():
         try:
             storage.write(name, [page], durable=durable)
+            written.add(name)
         except StorageError as error:
             logger.warning("the page of the run is missing: %s", error)
+    if PAGE not in written:
+        # That of the run before would pass for this one's beside the new report.
+        with suppress(OSError):
+            storage.remove(PAGE)
     storage.write(REPORT, [text], durable=durable)
 
 

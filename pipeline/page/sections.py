@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from heapq import nlargest
 from typing import Any
 
-from pipeline.next_steps import next_commands
+from pipeline.next_steps import next_commands, shown_address
 from pipeline.options import Job
 from pipeline.page.charts import axis_of, columns, lines, mean, shares
 from pipeline.page.examples import Letter
@@ -564,6 +564,8 @@ def _flags(page: Contents) -> Iterable[tuple[str, str]]:
             continue
         if each.name == "inputs" and page.report.sources:
             value = page.report.sources  # Without what an address may hold.
+        if each.name == "alert_url":
+            value = shown_address(value)
         yield f"--{_NAMES.get(each.name, each.name)}", _value(value)
     window = job.window
     for name, when in (("--since", window.since), ("--until", window.until)):

@@ -184,6 +184,21 @@ def test_voiding_statements_that_are_caught_up_leave_last(workshop: Workshop, re
     assert numbers.index(2) < numbers.index(4)
 
 
+def test_voiding_statements_leave_last_too_when_the_run_itself_reads_none(
+    workshop: Workshop, receiver: Receiver, run: Run
+) -> None:
+    write(workshop, [*(of(f"user-{number}", number) for number in range(20)), voiding("ann", 100, 19)], "0.jsonl")
+    workshop.write_forwarders(to_statements(receiver, configuration={"maxRetries": 0}))
+    receiver.script = down
+    assert run(XAPI) == 3
+    receiver.script = scripted()
+    receiver.log.clear()
+    assert run(XAPI, "--kind=event") == 0
+    numbers = [number_of(arrival) for arrival in receiver.log]
+    assert {*numbers[:20]} == {*range(20)}
+    assert numbers[20:] == [100]
+
+
 def test_an_outage_with_kills_loses_nothing_and_keeps_the_order(workshop: Workshop) -> None:
     found = outage_over_runs(workshop, [DOWN, 12], kills=2, users=12, each=3, seed=3)
     assert found.kills > 0

@@ -4,8 +4,10 @@ import shlex
 
 import pytest
 
-from pipeline.next_steps import next_commands
+from pipeline.alert_message import AlertTexts
+from pipeline.next_steps import next_commands, shown_address
 from pipeline.options import Job, parse
+from transforms.observing.alerts import Alert
 
 DEAD = {"gradebook": {"http_400": 3, "timeout": 1}, "it's": {"http_400": 1}}
 JOB = ["--input", "in/*", "--forwarders", "f x.json", "--output", "out/"]
@@ -49,6 +51,38 @@ def test_no_secret_of_beams_flags_is_printed(flag: list[str]) -> None:
     _, redrive = next_commands(Job(forwarders="f.json", output="out", beam_args=(*flag, "--s3_region_name=x")), DEAD)
     assert "abc123" not in redrive
     assert redrive.endswith("--s3_region_name=x")
+
+
+@pytest.mark.parametrize("equals", [True, False])
+def test_an_alert_does_not_tell_the_secrets_of_the_command_line(equals: bool) -> None:
+    """It may go to a room that many read: neither the address that lets one into it, nor Beam's keys."""
+    words = ["session-forwarder", "run", "--input", "in/*", "--secrets_dir", "keys", "--alert_secret", "env:KEY"]
+    for flag, value in (("--alert_url", "https://hooks.example/T0/abc123"), ("--s3_secret_access_key", "abc123")):
+        words += [f"{flag}={value}"] if equals else [flag, value]
+    body = AlertTexts(Job(), words).body(None, Alert("run.failed", 0.0, reason="no room"))
+    assert b"abc123" not in body
+    for told in (b"https://hooks.example/...", b"--input 'in/*'", b"--secrets_dir keys --alert_secret env:KEY"):
+        assert told in body
+
+
+def test_an_address_is_shown_without_what_may_let_one_in() -> None:
+    for address in ("env:HOOK", "file:/run/hook", "https://hooks.example", "http://127.0.0.1:80"):
+        assert shown_address(address) == address
+    for rest in ("/T0/abc", "?key=abc", "#abc"):
+        assert shown_address(f"https://hooks.example:1{rest}") == "https://hooks.example:1/..."
+
+
+def test_an_alert_of_a_run_that_is_caught_up_with_says_so() -> None:
+    def told(reason: str, *more: str) -> str:
+        texts = AlertTexts(parse([*JOB, *more]))
+        return texts.body(
+            "r", Alert("forwarder.dead_letters", 0.0, forwarder_id="f", dead_letters={reason: 1})
+        ).decode()
+
+    assert "not sent again by themselves" in told("http_503")
+    assert "The next run tries them first." in told("http_503", "--state", "state")
+    assert "Those of http_400 are not sent again by themselves" in told("http_400", "--state", "state")
+    assert "not sent again by themselves" in told("http_503", "--state", "state", "--catch_up=off")
 
 
 def test_without_dead_letters_there_is_none() -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pipeline.page import rendered
 from pipeline.page.examples import Letter
 from pipeline.page.sections import Contents
 from pipeline.report import Report
-from pipeline.runs import kept_runs
+from pipeline.runs import kept_runs, leave
 from tests.support.activity import activity, sessions
 from tests.support.forwarder_documents import http_document
 from tests.support.forwarders import http_forwarder
@@ -248,6 +249,21 @@ def test_a_page_that_cannot_be_written_is_no_failure_of_the_run(
         assert workshop.run() == 0
     assert "the page of the run is missing" in caplog.text
     assert workshop.report()["exit_status"] == 0
+
+
+def test_no_page_of_the_run_before_is_left_beside_a_report_whose_page_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = replace(large_report(1), job=Job(output=str(tmp_path)))
+    leave(report)
+    assert (tmp_path / "report.html").exists()
+
+    def too_large(*_: object) -> bytes:
+        raise ValueError("the page cannot be made")
+
+    monkeypatch.setattr("pipeline.runs.page_of", too_large)
+    leave(replace(report, run_id="r000002-x"))
+    assert not (tmp_path / "report.html").exists()
 
 
 def large_report(forwarders: int = 10_000) -> Report:
