@@ -1,5 +1,6 @@
 """The parts of the page, from the top to the bottom."""
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -14,6 +15,7 @@ from pipeline.page.markup import Child, Markup, element, joined, short
 from pipeline.report import Report
 from schemas.times import rfc3339
 from transforms.accounting.accounts import Account, Moment
+from transforms.forwarders.secrets import is_reference
 from transforms.reading.reasons import field_and_rule
 
 _FORWARDERS = 10
@@ -304,8 +306,7 @@ def over_time(page: Contents) -> Markup | None:
     most = max(moment.delivered + moment.dead for moment in moments) * 1000 / axis.width
     slowest = max(moment.slowest for moment in moments)
     ends = (f"after {_since(page.report.started, axis.start)}", _since(page.report.started, axis.end))
-    settled = sum(moment.delivered + moment.dead for moment in moments)
-    average = sum(moment.waited for moment in moments) / max(settled, 1)
+    average = sum(moment.waited for moment in moments) / max(sum(moment.tried for moment in moments), 1)
     return _section(
         "Over time",
         "time",
@@ -564,6 +565,8 @@ def _flags(page: Contents) -> Iterable[tuple[str, str]]:
             continue
         if each.name == "inputs" and page.report.sources:
             value = page.report.sources  # Without what an address may hold.
+        elif each.name == "alert_url" and not is_reference(value):
+            value = _host_of(value)
         yield f"--{_NAMES.get(each.name, each.name)}", _value(value)
     window = job.window
     for name, when in (("--since", window.since), ("--until", window.until)):
@@ -575,8 +578,14 @@ def _flags(page: Contents) -> Iterable[tuple[str, str]]:
         yield "flags of Beam", ", ".join(dict.fromkeys(names))
 
 
+def _host_of(url: str) -> str:
+    """An address without its path: that of a webhook is often all that its receiver asks for."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{re.split('[/?#]', rest, maxsplit=1)[0]}/..."
+
+
 def _value(value: Any) -> str:
-    if isinstance(value, tuple):
+    if type(value) is tuple:
         return ", ".join(map(str, value[:_LINES])) + (
             f" and {len(value) - _LINES:,} more" if len(value) > _LINES else ""
         )
