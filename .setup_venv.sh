@@ -1,6 +1,10 @@
 # Sourced by run_local.sh, run_flink.sh and run_tests.sh: `. ./.setup_venv.sh SET` makes .venv with the packages that
 # requirements/SET.txt pins, and activates it. PYTHON names the interpreter to use (default python3.11, else python3);
 # VENV the directory.
+[ -n "${1:-}" ] && [ -f "requirements/$1.txt" ] || {
+    echo "Name a set of packages, in the project's own folder: . ./.setup_venv.sh local (or test, registry, ...)" >&2
+    return 1
+}
 VENV=${VENV:-.venv}
 PYTHON=${PYTHON:-$(command -v python3.11 || command -v python3)}
 stamp="$VENV/.installed-$1"

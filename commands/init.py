@@ -45,9 +45,14 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(f"{error.filename or directory} cannot be written: {error.strerror}") from None
     print(f"made {', '.join(str(directory / name) for name in starter)}\n")
     print(f"cd {directory}")
-    print("python receiver.py > received.jsonl &         # takes what is sent")
-    print(f"{PROG} run --config run.toml            # reads, derives, matches, delivers")
-    print(f"{PROG} show receipts --config run.toml  # what became of each record")
+    steps = (
+        ("python receiver.py > received.jsonl &", "takes what is sent"),
+        (f"{PROG} run --config run.toml", "reads, derives, matches, delivers"),
+        (f"{PROG} show receipts --config run.toml", "what became of each record"),
+    )
+    width = max(len(command) for command, _ in steps)
+    for command, effect in steps:
+        print(f"{command:<{width}}  # {effect}")
     return 0
 
 

@@ -66,6 +66,10 @@ class _What:
     filters: tuple[str, ...] = ()
 
 
+_CHOOSING = ("forwarder", "reason", "id", "user", "run", "kind", "since", "until")
+"""The flags of `_add_filters` that choose rows."""
+
+
 def main(argv: Sequence[str]) -> int:
     """List what is asked for. Returns the exit status."""
     if not argv or argv[0].startswith("-"):
@@ -162,6 +166,11 @@ def _limit(arguments: argparse.Namespace) -> int | None:
     return limit if limit is not None or arguments.json else _LIMIT
 
 
+def _chooses(arguments: argparse.Namespace) -> bool:
+    """Whether a flag leaves some of the rows out."""
+    return any(getattr(arguments, name, None) for name in _CHOOSING)
+
+
 def _lines(what: _What, rows: list[dict[str, Any]], arguments: argparse.Namespace) -> Iterator[str]:
     with_payload = what.payload is not None and arguments.payload
     if arguments.json:
@@ -170,7 +179,11 @@ def _lines(what: _What, rows: list[dict[str, Any]], arguments: argparse.Namespac
             yield json.dumps(shown, ensure_ascii=False)
         return
     if not rows:
-        yield f"no {what.name}" + (f" in {arguments.output}" if arguments.output else "")
+        yield (
+            f"no {what.name}"
+            + (f" in {arguments.output}" if arguments.output else "")
+            + (" that these flags choose" if _chooses(arguments) else "")
+        )
         return
     cells = [[clean(_cell(row.get(name), name)) for name in what.columns] for row in rows]
     header = [_column(what, name, [row[number] for row in cells]) for number, name in enumerate(what.columns)]

@@ -133,11 +133,12 @@ class ActiveMonitor(Monitor):
             return
         from pipeline.prometheus import MetricsFile
 
-        self._file = MetricsFile(path, self.families)
+        file = MetricsFile(path, self.families)
         try:
-            self._file.check()
+            file.check()
         except OSError as error:
             raise UsageError(f"--metrics_file {path} cannot be written: {error.strerror}") from None
+        self._file = file
 
     def _open_telemetry(self) -> None:
         if not (self._tells_of_forwarders and asks_for("metrics", os.environ) and has_packages()):

@@ -16,6 +16,7 @@ from pipeline.options import Job, option_actions, parse_with_faults
 from pipeline.preflight import choose_forwarders
 from pipeline.report import DONE, USAGE, target
 from pipeline.usage import UsageError
+from transforms.beam_import import import_beam
 from transforms.forwarders import resolve
 from transforms.forwarders.secrets import References
 from transforms.storage import local_path
@@ -133,6 +134,7 @@ def _input(job: Job, faults: list[str]) -> Iterator[str]:
     if not job.inputs or job.streaming or job.reads_sources:
         return
     # Late: it brings Beam.
+    import_beam()
     from transforms.read import InputError, match_files, ranges_of
     from transforms.reading.input_formats import INPUT_FORMATS
 
@@ -143,4 +145,11 @@ def _input(job: Job, faults: list[str]) -> Iterator[str]:
     except InputError as error:
         faults += str(error).splitlines()
         return
-    yield f"--input: {len(files):,} files, {sum(file.size for file in files) / 1e6:,.1f} MB"
+    yield f"--input: {len(files):,} file{'' if len(files) == 1 else 's'}, {_size(sum(file.size for file in files))}"
+
+
+def _size(count: int) -> str:
+    """A number of bytes as people say it."""
+    if count < 1000:
+        return f"{count} bytes"
+    return f"{count / 1e3:,.1f} kB" if count < 1e6 else f"{count / 1e6:,.1f} MB"

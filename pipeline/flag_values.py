@@ -38,14 +38,14 @@ def instant(text: str) -> int:
 
 
 def duration(text: str) -> float:
-    """Seconds, of a length of time such as 12h, 30d or 8w."""
+    """Seconds, of a length of time such as 30s, 5m, 12h, 30d or 8w."""
     match = _RELATIVE.fullmatch("-" + text)
     try:
         if match and int(match[1]):
             return timedelta(**{_UNITS[match[2]]: int(match[1])}).total_seconds()
     except OverflowError:
         pass
-    raise argparse.ArgumentTypeError(f"{text!r} is not a length of time: use 12h, 30d or 8w")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a length of time: use 30s, 5m, 12h, 30d or 8w")
 
 
 def ratio(text: str) -> float:
@@ -67,7 +67,7 @@ def directory(text: str) -> str:
 def count(text: str) -> int:
     """A whole number, 0 or more."""
     if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(text[:18])
 
 

@@ -101,5 +101,5 @@ def _shown(flag: str, value: str) -> str:
 def shown_address(address: str) -> str:
     """An address of webhooks, or a reference to one, as it may be shown: often its path is what lets one in."""
     scheme, separator, rest = address.partition("://")
-    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
     return address if not separator or host == rest else f"{scheme}://{host}/..."

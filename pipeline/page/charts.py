@@ -109,17 +109,16 @@ def lines(moments: Sequence[Moment], label: str, *, small: bool = False) -> Mark
 
 
 def mean(moment: Moment) -> float:
-    """Milliseconds that the records of a moment took on average."""
-    settled = moment.delivered + moment.dead
-    return moment.waited / settled if settled else 0.0
+    """Milliseconds that the records of a moment took on average, of those of which an attempt was made."""
+    return moment.waited / moment.tried if moment.tried else 0.0
 
 
 def _steps(values: Sequence[float], moments: Sequence[Moment], most: float) -> list[str]:
-    """A line through the middles of the moments in which anything was settled."""
+    """A line through the middles of the moments in which anything was settled that had been tried."""
     points = [
         (10 * place + 5, _HEIGHT - (_HEIGHT - 2) * value / most)
         for place, (value, moment) in enumerate(zip(values, moments, strict=True))
-        if moment.delivered or moment.dead
+        if moment.tried
     ]
     if not points:
         return []

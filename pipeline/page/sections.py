@@ -304,8 +304,7 @@ def over_time(page: Contents) -> Markup | None:
     most = max(moment.delivered + moment.dead for moment in moments) * 1000 / axis.width
     slowest = max(moment.slowest for moment in moments)
     ends = (f"after {_since(page.report.started, axis.start)}", _since(page.report.started, axis.end))
-    settled = sum(moment.delivered + moment.dead for moment in moments)
-    average = sum(moment.waited for moment in moments) / max(settled, 1)
+    average = sum(moment.waited for moment in moments) / max(sum(moment.tried for moment in moments), 1)
     return _section(
         "Over time",
         "time",
@@ -578,7 +577,7 @@ def _flags(page: Contents) -> Iterable[tuple[str, str]]:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, tuple):
+    if type(value) is tuple:
         return ", ".join(map(str, value[:_LINES])) + (
             f" and {len(value) - _LINES:,} more" if len(value) > _LINES else ""
         )

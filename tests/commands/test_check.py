@@ -104,3 +104,17 @@ def test_a_directory_that_cannot_be_written_is_a_fault(
     flags = [f"--forwarders={workshop.path / 'forwarders.json'}", f"--output={Path('/proc/1/none')}"]
     assert main(["check", *flags, "--allow_network=127.0.0.0/8"]) == USAGE
     assert "make room" in caplog.text
+
+
+def test_input_is_looked_at_without_connectors_that_nobody_uses(workshop: Workshop) -> None:
+    workshop.write_lines([b"{}"])
+    code = (
+        "import sys; from commands.command import main\n"
+        "status = main(sys.argv[1:])\n"
+        "print(status, 'apache_beam' in sys.modules, 'apache_beam.io.gcp.bigquery' in sys.modules)"
+    )
+    flags = [f"--input={workshop.path}/in/*", f"--output={workshop.output}", "--write_records=jsonl"]
+    command = [sys.executable, "-c", code, "check", *flags]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
+    assert "--input: 1 file, 3 bytes" in done.stdout
+    assert done.stdout.splitlines()[-1] == "0 True False"

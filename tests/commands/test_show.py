@@ -55,6 +55,8 @@ def test_letters_are_those_that_a_redrive_would_look_at(settled: Workshop, capsy
     assert letter["id"] in line
     for filtered in (["--forwarder=begun"], ["--reason=timeout"], ["--until=-1h"], ["--user=nobody"], ["--id=x"]):
         assert rows("letters", *filtered, workshop=settled, capsys=capsys) == []
+        said = lines("letters", *filtered, workshop=settled, capsys=capsys)
+        assert said == [f"no letters in {settled.output} that these flags choose"]
     for filtered in (["--forwarder=refused"], ["--reason=http_422"], ["--since=-1h"], ["--id", letter["id"].upper()]):
         assert rows("letters", *filtered, workshop=settled, capsys=capsys) == [letter]
     assert settled.redrive() == 0

@@ -72,7 +72,7 @@ def test_it_refuses_while_a_job_runs(workshop: Workshop, caplog: pytest.LogCaptu
     [
         ([], "name one output"),
         (["nowhere"], "nowhere: there is no such directory"),
-        (["nowhere", "--keep", "90"], "'90' is not a length of time: use 12h, 30d or 8w"),
+        (["nowhere", "--keep", "90"], "'90' is not a length of time: use 30s, 5m, 12h, 30d or 8w"),
     ],
 )
 def test_a_mistake_is_told(arguments: list[str], told: str, caplog: pytest.LogCaptureFixture) -> None:

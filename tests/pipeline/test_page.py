@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.options import Job
 from pipeline.page import rendered
+from pipeline.page.charts import lines, mean
 from pipeline.page.examples import Letter
 from pipeline.page.sections import Contents
 from pipeline.report import Report
@@ -239,6 +240,22 @@ def test_a_run_that_failed_has_a_page_too(workshop: Workshop, receiver: Receiver
     assert "Do what the reasons of the rejects say" in page.text
 
 
+def test_of_a_webhook_s_address_only_the_host_is_shown(workshop: Workshop, receiver: Receiver) -> None:
+    workshop.write_activity(sessions(2))
+    workshop.write_forwarders(http_document(receiver))
+    assert workshop.run(f"--alert_url=http://127.0.0.1:{receiver.port}/T0/a-token?key=k", "--metrics_port=0") == 0
+    text = page_of(workshop).text
+    assert f"--alert_urlhttp://127.0.0.1:{receiver.port}/..." in text
+    assert "a-token" not in text
+    assert "--metrics_port127.0.0.1:0" in text
+
+
+def test_records_that_were_given_up_untried_have_no_latency() -> None:
+    assert mean(Moment(dead=1000, tried=10, waited=400, slowest=50)) == 40
+    assert mean(Moment(dead=1000)) == 0
+    assert "<path" not in str(lines([Moment(dead=1000)], "latency"))
+
+
 def test_a_page_that_cannot_be_written_is_no_failure_of_the_run(
     workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -283,7 +300,7 @@ def large_report(forwarders: int = 10_000) -> Report:
         account.matched, account.delivered = 100, 60
         account.dead_lettered = {f"http_{400 + place_ % 40}_{'x' * 80}": 40}
         for moment in range(32):
-            account.timeline.add(1_600_000_000_000 + moment * 1000, Moment(3, 1, 400, 300))
+            account.timeline.add(1_600_000_000_000 + moment * 1000, Moment(3, 1, 4, 400, 300))
     job = Job(forwarders="f.json", output="out", inputs=tuple(f"in/{number}.jsonl" for number in range(1000)))
     warnings = tuple(f"warning {number} {'long ' * 60}" for number in range(500))
     made = [http_forwarder(name) for name in names]

@@ -95,12 +95,14 @@ class Moment(msgspec.Struct, array_like=True):
     Attributes:
         delivered: records that were delivered.
         dead: records that were given up.
+        tried: of both, records of which an attempt was made. Of a destination that is down, most are given up without.
         waited: from the first attempt to the settlement, in ms, all records added up.
         slowest: the longest of these, in ms.
     """
 
     delivered: int = 0
     dead: int = 0
+    tried: int = 0
     waited: int = 0
     slowest: int = 0
 
@@ -108,6 +110,7 @@ class Moment(msgspec.Struct, array_like=True):
         """Add `other`, which is left as it was."""
         self.delivered += other.delivered
         self.dead += other.dead
+        self.tried += other.tried
         self.waited += other.waited
         self.slowest = max(self.slowest, other.slowest)
 
@@ -201,7 +204,7 @@ class Account(msgspec.Struct):
     def settle(self, settlements: Iterable[Settlement], settled_at: int) -> None:
         """Count how items ended. `settled_at` is in epoch ms."""
         # Added up in locals first: it is done for every record, and half of it would else be attributes.
-        delivered = dead = size = attempts = waited = slowest = 0
+        delivered = dead = size = attempts = tried = waited = slowest = 0
         first_attempts: dict[int | None, int] = {}
         for settlement in settlements:
             item, outcome = settlement.item, settlement.outcome
@@ -226,9 +229,10 @@ class Account(msgspec.Struct):
             if first is not None:
                 took = max(settled_at - first, 0)
                 self.latencies.add(took, count)
+                tried += count
                 waited += took * count
                 slowest = max(slowest, took)
-        self.timeline.add(settled_at, Moment(delivered, dead, waited, slowest))
+        self.timeline.add(settled_at, Moment(delivered, dead, tried, waited, slowest))
 
     def merge(self, other: Self) -> None:
         """Add the counts of `other`, which is left as it was."""

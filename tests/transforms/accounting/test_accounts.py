@@ -41,7 +41,7 @@ def some_books(draw: st.DrawFn) -> Accounts:
         for latency in draw(LATENCIES):
             account.latencies.add(latency)
         for at, delivered_then, slowest in draw(MOMENTS_OF):
-            account.timeline.add(at, Moment(delivered_then, 1, slowest, slowest))
+            account.timeline.add(at, Moment(delivered_then, 1, delivered_then + 1, slowest, slowest))
     for organisation in draw(st.lists(st.none() | st.integers(0, 300), max_size=4)):
         books.see(None if organisation is None else str(organisation), draw(st.none() | NAME))
     return books
@@ -81,7 +81,7 @@ def test_settlements_are_counted() -> None:
     assert (account.delivered, account.dead_lettered) == (1, {"http_400": 1, "timeout": 1})
     assert (account.attempts, account.bytes, account.ambiguous, account.dead) == (1 + 3 + 3, 13, 2, 2)
     assert account.latencies.percentile(0.5) == pytest.approx(250, rel=1 / 16)
-    assert list(account.timeline.moments.values()) == [Moment(1, 2, 3 * 250, 250)]
+    assert list(account.timeline.moments.values()) == [Moment(1, 2, 3, 3 * 250, 250)]
     assert not books.balances()
     account.matched = 3
     assert books.unbalanced() == ["f-2"]
@@ -157,7 +157,7 @@ def test_a_ledger_is_counted_once_however_often_it_is_taken() -> None:
 def test_a_timeline_loses_nothing_and_has_no_more_moments_than_it_may(times: list[tuple[int, int, int]]) -> None:
     timeline = Timeline()
     for at, delivered_then, slowest in times:
-        timeline.add(at, Moment(delivered_then, 1, slowest, slowest))
+        timeline.add(at, Moment(delivered_then, 1, delivered_then + 1, slowest, slowest))
     moments = timeline.moments.values()
     assert len(moments) <= MOMENTS
     assert sum(moment.delivered for moment in moments) == sum(delivered_then for _, delivered_then, _ in times)
