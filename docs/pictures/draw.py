@@ -145,7 +145,8 @@ def the_way_of_the_data() -> str:
 
 
 _STEPS = (
-    "read · read_statements · read_kinesis · derive · derive_streaming · match · preview · deliver · redrive · write"
+    "read · read_statements · read_kinesis · derive · derive_streaming · match · catch_up · preview · deliver · "
+    "redrive · write"
 )
 
 
