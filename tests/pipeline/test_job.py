@@ -160,7 +160,8 @@ def test_input_and_output_may_lie_in_s3(workshop: Workshop, receiver: Receiver, 
     (account,) = report["forwarders"]
     assert (account["already_delivered"], account["delivered"]) == (8, 4)
     left = [entry["Key"] for entry in s3.list_objects_v2(Bucket="sessions", Prefix="out/")["Contents"]]
-    assert {key.split("/")[1] for key in left} == {"dead_letters", "receipts", "records", "rejects", "report.json"}
+    reports = {"report.html", "report.json", "runs"}
+    assert {key.split("/")[1] for key in left} == {"dead_letters", "receipts", "records", "rejects", *reports}
 
 
 def test_a_killed_run_on_s3_is_gone_on_with_when_its_lease_is_over(
