@@ -17,6 +17,8 @@ def configure_beam_logging() -> None:
     """
     for name in ("apache_beam", "botocore", "FlinkJarJobServer"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # What a worker process tells, such as that it stops, is not Beam's own.
+    logging.getLogger(_FROM_WORKERS).setLevel(logging.INFO)
     loggers = map(logging.getLogger, ("apache_beam.runners.common", "apache_beam.runners.worker.sdk_worker"))
     for place in (*logging.getLogger().handlers, *loggers):
         if not any(isinstance(each, WithoutTracebacks) for each in place.filters):
@@ -31,8 +33,10 @@ class WorkersWords(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Every line is logged."""
-        if record.name == _FROM_WORKERS and isinstance(record.args, tuple) and len(record.args) == 1:
+        """Whether a line is logged: all but what Beam's server has to tell of itself that is no warning."""
+        if record.name != _FROM_WORKERS:
+            return True
+        if isinstance(record.args, tuple) and len(record.args) == 1:
             # Here, as the module is imported before the job is known to be one that can run.
             from apache_beam.portability.api import beam_fn_api_pb2
             from google.protobuf import text_format
@@ -40,7 +44,8 @@ class WorkersWords(logging.Filter):
             with suppress(text_format.ParseError):
                 entry = text_format.Parse(str(record.args[0]), beam_fn_api_pb2.LogEntry())
                 record.msg, record.args = entry.message, ()
-        return True
+                return True
+        return record.levelno >= logging.WARNING
 
 
 class WithoutTracebacks(logging.Filter):
