@@ -200,5 +200,5 @@ def test_voiding_statements_leave_last_too_when_the_run_itself_reads_none(
 
 
 def test_an_outage_with_kills_loses_nothing_and_keeps_the_order(workshop: Workshop) -> None:
-    found = outage_over_runs(workshop, [DOWN, 12], kills=2, users=12, each=3, seed=3)
+    found = outage_over_runs(workshop, [DOWN, 60, 0], kills=2, users=12, each=3, seed=3)
     assert found.kills > 0
