@@ -98,7 +98,8 @@ def test_it_ends_when_the_job_ends(job: Job) -> None:
         assert terminal.wait() == DONE
 
 
-def test_one_table_with_every_forwarder(job: Job) -> None:
+def test_one_table_with_every_forwarder(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "250")  # The path of the output is on one line.
     job.post(f9=failing(1234))
     out = io.StringIO()
     assert top(job.output, once=True, stream=out) == DONE
