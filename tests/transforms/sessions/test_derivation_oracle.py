@@ -62,14 +62,16 @@ def test_the_derivation_agrees_with_the_slow_one() -> None:
             assert _by_tenant([_line(record) for record in records]) == _by_tenant(lines)
             counted = msgspec.to_builtins(derivation.counts)
             assert counted.pop("activities") == len(activities)
-            assert counted.pop("sessions") == len({(a.organisation, a.lrs_id, a.session_id) for a in activities})
+            sessions = len({(a.organisation, a.lrs_id, a.session_id) for a in activities})
+            assert counted.pop("sessions") == sessions
+            assert sum(counted.pop("outcomes").values()) == sessions, "each session is left with one"
             assert {name: n for name, n in counted.items() if n} == {name: n for name, n in counts.items() if n}
             assert [orjson.dumps(record.message) for record in records] == [record.body for record in records]
             reached.update(names(records), (name for name, n in counts.items() if n))
 
     agrees()
     every_record = {"session-started", "session-resumed", "session-completed", "status", "score"}
-    counts_of_activity = set(Counts.__struct_fields__) - {"activities", "sessions", *STATEMENT_COUNTS}
+    counts_of_activity = set(Counts.__struct_fields__) - {"activities", "sessions", "outcomes", *STATEMENT_COUNTS}
     assert reached == every_record | counts_of_activity, "too tame an input"
 
 
