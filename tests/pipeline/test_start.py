@@ -112,6 +112,20 @@ def test_file_systems_come_when_they_are_asked_for() -> None:
     assert done.stdout.split() == ["False", "s3"]
 
 
+def test_what_others_log_while_beam_is_imported_is_not_lost() -> None:
+    """Threads open files of a run while others deliver and warn. Beam itself tells nothing of what is not installed."""
+    code = (
+        "import logging, threading; from transforms.beam_import import import_beam, import_beam_file_systems\n"
+        "logging.basicConfig(format='%(message)s')\n"
+        "threads = [threading.Thread(target=start) for start in [import_beam, *[import_beam_file_systems] * 4]]\n"
+        "for thread in threads: thread.start(); logging.warning('meanwhile')\n"
+        "for thread in threads: thread.join(); logging.warning('after')\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
+    assert done.stderr.split() == ["meanwhile"] * 5 + ["after"] * 5
+
+
 def test_beams_own_flags_and_runners_are_all_known_by_its_source() -> None:
     parser = Parser(add_help=False)
     for options in PipelineOptions.__subclasses__():
