@@ -8,8 +8,8 @@
 #            its end waits for as long as OTEL_EXPORTER_OTLP_TIMEOUT says (ten seconds), whatever it asked for.
 #            The meter provider's shutdown does keep the time that it is given.
 # Source:    opentelemetry/sdk/_shared_internal/__init__.py, BatchProcessor.force_flush;
-#            https://opentelemetry.io/docs/specs/otel/trace/sdk/#forceflush: it "SHOULD provide a way to let the caller
-#            know whether it succeeded, failed or timed out", and "SHOULD complete or abort within some timeout".
+#            https://opentelemetry.io/docs/specs/otel/trace/sdk/#forceflush asks for an answer that tells success from
+#            failure and from a time-out.
 set -euo pipefail
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
