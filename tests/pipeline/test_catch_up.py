@@ -202,3 +202,19 @@ def test_voiding_statements_leave_last_too_when_the_run_itself_reads_none(
 def test_an_outage_with_kills_loses_nothing_and_keeps_the_order(workshop: Workshop) -> None:
     found = outage_over_runs(workshop, [DOWN, 60, 0], kills=2, users=12, each=3, seed=3)
     assert found.kills > 0
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_what_follows_a_record_that_has_failed_follows_it_in_the_next_run(
+    workshop: Workshop, receiver: Receiver, run: Run, retries: int
+) -> None:
+    workshop.write_forwarders(once(receiver, {"maxRetries": retries}))
+    # Too few for a breaker: the receiver is not down.
+    receiver.script = scripted(by_user={user: [503] * (1 + retries) for user in ("u0", "u2")})
+    workshop.write_activity(file_of_a_run(0, 6, 3), "0.jsonl")
+    assert run("--max_backoff=0.05") == 3
+    assert workshop.account("http")["dead_letter_reasons"] == {"http_503": 2, "blocked_by_earlier": 4}
+    assert workshop.account("http")["delivered"] == 12, "others go on"
+    workshop.write_activity(file_of_a_run(1, 6, 3), "1.jsonl")
+    assert run() == 0
+    in_order(workshop, receiver, 2, 3)
