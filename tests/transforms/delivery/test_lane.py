@@ -1,4 +1,6 @@
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,10 +18,12 @@ from tests.support.lane_simulation import (
     run_through,
 )
 from tests.support.memory_queues import MemoryParking, MemorySpool
+from tests.support.receiver import by_user
 from tests.support.records import item, items
 from transforms.delivery.lane import ITEM_OVERHEAD, Lane
 from transforms.delivery.policy import BreakerState, DeliverySettings
 from transforms.sinks.base import AttemptResult, Verdict
+from transforms.sinks.outages import is_of_outage
 
 
 def state_of(lane: Lane) -> BreakerState:
@@ -274,6 +278,40 @@ def test_what_follows_a_record_that_an_outage_took_waits_for_a_later_run_if_that
     fates[True].run()
     assert fates[True].settled["user-0/3"].outcome.reason == "blocked_by_earlier"
     assert fates[True].settled["user-1/3"].delivered
+
+
+@pytest.mark.slow
+@given(st.lists(simulations(), min_size=1, max_size=4))
+@hypothesis_settings(max_examples=100)
+def test_over_runs_that_catch_up_each_user_s_records_arrive_in_order(drawn: list[tuple[Simulation, list[int]]]) -> None:
+    """Whatever fails: each run begins with what the one before has given up for an outage, and the last has none."""
+    counts: Counter[str] = Counter()
+    open_: list[str] = []
+    arrived: list[str] = []
+    refused: set[str] = set()
+    for number, (simulation, users) in enumerate([*drawn, (Simulation(DeliverySettings()), [])]):
+        simulation.settings = replace(simulation.settings, catches_up=True)
+        simulation = replace(simulation) if number < len(drawn) else simulation
+        new = []
+        for user in (f"user-{user}" for user in users):
+            new.append(f"{user}/{counts[user]}")
+            counts[user] += 1
+        simulation.submit(item(*_parts(id_)) for id_ in [*open_, *new])
+        simulation.run()
+        simulation.check()
+        arrived += simulation.arrivals
+        given_up = {id_: each.outcome.reason for id_, each in simulation.settled.items() if not each.delivered}
+        open_ = sorted((id_ for id_, reason in given_up.items() if is_of_outage(reason)), key=_parts)
+        refused |= {id_ for id_, reason in given_up.items() if not is_of_outage(reason)}
+    assert not open_
+    assert {f"{user}/{number}" for user, count in counts.items() for number in range(count)} - refused <= {*arrived}
+    for user, ids in by_user((_parts(id_)[0], id_) for id_ in dict.fromkeys(arrived)).items():
+        assert ids == sorted(ids, key=_parts), user
+
+
+def _parts(id_: str) -> tuple[str, int]:
+    user, number = id_.split("/")
+    return user, int(number)
 
 
 def test_retry_after_is_waited_for_and_others_go_on() -> None:
