@@ -32,8 +32,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "two workers": {"arguments": ("--direct_running_mode=multi_processing", "--direct_num_workers=2")},
     "block_user": {"arguments": ("--on_failure=block_user",)},
 }
-PATTERNS = [[DOWN, DOWN, 0], [DOWN, 60, 0], [DOWN, DOWN, 60, 0], [60, DOWN, 60]]
-"""For each run how many requests fail: all, none, or enough to open the breaker of each worker."""
+PATTERNS: list[list[float]] = [
+    [DOWN, DOWN, 0],
+    [DOWN, 60, 0],
+    [60, DOWN, 60],
+    [DOWN, 12, 0],
+    [3, 5, 3, 5],
+    [0.05, 0.05, 0.05],
+    [0.5, 0.3, DOWN, 0.1],
+]
+"""For each run how many requests fail, or which share of them."""
 
 
 def kills(rounds: int, seed: int) -> None:

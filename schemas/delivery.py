@@ -31,7 +31,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class DeadLetter(Receipt, frozen=True, gc=False, kw_only=True):
     """A receipt's fields, why the record was given up, and all that a redrive needs.
 
-    `record` is the record as `--write_records jsonl` writes it; `hops` how many forwarders it had come through.
+    `record` is the record as `--write_records jsonl` writes it; `hops` how many forwarders it had come through;
+    `failed_runs` in how many runs it was tried again by itself and failed, though its forwarder took others.
     """
 
     reason: str
@@ -40,3 +41,4 @@ class DeadLetter(Receipt, frozen=True, gc=False, kw_only=True):
     payload_kind: PayloadKind
     record: bytes
     hops: int = 0
+    failed_runs: int = 0

@@ -98,6 +98,8 @@ class _LettersThenMatch(beam.DoFn):
             self._begun.add(bucket)
             self._leave = set()
             yield from self._letters(bucket)
+        if self._summary.stopped:
+            return  # Not all letters have left, and nothing may pass the others.
         began = time.time_ns() if self._tracing is not None else 0
         matches = [match for record in records if (match := self._matcher.match(record)) is not None]
         if self._tracing is not None:

@@ -10,11 +10,12 @@ from tests.pipeline.test_originals import XAPI, to_statements, write
 from tests.pipeline.test_voiding import number_of, of, voiding
 from tests.support.forwarder_documents import aws_document, http_document
 from tests.support.laboratory.batch_receiver import BatchReceiver
-from tests.support.laboratory.http_fault_server import Answer, scripted
+from tests.support.laboratory.http_fault_server import Answer, Arrival, scripted
 from tests.support.laboratory.outage import DOWN, file_of_a_run, outage_over_runs
 from tests.support.laboratory.scenarios import laboratory
 from tests.support.receiver import Receiver, by_user
 from tests.support.workshop import Workshop
+from transforms.delivery import failing_letters
 
 Run = Callable[..., int]
 
@@ -200,5 +201,59 @@ def test_voiding_statements_leave_last_too_when_the_run_itself_reads_none(
 
 
 def test_an_outage_with_kills_loses_nothing_and_keeps_the_order(workshop: Workshop) -> None:
-    found = outage_over_runs(workshop, [DOWN, 60, 0], kills=2, users=12, each=3, seed=3)
+    """It is down, it comes back soon, it fails now and then, it fails a little."""
+    found = outage_over_runs(workshop, [DOWN, 12, 0.05, 3], kills=2, users=12, each=3, seed=3)
     assert found.kills > 0
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_what_follows_a_record_that_has_failed_follows_it_in_the_next_run(
+    workshop: Workshop, receiver: Receiver, run: Run, retries: int
+) -> None:
+    workshop.write_forwarders(once(receiver, {"maxRetries": retries}))
+    # Too few for a breaker: the receiver is not down.
+    receiver.script = scripted(by_user={user: [503] * (1 + retries) for user in ("u0", "u2")})
+    workshop.write_activity(file_of_a_run(0, 6, 3), "0.jsonl")
+    assert run("--max_backoff=0.05") == 3
+    assert workshop.account("http")["dead_letter_reasons"] == {"http_503": 2, "blocked_by_earlier": 4}
+    assert workshop.account("http")["delivered"] == 12, "others go on"
+    workshop.write_activity(file_of_a_run(1, 6, 3), "1.jsonl")
+    assert run() == 0
+    in_order(workshop, receiver, 2, 3)
+
+
+def test_a_record_that_fails_run_after_run_while_others_are_taken_is_set_aside(
+    workshop: Workshop,
+    receiver: Receiver,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(failing_letters, "SET_ASIDE_AFTER", 2)
+    workshop.write_forwarders(once(receiver))
+
+    def taken(arrival: Arrival) -> Answer:
+        return Answer(500, body=b"a fault in the receiver") if b"u0-0-0" in arrival.body else Answer()
+
+    receiver.script = taken
+    for number in range(3):
+        # In the second run the forwarder takes nothing, so nobody knows whether it is the record.
+        receiver.script = taken if number != 1 else down
+        workshop.write_activity(file_of_a_run(number, 3, 2), f"{number}.jsonl")
+        assert run() == 3
+    letters = [letter for letter in workshop.avro("dead_letters") if letter["attempts"] and letter["user_id"] == "u0"]
+    assert [(each["reason"], each["failed_runs"]) for each in letters] == [("http_500", 0), ("http_500", 1)]
+    receiver.script = taken
+    workshop.write_activity(file_of_a_run(3, 3, 2), "3.jsonl")
+    assert run() == 3
+    assert workshop.account("http")["caught_up"]["reasons"] == {"keeps_failing": 1, "blocked_by_earlier": 5}
+    assert "session-forwarder redrive" in capsys.readouterr().out
+    assert run() == 0
+    order = [(arrival.user, json.loads(arrival.body)["session_id"]) for arrival in receiver.log if arrival.stored]
+    for user, sessions in by_user(order).items():
+        all_ = [f"{user}-{number}-{step}" for number in range(4) for step in range(2)]
+        assert sessions == (all_[1:] if user == "u0" else all_)
+    (letter,) = [letter for letter in workshop.avro("dead_letters") if letter["reason"] == "keeps_failing"]
+    assert letter["response"] == "http_500 in 2 runs: a fault in the receiver"
+    assert workshop.redrive("--reason=keeps_failing", "--dry_run") == 0
+    assert workshop.account("http")["matched"] == 1, "it is for a hand"

@@ -18,6 +18,7 @@ from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.rate import RateLimiter
 from transforms.sinks.base import AttemptResult, Item, Runs, Settlement, Verdict
 from transforms.sinks.lacks import lacking
+from transforms.sinks.outages import is_of_outage
 
 DELIVERED = AttemptResult(Verdict.DELIVERED, status=200)
 FAILED = AttemptResult(Verdict.RETRY, "http_500", 500, failure=True)
@@ -313,8 +314,7 @@ def run_through(simulation: Simulation, users: Iterable[int], chunks: Iterable[i
             fates = [simulation.settled[f"user-{user}/{number}"] for number in range(count)]
             assert all(before.delivered or not after.delivered for before, after in pairwise(fates))
     elif simulation.settings.catches_up:
-        # What is behind these is for a later run, too, so that it follows them there.
-        held = ("unavailable", "blocked_by_earlier", "spool_full")
+        # What is behind a record that a later run begins with is for that run, too, so that it follows it there.
         for user, count in counts.items():
             fates = [simulation.settled[f"user-{user}/{number}"] for number in range(count)]
-            assert not any(before.outcome.reason in held and after.delivered for before, after in pairwise(fates))
+            assert not any(is_of_outage(before.outcome.reason) and after.delivered for before, after in pairwise(fates))

@@ -234,6 +234,14 @@ class Account(msgspec.Struct):
                 slowest = max(slowest, took)
         self.timeline.add(settled_at, Moment(delivered, dead, tried, waited, slowest))
 
+    def reword(self, reason: str, now: str) -> None:
+        """Count one of the records that were given up for `reason` under another one, if there is any here."""
+        counted = self.dead_lettered.pop(reason, 0)
+        if counted > 1:
+            self.dead_lettered[reason] = counted - 1
+        if counted:
+            self.dead_lettered[now] = self.dead_lettered.get(now, 0) + 1
+
     def merge(self, other: Self) -> None:
         """Add the counts of `other`, which is left as it was."""
         self.matched += other.matched

@@ -22,7 +22,7 @@ their share in the parking, so that they do not fill the window.
 import random
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from itertools import islice
 from typing import Protocol
 
@@ -150,8 +150,6 @@ class Lane:
         self._throttled_since: dict[str, float] = {}
         self._blocked: set[str] = set()
         self._blocked_heads: list[Item] = []
-        # Users with a record that was given up since the forwarder last took one. If it is down, they are blocked.
-        self._in_doubt: set[str] = set()
         self._held = 0
         self._held_bytes = 0
         self._parked = 0
@@ -203,7 +201,7 @@ class Lane:
     @property
     def has_troubles(self) -> bool:
         """Whether `ended` or `wake_at` may have something to say: there are retries, an outage, or items to give up."""
-        waiting = self._retries or self._blocked_heads or self._in_doubt or self._paused_until
+        waiting = self._retries or self._blocked_heads or self._paused_until
         return bool(waiting or self.abandoned or self._outage.ends_at is not None)
 
     @property
@@ -603,8 +601,6 @@ class Lane:
         Returns:
             Some of those items, ENDED_AT_ONCE or so; [] when there is none at this time.
         """
-        if self._in_doubt and self.breaker.state is not BreakerState.CLOSED:
-            self._block_those_in_doubt()
         if self._blocked_heads:
             heads, self._blocked_heads = self._blocked_heads, []
             return self._settle_without_attempt(heads, BLOCKED_BY_EARLIER)
@@ -624,19 +620,6 @@ class Lane:
         while self._ready and len(left) < ENDED_AT_ONCE:
             left.append(self._ready.popleft())
         return self._settle_without_attempt(left, UNAVAILABLE)
-
-    def _block_those_in_doubt(self) -> None:
-        """Block the users with a record that was given up: the forwarder is down, and a later run begins with it."""
-        self._blocked |= self._in_doubt
-        self._in_doubt.clear()
-        heads = [item for item in self._ready if item.queue in self._blocked]
-        if heads:
-            self._ready = deque(item for item in self._ready if item.queue not in self._blocked)
-        due = [retry for retry in self._retries if len(retry[2]) == 1 and retry[2][0].queue in self._blocked]
-        if due:
-            self._retries = [retry for retry in self._retries if retry not in due]
-            heapify(self._retries)
-        self._blocked_heads += [*heads, *(retry[2][0] for retry in due)]
 
     def _settle_without_attempt(self, items: list[Item], reason: str) -> list[Settlement]:
         return [Settlement(item, self._given_up(reason)) for item in items]
@@ -759,7 +742,6 @@ class Lane:
         self._paused_until = max(self._paused_until, now + max(LEAST_PAUSE, self._backoff.delay(1)))
 
     def _progressed(self) -> None:
-        self._in_doubt.clear()
         self._outage.progressed()
         self.breaker.succeeded()
         self.abandoned = False
@@ -809,10 +791,8 @@ class Lane:
             if settlement.outcome.verdict is Verdict.DELIVERED:
                 delivered += 1
                 delivered_bytes += size
-            elif self._settings.on_failure == "block_user":
+            elif self._holds_back(settlement.outcome.reason):
                 self._blocked.add(user)
-            elif self._settings.catches_up:
-                self._note_given_up(user, settlement.outcome.reason)
             if throttled_since:
                 throttled_since.pop(user, None)
             if beside and (others := beside.pop(user, 0)):
@@ -842,16 +822,10 @@ class Lane:
             self._outage.progressed()
             self.losses.rest()
 
-    def _note_given_up(self, user: str, reason: str) -> None:
-        """Hold back what follows a record that a later run begins with, if that was given up because of an outage.
-
-        Whether there is one shows by the breaker. If others are taken, it is this record that is failing, and the
-        user's next one is sent.
-        """
-        if reason == UNAVAILABLE or (is_of_outage(reason) and self.breaker.state is not BreakerState.CLOSED):
-            self._blocked.add(user)
-        elif is_of_outage(reason):
-            self._in_doubt.add(user)
+    def _holds_back(self, reason: str) -> bool:
+        """Whether a record that was given up holds its user's later ones back: else a later run sends it after them."""
+        settings = self._settings
+        return settings.on_failure == "block_user" or (settings.catches_up and is_of_outage(reason))
 
     def _unpark(self, user: str, queue: deque[Item]) -> None:
         """Bring the user's next parked items behind the head, even into a window that is full.

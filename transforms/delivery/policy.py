@@ -35,7 +35,7 @@ class DeliverySettings:
         on_failure: whether a user's later records are sent after one was given up (`continue`), or are given up, too,
             as `blocked_by_earlier` (`block_user`).
         catches_up: whether a later run begins with what an outage leaves. Then a user's later records are given up,
-            too, after one that was given up while the forwarder was down, so that they follow it in that run.
+            too, after one that was given up for such a reason (`is_of_outage`), so that they follow it in that run.
         window_items: items that a lane keeps in memory, more or less. What is beyond waits on disk.
         window_bytes: bytes of memory that these items may take, more or less.
         user_items: items of one user that a lane keeps in memory behind the one that is being sent.

@@ -22,6 +22,7 @@ from transforms.accounting.summary import Summary
 from transforms.accounting.trouble import TroubleLog
 from transforms.delivery.deferral import Deferral
 from transforms.delivery.engine import DeliveryEngine
+from transforms.delivery.failing_letters import FailingLetters
 from transforms.delivery.lane_sender import DeliveryStoppedError
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.running_clock import RunningClock
@@ -39,7 +40,7 @@ from transforms.sinks.data_streams import StreamLimits, partition_key
 from transforms.sinks.http_batches import post_sink
 from transforms.sinks.http_client import HttpClient
 from transforms.sinks.lacks import LackError, Patience, connections_allowed
-from transforms.sinks.outages import BLOCKED_BY_EARLIER, UNAVAILABLE, is_of_outage
+from transforms.sinks.outages import BLOCKED_BY_EARLIER, KEEPS_FAILING, UNAVAILABLE, is_of_outage
 from transforms.statements.attachment_files import AttachmentFiles
 from transforms.telemetry.tracing import tracing
 
@@ -194,6 +195,10 @@ class Sender:
         self._blocked = set(before.blocked)
         # The watcher looks now and then. What was asked for before is known at once, so that nothing is begun.
         self._stopped = before.stopped or board.stopping()
+        # Under `block_user` a user waits for a record that fails, however long that takes.
+        sets_aside = options.settings.catches_up and options.settings.on_failure == "continue"
+        self._failing = FailingLetters() if sets_aside else None
+        self._books_before = before.books
         self._closing = threading.Event()
         self._leave_board = board.watch(self._standings)
         self._watcher = threading.Thread(target=self._watch, name="stop watcher", daemon=True)
@@ -311,6 +316,8 @@ class Sender:
             books, self._books = self._books, Accounts()
             books.merge(self._settled.take())
             self._handed_on.merge(books)
+        if self._failing is not None and not self._stopped:
+            self._set_aside(self._failing, books)
         for forwarder_id, pending in self._pending().items():
             of_letters = self._letters_handed_over[forwarder_id] - self._letters_settled[forwarder_id]
             books.account(forwarder_id).pending = pending - of_letters
@@ -325,6 +332,21 @@ class Sender:
         blocked = self._deliveries.blocked(users)
         blocked |= {(forwarder_id, user) for forwarder_id, user in self._blocked if user in users}
         return Summary(books=books, blocked=blocked, unavailable=unavailable, stopped=self._stopped)
+
+    def _set_aside(self, failing: FailingLetters, books: Accounts) -> None:
+        """Write those open letters anew that have failed though their forwarder takes others; `books` says the same."""
+        so_far = Accounts()
+        so_far.merge(self._handed_on)
+        so_far.merge(self._books_before)
+        with self._counting:
+            failed = failing.take(so_far)
+        if not failed:
+            return
+        self._patience.through(lambda: self._journal.settle([now for _, now in failed]), self._board.stopping)
+        self._journal.flush()
+        for before, now in failed:
+            if now.outcome.reason == KEEPS_FAILING:
+                books.of_letters(now.item.forwarder_id).reword(before.outcome.reason, KEEPS_FAILING)
 
     def close(self) -> None:
         """Stop at once, and close the journal. What is in flight is not waited for."""
@@ -367,6 +389,8 @@ class Sender:
             with self._counting:
                 for settlement in settlements:
                     self._letters_settled[settlement.item.forwarder_id] += settlement.item.is_letter
+                if self._failing is not None:
+                    self._failing.note(settlements)
         if self._tracing is not None:
             self._tracing.settled(settlements)
 
@@ -466,20 +490,25 @@ class _Payloads:
         self._statement = match.statement
         self._stored = match.stored
         self._is_letter = match.is_letter
+        self._failed_runs = match.failed_runs
         self._statements = statements
         self._encoded: dict[str, bytes] = {}
 
     def item(self, forwarder: Forwarder, hops: int) -> Item:
         """The record as it is due to `forwarder`: with the payload of a dead letter if it is of one."""
+        payload: bytes | None
         if self._stored is not None:
-            stored = self._stored
-            return Item(forwarder.id, self._record, stored.payload, stored.kind, hops, is_letter=self._is_letter)
-        kind = payload_kind(self._record, forwarder.payload)
-        payload = self._encoded.get(kind)
+            payload, kind = self._stored
+        else:
+            kind = payload_kind(self._record, forwarder.payload)
+            payload = self._encoded.get(kind)
         if payload is None:
             payload = encode_payload(self._record, kind, self._built)
             self._encoded[kind] = payload
-        return Item(forwarder.id, self._record, payload, kind, hops, is_letter=self._is_letter)
+        item = Item(forwarder.id, self._record, payload, kind, hops)
+        if self._is_letter:
+            item.is_letter, item.failed_runs = True, self._failed_runs
+        return item
 
     def _built(self) -> dict[str, Any]:
         if self._statement is None:

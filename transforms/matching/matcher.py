@@ -42,6 +42,7 @@ class Match(msgspec.Struct, frozen=True, gc=False):
         undecided: ids of those whose query gave up (docs/spec/mongo-query.md section 7).
         stored: the payload of a dead letter, if that is what is sent.
         is_letter: whether it is of an open dead letter that is tried again by itself (`--catch_up`).
+        failed_runs: of such a letter: runs in which it has failed though its forwarder took others.
     """
 
     record: Record
@@ -50,6 +51,7 @@ class Match(msgspec.Struct, frozen=True, gc=False):
     undecided: tuple[str, ...]
     stored: StoredPayload | None = None
     is_letter: bool = False
+    failed_runs: int = 0
 
 
 def stored_match(letter: DeadLetter, record: Record, *, is_letter: bool = False) -> Match:
@@ -62,7 +64,7 @@ def stored_match(letter: DeadLetter, record: Record, *, is_letter: bool = False)
             keeps it from being delivered.
     """
     stored = None if letter.payload is None else StoredPayload(letter.payload, letter.payload_kind)
-    return Match(record, None, (letter.forwarder_id,), (), stored, is_letter)
+    return Match(record, None, (letter.forwarder_id,), (), stored, is_letter, letter.failed_runs)
 
 
 def stored_document(letter: DeadLetter, record: Record, statements: StatementBuilder) -> dict[str, Any]:

@@ -154,6 +154,7 @@ class Encoder:
                 _PAYLOAD_KINDS[item.payload_kind],
                 _bytes(encode_record(item.record)),
                 self._longs[item.hops],
+                self._longs[item.failed_runs],
             )
         )
 

@@ -28,6 +28,7 @@ class Item(msgspec.Struct, gc=False):
         ambiguous: whether an attempt that was not acknowledged may have been stored.
         behind: the user whose records it is to follow instead of those of its own user.
         is_letter: whether it is an open dead letter that is tried again by itself (`--catch_up`).
+        failed_runs: of such a letter: runs in which it has failed though its forwarder took others.
     """
 
     forwarder_id: str
@@ -41,6 +42,7 @@ class Item(msgspec.Struct, gc=False):
     ambiguous: bool = False
     behind: str | None = None
     is_letter: bool = False
+    failed_runs: int = 0
 
     @property
     def queue(self) -> str:

@@ -15,12 +15,14 @@ BLOCKED_BY_EARLIER = "blocked_by_earlier"
 SPOOL_FULL = "spool_full"
 """The forwarder was slow or down, and this machine's disk had no room for what it had not taken."""
 
+KEEPS_FAILING = "keeps_failing"
+"""The record has failed in run after run though the forwarder takes others: it is not tried again by itself."""
+
+_UNTRIED = frozenset({UNAVAILABLE, BLOCKED_BY_EARLIER, SPOOL_FULL, DEFERRED})
+
 _REASONS = frozenset(
     {
-        UNAVAILABLE,
-        BLOCKED_BY_EARLIER,
-        SPOOL_FULL,
-        DEFERRED,
+        *_UNTRIED,
         *(f"http_{status}" for status in RETRIED),
         *("timeout", "connection_refused", "unreachable", "connection_failed", "reset", "closed", "dns"),
         *("tls", "tls_handshake", "bad_response"),
@@ -35,3 +37,8 @@ _OF_AWS = "aws_"
 def is_of_outage(reason: str) -> bool:
     """Whether a record that was given up for this reason may be taken as it is when all is well again."""
     return reason in _REASONS or reason.startswith(_OF_AWS)
+
+
+def was_tried(reason: str) -> bool:
+    """Whether a reason that an outage leaves is what came of the record's own attempts."""
+    return is_of_outage(reason) and reason not in _UNTRIED

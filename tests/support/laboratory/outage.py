@@ -6,6 +6,7 @@ Two forwarders take the same records: one is down in the first runs, the other n
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,16 +27,25 @@ class FailingFirst:
     """A script that fails for a number of requests to `/late`, then takes all. `/fine` takes everything.
 
     It takes its time over some, so that a kill finds requests in flight.
+
+    Attributes:
+        chance: what decides.
+        left: how many requests are still to fail; or, if it is a float, the share of all that do.
     """
 
     chance: random.Random
-    left: int = 0
+    left: float = 0
 
     def __call__(self, arrival: Arrival) -> Answer:
-        if arrival.request_line.split()[1] == "/fine" or self.left <= 0:
-            return Answer(fault="late", interval=0.05) if self.chance.random() < 0.2 else Answer()
+        if arrival.request_line.split()[1] == "/late" and self._fails():
+            return Answer(503)
+        return Answer(fault="late", interval=0.05) if self.chance.random() < 0.2 else Answer()
+
+    def _fails(self) -> bool:
+        if isinstance(self.left, float):
+            return self.chance.random() < self.left
         self.left -= 1
-        return Answer(503)
+        return self.left >= 0
 
 
 @dataclass
@@ -67,7 +77,7 @@ def file_of_a_run(number: int, users: int, each: int) -> list[Activity]:
 
 def outage_over_runs(
     workshop: Workshop,
-    failing: list[int],
+    failing: Sequence[float],
     *,
     kills: int,
     users: int = 20,
@@ -80,7 +90,7 @@ def outage_over_runs(
 
     Args:
         workshop: a place to work in.
-        failing: for each run how many requests fail before the forwarder takes any more.
+        failing: for each run how many requests fail before the forwarder takes any more; a float is a share of all.
         kills: about how many runs are killed and started again.
         users: that have records in each file.
         each: records of each user in each file.
@@ -129,6 +139,7 @@ def outage_over_runs(
             for entry in workshop.report()["forwarders"]:
                 caught_up = entry["caught_up"]
                 assert caught_up["tried"] == caught_up["delivered"] + caught_up["still_dead"], entry
+        script.left = 0
         assert experiment.run() == 0, experiment.told
         return _judged(workshop, experiment, logs, records, runs + 1, killed)
 
@@ -159,8 +170,11 @@ def _judged(
         twice, in_flight = twice + sum(more.values()), in_flight + sum(of_kills.values())
     letters = workshop.avro("dead_letters")
     runs_of = Counter(letter["id"] for letter in letters)
+    failed = dict.fromkeys(runs_of, 0)
+    for letter in letters:
+        failed[letter["id"]] = max(failed[letter["id"]], letter["failed_runs"])
     # A run that was killed derives its records again, and may give them up once more.
-    assert max(runs_of.values(), default=0) <= 1 + killed
+    assert all(count <= 1 + killed + failed[id_] for id_, count in runs_of.items())
     delivered = {(row["forwarder_id"], row["id"]) for row in workshop.avro("receipts") if row["outcome"] == "delivered"}
     assert len(delivered) == 2 * len(records)
     return OutageFigures(runs, killed, len(records), len(letters), twice, in_flight)

@@ -1,4 +1,6 @@
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,10 +18,12 @@ from tests.support.lane_simulation import (
     run_through,
 )
 from tests.support.memory_queues import MemoryParking, MemorySpool
+from tests.support.receiver import by_user
 from tests.support.records import item, items
 from transforms.delivery.lane import ITEM_OVERHEAD, Lane
 from transforms.delivery.policy import BreakerState, DeliverySettings
 from transforms.sinks.base import AttemptResult, Verdict
+from transforms.sinks.outages import is_of_outage
 
 
 def state_of(lane: Lane) -> BreakerState:
@@ -251,33 +255,63 @@ def test_users_whose_record_was_given_up_are_blocked_if_asked() -> None:
 
 
 def test_what_follows_a_record_that_an_outage_took_waits_for_a_later_run_if_that_catches_up() -> None:
-    of_lane = lane(max_retries=0, catches_up=True)
-    of_lane.submit([item(f"user-{user}", number) for number in range(2) for user in range(12)])
-    failed = AttemptResult(Verdict.RETRY, "http_503", 503, failure=True)
-    for _ in range(10):  # of ten users; the tenth failure opens the breaker
-        of_lane.release(of_lane.finish(of_lane.take(0.0, 0), [failed], 0.0))
-    assert state_of(of_lane) is BreakerState.OPEN
-    ended = of_lane.ended(0.0)
-    of_lane.release(ended)
-    assert {(each.item.record.user_id, each.outcome.reason) for each in ended} == {
-        (f"user-{user}", "blocked_by_earlier") for user in range(10)
+    """Whatever else the forwarder takes. What it refused is for no later run, so nothing waits for that."""
+    scripts = {"user-0/1": ["failed"], "user-1/0": ["refused"], "user-2/2": ["lost_stored"]}
+    fates = {
+        catches_up: Simulation(DeliverySettings(catches_up=catches_up), 0, scripts, seed=1)
+        for catches_up in (True, False)
     }
-    left = []
-    while taken := of_lane.take(60.0, 0):
-        left.append(taken[0].record.user_id)
-        of_lane.release(of_lane.finish(taken, [AttemptResult(Verdict.DELIVERED)], 60.0))
-    assert left == ["user-10", "user-11"] * 2
+    for simulation in fates.values():
+        simulation.submit(items(4, 3))
+        simulation.run()
+        simulation.check()
+    assert fates[True].reasons() == {
+        "delivered": 8,
+        "http_500": 1,
+        "blocked_by_earlier": 1,
+        "http_400": 1,
+        "timeout": 1,
+    }
+    assert fates[True].settled["user-0/2"].outcome.reason == "blocked_by_earlier"
+    assert fates[False].reasons() == {"delivered": 9, "http_500": 1, "http_400": 1, "timeout": 1}
+    fates[True].submit([item("user-0", 3), item("user-1", 3)])
+    fates[True].run()
+    assert fates[True].settled["user-0/3"].outcome.reason == "blocked_by_earlier"
+    assert fates[True].settled["user-1/3"].delivered
 
 
-def test_a_record_that_always_fails_does_not_hold_its_user_up_while_others_are_taken() -> None:
-    of_lane = lane(max_retries=0, catches_up=True)
-    of_lane.submit([item("odd", 0), item("odd", 1), item("other", 0)])
-    odd, other = of_lane.take(0.0, 0), of_lane.take(0.0, 0)
-    failed = AttemptResult(Verdict.RETRY, "http_500", 500, failure=True)
-    of_lane.release(of_lane.finish(odd, [failed], 0.0))
-    of_lane.release(of_lane.finish(other, [AttemptResult(Verdict.DELIVERED)], 0.0))
-    (following,) = of_lane.take(0.0, 0)
-    assert following.record.id == item("odd", 1).record.id
+@pytest.mark.slow
+@given(st.lists(simulations(), min_size=1, max_size=4))
+@hypothesis_settings(max_examples=100)
+def test_over_runs_that_catch_up_each_user_s_records_arrive_in_order(drawn: list[tuple[Simulation, list[int]]]) -> None:
+    """Whatever fails: each run begins with what the one before has given up for an outage, and the last has none."""
+    counts: Counter[str] = Counter()
+    open_: list[str] = []
+    arrived: list[str] = []
+    refused: set[str] = set()
+    for number, (simulation, users) in enumerate([*drawn, (Simulation(DeliverySettings()), [])]):
+        simulation.settings = replace(simulation.settings, catches_up=True)
+        simulation = replace(simulation) if number < len(drawn) else simulation
+        new = []
+        for user in (f"user-{user}" for user in users):
+            new.append(f"{user}/{counts[user]}")
+            counts[user] += 1
+        simulation.submit(item(*_parts(id_)) for id_ in [*open_, *new])
+        simulation.run()
+        simulation.check()
+        arrived += simulation.arrivals
+        given_up = {id_: each.outcome.reason for id_, each in simulation.settled.items() if not each.delivered}
+        open_ = sorted((id_ for id_, reason in given_up.items() if is_of_outage(reason)), key=_parts)
+        refused |= {id_ for id_, reason in given_up.items() if not is_of_outage(reason)}
+    assert not open_
+    assert {f"{user}/{number}" for user, count in counts.items() for number in range(count)} - refused <= {*arrived}
+    for user, ids in by_user((_parts(id_)[0], id_) for id_ in dict.fromkeys(arrived)).items():
+        assert ids == sorted(ids, key=_parts), user
+
+
+def _parts(id_: str) -> tuple[str, int]:
+    user, number = id_.split("/")
+    return user, int(number)
 
 
 def test_retry_after_is_waited_for_and_others_go_on() -> None:

@@ -41,6 +41,7 @@ def simulations(draw: st.DrawFn) -> tuple[Simulation, list[int]]:
         max_backoff=draw(st.sampled_from([0.0, 0.3, 60.0])),
         outage_budget=draw(st.sampled_from([0.05, 5.0, 300.0])),
         on_failure=draw(st.sampled_from(["continue", "block_user"])),
+        catches_up=draw(st.booleans()),
         window_items=draw(st.integers(1, 20)),
         window_bytes=draw(st.sampled_from([1, 4 * ITEM_OVERHEAD, 1 << 20])),
         user_items=draw(st.integers(1, 8)),

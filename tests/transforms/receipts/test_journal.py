@@ -89,6 +89,7 @@ def row_of(settlement: Settlement, settled_at: int) -> dict[str, Any]:
         "payload_kind": item.payload_kind,
         "record": encode_record(item.record),
         "hops": item.hops,
+        "failed_runs": item.failed_runs,
     }
 
 
