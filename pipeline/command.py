@@ -14,8 +14,7 @@ from pipeline.logs import adjust_logging
 from pipeline.monitoring import monitored
 from pipeline.options import Job, option_actions, parse
 from pipeline.preflight import choose_forwarders
-from pipeline.report import DONE, FAILED, USAGE
-from pipeline.standard_output import ReaderGoneError
+from pipeline.report import FAILED, USAGE
 from pipeline.usage import UsageError
 from transforms.beam_import import import_beam, import_beam_file_systems, without_garbage_collection
 from transforms.durability import private_files
@@ -53,8 +52,6 @@ def guarded(launch: Callable[[], int]) -> int:
     except (OutputLockedError, StorageError) as error:
         logger.error("%s", error)
         return FAILED
-    except ReaderGoneError:
-        return DONE
 
 
 def _launch(job: Job, command_line: Sequence[str]) -> int:

@@ -31,17 +31,19 @@ def run_console(module: str) -> None:
 
     with without_garbage_collection():
         from pipeline.logs import start_logging
-        from pipeline.standard_output import discard_output
+        from pipeline.standard_output import ReaderGoneError, discard_output
 
         main = import_module(module).main
     start_logging()
     try:
         if heard:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        status = main(sys.argv[1:])
+        status: int | str | None = main(sys.argv[1:])
     except KeyboardInterrupt:
         _leave_it_to_the_system(heard)
         status = _interrupted()
+    except ReaderGoneError:
+        status = 0
     except SystemExit as ended:
         # `--help` and its like.
         status = ended.code

@@ -130,5 +130,7 @@ class Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         of_beam = metadata.version("apache-beam")
-        print_all(f"session-forwarder {installed_version()} (apache-beam {of_beam}, Python {platform.python_version()})")
+        print_all(
+            f"session-forwarder {installed_version()} (apache-beam {of_beam}, Python {platform.python_version()})"
+        )
         parser.exit()

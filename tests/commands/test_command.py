@@ -11,7 +11,6 @@ import pytest
 
 from commands.command import VERBS, main
 from commands.show import WHATS
-from pipeline.options import parse
 from pipeline.report import FAILED, LEFT_OVER, USAGE
 from tests.support.activity import activity
 from tests.support.forwarder_documents import http_document
@@ -55,14 +54,6 @@ def test_the_help_names_every_verb_and_each_has_one_that_fits_a_screen(capsys: p
         # The prompt that comes next takes the last line of 24.
         assert len(lines) <= 23, words
         assert max(map(len, lines)) <= 80, words
-
-
-def test_the_help_of_the_job_without_verbs_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        parse(["--help"])
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) <= 23
-    assert max(map(len, lines)) <= 80
 
 
 def test_the_help_of_a_run_names_where_all_flags_are(capsys: pytest.CaptureFixture[str]) -> None:
