@@ -35,11 +35,12 @@ VERBS = (
     _Verb("completion", "print what lets bash or zsh complete the command"),
 )
 
-_EXAMPLE = """\
+_EPILOG = """\
 begin with:
   session-forwarder init try && cd try
 
-session-forwarder VERB --help says more. Without a verb, flags are those of run.
+VERB --help says more; --version says which versions these are. Without a verb,
+flags are those of run.
 """
 
 
@@ -78,9 +79,12 @@ def parser() -> argparse.ArgumentParser:
         usage=f"{PROG} VERB ...",
         description="Learning-session activity in; events, status and score messages out.\n\nverbs:\n"
         + "\n".join(lines),
-        epilog=_EXAMPLE,
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        add_help=False,
     )
-    made.add_argument("--version", action=Version, help="show the versions of this, Beam and Python, and exit")
+    # Neither is listed: the text below says what there is in two lines.
+    made.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    made.add_argument("--version", action=Version, help=argparse.SUPPRESS)
     return made

@@ -9,6 +9,7 @@ import shtab
 from commands.command import PROG, VERBS
 from commands.show import parsers as parsers_of_show
 from commands.verb import VerbParser
+from pipeline.standard_output import print_all
 
 _SHELLS = ("bash", "zsh")
 _COMPLETED_AS = {
@@ -34,7 +35,7 @@ def parser() -> VerbParser:
 
 def main(argv: Sequence[str]) -> int:
     """Print the script. Returns the exit status."""
-    print(shtab.complete(_whole(), parser().parse_args(argv).shell))
+    print_all(shtab.complete(_whole(), parser().parse_args(argv).shell))
     return 0
 
 

@@ -16,7 +16,7 @@ COMMAND = replace(
     "record's id (in receipts, dead letters and the Idempotency-Key of a request: `show receipts`), a session_id, or "
     "the record_id of an activity: then all records are explained that come of it. Exit status 3: there is none.",
     examples=(
-        "s1 --input 'in/*.jsonl' --forwarders forwarders.json",
+        "s1 --input 'in/*' --forwarders forwarders.json",
         "e30a276b-6dab-56d6-9df0-d4588a970cf7 --config run.toml",
     ),
     takes_id=True,

@@ -14,7 +14,7 @@ COMMAND = replace(
     description="Says how many records each forwarder would get, with a sample of what it would be sent, and sends "
     "nothing. With --redrive: which dead letters would be sent again, by forwarder and reason.",
     examples=(
-        "--input 'in/*.jsonl.gz' --forwarders forwarders.json",
+        "--input 'in/*' --forwarders forwarders.json",
         "--config run.toml --redrive",
     ),
     implied=("--dry_run",),
@@ -28,10 +28,7 @@ COMMAND = replace(
         "--reason",
         "--id",
         "--kind",
-        "--since",
-        "--until",
-        "--organisation",
-        "--naive_times",
+        "--since, --until",
     ),
 )
 

@@ -15,7 +15,7 @@ COMMAND = replace(
     f"`{PROG} plan --redrive` says before which these are.",
     examples=(
         "--output out/ --forwarders forwarders.json",
-        "--config run.toml --forwarder gradebook --reason unavailable",
+        "--config run.toml --reason unavailable --since -24h",
     ),
     implied=("--redrive",),
     shown=(
@@ -24,15 +24,11 @@ COMMAND = replace(
         "--config",
         "--forwarder",
         "--reason",
-        "--since",
-        "--until",
+        "--since, --until",
         "--id",
         "--kind",
         "--allow_network",
         "--on_failure",
-        "--outage_budget",
-        "--log_format",
-        "--log_level",
     ),
 )
 

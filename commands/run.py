@@ -12,7 +12,7 @@ COMMAND = replace(
     PIPELINE,
     prog=f"{PROG} run",
     examples=(
-        "--input 'in/*.jsonl.gz' --forwarders forwarders.json --output out/",
+        "--input 'in/*' --forwarders forwarders.json --output out",
         "--config run.toml --since -24h",
     ),
 )

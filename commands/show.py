@@ -384,7 +384,7 @@ WHATS = {
         ),
         _What(
             "forwarders",
-            "each forwarder: what it has got over all runs, and its dead letters",
+            "each forwarder: what it has got in all runs, and its dead letters",
             ("forwarder", "to", "state", "delivered", "letters", "reasons"),
             ("reasons", "state", "to"),
             _forwarders,

@@ -8,7 +8,7 @@ from commands.command import PROG
 from pipeline.config_file import with_config_file
 from pipeline.logs import adjust_logging
 from pipeline.options import option_actions
-from pipeline.usage import WIDTH, Parser, UsageError
+from pipeline.usage import WIDTH, Parser, UsageError, example_lines
 
 
 class VerbParser(Parser):
@@ -21,12 +21,11 @@ class VerbParser(Parser):
     """
 
     def __init__(self, verb: str, description: str, examples: Sequence[str] = ()) -> None:
-        lines = [f"  {PROG} {example}" for example in examples]
         super().__init__(
             prog=f"{PROG} {verb}",
             usage=f"{PROG} {verb} [FLAG ...]",
             description=description if "\n" in description else textwrap.fill(description, WIDTH),
-            epilog="\n".join(["examples:", *lines]) if lines else None,
+            epilog="\n".join(["examples:", *example_lines(PROG, examples)]) if examples else None,
             formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=24, width=WIDTH),
             allow_abbrev=False,
         )

@@ -1,18 +1,11 @@
 """`python -m pipeline`."""
 
-import sys
-
-from transforms.beam_import import without_garbage_collection
-
-with without_garbage_collection():
-    from pipeline.command import main
-    from pipeline.logs import start_logging
+from pipeline.console import run_console
 
 
 def console() -> None:
     """The entry of the process."""
-    start_logging()
-    sys.exit(main(sys.argv[1:]))
+    run_console("pipeline.command")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import logging
 from contextlib import suppress
 
-from pipeline.faults import told, told_text
+from pipeline.faults import is_interrupt, told, told_text
 
 _FROM_WORKERS = "apache_beam.runners.portability.local_job_service"
 """The logger with which Beam's server logs what worker processes send it."""
@@ -49,13 +49,16 @@ class WorkersWords(logging.Filter):
 
 
 class WithoutTracebacks(logging.Filter):
-    """Keeps Beam from logging the traceback of an error that `told` tells in one line: the run itself reports it."""
+    """Keeps Beam from logging the traceback of an error that the run itself reports in one line.
+
+    That is one that `told` tells, or that the user interrupted the run.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a line is logged."""
         if not record.name.startswith("apache_beam"):
             return True
         error = record.exc_info[1] if record.exc_info else None
-        if error is not None and told(error, "") is not None:
+        if error is not None and (is_interrupt(error) or told(error, "") is not None):
             return False
         return record.levelno < logging.ERROR or told_text(record.getMessage(), "") is None

@@ -15,7 +15,6 @@ from pipeline.monitoring import monitored
 from pipeline.options import Job, option_actions, parse
 from pipeline.preflight import choose_forwarders
 from pipeline.report import FAILED, USAGE
-from pipeline.standard_output import discard_output
 from pipeline.usage import UsageError
 from transforms.beam_import import import_beam, import_beam_file_systems, without_garbage_collection
 from transforms.durability import private_files
@@ -52,10 +51,6 @@ def guarded(launch: Callable[[], int]) -> int:
         return USAGE
     except (OutputLockedError, StorageError) as error:
         logger.error("%s", error)
-        return FAILED
-    except BrokenPipeError:
-        # Who read what is printed has had enough. What is left in the buffer must not be written at exit, either.
-        discard_output()
         return FAILED
 
 

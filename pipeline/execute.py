@@ -15,7 +15,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner,
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from pipeline.beam_signatures import remember_signatures
-from pipeline.faults import causes, places_of, told
+from pipeline.faults import causes, is_interrupt, places_of, told
 from pipeline.flink import cancel_job
 from pipeline.graph import Plan, build
 from pipeline.monitor import BUG
@@ -72,16 +72,14 @@ def _pipeline(job: Job, options: PipelineOptions) -> beam.Pipeline:
 def _report(error: BaseException, plan: Plan) -> None:
     """Log what ended a run, and tell it to those who watch, unless the user interrupted it."""
     job = plan.job
-    known = list(causes(error))
-    # Beam may report a step that was interrupted as one that failed.
-    interrupted = any(isinstance(cause, KeyboardInterrupt) for cause in known)
+    interrupted = is_interrupt(error)
     line = None if interrupted else told(error, places_of(job.output, job.state))
     if line is not None:
         logger.error("%s", line)
     logger.error(
         "%s; what was delivered is in the receipts, run the same command again to go on",
         "interrupted" if interrupted else "the run failed",
-        exc_info=None if interrupted or line is not None else known[-1],
+        exc_info=None if interrupted or line is not None else list(causes(error))[-1],
     )
     if plan.monitor is not None and not interrupted:
         plan.monitor.failed(line or BUG)

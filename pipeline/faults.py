@@ -49,6 +49,11 @@ def told(error: BaseException, places: str) -> str | None:
     return told_text(str(error), places)
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether the user interrupted the program. Beam may report a step that was interrupted as one that failed."""
+    return any(isinstance(cause, KeyboardInterrupt) for cause in causes(error))
+
+
 def causes(error: BaseException) -> Iterator[BaseException]:
     """The error, and those that it was raised from: Beam adds layers of its own. The last one is what began it."""
     cause: BaseException | None = error

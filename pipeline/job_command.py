@@ -6,35 +6,27 @@ every flag.
 
 import argparse
 import platform
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import NoReturn
 
-from pipeline.usage import WIDTH, ScreenParser
+from pipeline.standard_output import print_all
+from pipeline.usage import ScreenParser, example_lines
 from transforms.sinks.user_agent import installed_version
 
 _MOST_USED = (
     "--input",
     "--forwarders",
     "--output",
-    "--allow_network",
     "--config",
+    "--allow_network",
     "--forwarder",
     "--kind",
-    "--since",
-    "--until",
+    "--since, --until",
     "--state",
     "--replay",
-    "--outage_budget",
-    "--organisation",
-    "--naive_times",
-    "--max_reject_ratio",
-    "--write_records",
-    "--log_format",
     "--log_level",
-    "--runner",
 )
 
 _BRIEF = {
@@ -45,18 +37,14 @@ _BRIEF = {
     "--config": "a TOML file with flags; what is given here wins",
     "--forwarder": "only this forwarder; repeatable",
     "--kind": "only event, status, score or statement; repeatable",
-    "--since": "only records from then on: 2026-03-01, RFC 3339, -24h",
-    "--until": "only records before then",
+    "--since, --until": "only records of this time: 2026-03-01, RFC 3339, -24h",
     "--state": "keep sessions between runs, and read only new files",
     "--replay": "all: send again what was delivered",
-    "--outage_budget": "so long without progress, then dead letters (300)",
+    "--outage_budget": "so long without progress, then dead letters (5m)",
     "--organisation": "of activity that names none",
     "--naive_times": "utc: times without a zone are UTC",
-    "--max_reject_ratio": "more rejects than this, and nothing is sent (0.05)",
-    "--write_records": "jsonl, avro or parquet: write the records, too",
     "--log_format": "json: an object a line, with the run's id",
     "--log_level": "debug, info (default), warning or error",
-    "--runner": "of Beam: DirectRunner is this machine (default)",
     "--secrets_dir": "where file: references of secrets lie",
     "--on_failure": "block_user: give up the rest of a user's records, too",
     "--reason": "only letters given up for this reason; repeatable",
@@ -105,9 +93,8 @@ PIPELINE = JobCommand(
     description="Learning-session activity in; events, status and score messages out, in order, to every forwarder "
     "whose query they match.",
     examples=(
-        "--input 'in/*.jsonl.gz' --forwarders forwarders.json --output out/",
-        "--input 'in/*.jsonl.gz' --forwarders forwarders.json --dry_run",
-        "--redrive --forwarders forwarders.json --output out/",
+        "--input 'in/*' --forwarders forwarders.json --output out",
+        "--input 'in/*' --forwarders forwarders.json --dry_run",
     ),
 )
 
@@ -130,9 +117,7 @@ class JobParser(ScreenParser):
 
 def _epilog(command: JobCommand) -> Iterator[str]:
     yield "examples:"
-    for example in command.examples:
-        lines = textwrap.wrap(f"{command.prog} {example}", WIDTH - 4, subsequent_indent="    ", break_on_hyphens=False)
-        yield from ("  " + line + (" \\" if line != lines[-1] else "") for line in lines)
+    yield from example_lines(command.prog, command.examples)
     yield ""
     yield _EXIT_STATUS
 
@@ -145,5 +130,7 @@ class Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         of_beam = metadata.version("apache-beam")
-        print(f"session-forwarder {installed_version()} (apache-beam {of_beam}, Python {platform.python_version()})")
+        print_all(
+            f"session-forwarder {installed_version()} (apache-beam {of_beam}, Python {platform.python_version()})"
+        )
         parser.exit()

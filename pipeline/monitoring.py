@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from pipeline.console import INTERRUPTED
 from pipeline.lock import OutputLockedError
 from pipeline.monitor import BUG, Monitor
 from pipeline.options import Job
@@ -18,9 +19,6 @@ from pipeline.usage import UsageError
 from transforms.accounting.board import Board, ForwarderName
 from transforms.storage import StorageError
 from transforms.telemetry.environment import asks_for
-
-_INTERRUPTED = 130
-"""The exit status of a process that Ctrl-C ended."""
 
 
 def _is_asked_for(job: Job) -> bool:
@@ -51,7 +49,7 @@ def monitored(job: Job, command_line: Sequence[str]) -> Iterator[Monitor]:
         yield monitor
         status = monitor.exit_status
     except KeyboardInterrupt:
-        status = _INTERRUPTED  # As asked for: there is nothing to tell.
+        status = INTERRUPTED  # As asked for: there is nothing to tell.
         raise
     except UsageError as error:
         status = USAGE

@@ -22,7 +22,7 @@ from pipeline.preflight import Chosen
 from pipeline.report import FAILED, Report, target
 from pipeline.runs import leave
 from pipeline.session_state import ClockLimits, SessionState
-from pipeline.standard_output import print_all
+from pipeline.standard_output import ReaderGoneError, print_all
 from pipeline.temporary import run_directory, temporary_files_in
 from pipeline.usage import UsageError
 from schemas.times import now_ms
@@ -373,7 +373,7 @@ def _print(report: Report) -> None:
     """Print the report. A run has done what it has done, whether that can be printed or not."""
     try:
         print_all(report.as_text())
-    except BrokenPipeError:
+    except ReaderGoneError:
         pass
     except StorageError as error:
         logger.warning("the report is not printed: %s", error)

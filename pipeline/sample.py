@@ -7,11 +7,10 @@ the size: sessions start one after the other on the sample's clock, and only wha
 import argparse
 import bz2
 import gzip
-import os
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from random import Random
 from typing import IO, Any, TypeVar, cast
@@ -23,10 +22,12 @@ import zstandard
 from pipeline import flag_values
 from pipeline.sample_arrivals import FIRST_MS, HOUR, MINUTE, SECOND, in_order_of_arrival, random_uuid, starts, user_of
 from pipeline.sample_statements import broken_statements, sample_statements
+from pipeline.standard_output import ReaderGoneError, printing
 from schemas import avro_schema
 from transforms.reading.admission import is_object
 from transforms.reading.blocks import FILE_FORMATS
 from transforms.reading.input_formats import XAPI
+from transforms.storage import StorageError
 
 _ORGANISATIONS = ("district-7", "école-lumière", "uni-南京")
 _DEVICES = ("chromebook", "ipad", "windows", "android")
@@ -378,7 +379,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = "Makes input of any size that looks real. The same seed gives the same input."
     parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description=text)
     add_sample_flags(parser)
-    return write_what_is_asked(parser, words)
+    try:
+        return write_what_is_asked(parser, words)
+    except ReaderGoneError:
+        return 0
+    except StorageError as error:
+        parser.error(str(error))
 
 
 def add_sample_flags(parser: argparse.ArgumentParser) -> None:
@@ -438,24 +444,19 @@ def write_what_is_asked(parser: argparse.ArgumentParser, words: Sequence[str]) -
     if statements and options.file_format not in XAPI.file_formats:
         parser.error(f"--input_format xapi: statements are JSON; --format is one of {', '.join(XAPI.file_formats)}")
     write = write_statements if statements else write_sample
-    try:
-        with ExitStack() as stack:
-            file = sys.stdout.buffer if options.output == "-" else stack.enter_context(_new(parser, options.output))
-            if options.compress:
-                file = stack.enter_context(_compressing(file, options.compress))
-            write(
-                file,
-                options.file_format,
-                options.sessions,
-                options.seed,
-                invalid=options.invalid,
-                hot_share=options.hot_share,
-            )
-            file.flush()
-    except BrokenPipeError:
-        # The reader has had enough. What is left in the buffer must not be written at exit, either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    with printing() if options.output == "-" else nullcontext(), ExitStack() as stack:
+        file = sys.stdout.buffer if options.output == "-" else stack.enter_context(_new(parser, options.output))
+        if options.compress:
+            file = stack.enter_context(_compressing(file, options.compress))
+        write(
+            file,
+            options.file_format,
+            options.sessions,
+            options.seed,
+            invalid=options.invalid,
+            hot_share=options.hot_share,
+        )
+        file.flush()
     return 0
 
 

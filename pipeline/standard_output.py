@@ -8,18 +8,23 @@ from contextlib import contextmanager
 from transforms.storage import StorageError
 
 
+class ReaderGoneError(Exception):
+    """Who read what is printed has had enough, as `head` has. Nothing has failed."""
+
+
 def discard_output() -> None:
     """Drop what is not written yet to standard output, and all that follows: else it is tried again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
-def _printing() -> Iterator[None]:
+def printing() -> Iterator[None]:
+    """Print within this block. Raises as `print_all`."""
     try:
         yield
     except BrokenPipeError:
         discard_output()
-        raise
+        raise ReaderGoneError from None
     except OSError as error:
         discard_output()
         raise StorageError(f"standard output cannot be written: {error.strerror or error}") from None
@@ -29,16 +34,16 @@ def print_all(text: str, end: str = "\n") -> None:
     """Print a text and what it ends with, to its last byte.
 
     Raises:
-        BrokenPipeError: who read it has had enough.
+        ReaderGoneError: who read it has had enough.
         StorageError: it cannot be written. Then, too, nothing more is printed.
     """
-    with _printing():
+    with printing():
         print(text, end=end, flush=True)
 
 
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines as they come. Raises as `print_all`."""
     for line in lines:
-        with _printing():
+        with printing():
             print(line)
     print_all("", end="")

@@ -8,6 +8,7 @@ from typing import NoReturn
 WIDTH = 80
 """Characters of a line of help."""
 
+
 _HEAD = 21
 
 
@@ -22,6 +23,23 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message)
 
 
+def example_lines(prog: str, examples: Sequence[str]) -> Iterator[str]:
+    """Command lines as a help shows them, those that are too long on several lines.
+
+    Args:
+        prog: how the command is called.
+        examples: what may follow it.
+    """
+    for example in examples:
+        whole = f"{prog} {example}"
+        lines = [whole]
+        if len(whole) > WIDTH - 2:
+            lines = textwrap.wrap(
+                whole, WIDTH - 4, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False
+            )
+        yield from ("  " + line + (" \\" if line != lines[-1] else "") for line in lines)
+
+
 class ScreenParser(Parser):
     """A parser of many flags: `--help` shows those that are used most, a line each, and `--help_all` shows all.
 
@@ -30,7 +48,7 @@ class ScreenParser(Parser):
         usage: the same, with what follows it.
         description: what it does.
         epilog: what stands below the flags.
-        brief: the flags that are used most, each with a few words.
+        brief: the flags that are used most, each with a few words. A line may be of two: `--since, --until`.
     """
 
     def __init__(
@@ -64,10 +82,10 @@ class ScreenParser(Parser):
         yield ""
         yield from textwrap.wrap(self.description or "", WIDTH)
         yield ""
-        for flag, text in self._brief.items():
-            action = self._option_string_actions[flag]
-            head = flag if action.nargs == 0 or action.choices else f"{flag} {action.metavar}"
-            yield f"  {head if len(head) <= _HEAD else flag:<{_HEAD}}  {text}"
+        for flags, text in self._brief.items():
+            action = self._option_string_actions[flags.split(", ")[-1]]
+            head = flags if action.nargs == 0 or action.choices else f"{flags} {action.metavar}"
+            yield f"  {head if len(head) <= _HEAD else flags:<{_HEAD}}  {text}"
         yield f"  {'--help_all':<{_HEAD}}  every flag; docs/flags.md explains them"
         yield ""
         yield from (self.epilog or "").splitlines()

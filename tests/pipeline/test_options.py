@@ -152,8 +152,9 @@ def test_help_fits_a_screen_and_names_the_help_of_every_flag(capsys: pytest.Capt
         parse(["--help"])
     assert ended.value.code == 0
     told = capsys.readouterr().out
-    assert len(told.splitlines()) <= 40
-    assert told.count("  python -m pipeline --") == 3
+    assert len(told.splitlines()) <= 23
+    assert max(map(len, told.splitlines())) <= 80
+    assert told.count("  python -m pipeline --") == 2
     assert "--help_all" in told
     with pytest.raises(SystemExit):
         parse(["--help_all"])

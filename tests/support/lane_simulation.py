@@ -99,6 +99,8 @@ class Simulation:
         self.most_held = 0
         self.biggest = 0
         self._watch = LaneWatch(self.lane)
+        # As the board had it last: since when it fails, what it had given up, and the try.
+        self._tried: tuple[tuple[float, int], int] | None = None
         self._submitted_at: dict[str, float] = {}
         self._steps = 0
 
@@ -258,6 +260,12 @@ class Simulation:
         assert (standing.oldest_unsent is None) == (not waiting)
         assert standing.oldest_unsent is None or min(waiting) <= standing.oldest_unsent + 0.001 <= self.now + 0.001
         assert standing.calls == self.lane.calls
+        if standing.failing is not None:
+            of, attempt = (standing.failing.since, self.lane.dead_lettered), standing.failing.attempt
+            assert 1 <= attempt <= self.max_retries + 1
+            if self._tried is not None and self._tried[0] == of:
+                assert attempt >= self._tried[1], "which try it is goes down"
+            self._tried = of, attempt
 
     def check(self) -> None:
         """Nothing lost, order kept, attempts bounded, duplicates explained, books equal."""

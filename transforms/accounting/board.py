@@ -86,7 +86,7 @@ class Failing(msgspec.Struct, frozen=True):
     Attributes:
         since: when it first gave a bad answer after its last good one, in unix seconds.
         answer: the last bad one: a status such as `503`, or a word such as `timeout`.
-        attempt: which attempt at a record the next one is, from 1.
+        attempt: which attempt at a record the next one is, from 1, of the record that was tried most.
         attempts: how many a record gets.
         next_try: when that is, in unix seconds; None while one is under way, or where none waits.
     """

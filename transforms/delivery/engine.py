@@ -90,6 +90,7 @@ class DeliveryEngine:
         self._threads = CallThreads()
         self._starting = threading.Lock()
         self._ending = threading.Lock()
+        self._closing = False
         self._closed = False
         self.state = EngineState(patience or Patience(self._settings.patience, clock), clock)
 
@@ -188,10 +189,16 @@ class DeliveryEngine:
                 for sender in senders:
                     sender.wake()
                 for sender in senders:
-                    sender.await_idle(max(0.0, deadline - time.monotonic()))
+                    self._await_idle(sender, deadline)
                 for sender in senders:
                     sender.seal()
         return self.pending()
+
+    def _await_idle(self, sender: LaneSender, deadline: float) -> None:
+        """Wait until nothing is in flight to a forwarder, the deadline has come, or `close` waits for no more."""
+        left = deadline - time.monotonic()
+        while not sender.await_idle(min(max(0.0, left), _SIGNALS)) and left > 0 and not self._closing:
+            left = deadline - time.monotonic()
 
     def fail(self, error: BaseException) -> None:
         """Send no more, because of `error`: `submit` and `drain` raise it."""
@@ -200,8 +207,9 @@ class DeliveryEngine:
     def close(self) -> None:
         """Stop without grace, close the sinks and remove the spool. May be called again, and raises nothing.
 
-        It waits for a `stop` that is under way in another thread.
+        A `stop` that is under way in another thread has no more grace from then on, and is waited for.
         """
+        self._closing = True
         self.stop(0.0)
         with self._ending:
             if self._closed:

@@ -36,6 +36,9 @@ class LaneWatch:
         self._bad: AttemptResult | None = None
         self._last_success: float | None = None
         self._last_refusal: float | None = None
+        # Which try was told of, and of which time without an answer: since when, and records given up by then.
+        self._attempt = 0
+        self._attempt_of: tuple[float, int] | None = None
 
     def tell(self, standing: Standing, now: float, unix: float) -> None:
         """Say in a standing what the lane knows of its forwarder, beside what its accounts count.
@@ -66,10 +69,15 @@ class LaneWatch:
         if not lane.losses.is_failing or lane.losses.since is None:
             return None
         at, attempt = lane.next_try(now)
+        # A probe may take a record that was tried less often. The count is of the one that was tried most, until that
+        # is given up.
+        attempt_of = lane.losses.since, lane.dead_lettered
+        self._attempt = attempt if attempt_of != self._attempt_of else max(self._attempt, attempt)
+        self._attempt_of = attempt_of
         return Failing(
             since=unix - (now - lane.losses.since),
             answer=answer,
-            attempt=attempt,
+            attempt=self._attempt,
             attempts=lane.max_attempts,
             next_try=None if at is None else unix + (at - now),
         )

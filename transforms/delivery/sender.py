@@ -351,8 +351,9 @@ class Sender:
     def close(self) -> None:
         """Stop at once, and close the journal. What is in flight is not waited for."""
         self._closing.set()
-        self._watcher.join()
+        # First: the watcher may be giving what is in flight its time to end.
         self._deliveries.close()
+        self._watcher.join()
         self._leave_board()
         self._journal.close()
         if self._tracing is not None:
