@@ -13,6 +13,7 @@ from registry.deliveries import RecentDeliveries
 from registry.door import OTHER_FILES, Limits, most_connections, usual_limits
 from registry.keyring import KEY_FILE, KEYS, new_key, read_keyring
 from registry.matching import MatchPreview
+from registry.metrics import Metrics
 from registry.proxies import TrustedProxies
 from registry.sample_delivery import SampleDelivery
 from registry.server import configured
@@ -59,7 +60,8 @@ def _registry(arguments: argparse.Namespace, service: Service) -> Registry:
     deliveries = None
     if arguments.deliveries:
         deliveries = RecentDeliveries(arguments.deliveries, hides_inside=bool(arguments.allow_networks))
-    return Registry(service, samples, MatchPreview(service.rules, statements), deliveries)
+    metrics = Metrics(tuple(arguments.metrics_networks))
+    return Registry(service, samples, MatchPreview(service.rules, statements), deliveries, metrics=metrics)
 
 
 def _run(arguments: argparse.Namespace, registry: Registry) -> None:
