@@ -15,6 +15,8 @@ from registry.deliveries import RecentDeliveries
 from registry.matching import MatchPreview
 from registry.metrics import Metrics
 from registry.proxies import neighbourhood
+from registry.query_tests import QueryTests
+from registry.recent_records import RecentRecords
 from registry.sample_delivery import SampleDelivery
 from registry.service import ForbiddenError, Service
 from registry.stores.base import StoredDocument
@@ -40,12 +42,15 @@ class Registry:
 
     Attributes:
         deliveries: None if the service was not told of a job's output.
+        records: of the same output, to try queries on.
     """
 
     service: Service
     sample_delivery: SampleDelivery
     matcher: MatchPreview
+    query_tests: QueryTests
     deliveries: RecentDeliveries | None = None
+    records: RecentRecords | None = None
     logins: LoginLimit = field(default_factory=LoginLimit)
     metrics: Metrics = field(default_factory=Metrics)
 
