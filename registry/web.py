@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, HTTPException, Query, Request, Response
+from fastapi import Depends, HTTPException, Query, Request
+from fastapi.responses import JSONResponse
 
 from registry.access import Client
 from registry.credentials import LoginLimit, authenticate
 from registry.deliveries import RecentDeliveries
 from registry.matching import MatchPreview
+from registry.metrics import Metrics
 from registry.proxies import neighbourhood
+from registry.query_tests import QueryTests
+from registry.recent_records import RecentRecords
 from registry.sample_delivery import SampleDelivery
 from registry.service import ForbiddenError, Service
 from registry.stores.base import StoredDocument
@@ -38,19 +42,21 @@ class Registry:
 
     Attributes:
         deliveries: None if the service was not told of a job's output.
+        records: of the same output, to try queries on.
     """
 
     service: Service
     sample_delivery: SampleDelivery
     matcher: MatchPreview
+    query_tests: QueryTests
     deliveries: RecentDeliveries | None = None
+    records: RecentRecords | None = None
     logins: LoginLimit = field(default_factory=LoginLimit)
+    metrics: Metrics = field(default_factory=Metrics)
 
 
-class Answer(Response):
+class Answer(JSONResponse):
     """A response in JSON, as every reader of JSON takes it: without NaN and infinities."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
@@ -117,11 +123,12 @@ SecretsParameter = Annotated[
 
 def check_secrecy(request: Request) -> None:
     """Raises ForbiddenError where others could read secrets on their way (docs/spec/forwarders.md section 5)."""
-    if request.url.scheme != "https" and not _is_loopback(request):
+    if request.url.scheme != "https" and not is_loopback(request):
         raise ForbiddenError("secrets=full is answered over TLS or loopback only")
 
 
-def _is_loopback(request: Request) -> bool:
+def is_loopback(request: Request) -> bool:
+    """Whether a request comes from this machine, and through no proxy."""
     # Behind a proxy that was not named (--trusted_proxy) everybody seems to come from where the proxy is.
     if request.client is None or any(name in request.headers for name in _FORWARDED):
         return False
