@@ -11,8 +11,10 @@ from fastapi import Depends, HTTPException, Query, Request, Response
 from registry.access import Client
 from registry.credentials import LoginLimit, authenticate
 from registry.deliveries import RecentDeliveries
+from registry.health import Health
 from registry.matching import MatchPreview
 from registry.proxies import neighbourhood
+from registry.records import Records
 from registry.sample_delivery import SampleDelivery
 from registry.service import ForbiddenError, Service
 from registry.stores.base import StoredDocument
@@ -38,12 +40,16 @@ class Registry:
 
     Attributes:
         deliveries: None if the service was not told of a job's output.
+        records: the same.
+        health: the same.
     """
 
     service: Service
     sample_delivery: SampleDelivery
     matcher: MatchPreview
     deliveries: RecentDeliveries | None = None
+    records: Records | None = None
+    health: Health | None = None
     logins: LoginLimit = field(default_factory=LoginLimit)
 
 

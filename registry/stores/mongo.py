@@ -122,8 +122,8 @@ class MongoStore:
     """The store in a collection, and in three more beside it.
 
     `..._registry_clients` holds the clients, `..._registry_deleted` the ids of deleted documents with their
-    organisations, and `..._registry_changes` who changed which document, when, and what it was from then on. A change is
-    written there after it was made: one that another program has made is not there.
+    organisations, and `..._registry_changes` who changed which document, when, and what it was from then on. A change
+    is written there after it was made: one that another program has made is not there.
     """
 
     def __init__(self, collection: Collection[JsonObject]) -> None:
