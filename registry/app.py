@@ -13,13 +13,14 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from registry import connection, pages, rest, tester
+from registry import connection, operations, pages, rest, tester
 from registry.documents import FaultyDocumentError, UnreadableBodyError
 from registry.filters import ParameterError
 from registry.keyring import KeyringError
 from registry.metrics import CONTENT_TYPE, ELSEWHERE, Metrics
 from registry.openapi import OPEN, answered, described, ref
 from registry.proxies import BehindProxies, TrustedProxies, neighbourhood
+from registry.records import TooManyLooksError
 from registry.sample_delivery import BusyError, NotReachedError
 from registry.service import ChangedError, ForbiddenError
 from registry.stores.base import IdTakenError, NoSuchDocumentError, StoreError, StoreFullError
@@ -97,6 +98,7 @@ def build(registry: Registry, proxies: TrustedProxies | None = None, most_of_one
     app.include_router(rest.router)
     app.include_router(connection.router)
     app.include_router(tester.router)
+    app.include_router(operations.router)
     # The last that is added stands before the others.
     app.add_middleware(_Fair, most=most_of_one)
     app.add_middleware(_Frame, metrics=registry.metrics)
@@ -139,6 +141,7 @@ def _answer_errors(app: FastAPI) -> None:
     answer(IdTakenError, 409, "there is, or was, another forwarder of this _id: leave it out, or choose another")
     answer(ChangedError, 412, "the forwarder was changed since it was read: read it again")
     answer(BusyError, 429, retry="5")
+    answer(TooManyLooksError, 429, "as many look for records as may at a time: try again", retry="2")
     answer(KeyringError, 503)
     app.add_exception_handler(NotReachedError, _not_reached)
     app.add_exception_handler(StoreError, _store_problem)

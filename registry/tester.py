@@ -63,9 +63,9 @@ RequestDep = Annotated[_Request, Depends(_request)]
 
 async def _known(registry: RegistryDep, client: ClientDep) -> KnownRecords:
     """The records of the job's output. Who sees a part of its organisation's forwarders alone sees none of them."""
-    if registry.records is None or client.view is not Reach.ORGANISATION:
+    if registry.recent is None or client.view is not Reach.ORGANISATION:
         return KnownRecords()
-    return await registry.records.refreshed()
+    return await registry.recent.refreshed()
 
 
 KnownDep = Annotated[KnownRecords, Depends(_known)]
@@ -212,7 +212,7 @@ def _source_told(registry: Registry, client: Client, known: KnownRecords) -> str
     """What the known records are, in a sentence for people."""
     if client.view is not Reach.ORGANISATION:
         return "Recent records are shown to clients that may see all forwarders of their organisation."
-    if registry.records is None:
+    if registry.recent is None:
         return "The service knows no records: start it with --deliveries OUTPUT."
     if known.source is None:
         return "The job's output holds no records: run the job with --write_records to have those of its last run here."

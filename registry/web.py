@@ -12,11 +12,13 @@ from fastapi.responses import JSONResponse
 from registry.access import Client
 from registry.credentials import LoginLimit, authenticate
 from registry.deliveries import RecentDeliveries
+from registry.health import Health
 from registry.matching import MatchPreview
 from registry.metrics import Metrics
 from registry.proxies import neighbourhood
 from registry.query_tests import QueryTests
 from registry.recent_records import RecentRecords
+from registry.records import Records
 from registry.sample_delivery import SampleDelivery
 from registry.service import ForbiddenError, Service
 from registry.stores.base import StoredDocument
@@ -42,7 +44,9 @@ class Registry:
 
     Attributes:
         deliveries: None if the service was not told of a job's output.
-        records: of the same output, to try queries on.
+        recent: of the same output, to try queries on.
+        records: of the same output, to look at.
+        health: of the same output.
     """
 
     service: Service
@@ -50,7 +54,9 @@ class Registry:
     matcher: MatchPreview
     query_tests: QueryTests
     deliveries: RecentDeliveries | None = None
-    records: RecentRecords | None = None
+    recent: RecentRecords | None = None
+    records: Records | None = None
+    health: Health | None = None
     logins: LoginLimit = field(default_factory=LoginLimit)
     metrics: Metrics = field(default_factory=Metrics)
 
