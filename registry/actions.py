@@ -4,6 +4,7 @@ import argparse
 import logging
 import ssl
 import sys
+from datetime import timedelta
 
 import uvicorn
 
@@ -59,7 +60,8 @@ def _registry(arguments: argparse.Namespace, service: Service) -> Registry:
     deliveries = None
     if arguments.deliveries:
         deliveries = RecentDeliveries(arguments.deliveries, hides_inside=bool(arguments.allow_networks))
-    return Registry(service, samples, MatchPreview(service.rules, statements), deliveries)
+    matcher, idle = MatchPreview(service.rules, statements), timedelta(minutes=arguments.session_idle)
+    return Registry(service, samples, matcher, deliveries, session_idle=idle)
 
 
 def _run(arguments: argparse.Namespace, registry: Registry) -> None:
@@ -121,14 +123,16 @@ def rotate(arguments: argparse.Namespace) -> None:
 
 def add_client(arguments: argparse.Namespace) -> None:
     """Make a client, and print its key and secret."""
-    for name in ("organisation", "user"):
+    for name in ("organisation", "user", "organisation_name"):
         if getattr(arguments, name) == "":
             raise CommandError(f"--{name} is empty")
     secret = new_secret()
     client = Client(new_client_key(), arguments.organisation, arguments.user, frozenset(arguments.scopes))
     store = open_store(arguments.store)
     try:
-        store.add_client(StoredClient(client, hash_secret(secret)))
+        store.add_client(StoredClient(client, hash_secret(secret), name=arguments.name))
+        if arguments.organisation_name is not None:
+            store.name_organisation(client.organisation, arguments.organisation_name)
     finally:
         store.close()
     print(f"key     {client.key}\nsecret  {secret}\nThe secret is not kept and will not be shown again.")
@@ -141,7 +145,8 @@ def list_clients(arguments: argparse.Namespace) -> None:
         for stored in store.clients():
             client = stored.client
             scopes = ", ".join(sorted(client.scopes)) or "no scope"
-            print(f"{client.key}  {client.organisation}  {client.user or '-'}  {stored.created_at}  {scopes}")
+            known = client.key, client.organisation, client.user or "-", stored.created_at, scopes, stored.name
+            print("  ".join(known).rstrip())
     finally:
         store.close()
 
