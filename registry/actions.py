@@ -123,14 +123,14 @@ def rotate(arguments: argparse.Namespace) -> None:
 
 def add_client(arguments: argparse.Namespace) -> None:
     """Make a client, and print its key and secret."""
-    for name in ("organisation", "user", "organisation_name"):
+    for name in ("organisation", "user", "name", "organisation_name"):
         if getattr(arguments, name) == "":
             raise CommandError(f"--{name} is empty")
     secret = new_secret()
     client = Client(new_client_key(), arguments.organisation, arguments.user, frozenset(arguments.scopes))
     store = open_store(arguments.store)
     try:
-        store.add_client(StoredClient(client, hash_secret(secret), name=arguments.name))
+        store.add_client(StoredClient(client, hash_secret(secret), name=arguments.name or ""))
         if arguments.organisation_name is not None:
             store.name_organisation(client.organisation, arguments.organisation_name)
     finally:

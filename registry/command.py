@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add = actions.add_parser("add", parents=[store], help="add one; prints its secret, once", allow_abbrev=False)
     add.add_argument("--organisation", required=True, metavar="ID")
     add.add_argument("--user", metavar="ID", help="owner of what the client creates")
-    add.add_argument("--name", default="", metavar="NAME", help="what the page calls who signs in with it")
+    add.add_argument("--name", metavar="NAME", help="what the page calls who signs in with it")
     add.add_argument("--organisation_name", metavar="NAME", help="what the page calls the organisation, from now on")
     add.add_argument("--scope", action="append", default=[], choices=SCOPES, dest="scopes", help="repeatable")
     add.set_defaults(action="add_client")
