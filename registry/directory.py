@@ -32,7 +32,7 @@ Target = Literal["https", "http", "streams", "firehose"]
 Order = Literal["health", "name", "target", "updated", "last"]
 """What the list is sorted by. `health`: what fails first, then what is active, each by name."""
 
-Wanted = State | Literal["active"]
+Wanted = Literal["failing", "ok", "quiet", "inactive", "active"]
 """Forwarders that stand so; `active`: all but those that are inactive."""
 
 MOST = 1000
