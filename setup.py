@@ -44,7 +44,7 @@ setup(
         "commands": ["starter/*", "starter/in/*"],
         "pipeline": ["page/*.css"],
         "schemas": ["*.avsc"],
-        "registry": ["page/*"],
+        "registry": ["page/*", "page/views/*"],
     },
     install_requires=[
         "apache-beam>=2.77",
@@ -82,6 +82,8 @@ setup(
             *OTEL,
             "authlib>=1.6",
             "aws-kinesis-agg>=1.2",
+            # Holds axe-core; what it drives is not used.
+            "axe-playwright-python>=0.1.8",
             "boto3-stubs[firehose,kinesis,s3]>=1.40",
             "flask>=3",
             "httpx2>=2",

@@ -29,7 +29,7 @@ from registry.stores.base import seal
 from registry.stores.sqlite import SqliteStore
 
 BOUND_MS = 20.0
-CONTROL = "control: GET /page.css"
+CONTROL = "control: GET /page/style.css"
 SCORE = {"user_id": "u", "activity_id": "a", "session_id": "s", "score": 9, "max_score": 10, "subscores": []}
 
 
@@ -97,7 +97,7 @@ def measure(pid: int, port: int, authorization: str, count: int, organisations: 
     numbers = [random.randrange(count // organisations) * organisations for _ in range(requests)]  # noqa: S311
     reads: dict[str, Callable[[int], str]] = {
         # Through the same server without a forwarder or the store: what is slow here is the machine.
-        CONTROL: lambda number: "/page.css",
+        CONTROL: lambda number: "/page/style.css",
         "GET /:id": lambda number: f"{PATH}/{number:024x}",
         "GET / (100 documents)": lambda number: f"{PATH}?limit=100&skip={number // organisations}",
         "GET /count, filtered": lambda number: (

@@ -5,6 +5,7 @@ import logging
 import ssl
 import sys
 from dataclasses import replace
+from datetime import timedelta
 
 import uvicorn
 
@@ -66,8 +67,9 @@ def _registry(arguments: argparse.Namespace, service: Service) -> Registry:
     samples = SampleDelivery(service.rules, statements, tuple(arguments.allow_networks))
     matcher = MatchPreview(service.rules, statements)
     tests = QueryTests(service.rules, statements, matcher)
+    idle = timedelta(minutes=arguments.session_idle)
     metrics = Metrics(tuple(arguments.metrics_networks))
-    registry = Registry(service, samples, matcher, tests, metrics=metrics)
+    registry = Registry(service, samples, matcher, tests, metrics=metrics, session_idle=idle)
     if not arguments.deliveries:
         return registry
     output, hides_inside = arguments.deliveries, bool(arguments.allow_networks)
@@ -145,14 +147,16 @@ def rotate(arguments: argparse.Namespace) -> None:
 
 def add_client(arguments: argparse.Namespace) -> None:
     """Make a client, and print its key and secret."""
-    for name in ("organisation", "user"):
+    for name in ("organisation", "user", "name", "organisation_name"):
         if getattr(arguments, name) == "":
             raise CommandError(f"--{name} is empty")
     secret = new_secret()
     client = Client(new_client_key(), arguments.organisation, arguments.user, frozenset(arguments.scopes))
     store = open_store(arguments.store)
     try:
-        store.add_client(StoredClient(client, hash_secret(secret)))
+        store.add_client(StoredClient(client, hash_secret(secret), name=arguments.name or ""))
+        if arguments.organisation_name is not None:
+            store.name_organisation(client.organisation, arguments.organisation_name)
     finally:
         store.close()
     print(f"key     {client.key}\nsecret  {secret}\nThe secret is not kept and will not be shown again.")
@@ -165,7 +169,8 @@ def list_clients(arguments: argparse.Namespace) -> None:
         for stored in store.clients():
             client = stored.client
             scopes = ", ".join(sorted(client.scopes)) or "no scope"
-            print(f"{client.key}  {client.organisation}  {client.user or '-'}  {stored.created_at}  {scopes}")
+            known = client.key, client.organisation, client.user or "-", stored.created_at, scopes, stored.name
+            print("  ".join(known).rstrip())
     finally:
         store.close()
 

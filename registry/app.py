@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry import connection, operations, pages, rest, tester
+from registry.console import forwarders, session
 from registry.documents import FaultyDocumentError, UnreadableBodyError
 from registry.filters import ParameterError
 from registry.keyring import KeyringError
@@ -99,6 +100,8 @@ def build(registry: Registry, proxies: TrustedProxies | None = None, most_of_one
     app.include_router(connection.router)
     app.include_router(tester.router)
     app.include_router(operations.router)
+    app.include_router(session.router)
+    app.include_router(forwarders.router)
     # The last that is added stands before the others.
     app.add_middleware(_Fair, most=most_of_one)
     app.add_middleware(_Frame, metrics=registry.metrics)

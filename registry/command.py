@@ -98,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     add = actions.add_parser("add", parents=[store], help="add one; prints its secret, once", allow_abbrev=False)
     add.add_argument("--organisation", required=True, metavar="ID")
     add.add_argument("--user", metavar="ID", help="owner of what the client creates")
+    add.add_argument("--name", metavar="NAME", help="what the page calls who signs in with it")
+    add.add_argument("--organisation_name", metavar="NAME", help="what the page calls the organisation, from now on")
     add.add_argument("--scope", action="append", default=[], choices=SCOPES, dest="scopes", help="repeatable")
     add.set_defaults(action="add_client")
     listed = actions.add_parser("list", parents=[store], help="list them, without secrets", allow_abbrev=False)
@@ -172,6 +174,13 @@ def _add_serve_flags(serve: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="in which a request has to come whole, and an answer to be taken up (default 20)",
     )
+    bounds.add_argument(
+        "--session_idle",
+        type=_minutes,
+        default=120.0,
+        metavar="MINUTES",
+        help="after so long without a request whoever signed in on the page is signed out (default 120)",
+    )
 
     job = serve.add_argument_group("what it knows of the job; give both the same")
     job.add_argument(
@@ -240,6 +249,16 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= 3600:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0 and up to 3600")
     return seconds
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 1 <= minutes <= 1440:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes from 1 to 1440")
+    return minutes
 
 
 def _network(text: str) -> str:

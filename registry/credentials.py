@@ -16,11 +16,18 @@ from registry.access import Client
 
 @dataclass(frozen=True, slots=True)
 class StoredClient:
-    """A client as a store keeps it: with the hash of its secret, and when it was added."""
+    """A client as a store keeps it.
+
+    Attributes:
+        secret_hash: what is kept of its secret.
+        created_at: when it was added.
+        name: what people call it; empty if nobody said.
+    """
 
     client: Client
     secret_hash: str
     created_at: str = ""
+    name: str = ""
 
 
 def new_secret() -> str:
@@ -56,27 +63,22 @@ def _digest(salt: str, secret: str) -> str:
 _NOBODY = hash_secret(new_secret())
 
 
-def authenticate(header: str | None, find: Callable[[str], StoredClient | None]) -> tuple[str, Client | None]:
-    """Who logs in.
+def client_with(key: str, secret: str, find: Callable[[str], StoredClient | None]) -> Client | None:
+    """Who logs in: the client of this key, if the secret is right; else None.
 
     An unknown key takes as long as a wrong secret, so that the time does not tell which keys exist.
 
     Args:
-        header: the value of `Authorization`.
         find: gives the client of a key.
-
-    Returns:
-        The key that the header names, empty if it names none; and the client, if the secret is right.
     """
-    key, secret = _basic(header)
     stored = find(key) if key else None
     is_right = is_secret(secret, stored.secret_hash if stored is not None else _NOBODY)
-    return key, stored.client if stored is not None and is_right else None
+    return stored.client if stored is not None and is_right else None
 
 
-def _basic(header: str | None) -> tuple[str, str]:
+def basic_credentials(header: str) -> tuple[str, str]:
     """Key and secret in a header of basic auth; two empty texts if it is none."""
-    scheme, _, encoded = (header or "").partition(" ")
+    scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
         return "", ""
     try:

@@ -83,9 +83,11 @@ class _Known:
 
     Attributes:
         recent: receipts by the forwarder's id, the latest first.
+        last: the latest receipt, by the forwarder's id.
     """
 
     recent: Mapping[str, list[JsonObject]] = field(default_factory=dict)
+    last: Mapping[str, JsonObject] = field(default_factory=dict)
 
 
 class RecentDeliveries:
@@ -109,10 +111,17 @@ class RecentDeliveries:
         self._next: Future[None] | None = None
         self._parts: dict[str, dict[str, list[JsonObject]]] = {}
         self._known = _Known()
+        self._has_looked = False
 
     async def refreshed(self) -> None:
         """Wait until the output was looked at, from now on, but no longer than `WAIT`."""
         await asyncio.wait([asyncio.wrap_future(self.look())], timeout=WAIT)
+
+    async def looked_once(self) -> None:
+        """Have the output looked at without waiting for that, unless nothing is known of it yet."""
+        looking = self.look()
+        if not self._has_looked:
+            await asyncio.wait([asyncio.wrap_future(looking)], timeout=WAIT)
 
     def look(self) -> Future[None]:
         """Have the output looked at. Whoever asks before that has begun shares it."""
@@ -125,9 +134,12 @@ class RecentDeliveries:
         """The forwarder's newest receipts as `shown_receipt` gives them, the latest first, at most `limit`."""
         return self._known.recent.get(forwarder_id, [])[:limit]
 
-    def last_of(self) -> dict[str, JsonObject]:
-        """The latest receipt of every forwarder that has one, by the forwarder's id."""
-        return {forwarder_id: receipts[0] for forwarder_id, receipts in self._known.recent.items()}
+    def last_of(self) -> Mapping[str, JsonObject]:
+        """The latest receipt of every forwarder that has one, by the forwarder's id.
+
+        It does not change: when receipts have come, this gives another.
+        """
+        return self._known.last
 
     def _look(self) -> None:
         with self._lock:
@@ -137,6 +149,7 @@ class RecentDeliveries:
             self._read_parts(storage, self._clock() + _SECONDS)
         except Exception as error:  # Each file system raises its own.
             logger.warning("--deliveries %s cannot be read: %s", self._output, error)
+        self._has_looked = True
 
     def _read_parts(self, storage: Storage, deadline: float) -> None:
         names = sorted(
@@ -158,7 +171,7 @@ class RecentDeliveries:
                 recent[forwarder_id] += receipts
         for forwarder_id, receipts in recent.items():
             recent[forwarder_id] = sorted(receipts, key=_order, reverse=True)[:KEPT]
-        self._known = _Known(dict(recent))
+        self._known = _Known(dict(recent), {name: receipts[0] for name, receipts in recent.items()})
 
 
 def _order(receipt: JsonObject) -> tuple[int, str]:

@@ -5,38 +5,81 @@ from html import escape
 from transforms.forwarders import fields
 from transforms.forwarders.fields import Field
 
-_SECTIONS = {"forwarder": "Forwarder", "target": "Target", "http": "HTTP", "kinesis": "Amazon"}
+_SECTIONS = {
+    "forwarder": "Forwarder",
+    "records": "Which records",
+    "target": "Where to",
+    "requests": "Requests",
+    "batches": "Batches",
+    "rate": "Rate limit",
+    "tls": "Certificates",
+}
+_SELDOM = ("requests", "batches", "rate", "tls")
+"""Sections that are folded up while nothing in them is set."""
+
+_SECTION_OF = {
+    "query": "records",
+    "kinds": "records",
+    "lrs_id": "records",
+    "payload": "records",
+    "fullDocument": "records",
+    "sendAttachments": "records",
+    "configuration.protocol": "target",
+    "configuration.url": "target",
+    "configuration.authType": "target",
+    "configuration.batch": "batches",
+    "configuration.rateLimit": "rate",
+    "configuration": "requests",
+    "kinesisOptions": "target",
+}
+"""The section of a field, by its path or by that of an object it stands in."""
+
 _LINES = {"query": 3, "headers": 2, "secrets": 2}
 """Kinds that are written in a control of several lines, and how many."""
 
 
 def form_fields() -> str:
-    """The form's sections. `page.js` reads and fills the controls by their `name`, which is the field's path."""
+    """The form's sections. `page/forwarder_form.js` reads and fills the controls by their `name`, the field's path."""
     controls: dict[str, list[str]] = {section: [] for section in _SECTIONS}
     for field in fields.FIELDS:
         if field.label:
             controls[_section(field)].append(_control(field))
-    return "\n".join(
-        f'<fieldset id="{section}"><legend>{legend}</legend>\n' + "\n".join(controls[section]) + "\n</fieldset>"
-        for section, legend in _SECTIONS.items()
-    )
+    return "\n".join(_framed(section, "\n".join(written)) for section, written in controls.items())
+
+
+def _framed(section: str, controls: str) -> str:
+    title = f"<h2>{_SECTIONS[section]}</h2>"
+    if section in _SELDOM:
+        return f'<details class="section" id="{section}"><summary>{title}</summary>\n{controls}\n</details>'
+    return f'<fieldset class="section" id="{section}"><legend>{title}</legend>\n{controls}\n</fieldset>'
 
 
 def _section(field: Field) -> str:
-    if field.protocols:
-        return "kinesis" if "Kinesis" in field.protocols else "http"
-    return "target" if field.parent else "forwarder"
+    if field.auth_type is not None:
+        return "target"
+    if field.kind == "file" or field.path == "configuration.clientKey":
+        return "tls"
+    path = field.path
+    while path:
+        if path in _SECTION_OF:
+            return _SECTION_OF[path]
+        path = path.rpartition(".")[0]
+    return "forwarder"
 
 
 def _control(field: Field) -> str:
-    """The field's control in its label, with the description for whoever rests the pointer on it."""
+    """The field's control, with its label, and its description as a hint."""
+    name = escape(field.path)
+    identity = "field-" + name.replace(".", "-")
+    protocols = f' data-protocols="{escape(" ".join(field.protocols))}"' if field.protocols else ""
     auth = f' data-auth="{escape(field.auth_type)}"' if field.auth_type is not None else ""
-    attributes = f'{auth} title="{escape(field.description)}"'
-    common = f'name="{escape(field.path)}" data-kind="{field.kind}"'
-    label = escape(field.label)
+    common = f'id="{identity}" name="{name}" data-kind="{field.kind}" aria-describedby="{identity}-hint"'
+    label = f'<label for="{identity}">{escape(field.label)}</label>'
+    hint = f'<p class="hint" id="{identity}-hint">{escape(field.description)}</p>'
     if field.kind in ("flag", "active"):
-        return f'<label class="check"{attributes}><input type="checkbox" {common}> {label}</label>'
-    return f"<label{attributes}>{label} {_written(field, common)}</label>"
+        written = f'<div class="check"><input type="checkbox" {common}> {label}</div>'
+        return f'<div class="field"{protocols}{auth}>{written}{hint}</div>'
+    return f'<div class="field"{protocols}{auth}>{label}{_written(field, common)}{hint}</div>'
 
 
 def _written(field: Field, common: str) -> str:

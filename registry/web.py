@@ -4,14 +4,17 @@ import ipaddress
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, HTTPException, Query, Request
 from fastapi.responses import JSONResponse
 
 from registry.access import Client
-from registry.credentials import LoginLimit, authenticate
+from registry.credentials import LoginLimit, basic_credentials, client_with
 from registry.deliveries import RecentDeliveries
+from registry.directory import Directory
 from registry.health import Health
 from registry.matching import MatchPreview
 from registry.metrics import Metrics
@@ -21,6 +24,7 @@ from registry.recent_records import RecentRecords
 from registry.records import Records
 from registry.sample_delivery import SampleDelivery
 from registry.service import ForbiddenError, Service
+from registry.sessions import USUAL_IDLE, Sessions
 from registry.stores.base import StoredDocument
 from schemas.json_values import JsonObject
 from transforms.forwarders import Fault
@@ -35,6 +39,7 @@ WARNINGS_HEADER = "Forwarder-Warnings"
 """A header of the answer to a change: what in the document is probably not meant, as JSON."""
 
 _MOST_WARNINGS = 20
+_SAFE = ("GET", "HEAD")
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "via")
 
 
@@ -47,6 +52,7 @@ class Registry:
         recent: of the same output, to try queries on.
         records: of the same output, to look at.
         health: of the same output.
+        session_idle: after so long without a request somebody who has signed in on the page is signed out.
     """
 
     service: Service
@@ -59,6 +65,17 @@ class Registry:
     health: Health | None = None
     logins: LoginLimit = field(default_factory=LoginLimit)
     metrics: Metrics = field(default_factory=Metrics)
+    session_idle: timedelta = USUAL_IDLE
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """Who has signed in on the page."""
+        return Sessions(self.service.store, self.session_idle, self.service.now)
+
+    @cached_property
+    def directory(self) -> Directory:
+        """What the page's list shows of forwarders."""
+        return Directory()
 
 
 class Answer(JSONResponse):
@@ -76,27 +93,87 @@ async def registry_of(request: Request) -> Registry:
 
 
 def client_of(request: Request, registry: Annotated[Registry, Depends(registry_of)]) -> Client:
-    """The client whose key and secret came as basic auth.
+    """The client whose key and secret came as basic auth, or who has signed in on the page.
 
     Raises:
         HTTPException: 401 if there is no such client; 429 after too many failed logins.
+        ForbiddenError: another site asks, by the cookie of somebody who has signed in.
     """
-    address = neighbourhood(request.client.host) if request.client else ""
-    key, client = "", None
     header = request.headers.get("Authorization")
     if header is not None:
-        key, client = authenticate(header, registry.service.store.client)
-        if wait := registry.logins.wait(address, key):
-            raise HTTPException(429, "too many failed logins: wait, then try again", {"Retry-After": str(wait)})
-        if client is None:
-            registry.logins.failed(address, key)
+        key, secret = basic_credentials(header)
+        client = log_in(request, registry, key, secret)
+    else:
+        client = _signed_in(request, registry)
     if client is None:
+        # A browser would ask for a password itself, over a page that asks for it already.
+        is_page = request.headers.get("X-Requested-With") == "XMLHttpRequest"
         raise HTTPException(
             401,
             "no client of this key and secret: send them as basic auth (`python -m registry client add` makes one)",
-            {"WWW-Authenticate": 'Basic realm="forwarders", charset="UTF-8"'},
+            None if is_page else {"WWW-Authenticate": 'Basic realm="forwarders", charset="UTF-8"'},
         )
     return client
+
+
+def log_in(request: Request, registry: Registry, key: str, secret: str) -> Client | None:
+    """The client of this key and secret; None if there is none.
+
+    Raises:
+        HTTPException: 429 after too many failed logins.
+    """
+    address = neighbourhood(request.client.host) if request.client else ""
+    client = client_with(key, secret, registry.service.store.client)
+    if wait := registry.logins.wait(address, key):
+        raise HTTPException(429, "too many failed logins: wait, then try again", {"Retry-After": str(wait)})
+    if client is None:
+        registry.logins.failed(address, key)
+    return client
+
+
+def _signed_in(request: Request, registry: Registry) -> Client | None:
+    token = session_token(request)
+    client = registry.sessions.client(token) if token else None
+    if client is not None:
+        check_same_origin(request)
+    return client
+
+
+def session_token(request: Request) -> str:
+    """The token in the cookie of the page; empty if there is none."""
+    return request.cookies.get(cookie_name(request), "")
+
+
+def cookie_name(request: Request) -> str:
+    """The name of the cookie that holds a session's token.
+
+    Over TLS it has the prefix with which browsers take it from this host alone, and neither from a neighbour in the
+    same domain nor over plain HTTP.
+    """
+    return "__Host-forwarders" if request.url.scheme == "https" else "forwarders"
+
+
+def check_same_origin(request: Request) -> None:
+    """Refuse what a page of another site makes a browser ask.
+
+    The cookie is `SameSite=Strict`, which leaves pages of neighbours in the same domain, and other ports of this host.
+
+    Raises:
+        ForbiddenError: another origin asks, or the request would change something and does not say who asks.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        is_same = site == "same-origin" or (site == "none" and request.method in _SAFE)
+    else:
+        # Browsers leave that header out over plain HTTP. They send the origin with whatever is no GET.
+        origin = request.headers.get("Origin")
+        is_same = request.method in _SAFE if origin is None else _host_of(origin) == request.headers.get("Host")
+    if not is_same:
+        raise ForbiddenError("a session is used from this service's own page only: use basic auth elsewhere")
+
+
+def _host_of(origin: str) -> str:
+    return origin.partition("://")[2]
 
 
 async def json_body(request: Request) -> bytes:

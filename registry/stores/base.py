@@ -83,12 +83,31 @@ class Snapshot:
             (`registry.filters.listed`).
         views: a cache of snapshots: the documents that a user may see, by `(reach, user)`
             (`registry.service.Service.visible`).
+        orders: a cache of the page's sorted lists, by what they are sorted by (`registry.directory`).
     """
 
     version: str
     documents: Sequence[StoredDocument]
     answers: dict[Any, list[StoredDocument]] = field(default_factory=dict, repr=False, compare=False)
     views: dict[Any, "Snapshot"] = field(default_factory=dict, repr=False, compare=False)
+    orders: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """Somebody who has signed in on the page.
+
+    Attributes:
+        token_hash: what is kept of the token that the browser holds.
+        client: the key of the client.
+        created_at: when it began, in epoch milliseconds.
+        seen_at: when it was last used, in epoch milliseconds; no more exact than a minute.
+    """
+
+    token_hash: str
+    client: str
+    created_at: int
+    seen_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +185,10 @@ def invalid_document(known: JsonObject, problem: str, sealed: str | None, revisi
 
 
 class Store(Protocol):
-    """Documents and clients. Safe to use from several threads, and while other processes use the same store.
+    """Documents, clients and their sessions.
 
-    Every method raises StoreError when the store does not answer, and StoreFullError when it has no room.
+    Safe to use from several threads, and while other processes use the same store. Every method raises
+    StoreError when the store does not answer, and StoreFullError when it has no room.
     """
 
     def get(self, document_id: str) -> StoredDocument | None:
@@ -235,7 +255,35 @@ class Store(Protocol):
         ...
 
     def remove_client(self, key: str) -> bool:
-        """Delete a client. Returns whether there was one."""
+        """Delete a client, and end its sessions. Returns whether there was one."""
+        ...
+
+    def organisation_name(self, organisation: str) -> str | None:
+        """What people call an organisation; None if nobody said."""
+        ...
+
+    def name_organisation(self, organisation: str, name: str) -> None:
+        """Say what people call an organisation."""
+        ...
+
+    def session(self, token_hash: str) -> StoredSession | None:
+        """The session of this token; None if there is none."""
+        ...
+
+    def add_session(self, session: StoredSession) -> None:
+        """Store a new session."""
+        ...
+
+    def touch_session(self, token_hash: str, seen_at: int) -> None:
+        """Say when a session was last used. One that has ended stays so."""
+        ...
+
+    def remove_session(self, token_hash: str) -> None:
+        """Delete a session, if there is one."""
+        ...
+
+    def remove_sessions(self, created_before: int, seen_before: int) -> None:
+        """Delete the sessions that began, or were last used, before a time in epoch milliseconds."""
         ...
 
     def check(self) -> None:

@@ -40,6 +40,7 @@ from registry.stores.base import (
     NoSuchDocumentError,
     Snapshot,
     StoredDocument,
+    StoredSession,
     StoreError,
     StoreFullError,
     edited_content,
@@ -119,11 +120,12 @@ def mongo_store(url: str, environment: Mapping[str, str] | None = None) -> "Mong
 
 
 class MongoStore:
-    """The store in a collection, and in three more beside it.
+    """The store in a collection, and in five more beside it.
 
-    `..._registry_clients` holds the clients, `..._registry_deleted` the ids of deleted documents with their
-    organisations, and `..._registry_changes` who changed which document, when, and what it was from then on. A change
-    is written there after it was made: one that another program has made is not there.
+    `..._registry_clients` holds the clients, `..._registry_sessions` who has signed in, `..._registry_organisations`
+    what organisations are called, `..._registry_deleted` the ids of deleted documents with their organisations, and
+    `..._registry_changes` who changed which document, when, and what it was from then on. A change is written there
+    after it was made: one that another program has made is not there.
     """
 
     def __init__(self, collection: Collection[JsonObject]) -> None:
@@ -131,6 +133,8 @@ class MongoStore:
         self._clients = collection.database[f"{collection.name}_registry_clients"]
         self._deleted = collection.database[f"{collection.name}_registry_deleted"]
         self._changes = collection.database[f"{collection.name}_registry_changes"]
+        self._sessions = collection.database[f"{collection.name}_registry_sessions"]
+        self._organisations = collection.database[f"{collection.name}_registry_organisations"]
         self._writing = threading.Lock()
         self._is_indexed = False
 
@@ -257,13 +261,52 @@ class MongoStore:
             "user": client.client.user,
             "scopes": sorted(client.client.scopes),
             "created_at": rfc3339(now_ms()),
+            "name": client.name,
         }
         with _store_errors():
             self._clients.insert_one(row)
 
     def remove_client(self, key: str) -> bool:
         with _store_errors():
+            self._sessions.delete_many({"client": key})
             return self._clients.delete_one({"_id": key}).deleted_count > 0
+
+    def organisation_name(self, organisation: str) -> str | None:
+        with _store_errors():
+            raw = self._organisations.find_one({"_id": organisation})
+        return None if raw is None else str(raw["name"])
+
+    def name_organisation(self, organisation: str, name: str) -> None:
+        with _store_errors():
+            self._organisations.replace_one({"_id": organisation}, {"_id": organisation, "name": name}, upsert=True)
+
+    def session(self, token_hash: str) -> StoredSession | None:
+        with _store_errors():
+            raw = self._sessions.find_one({"_id": token_hash})
+        return None if raw is None else StoredSession(token_hash, raw["client"], raw["created_at"], raw["seen_at"])
+
+    def add_session(self, session: StoredSession) -> None:
+        row = {
+            "_id": session.token_hash,
+            "client": session.client,
+            "created_at": session.created_at,
+            "seen_at": session.seen_at,
+        }
+        with _store_errors():
+            self._sessions.insert_one(row)
+
+    def touch_session(self, token_hash: str, seen_at: int) -> None:
+        with _store_errors():
+            self._sessions.update_one({"_id": token_hash}, {"$set": {"seen_at": seen_at}})
+
+    def remove_session(self, token_hash: str) -> None:
+        with _store_errors():
+            self._sessions.delete_one({"_id": token_hash})
+
+    def remove_sessions(self, created_before: int, seen_before: int) -> None:
+        old = [{"created_at": {"$lt": created_before}}, {"seen_at": {"$lt": seen_before}}]
+        with _store_errors():
+            self._sessions.delete_many({"$or": old})
 
     def check(self) -> None:
         with _store_errors():
@@ -384,4 +427,4 @@ def _from_bson(value: Any) -> Any:
 
 def _client(raw: JsonObject) -> StoredClient:
     client = Client(raw["_id"], raw["organisation"], raw["user"], frozenset(raw["scopes"]))
-    return StoredClient(client, raw["secret_hash"], raw["created_at"])
+    return StoredClient(client, raw["secret_hash"], raw["created_at"], raw.get("name", ""))

@@ -28,6 +28,7 @@ from registry.stores.base import (
     NoSuchDocumentError,
     Snapshot,
     StoredDocument,
+    StoredSession,
     StoreError,
     StoreFullError,
     edited_content,
@@ -66,6 +67,20 @@ _MIGRATIONS = (
     ) WITHOUT ROWID;
     """,
     "ALTER TABLE change ADD COLUMN content TEXT;",
+    """
+    ALTER TABLE client ADD COLUMN name TEXT NOT NULL DEFAULT '';
+    CREATE TABLE organisation (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE session (
+        token_hash TEXT PRIMARY KEY,
+        client TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        seen_at INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX session_of_client ON session (client);
+    """,
 )
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 """What SQLite says when there is no room: a disk or a quota that is used up, or none for the file beside the store."""
@@ -179,13 +194,48 @@ class SqliteStore:
     def add_client(self, client: StoredClient) -> None:
         key, organisation, user = client.client.key, client.client.organisation, client.client.user
         scopes = json.dumps(sorted(client.client.scopes))
-        row = (key, client.secret_hash, organisation, user, scopes, rfc3339(now_ms()))
+        row = (key, client.secret_hash, organisation, user, scopes, rfc3339(now_ms()), client.name)
         with _store_errors(), self._transaction() as connection:
-            connection.execute("INSERT INTO client VALUES (?, ?, ?, ?, ?, ?)", row)
+            connection.execute(
+                "INSERT INTO client (key, secret_hash, organisation, user, scopes, created_at, name) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
 
     def remove_client(self, key: str) -> bool:
         with _store_errors(), self._transaction() as connection:
+            connection.execute("DELETE FROM session WHERE client = ?", (key,))
             return connection.execute("DELETE FROM client WHERE key = ?", (key,)).rowcount > 0
+
+    def organisation_name(self, organisation: str) -> str | None:
+        row = self._read_one("SELECT name FROM organisation WHERE id = ?", organisation)
+        return None if row is None else str(row[0])
+
+    def name_organisation(self, organisation: str, name: str) -> None:
+        with _store_errors(), self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO organisation VALUES (?, ?)", (organisation, name))
+
+    def session(self, token_hash: str) -> StoredSession | None:
+        columns = "token_hash, client, created_at, seen_at"
+        row = self._read_one(f"SELECT {columns} FROM session WHERE token_hash = ?", token_hash)  # noqa: S608
+        return None if row is None else StoredSession(*row)
+
+    def add_session(self, session: StoredSession) -> None:
+        row = (session.token_hash, session.client, session.created_at, session.seen_at)
+        with _store_errors(), self._transaction() as connection:
+            connection.execute("INSERT INTO session VALUES (?, ?, ?, ?)", row)
+
+    def touch_session(self, token_hash: str, seen_at: int) -> None:
+        with _store_errors(), self._transaction() as connection:
+            connection.execute("UPDATE session SET seen_at = ? WHERE token_hash = ?", (seen_at, token_hash))
+
+    def remove_session(self, token_hash: str) -> None:
+        with _store_errors(), self._transaction() as connection:
+            connection.execute("DELETE FROM session WHERE token_hash = ?", (token_hash,))
+
+    def remove_sessions(self, created_before: int, seen_before: int) -> None:
+        with _store_errors(), self._transaction() as connection:
+            connection.execute("DELETE FROM session WHERE created_at < ? OR seen_at < ?", (created_before, seen_before))
 
     def check(self) -> None:
         with _store_errors():
@@ -249,13 +299,18 @@ class SqliteStore:
         return StoredDocument(draft.content, draft.sealed, str(revision))
 
     def _clients(self, clause: str, *values: str) -> list[StoredClient]:
-        columns = "key, organisation, user, scopes, secret_hash, created_at"
+        columns = "key, organisation, user, scopes, secret_hash, created_at, name"
         with self._reading, _store_errors():
             rows = self._reader.execute(f"SELECT {columns} FROM client {clause}", values).fetchall()  # noqa: S608
         return [
-            StoredClient(Client(key, organisation, user, frozenset(json.loads(scopes))), secret_hash, created_at)
-            for key, organisation, user, scopes, secret_hash, created_at in rows
+            StoredClient(Client(key, organisation, user, frozenset(json.loads(scopes))), secret_hash, created_at, name)
+            for key, organisation, user, scopes, secret_hash, created_at, name in rows
         ]
+
+    def _read_one(self, query: str, value: str) -> Any:
+        """The row that a query finds by a value; None if there is none."""
+        with self._reading, _store_errors():
+            return self._reader.execute(query, (value,)).fetchone()
 
     def _latest(self) -> _Copy:
         """The copy in memory, brought up to date. The caller holds `_reading`."""

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from registry.access import ALL, DELIVER, EDIT_ALL
 from registry.stores.sqlite import SqliteStore
-from tests.support.registry_house import House, house_on
+from tests.support.browser import CHROMIUM, MISSING, Visit
+from tests.support.registry_house import House, house_on, served
 
 
 @pytest.fixture
@@ -33,3 +35,27 @@ def editor(house: House) -> TestClient:
 def deliverer(house: House) -> TestClient:
     """Sees its whole organisation and may read secrets: what the job uses, and more."""
     return house.client(ALL, DELIVER)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    if MISSING:
+        pytest.skip(MISSING)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Any, house: House) -> Iterator[Visit]:
+    """The page of the house's service, before anybody has signed in."""
+    with served(house.registry) as address:
+        context = browser.new_context(viewport={"width": 1100, "height": 800})
+        visit = Visit(context.new_page(), address)
+        visit.go("/")
+        yield visit
+        context.close()
+    assert visit.wrong == []

@@ -1,14 +1,6 @@
-"""The page at `/`, in a real browser: headless Chromium, the one on PATH or the program that CHROMIUM names.
-
-Set SCREENSHOTS to a directory to have a look.
-"""
+"""The page as people use it, in a real browser. Set SCREENSHOTS to a directory to have a look."""
 
 import json
-import os
-import re
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,80 +8,23 @@ import pytest
 from registry.access import DELIVER, EDIT_ALL, VIEW_ALL
 from registry.rest import PATH
 from tests.support.activity import sessions
+from tests.support.browser import MISSING, Visit
 from tests.support.laboratory.http_fault_server import Answer
 from tests.support.receiver import Receiver
-from tests.support.registry_house import House, create, served
+from tests.support.registry_house import House, create
 from tests.support.workshop import Workshop
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no browser driver: pip install playwright")
-# A browser that was named and is not there is a mistake, which its start tells.
-CHROMIUM = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no browser on PATH: apt-get install chromium, or set CHROMIUM to the program"
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Visit:
-    """A page that is open, and everything that went wrong in it."""
-
-    def __init__(self, page: Any) -> None:
-        self.page = page
-        self.wrong: list[str] = []
-        page.set_default_timeout(10_000)
-        page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        page.on("console", lambda message: self.wrong.append(message.text) if self._is_wrong(message) else None)
-
-    @staticmethod
-    def _is_wrong(message: Any) -> bool:
-        # The browser itself notes every answer that is not a 2xx.
-        return message.type == "error" and "Failed to load resource" not in message.text
-
-    def look(self, name: str) -> None:
-        directory = os.environ.get("SCREENSHOTS")
-        if directory:
-            self.page.screenshot(path=str(Path(directory) / f"{name}.png"), full_page=True)
-
-    def field(self, name: str) -> Any:
-        return self.page.locator(f'[name="{name}"]')
-
-    def fault(self, name: str) -> str:
-        text: str = self.page.locator(f'label:has([name="{name}"]) .fault').inner_text()
-        return text
-
-
-@pytest.fixture
-def visit(browser: Any, house: House) -> Iterator[Visit]:
-    with served(house.registry) as address:
-        context = browser.new_context(viewport={"width": 1100, "height": 800})
-        page = context.new_page()
-        visit = Visit(page)
-        page.goto(address)
-        yield visit
-        context.close()
-    assert visit.wrong == []
-
-
-def sign_in(visit: Visit, credentials: tuple[str, str]) -> None:
-    visit.page.fill("#key", credentials[0])
-    visit.page.fill("#secret", credentials[1])
-    visit.page.click("#enter button")
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 
 def test_who_is_not_known_is_told(visit: Visit) -> None:
-    sign_in(visit, ("nobody", "x"))
-    visit.page.wait_for_selector("#enter .problem:not(:empty)")
-    assert "no client of this key and secret" in visit.page.inner_text("#enter .problem")
-    assert visit.page.is_hidden("#list")
+    visit.sign_in(("nobody", "x"))
+    answer = visit.page.locator("#sign-in .answer.bad")
+    playwright.expect(answer).to_have_text("no client has this key and secret")
+    assert answer.get_attribute("role") == "alert"
+    assert visit.page.locator("#rows").count() == 0
+    assert visit.page.url.endswith("/sign-in?to=%2Fforwarders")
 
 
 def test_the_list_shows_state_target_and_last_delivery(
@@ -107,27 +42,27 @@ def test_the_list_shows_state_target_and_last_delivery(
     receiver.script = lambda arrival: Answer(410 if "authorization" in arrival.headers else 200)
     assert workshop.run() == 3
 
-    sign_in(visit, house.add_client(EDIT_ALL))
+    visit.sign_in(house.add_client(EDIT_ALL))
 
-    visit.page.wait_for_selector("#rows tr:nth-child(3)")
+    visit.page.wait_for_selector("#rows .row:nth-child(3)")
     text = visit.page.inner_text("#rows")
     assert "Scores <b>of</b> one school" in text
     assert "given up: http_410" in text
     assert "delivered" in text
-    assert "○ off" in text
-    assert visit.page.inner_text("#count") == "3 of 3 forwarders"
+    states = visit.page.locator("#rows .state").all_inner_texts()
+    assert states == ["Failing", "Delivering", "Inactive"]
+    assert visit.page.inner_text("#count") == "3 forwarders"
     visit.look("list")
-    visit.page.fill("#filter", '{"active": false}')
-    visit.page.click("#search button:not([type])")
-    playwright.expect(visit.page.locator("#rows tr")).to_have_count(1)
+    visit.page.fill("#search", '{"active": false}')
+    playwright.expect(visit.page.locator("#rows .row")).to_have_count(1)
     assert "Switched off" in visit.page.inner_text("#rows")
-    visit.page.fill("#filter", "{")
-    visit.page.click("#search button:not([type])")
-    visit.page.wait_for_selector("#list .problem:not(:empty)")
-    visit.page.fill("#filter", "")
-    visit.page.click("#search button:not([type])")
+    assert visit.page.inner_text("#count") == "1 of 3 forwarders"
+    visit.page.fill("#search", "{")
+    playwright.expect(visit.page.locator("#count[role=alert] .bad")).to_contain_text("text is not JSON")
+    visit.page.fill("#search", "")
     visit.page.click("text=Scores <b>of</b> one school")
-    visit.page.wait_for_selector("#deliveries:not([hidden])")
+    visit.page.click(".tabs >> text=Records")
+    visit.page.wait_for_selector("#deliveries")
     assert visit.page.locator("#deliveries tbody tr").count() == 8
     visit.look("deliveries")
 
@@ -136,13 +71,14 @@ def test_a_forwarder_is_created_with_faults_beside_the_fields_then_edited_tried_
     visit: Visit, house: House, receiver: Receiver
 ) -> None:
     page = visit.page
-    sign_in(visit, house.add_client(EDIT_ALL))
+    visit.sign_in(house.add_client(EDIT_ALL))
     page.click("#new")
     visit.field("description").fill("Gradebook")
     visit.field("query").fill('{"score": {"$gte": ')
     visit.field("configuration.protocol").select_option("http")
     visit.field("configuration.url").fill("https://receiver.example")
     visit.field("configuration.authType").select_option("token")
+    page.click("#requests summary")
     visit.field("configuration.maxRetries").fill("many")
     visit.field("configuration.headers").fill('{"Content-Type": "x"}')
     page.click("#save")
@@ -162,7 +98,7 @@ def test_a_forwarder_is_created_with_faults_beside_the_fields_then_edited_tried_
     visit.field("configuration.maxRetries").fill("3")
     visit.field("configuration.headers").fill('{"X-School": "one"}')
     page.click("#save")
-    playwright.expect(page.locator("#title")).to_have_text(re.compile("saved$"))
+    playwright.expect(page.locator("#save + .answer.good")).to_contain_text("Created at")
     assert page.locator(".fault").count() == 0
     assert visit.field("configuration.secret").input_value() == "[redacted]"
     (document,) = editor.get(PATH).json()
@@ -170,9 +106,10 @@ def test_a_forwarder_is_created_with_faults_beside_the_fields_then_edited_tried_
 
     visit.field("description").fill("Gradebook of one school")
     page.click("#save")
-    playwright.expect(page.locator("#title")).to_have_text("Gradebook of one school — saved")
+    playwright.expect(page.locator("h1")).to_have_text("Gradebook of one school")
+    playwright.expect(page.locator("#save + .answer.good")).to_contain_text("Saved at")
     page.click("#test")
-    page.wait_for_selector("#receipt:not([hidden])")
+    page.wait_for_selector("#receipt")
     assert "delivered" in page.inner_text("#receipt")
     (arrival,) = receiver.log
     assert arrival.headers["authorization"] == "Bearer hunter-token"
@@ -184,7 +121,7 @@ def test_a_forwarder_is_created_with_faults_beside_the_fields_then_edited_tried_
     page.click("#save")
     playwright.expect(visit.field("query")).to_be_focused()
     playwright.expect(visit.field("query")).to_be_in_viewport()
-    playwright.expect(page.locator("#title")).to_have_text("Gradebook of one school")
+    playwright.expect(page.locator("#save + .answer.bad")).to_have_text("Not saved: 1 field is not right")
     visit.field("query").fill('{"score": {"$gte": 5}}')
     visit.field("configuration.url").fill("another.example/in")
     page.click("#save")
@@ -192,30 +129,36 @@ def test_a_forwarder_is_created_with_faults_beside_the_fields_then_edited_tried_
     assert "write the secret anew" in visit.fault("configuration.secret")
     visit.field("configuration.url").fill(receiver.url("in"))
     page.click("#save")
-    playwright.expect(page.locator("#title")).to_have_text(re.compile("saved$"))
+    playwright.expect(page.locator("#save + .answer.good")).to_contain_text("Saved at")
 
     # Somebody else was faster: nothing of theirs is overwritten.
     editor.patch(f"{PATH}/{document['_id']}", json={"description": "theirs"})
     visit.field("description").fill("ours")
     page.click("#save")
-    page.wait_for_selector("#edit .problem:not(:empty)")
-    assert "changed since it was read" in page.inner_text("#edit .problem")
+    playwright.expect(page.locator("#save + .answer.bad")).to_have_text("Not saved: somebody else was faster")
+    playwright.expect(page.locator(".conflict")).to_be_in_viewport()
+    assert visit.field("description").input_value() == "ours"
+    (row,) = page.locator(".conflict tbody tr").all()
+    told = row.locator("th, td").all_inner_texts()
+    assert [text.strip() for text in told] == ["Description", "Gradebook of one school", "theirs", "ours"]
+    visit.look("conflict")
     assert editor.get(f"{PATH}/{document['_id']}").json()["description"] == "theirs"
 
-    page.click("#back")
-    page.click("text=theirs")
-    page.on("dialog", lambda dialog: dialog.accept())
+    page.click("#discard")
+    playwright.expect(visit.field("description")).to_have_value("theirs")
     page.click("#delete")
-    playwright.expect(page.locator("#count")).to_have_text("0 of 0 forwarders")
+    page.click("dialog button.danger")
+    playwright.expect(page.locator("#nothing h2")).to_have_text("No forwarders yet")
     assert editor.get(f"{PATH}/count").json() == {"count": 0}
 
 
 def test_a_kinesis_forwarder_has_its_own_fields(visit: Visit, house: House) -> None:
     page = visit.page
-    sign_in(visit, house.add_client(EDIT_ALL))
+    visit.sign_in(house.add_client(EDIT_ALL))
     page.click("#new")
     visit.field("configuration.protocol").select_option("Kinesis")
-    assert page.is_hidden("#http")
+    assert visit.field("configuration.url").is_hidden()
+    assert page.is_hidden("#batches")
     visit.field("kinesisOptions.service").select_option("streams")
     visit.field("kinesisOptions.streamName").fill("records")
     visit.field("kinesisOptions.awsRegion").fill("eu-west-1")
@@ -225,7 +168,7 @@ def test_a_kinesis_forwarder_has_its_own_fields(visit: Visit, house: House) -> N
     visit.field("kinesisOptions.awsClientKey").fill("AKIA")
     visit.field("kinesisOptions.awsClientSecret").fill("hunter")
     page.click("#save")
-    playwright.expect(page.locator("#title")).to_have_text(re.compile("saved$"))
+    playwright.expect(page.locator("#save + .answer.good")).to_contain_text("Created at")
     visit.look("kinesis")
     (document,) = house.client(EDIT_ALL).get(PATH).json()
     assert document["kinesisOptions"]["streamName"] == "records"
@@ -251,9 +194,10 @@ def test_what_is_not_edited_stays_and_what_is_becomes_the_value_of_its_kind(visi
         assert answer.value.ok
 
     before = stored()
-    sign_in(visit, house.add_client(EDIT_ALL))
+    visit.sign_in(house.add_client(EDIT_ALL))
     page.click("#rows a")
-    page.wait_for_selector("#edit:not([hidden])")
+    page.click(".tabs >> text=Edit")
+    page.wait_for_selector("#form")
     assert visit.field("configuration.timeout").input_value() == "2.5"
     assert visit.field("configuration.signingSecret").input_value() == "[redacted]\n[redacted]"
     assert visit.field("fullDocument").is_checked()
@@ -278,24 +222,25 @@ def test_what_is_not_edited_stays_and_what_is_becomes_the_value_of_its_kind(visi
 
 def test_it_fits_a_narrow_window(visit: Visit, house: House) -> None:
     page = visit.page
-    page.set_viewport_size({"width": 360, "height": 700})
+    page.set_viewport_size({"width": 375, "height": 700})
     create(
         house.client(EDIT_ALL),
         description="Scores of one school",
         configuration={"url": "receiver.example/" + 60 * "a"},
     )
-    sign_in(visit, house.add_client(EDIT_ALL))
+    visit.sign_in(house.add_client(EDIT_ALL))
     page.wait_for_selector("#rows a")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
     visit.look("narrow-list")
     page.click("#rows a")
-    page.wait_for_selector("#edit:not([hidden])")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.click(".tabs >> text=Edit")
+    page.wait_for_selector("#form")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
     visit.look("narrow-form")
 
 
 def test_the_documentation_is_there_without_the_internet(visit: Visit) -> None:
-    visit.page.goto(visit.page.url + "docs")
+    visit.page.goto(visit.address + "/docs")
     visit.page.wait_for_selector(".opblock")
     assert visit.page.locator(".opblock").count() == 15
     visit.look("docs")

@@ -1,0 +1,1 @@
+"""The interface of the page, `/api/console`: what only the page needs. It may change with the page."""
