@@ -112,7 +112,7 @@ def test_the_table_fits_the_terminal_and_its_most_telling_columns_stay(width: in
 def test_one_of_a_thing_is_no_several() -> None:
     made = summary(1)
     made.read = replace(made.read, accepted=1)
-    made.derivation = replace(made.derivation, sessions=1)
+    made.derivation.sessions = 1
     text = replace(report(made), files=1).as_text()
     assert "read      1 activity in 1 file, 0 rejected, 0 duplicates" in text
     assert "derived   1 session: " in text
