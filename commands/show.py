@@ -3,8 +3,6 @@
 import argparse
 import difflib
 import json
-import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -15,7 +13,7 @@ from commands.verb import VerbParser, required
 from pipeline import flag_values
 from pipeline.cells import Column, clean, columns
 from pipeline.options import join_relative_times
-from pipeline.standard_output import print_lines
+from pipeline.standard_output import print_lines, width_of_output
 from pipeline.usage import UsageError
 from schemas import KINDS
 from schemas.times import rfc3339
@@ -35,11 +33,11 @@ from transforms.receipts.journal import DEAD_LETTERS, RECEIPTS
 from transforms.storage import Storage, local_path, storage_at
 
 _LIMIT = 20
-_ANY_WIDTH = 10_000
 _LEAST = 13
 """Characters that a text keeps, however narrow the terminal is."""
 
 _MOMENTS = ("settled_at", "begin")
+_TITLES = {"forwarder_id": "forwarder", "dead_lettered": "dead", "exit_status": "status"}
 _TIMES = frozenset(("first_attempt", "last_attempt", "settled_at"))
 
 
@@ -187,7 +185,7 @@ def _lines(what: _What, rows: list[dict[str, Any]], arguments: argparse.Namespac
         return
     cells = [[clean(_cell(row.get(name), name)) for name in what.columns] for row in rows]
     header = [_column(what, name, [row[number] for row in cells]) for number, name in enumerate(what.columns)]
-    lines = columns(header, cells, shutil.get_terminal_size().columns if sys.stdout.isatty() else _ANY_WIDTH)
+    lines = columns(header, cells, width_of_output())
     yield lines[0]
     for line, row in zip(lines[1:], rows, strict=True):
         yield line
@@ -200,7 +198,7 @@ def _lines(what: _What, rows: list[dict[str, Any]], arguments: argparse.Namespac
 def _column(what: _What, name: str, cells: Sequence[str]) -> Column:
     """How a column stands in the table: what is there to be copied is not cut."""
     return Column(
-        "time (UTC)" if name in _MOMENTS else "forwarder" if name == "forwarder_id" else name.replace("_", " "),
+        "time (UTC)" if name in _MOMENTS else _TITLES.get(name, name.replace("_", " ")),
         rank=len(what.first_to_go) - what.first_to_go.index(name) if name in what.first_to_go else 0,
         right=all(cell.replace(",", "").replace(".", "").isdecimal() for cell in cells),
         least=None if name == "id" or name in _MOMENTS else _LEAST,

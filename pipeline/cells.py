@@ -4,6 +4,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+ANY_WIDTH = 10_000
+"""Cells of a line where no terminal shows it."""
+
 _BETWEEN = "  "
 _CUT = "…"
 

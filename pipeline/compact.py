@@ -1,22 +1,18 @@
-"""`compact`: what an output holds in few files, and without what nobody needs any more (docs/operations.md, Retention).
-
-python -m pipeline.compact OUTPUT --keep 90d
-"""
+"""What an output holds in few files, and without what nobody needs any more (docs/operations.md, Retention)."""
 
 import argparse
-import logging
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pipeline import flag_values
-from pipeline.command import guarded, prepare_file_systems
+from pipeline.command import prepare_file_systems
 from pipeline.lock import OutputLock
 from pipeline.options import Job
 from pipeline.runs import RUNS
 from pipeline.standard_output import print_lines
-from pipeline.usage import Parser, UsageError
+from pipeline.usage import UsageError
 from schemas.times import now_ms
+from transforms.accounting.words import counted
 from transforms.receipts.compaction import Ages, Compacted, compact
 from transforms.receipts.journal import recover
 from transforms.receipts.runs import place
@@ -48,7 +44,7 @@ class Removed:
     def lines(self) -> Iterable[str]:
         """What the terminal shows."""
         merged = self.merged
-        yield f"receipts and dead letters: {merged.parts_before:,} files before, {merged.parts:,} now"
+        yield f"receipts and dead letters: {counted(merged.parts_before, 'file')} before, {merged.parts:,} now"
         for count, what in (
             (merged.receipts, "receipts that a later one replaces"),
             (merged.dead_letters, "dead letters that were delivered, or given up before and again"),
@@ -136,15 +132,3 @@ def compact_what_is_asked(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{output} cannot be written: {error.strerror or error}") from None
     print_lines(removed.lines())
     return 0
-
-
-def main(argv: Sequence[str]) -> int:
-    """`python -m pipeline.compact`. Returns the exit status."""
-    parser = Parser(prog="python -m pipeline.compact", description=__doc__, allow_abbrev=False)
-    add_compact_flags(parser)
-    return guarded(lambda: compact_what_is_asked(parser.parse_args(argv)))
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    sys.exit(main(sys.argv[1:]))

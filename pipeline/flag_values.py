@@ -15,6 +15,7 @@ from transforms.matching.statement import is_absolute_iri
 from transforms.sinks.addresses import parse_network
 
 _RELATIVE = re.compile(r"-(\d+)([smhdw])")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhdw])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -38,11 +39,11 @@ def instant(text: str) -> int:
 
 
 def duration(text: str) -> float:
-    """Seconds, of a length of time such as 30s, 5m, 12h, 30d or 8w."""
-    match = _RELATIVE.fullmatch("-" + text)
+    """Seconds, of a length of time such as 0.5s, 30s, 5m, 12h, 30d or 8w."""
+    match = _DURATION.fullmatch(text)
     try:
-        if match and int(match[1]):
-            return timedelta(**{_UNITS[match[2]]: int(match[1])}).total_seconds()
+        if match and (seconds := timedelta(**{_UNITS[match[2]]: float(match[1])}).total_seconds()):
+            return seconds
     except OverflowError:
         pass
     raise argparse.ArgumentTypeError(f"{text!r} is not a length of time: use 30s, 5m, 12h, 30d or 8w")
@@ -71,12 +72,15 @@ def count(text: str) -> int:
     return int(text[:18])
 
 
-def positive_seconds(text: str) -> float:
-    """Seconds: a number above 0, and not infinite."""
-    value = _number(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
-    return value
+def duration_or_seconds(text: str) -> float:
+    """Seconds, of a length of time, or of a number above 0: flags that had no units are still given so."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return duration(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a length of time above 0: use 0.5s, 30s or 5m")
+    return seconds
 
 
 def _number(text: str) -> float:

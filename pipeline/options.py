@@ -492,16 +492,16 @@ def _add_delivery(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--max_backoff",
-        type=flag_values.positive_seconds,
-        metavar="SECONDS",
-        help=f"longest wait before an attempt is repeated (default {Job.max_backoff:g})",
+        type=flag_values.duration_or_seconds,
+        metavar="TIME",
+        help=f"longest wait before an attempt is repeated, such as 5s or 1m (default {Job.max_backoff:g}s)",
     )
     group.add_argument(
         "--outage_budget",
-        type=flag_values.positive_seconds,
-        metavar="SECONDS",
-        help="without progress for so long, what is left of a forwarder goes to the dead letters "
-        f"(default {Job.outage_budget:g})",
+        type=flag_values.duration_or_seconds,
+        metavar="TIME",
+        help="without progress for so long, such as 90s or 5m, what is left of a forwarder goes to the dead letters "
+        f"(default {Job.outage_budget / 60:g}m)",
     )
     group.add_argument(
         "--allow_network",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from pipeline.cells import ANY_WIDTH, Column, clean, columns
 from pipeline.next_steps import next_commands
 from pipeline.options import Job
 from schemas import DERIVED_KINDS
@@ -14,6 +15,7 @@ from schemas.record import decode_record
 from schemas.times import rfc3339
 from transforms.accounting.accounts import Account
 from transforms.accounting.summary import Summary, reject_share
+from transforms.accounting.words import counted
 from transforms.forwarders import Forwarder, HttpTarget
 from transforms.matching.explanation import nearest_miss
 from transforms.matching.scope import Tenant, out_of_scope
@@ -30,6 +32,28 @@ LEFT_OVER = 3
 
 _TENANTS_SHOWN = 10
 _REASONS_SHOWN = 5
+
+_FORWARDER, _TO = Column("forwarder", least=10), Column("to", rank=1, least=13)
+_DELIVERED = (
+    _FORWARDER,
+    _TO,
+    Column("matched", right=True),
+    Column("delivered", right=True),
+    Column("already", rank=2, right=True),
+    Column("dead", right=True),
+    Column("pending", right=True),
+    Column("attempts", rank=6, right=True),
+    Column("calls", rank=4, right=True),
+    Column("p50 ms", rank=5, right=True),
+    Column("p99 ms", rank=3, right=True),
+)
+"""The accounts of a run. What a narrow terminal does not show is in report.json."""
+
+_PLANNED = (
+    Column("dead letters to", least=15),
+    Column("given up for", least=12),
+    *(Column(title, right=True) for title in ("open", "sent again", "not chosen")),
+)
 
 
 @dataclass(frozen=True)
@@ -284,11 +308,12 @@ class Report:
             account = self.summary.books.letters.get(forwarder.id)
             if account is None:
                 continue
+            letters = counted(account.matched, "dead letter")
             if self.job.dry_run:
-                yield f"forwarder {forwarder.id}: {account.matched:,} dead letters of earlier runs would be tried first"
+                yield f"forwarder {forwarder.id}: {letters} of earlier runs would be tried first"
                 continue
             line = f"forwarder {forwarder.id}: caught up with {account.delivered + account.already_delivered:,} of "
-            line += f"{account.matched:,} dead letters of earlier runs"
+            line += f"{letters} of earlier runs"
             if account.dead:
                 line += f"; still dead: {_counts(account.dead_lettered)}"
             if account.pending:
@@ -303,7 +328,7 @@ class Report:
             "by_reason": {reason: msgspec.structs.asdict(plan) for reason, plan in sorted(reasons.items())},
         }
 
-    def _plan_lines(self) -> Iterable[str]:
+    def _plan_lines(self, width: int) -> Iterable[str]:
         """What a redrive makes of the dead letters, by forwarder and reason."""
         plans = self.summary.letters
         rows = [
@@ -313,7 +338,7 @@ class Report:
         ]
         if rows:
             yield ""
-            yield from _columns(("dead letters to", "given up for", "open", "sent again", "not chosen"), rows)
+            yield from columns(_PLANNED, [[clean(cell) for cell in row] for row in rows], width)
         for id_, count in sorted(self.delivered_since.items()):
             if count and self.job.chosen_letters.concerns(id_):
                 yield f"forwarder {id_}: delivered since they were dead letters: {count:,}"
@@ -327,8 +352,12 @@ class Report:
         if not any(plan.sent for reasons in plans.values() for plan in reasons.values()):
             yield "there is no open dead letter" if not rows else "none of the open dead letters is sent again"
 
-    def as_text(self) -> str:
-        """What the terminal shows. A run that failed has no counts, since its workers did not hand them over."""
+    def as_text(self, width: int = ANY_WIDTH) -> str:
+        """What the terminal shows. A run that failed has no counts, since its workers did not hand them over.
+
+        Args:
+            width: cells of a line of a table.
+        """
         if self.state == "failed":
             return self.verdict()
         summary = self.summary
@@ -339,11 +368,11 @@ class Report:
             lines += [*self._read_lines(), *self._passed_over_lines()]
             lines += self._reject_lines()
         else:
-            lines += self._plan_lines()
+            lines += self._plan_lines(width)
         lines += [f"warning: {warning}" for warning in self.found()]
         has_matches = any(account.matched for account in summary.books.accounts.values())
         if self.forwarders and self.job.explain is None and (has_matches or not self.job.redrive):
-            lines += ["", *self._table()]
+            lines += ["", *self._table(width)]
         lines += self._caught_up_lines()
         for forwarder_id, reasons in sorted(summary.kept.items()):
             letters = "dead letters of earlier runs " if self.job.catches_up and not self.job.dry_run else ""
@@ -370,22 +399,22 @@ class Report:
 
     def _read_lines(self) -> Iterable[str]:
         summary, read, kinds = self.summary, self.summary.read, self.job.window.kinds
-        what = "activities" if self.job.input_format == "activity" else "statements"
+        what = ("activity", "activities") if self.job.input_format == "activity" else ("statement", "statements")
         duplicates = summary.statements.duplicates if self.job.forwards_statements else summary.derivation.duplicates
-        found = f"{summary.rejected:,} rejected, {duplicates:,} duplicates"
-        yield f"read      {read.read:,} {what} in {self._places()}, {found}"
+        found = f"{summary.rejected:,} rejected, {counted(duplicates, 'duplicate')}"
+        yield f"read      {counted(read.read, *what)} in {self._places()}, {found}"
         if self.job.forwards_statements:
-            yield f"given on  {summary.records.get('statement', 0):,} statements as they are"
+            yield f"given on  {counted(summary.records.get('statement', 0), 'statement')} as they are"
         derived = [kind for kind in kinds if kind in DERIVED_KINDS]
         if derived:
-            yield f"derived   {summary.derivation.sessions:,} sessions: " + ", ".join(
+            yield f"derived   {counted(summary.derivation.sessions, 'session')}: " + ", ".join(
                 f"{summary.records.get(kind, 0):,} {kind}" for kind in derived
             )
 
     def _places(self) -> str:
         if self.sources:
-            return "1 source" if len(self.sources) == 1 else f"{len(self.sources):,} sources"
-        return f"{self.files:,} files"
+            return counted(len(self.sources), "source")
+        return counted(self.files, "file")
 
     def _passed_over_lines(self) -> Iterable[str]:
         if self.summary.passed_over:
@@ -417,31 +446,20 @@ class Report:
         if len(self.rejects) == 1:
             yield f"all of them, with what they hold: {self.rejects[0]}"
         elif self.rejects:
-            yield f"all of them, with what they hold: {self.rejects[0]} and {len(self.rejects) - 1:,} more files"
+            others = counted(len(self.rejects) - 1, "more file")
+            yield f"all of them, with what they hold: {self.rejects[0]} and {others}"
 
-    def _table(self) -> list[str]:
+    def _table(self, width: int) -> list[str]:
         accounts = [(forwarder, self.summary.books.account(forwarder.id)) for forwarder in self.forwarders]
         if self.job.dry_run:
-            header: Sequence[str] = ("forwarder", "to", "would get")
+            header: Sequence[Column] = (_FORWARDER, _TO, Column("would get", right=True))
             rows: list[Sequence[str]] = [
                 (forwarder.id, target(forwarder), f"{account.matched:,}") for forwarder, account in accounts
             ]
         else:
-            header = (
-                "forwarder",
-                "to",
-                "matched",
-                "delivered",
-                "already",
-                "dead",
-                "pending",
-                "attempts",
-                "calls",
-                "p50 ms",
-                "p99 ms",
-            )
+            header = _DELIVERED
             rows = [(forwarder.id, target(forwarder), *_numbers(account)) for forwarder, account in accounts]
-        lines = _columns(header, rows)
+        lines = columns(header, [[clean(cell) for cell in row] for row in rows], width)
         if self.job.dry_run:
             for forwarder in self.forwarders:
                 sample = self.summary.samples.get(forwarder.id)
@@ -529,14 +547,3 @@ def _numbers(account: Account) -> tuple[str, ...]:
         *(f"{count:,}" for count in (*counts, account.attempts, account.calls)),
         *("-" if latency is None else f"{latency:,}" for latency in latencies),
     )
-
-
-def _columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (header, *rows)
-    ]

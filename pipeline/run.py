@@ -20,9 +20,9 @@ from pipeline.monitor import Monitor
 from pipeline.options import Job
 from pipeline.preflight import Chosen
 from pipeline.report import FAILED, Report, target
-from pipeline.runs import leave
+from pipeline.runs import latest_run, leave
 from pipeline.session_state import ClockLimits, SessionState
-from pipeline.standard_output import ReaderGoneError, print_all
+from pipeline.standard_output import ReaderGoneError, print_all, width_of_output
 from pipeline.temporary import run_directory, temporary_files_in
 from pipeline.usage import UsageError
 from schemas.times import now_ms
@@ -185,7 +185,7 @@ def _run_streaming(plan: Plan, options: PipelineOptions) -> int:
 
 def _named_run(job: Job, options: PipelineOptions) -> str:
     """The id of the run, with its number among the runs of the output. On a cluster the job is found by it."""
-    number = 1 if job.output is None else next_run_number(job.output)
+    number = 1 if job.output is None else next_run_number(job.output, latest_run(job.output))
     run_id = new_run_id(number, replay=job.sends_again)
     name_run(run_id)
     named = options.view_as(GoogleCloudOptions)
@@ -373,7 +373,7 @@ def _make_durable(job: Job, rejects: Sequence[str]) -> None:
 def _print(report: Report) -> None:
     """Print the report. A run has done what it has done, whether that can be printed or not."""
     try:
-        print_all(report.as_text())
+        print_all(report.as_text(width_of_output()))
     except ReaderGoneError:
         pass
     except StorageError as error:

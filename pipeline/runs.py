@@ -86,6 +86,12 @@ def _run_before(storage: Storage, facts: Mapping[str, Any]) -> Mapping[str, Any]
     return None
 
 
+def latest_run(output: str) -> str:
+    """The id of the latest run of an output, by its report; empty if there is none."""
+    latest = _read(storage_at(output), REPORT)
+    return "" if latest is None else str(latest["run_id"])
+
+
 def _comparable(earlier: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
     # Releases that named no mode had runs that are compared with runs.
     return bool(earlier["run_id"] != facts["run_id"] and earlier.get("mode", "run") == facts["mode"])

@@ -1,11 +1,18 @@
 """What is printed may have no reader any more, or no room. What has been done is done all the same."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from pipeline.cells import ANY_WIDTH
 from transforms.storage import StorageError
+
+
+def width_of_output() -> int:
+    """Cells of a line of standard output."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else ANY_WIDTH
 
 
 class ReaderGoneError(Exception):

@@ -1,6 +1,5 @@
 """All forwarders of a running job, live: what `session-forwarder top` shows in a second terminal."""
 
-import argparse
 import os
 import re
 import select
@@ -23,6 +22,7 @@ from transforms.accounting.board import Board, ForwarderName, Snapshot, Standing
 from transforms.accounting.holder import Holder, named_holder
 from transforms.accounting.spans import span
 from transforms.accounting.trouble import badness, in_trouble
+from transforms.accounting.words import counted
 
 _INTERVAL = 1.0
 """Seconds from one look at the board to the next."""
@@ -168,7 +168,7 @@ def _draw(
     moves = {"up": -1, "down": 1, "page up": -room, "page down": room, "top": -len(rows), "end": len(rows)}
     first = min(max(first + sum(moves.get(key, 0) for key in keys), 0), last)
     shown = rows[first : first + room]
-    foot = f"{len(rows):,} forwarders  q leaves"
+    foot = f"{counted(len(rows), 'forwarder')}  q leaves"
     if last:
         foot = f"{first + 1:,} to {first + len(shown):,} of {foot}, arrows and space move"
     whole = [*head, *shown, *[""] * (room - len(shown)), cut(foot, across - 1)]
@@ -286,16 +286,3 @@ def _full_screen(stream: TextIO) -> Iterator[None]:
         stream.write("\x1b[?25h\x1b[?1049l")
         stream.flush()
         signal.signal(signal.SIGTERM, on_terminate)
-
-
-def main(argv: Sequence[str]) -> int:
-    """`python -m pipeline.top`. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.top", description="All forwarders of a running job, live")
-    parser.add_argument("--output", required=True, metavar="DIR", help="of the job")
-    parser.add_argument("--once", action="store_true", help="print one table")
-    arguments = parser.parse_args(argv)
-    return top(arguments.output, once=arguments.once)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

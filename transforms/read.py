@@ -16,6 +16,7 @@ from apache_beam.typehints.decorators import IOTypeHints
 
 from schemas import Reject
 from transforms.accounting.board import Board
+from transforms.accounting.words import counted
 from transforms.bundles import OnStart, ReadOutputs, ReadsBlocks, nothing
 from transforms.forwarders.source import ForwarderSource
 from transforms.reading.blob_files import BlobFiles
@@ -105,10 +106,10 @@ def match_files(patterns: Iterable[str], none_is_fine: bool = False) -> list[Inp
         left = [file for file in files if _identity(file.path) not in found]
         if left:
             logger.warning(
-                "--input %s: ** stands for one folder or more, so what lies in the top folder is not read (%d files); "
+                "--input %s: ** stands for one folder or more, so what lies in the top folder is not read (%s); "
                 "add --input '%s' to read it",
                 pattern,
-                len(left),
+                counted(len(left), "file"),
                 _without_folders(pattern),
             )
     return sorted(found.values(), key=lambda file: file.path)

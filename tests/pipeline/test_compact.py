@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.compact import compact_output, main
+from commands.command import main
+from pipeline.compact import compact_output
 from pipeline.lock import OutputLock
 from schemas.times import now_ms
 from tests.support.activity import sessions
@@ -63,7 +64,7 @@ def test_what_is_young_stays(workshop: Workshop, receiver: Receiver) -> None:
 
 def test_it_refuses_while_a_job_runs(workshop: Workshop, caplog: pytest.LogCaptureFixture) -> None:
     with OutputLock(str(workshop.output)), caplog.at_level(logging.ERROR):
-        assert main([str(workshop.output)]) == 1
+        assert main(["compact", str(workshop.output)]) == 1
     assert "is in use by another run" in caplog.text
 
 
@@ -76,11 +77,11 @@ def test_it_refuses_while_a_job_runs(workshop: Workshop, caplog: pytest.LogCaptu
     ],
 )
 def test_a_mistake_is_told(arguments: list[str], told: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert main(arguments) == 2
+    assert main(["compact", *arguments]) == 2
     assert told in caplog.text
 
 
 def test_an_empty_output_has_nothing_to_compact(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     workshop.output.mkdir()
-    assert main([str(workshop.output), "--keep", "1d"]) == 0
+    assert main(["compact", str(workshop.output), "--keep", "1d"]) == 0
     assert capsys.readouterr().out == "receipts and dead letters: 0 files before, 0 now\n"

@@ -101,7 +101,10 @@ def test_a_streaming_job_has_checkpoints_and_short_bundles_unless_told_otherwise
         ([*USUAL, "--max_reject_ratio=2"], "between 0 and 1"),
         ([*USUAL, "--max_rejects=-1"], "whole number"),
         ([*USUAL, "--naive_times=local"], "--naive_times"),
-        ([*USUAL, "--max_backoff=0"], "positive"),
+        ([*USUAL, "--max_backoff=0"], "not a length of time above 0"),
+        ([*USUAL, "--outage_budget=inf"], "not a length of time above 0"),
+        ([*USUAL, "--outage_budget=40x"], "is not a length of time: use 30s, 5m, 12h, 30d or 8w"),
+        ([*USUAL, "--alert_after=40"], "is not a length of time"),
         ([*USUAL, "--allow_network=localhost"], "10.0.0.0/8"),
         ([*USUAL, "--secret_env_prefix="], "must not be empty"),
         ([*USUAL, "--since=yesterday"], "not a time"),
@@ -161,3 +164,15 @@ def test_help_fits_a_screen_and_names_the_help_of_every_flag(capsys: pytest.Capt
     told = capsys.readouterr().out
     for group in ("what is read", "what is derived", "who gets it", "how it is delivered", "looking without sending"):
         assert group in told
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("40", 40.0), ("40s", 40.0), ("0.5s", 0.5), ("0.5", 0.5), ("1.5m", 90.0), ("2h", 7200.0)]
+)
+def test_every_length_of_time_is_written_alike_and_seconds_alone_where_they_always_were(
+    text: str, seconds: float
+) -> None:
+    job = parse([*USUAL, f"--outage_budget={text}", f"--max_backoff={text}"])
+    assert (job.outage_budget, job.max_backoff) == (seconds, seconds)
+    if not text[-1].isdigit():
+        assert parse([*USUAL, f"--alert_after={text}"]).alert_after == seconds

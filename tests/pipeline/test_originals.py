@@ -131,7 +131,7 @@ def test_an_id_that_comes_twice_is_forwarded_once_and_other_content_is_a_reject(
         )
     }
     told = capsys.readouterr().out
-    assert "read      4 statements in 1 files, 3 rejected, 0 duplicates" in told
+    assert "read      4 statements in 1 file, 3 rejected, 0 duplicates" in told
     assert "        3  the id stands for another statement, which is forwarded" in told
     assert f"all of them, with what they hold: {report['input']['reject_files'][0]}" in told
 

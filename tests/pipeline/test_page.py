@@ -31,6 +31,7 @@ from transforms.accounting.summary import Summary
 from transforms.reading.activity import encode
 from transforms.reading.bucket_blobs import ReadCounts
 from transforms.reading.reasons import Place, Reasons
+from transforms.receipts.runs import run_number
 
 LIMIT = 300_000
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>\"'&amp;\u202e"
@@ -229,6 +230,13 @@ def test_runs_are_listed_the_latest_first(workshop: Workshop, receiver: Receiver
         3,
         "done",
     )
+
+
+def test_a_run_that_settles_nothing_has_a_number_of_its_own(workshop: Workshop, receiver: Receiver) -> None:
+    workshop.write_activity([activity("START")])
+    workshop.write_forwarders(http_document(receiver, "nobody", query='{"user_id": "nobody"}'))
+    assert [workshop.run(), workshop.run("--dry_run"), workshop.run()] == [0, 0, 0]
+    assert [run_number(run.id) for run in kept_runs(str(workshop.output))] == [3, 2, 1]
 
 
 def test_a_run_that_failed_has_a_page_too(workshop: Workshop, receiver: Receiver) -> None:

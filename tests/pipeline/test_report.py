@@ -1,6 +1,7 @@
 """What a run tells its user when it ends: exit status, verdict, hints, table and `report.json`."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -95,6 +96,27 @@ def test_the_table_has_a_row_for_each_forwarder_and_lines_for_its_dead_letters()
     assert rows[0][:7] == ["f-1", "http", "example.org", "1,002", "1,000", "0", "2"]
     assert rows[1][:4] == ["f-2", "firehose", "lake", "0"]
     assert "forwarder f-1: dead letters: 2 http_400" in lines
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_fits_the_terminal_and_its_most_telling_columns_stay(width: int) -> None:
+    lines = report(summary(1_000, dead=2)).as_text(width).splitlines()
+    (header,) = [line for line in lines if line.startswith("forwarder  ")]
+    rows = lines[lines.index(header) : lines.index(header) + 3]
+    assert all(len(line) <= width for line in rows)
+    titles = " ".join(header.split())
+    assert all(title in titles for title in ("matched", "delivered", "dead", "pending"))
+    assert ("p50 ms" in titles) == (width == 120)
+
+
+def test_one_of_a_thing_is_no_several() -> None:
+    made = summary(1)
+    made.read = replace(made.read, accepted=1)
+    made.derivation.sessions = 1
+    text = replace(report(made), files=1).as_text()
+    assert "read      1 activity in 1 file, 0 rejected, 0 duplicates" in text
+    assert "derived   1 session: " in text
+    assert "read      0 activities in 3 files" in report(summary(1)).as_text()
 
 
 def test_report_json_balances_and_holds_no_secret() -> None:

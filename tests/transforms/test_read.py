@@ -244,7 +244,7 @@ def test_two_stars_do_not_stand_for_the_top_folder_and_it_is_said(
         found = match_files([f"{tmp_path}/**/*.jsonl"])
         assert [file.path for file in found] == [f"{tmp_path}/below/{name}.jsonl" for name in ("b", "deep/c")]
         (message,) = caplog.messages
-        assert "what lies in the top folder is not read (1 files)" in message
+        assert "what lies in the top folder is not read (1 file)" in message
         assert f"add --input '{tmp_path}/*.jsonl'" in message
         caplog.clear()
         assert len(match_files([f"{tmp_path}/**/*.jsonl", f"{tmp_path}/*.jsonl"])) == 3

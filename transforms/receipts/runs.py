@@ -74,11 +74,15 @@ def place(name: str) -> tuple[int, int, str]:
     return *generation_of(name), name
 
 
-def next_run_number(output: str | Storage) -> int:
-    """One more than the highest number of a run on an output, a path or a url, that has settled anything.
+def next_run_number(output: str | Storage, latest: str = "") -> int:
+    """One more than the highest number of a run on an output that has settled anything, or was the latest.
 
     Call it holding the output's lock.
+
+    Args:
+        output: a path or a url.
+        latest: the id of the latest run, which may have settled nothing; empty if nobody knows.
     """
     storage = storage_at(output)
     names = [name for directory in (RECEIPTS, DEAD_LETTERS) for name in storage.list(directory)]
-    return 1 + max(map(run_number, names), default=0)
+    return 1 + max(map(run_number, (latest, *names)))
