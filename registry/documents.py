@@ -111,6 +111,22 @@ def merged(before: JsonObject, content: JsonObject, client: Client, now: datetim
     return document
 
 
+def restored(earlier: JsonObject, present: JsonObject, client: Client, now: datetime) -> JsonObject:
+    """The document that stands again as it was after an earlier change.
+
+    Args:
+        earlier: the document as it was then.
+        present: the document, as the client is shown it. What no change can change stays as it is here.
+        client: as `merged` takes it.
+        now: the time of the change.
+    """
+    kept = (*_FORCED, *(() if client.edit is Reach.ORGANISATION else ("owner",)))
+    document = {name: value for name, value in earlier.items() if name not in kept}
+    document |= {name: present[name] for name in kept if name in present}
+    document["updatedAt"] = rfc3339(millis_of(now))
+    return document
+
+
 _WHOLE = frozenset(("query",))
 """Objects that are one value. A query that was merged into the one before would be neither of the two."""
 

@@ -1,14 +1,14 @@
 """What clients may do with forwarders: access, validation and storage in one place, without HTTP."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from registry import redaction
 from registry.access import Client, Reach
-from registry.documents import FaultyDocumentError, created, is_sent_elsewhere, judge, merged
+from registry.documents import FaultyDocumentError, created, is_sent_elsewhere, judge, merged, restored
 from registry.keyring import Keyring
-from registry.stores.base import Draft, NoSuchDocumentError, Snapshot, Store, StoredDocument, seal, whole
+from registry.stores.base import Draft, Edit, NoSuchDocumentError, Snapshot, Store, StoredDocument, seal, whole
 from schemas.json_values import JsonObject
 from transforms.forwarders import Fault, Rules
 
@@ -22,6 +22,10 @@ _LOST = "the document that is stored cannot be given back, nor changed: delete i
 
 class ForbiddenError(Exception):
     """The client may not do this. The text says what it lacks."""
+
+
+class NoSuchEditError(Exception):
+    """There is no such change of the document, or what the document was then is not kept."""
 
 
 class ChangedError(Exception):
@@ -158,16 +162,85 @@ class Service:
             if stored.problem is not None:
                 # Merged with the little that is known of it, a document would lose the rest.
                 raise FaultyDocumentError([Fault(stored.id, "the store", "", f"{_LOST}: {stored.problem}")])
-            before = whole(stored, self.keyring)
             # Merged into what the client is shown: a secret that it does not mention stands there as a redaction, too.
             shown = merged(stored.content, content, client, self.now())
-            document = redaction.restore(shown, before)
-            faults = _wanted_anew(shown) if is_sent_elsewhere(before, document) else ()
-            draft, warnings = self._draft(document, duplicates, faults)
+            draft, warnings = self._changed(stored, shown, duplicates)
             return draft
 
         stored = self.store.update(document_id, change, client.key)
         return Written(stored, warnings)
+
+    def edits(self, client: Client, document_id: str) -> Sequence[Edit]:
+        """The changes that were made to a document, the latest first. Their contents hold no secret.
+
+        What the document was while the client might not have viewed it, such as before it was public, is left out.
+
+        Raises:
+            NoSuchDocumentError, ForbiddenError: as `get`.
+        """
+        self.get(client, document_id)
+        return [
+            edit if edit.content is None or client.may_view(edit.content) else replace(edit, content=None)
+            for edit in self.store.edits(document_id)
+        ]
+
+    def restore(self, client: Client, document_id: str, version: str, is_seen: Callable[[str], bool]) -> Written:
+        """Make a document again what it was after an earlier change. Its secrets stay those that it has now.
+
+        Args:
+            version: of the change.
+            is_seen: says of a revision whether it is the one that the client has seen.
+
+        Raises:
+            NoSuchEditError: there is no such change, or what the document was then is not kept.
+            NoSuchDocumentError, ForbiddenError, ChangedError, KeyringError: as `update`.
+            FaultyDocumentError: the document would break rules; or it had a secret that is gone, or was sent to another
+                host, and the secret must be written anew.
+        """
+        warnings: tuple[Fault, ...] = ()
+        edits = self.edits(client, document_id)
+        earlier = next((edit.content for edit in edits if edit.version == version), None)
+        if earlier is None:
+            raise NoSuchEditError
+
+        def change(stored: StoredDocument) -> Draft:
+            nonlocal warnings
+            self._check_change(client, stored, is_seen)
+            shown = restored(earlier, stored.content, client, self.now())
+            draft, warnings = self._changed(stored, shown, ())
+            return draft
+
+        stored = self.store.update(document_id, change, client.key)
+        return Written(stored, warnings)
+
+    def duplicate(self, client: Client, document_id: str) -> Written:
+        """Make a copy of a document, with its secrets, under a new id. It is not active.
+
+        Raises:
+            NoSuchDocumentError, ForbiddenError: as `to_edit`.
+            FaultyDocumentError, KeyringError: as `create`.
+        """
+        stored = self.to_edit(client, document_id)
+        if stored.problem is not None:
+            raise FaultyDocumentError([Fault(stored.id, "the store", "", f"{_LOST}: {stored.problem}")])
+        document = whole(stored, self.keyring)
+        copy = {name: value for name, value in document.items() if name not in ("_id", "createdAt", "updatedAt")}
+        name = document.get("description")
+        copy["description"] = f"Copy of {name if isinstance(name, str) and name else document_id}"
+        return self.create(client, {**copy, "active": False}, ())
+
+    def _changed(
+        self, stored: StoredDocument, shown: JsonObject, duplicates: tuple[str, ...]
+    ) -> tuple[Draft, tuple[Fault, ...]]:
+        """What is to be stored in a document's place, and warnings. Raises FaultyDocumentError, KeyringError.
+
+        Args:
+            shown: what the document is to be, with redactions for the secrets that stay.
+        """
+        before = whole(stored, self.keyring)
+        document = redaction.restore(shown, before)
+        faults = _wanted_anew(shown) if is_sent_elsewhere(before, document) else ()
+        return self._draft(document, duplicates, faults)
 
     def delete(self, client: Client, document_id: str, is_seen: Callable[[str], bool]) -> None:
         """Delete a document.

@@ -110,6 +110,32 @@ class StoredSession:
     seen_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change that was made to a document.
+
+    Attributes:
+        version: names it among those of the document.
+        action: `create`, `update` or `delete`.
+        by: the key of the client who did it, or the command.
+        at: RFC 3339.
+        content: the document as it was from then on, with redactions in the places of its secrets; None of a deletion,
+            and where it is not kept: of all but the latest EDITS_KEPT, and of what an earlier version of the store has
+            written.
+    """
+
+    version: str
+    action: str
+    by: str
+    at: str
+    content: JsonObject | None = None
+
+
+EDITS_KEPT = 100
+"""Changes of one document of which a store keeps what the document was. Of all others it keeps who made them, and when.
+"""
+
+
 Change = Callable[[StoredDocument], Draft]
 """Takes a document as it is and returns what it is to become. If it raises, the document stays as it is."""
 
@@ -131,6 +157,19 @@ def stored_document(content: JsonObject, sealed: str | None, revision: str) -> S
         return invalid_document(content, "; ".join(found), sealed, revision)
     shown, unsealed = redaction.split(content)
     return StoredDocument(shown, sealed, revision, tuple(unsealed))
+
+
+def edited_content(text: str | None) -> JsonObject | None:
+    """The content of an edit, as a store has kept it; None if there is none that can be given back.
+
+    What is known as a secret by now and was not when it was written is hidden, too.
+    """
+    try:
+        content = json.loads(text) if text is not None else None
+    except (ValueError, RecursionError):
+        return None
+    stored = stored_document(content, None, "") if isinstance(content, dict) else None
+    return None if stored is None or stored.problem is not None else stored.content
 
 
 def invalid_document(known: JsonObject, problem: str, sealed: str | None, revision: str) -> StoredDocument:
@@ -197,6 +236,10 @@ class Store(Protocol):
             NoSuchDocumentError: there is no such document.
             Exception: whatever `check` raises.
         """
+        ...
+
+    def edits(self, document_id: str, limit: int = EDITS_KEPT) -> Sequence[Edit]:
+        """The changes that were made to a document, the latest first, at most `limit`. There may be none."""
         ...
 
     def client(self, key: str) -> StoredClient | None:

@@ -7,6 +7,7 @@ is read, and sealed when it is next changed here, or by `python -m registry rota
 """
 
 import hashlib
+import logging
 import os
 import random
 import re
@@ -29,10 +30,12 @@ from pymongo.uri_parser import parse_uri
 
 from registry.access import Client
 from registry.credentials import StoredClient
-from registry.documents import FaultyDocumentError, check_keepable
+from registry.documents import FaultyDocumentError, as_json, check_keepable
 from registry.stores.base import (
+    EDITS_KEPT,
     Change,
     Draft,
+    Edit,
     IdTakenError,
     NoSuchDocumentError,
     Snapshot,
@@ -40,6 +43,7 @@ from registry.stores.base import (
     StoredSession,
     StoreError,
     StoreFullError,
+    edited_content,
     stored_document,
 )
 from schemas.json_values import JsonObject
@@ -47,6 +51,8 @@ from schemas.times import millis_of, now_ms, rfc3339
 from transforms.forwarders import Fault
 from transforms.forwarders.secrets import trimmed
 from transforms.query.extended_json import parse_date
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -66,6 +72,7 @@ _OURS = "_registry"
 _IDS = ("_id", "organisation", "owner", "lrs_id")
 _DATES = ("createdAt", "updatedAt")
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
+_LATEST_FIRST = [("at", -1), ("_id", -1)]
 _TRIES = 200
 _TIMEOUTS = {"serverSelectionTimeoutMS": 10_000, "socketTimeoutMS": 30_000}
 """How long the server is waited for, in milliseconds, unless the url says otherwise. pymongo itself would for ever."""
@@ -113,10 +120,12 @@ def mongo_store(url: str, environment: Mapping[str, str] | None = None) -> "Mong
 
 
 class MongoStore:
-    """The store in a collection, and in four more beside it.
+    """The store in a collection, and in five more beside it.
 
     `..._registry_clients` holds the clients, `..._registry_sessions` who has signed in, `..._registry_organisations`
-    what organisations are called, and `..._registry_deleted` the ids of deleted documents with their organisations.
+    what organisations are called, `..._registry_deleted` the ids of deleted documents with their organisations, and
+    `..._registry_changes` who changed which document, when, and what it was from then on. A change is written there
+    after it was made: one that another program has made is not there.
     """
 
     def __init__(self, collection: Collection[JsonObject]) -> None:
@@ -125,7 +134,9 @@ class MongoStore:
         self._deleted = collection.database[f"{collection.name}_registry_deleted"]
         self._sessions = collection.database[f"{collection.name}_registry_sessions"]
         self._organisations = collection.database[f"{collection.name}_registry_organisations"]
+        self._changes = collection.database[f"{collection.name}_registry_changes"]
         self._writing = threading.Lock()
+        self._is_indexed = False
 
     def get(self, document_id: str) -> StoredDocument | None:
         with _store_errors():
@@ -158,7 +169,9 @@ class MongoStore:
                 if _is_full(error):
                     raise
                 raise _unstorable(draft, type(error).__name__) from None
-        return _stored(raw)
+        stored = _stored(raw)
+        self._note(stored, "create", by)
+        return stored
 
     def update(self, document_id: str, change: Change, by: str) -> StoredDocument:
         def put(raw: JsonObject) -> StoredDocument | None:
@@ -172,18 +185,46 @@ class MongoStore:
                 raise _unstorable(draft, type(error).__name__) from None
             return _stored(new) if done else None
 
-        return self._with_latest(document_id, put)
+        stored = self._with_latest(document_id, put)
+        self._note(stored, "update", by)
+        return stored
 
     def delete(self, document_id: str, check: Callable[[StoredDocument], None], by: str) -> None:
-        def remove(raw: JsonObject) -> bool | None:
+        def remove(raw: JsonObject) -> StoredDocument | None:
             stored = _stored(raw)
             check(stored)
             self._deleted.replace_one(
                 {"_id": stored.id}, {"_id": stored.id, "organisation": stored.organisation}, upsert=True
             )
-            return self._forwarders.delete_one(_unchanged(raw)).deleted_count > 0 or None
+            return stored if self._forwarders.delete_one(_unchanged(raw)).deleted_count else None
 
-        self._with_latest(document_id, remove)
+        self._note(self._with_latest(document_id, remove), "delete", by)
+
+    def edits(self, document_id: str, limit: int = EDITS_KEPT) -> Sequence[Edit]:
+        with _store_errors():
+            found = list(self._changes.find({"id": document_id}).sort(_LATEST_FIRST).limit(limit))
+        return [
+            Edit(str(raw["_id"]), raw["action"], raw["by"], raw["at"], edited_content(raw.get("content")))
+            for raw in found
+        ]
+
+    def _note(self, stored: StoredDocument, action: str, by: str) -> None:
+        """Write down a change that was made. That it cannot be written is logged: the change itself is not undone."""
+        note: JsonObject = {"id": stored.id, "organisation": stored.organisation, "action": action, "by": by}
+        if action != "delete":
+            # As a text: the names in it are not MongoDB's to read.
+            note["content"] = as_json(stored.content)
+        try:
+            if not self._is_indexed:
+                self._changes.create_index([("id", 1), *_LATEST_FIRST])
+                self._is_indexed = True
+            self._changes.insert_one({**note, "at": rfc3339(now_ms())})
+            kept = {"id": stored.id, "content": {"$exists": True}}
+            older = self._changes.find(kept, {"_id": 1}).sort(_LATEST_FIRST).skip(EDITS_KEPT)
+            if ids := [raw["_id"] for raw in older]:
+                self._changes.update_many({"_id": {"$in": ids}}, {"$unset": {"content": ""}})
+        except PyMongoError as error:
+            logger.error("the %s of forwarder %s is not in its history: %s", action, stored.id, type(error).__name__)
 
     def _with_latest(self, document_id: str, attempt: Callable[[JsonObject], T | None]) -> T:
         """Call `attempt` with the document as it is, and again each time that it returns None.

@@ -1,7 +1,8 @@
 """A store in one SQLite file, for any number of threads and processes of one machine.
 
 Every change of a document is also a row of the table `change`, written in the same transaction: who changed what, and
-when. The row's number is the document's revision. The number of the latest row is the version of all documents, and
+when, and what the document was from then on, with redactions in the places of its secrets. The row's number is the
+document's revision. The number of the latest row is the version of all documents, and
 tells a reader which documents to read again to bring its copy in memory up to date.
 """
 
@@ -19,8 +20,10 @@ from registry.access import Client
 from registry.credentials import StoredClient
 from registry.documents import as_json, check_keepable
 from registry.stores.base import (
+    EDITS_KEPT,
     Change,
     Draft,
+    Edit,
     IdTakenError,
     NoSuchDocumentError,
     Snapshot,
@@ -28,6 +31,7 @@ from registry.stores.base import (
     StoredSession,
     StoreError,
     StoreFullError,
+    edited_content,
     invalid_document,
     stored_document,
 )
@@ -76,6 +80,7 @@ _MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX session_of_client ON session (client);
     """,
+    "ALTER TABLE change ADD COLUMN content TEXT;",
 )
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 """What SQLite says when there is no room: a disk or a quota that is used up, or none for the file beside the store."""
@@ -168,8 +173,16 @@ class SqliteStore:
         with _store_errors(), self._transaction() as connection:
             stored = _find(connection, document_id)
             check(stored)
-            _note(connection, stored, "delete", by)
+            _note(connection, stored, "delete", by, None)
             connection.execute("DELETE FROM forwarder WHERE id = ?", (document_id,))
+
+    def edits(self, document_id: str, limit: int = EDITS_KEPT) -> Sequence[Edit]:
+        with self._reading, _store_errors():
+            rows = self._reader.execute(
+                "SELECT number, action, by, at, content FROM change WHERE id = ? ORDER BY number DESC LIMIT ?",
+                (document_id, limit),
+            ).fetchall()
+        return [Edit(str(number), action, by, at, edited_content(text)) for number, action, by, at, text in rows]
 
     def client(self, key: str) -> StoredClient | None:
         clients = self._clients("WHERE key = ?", key)
@@ -275,12 +288,13 @@ class SqliteStore:
 
     def _put(self, connection: sqlite3.Connection, draft: Draft, action: str, by: str) -> StoredDocument:
         check_keepable(draft.content)
-        revision = _note(connection, draft, action, by)
+        text = as_json(draft.content)
+        revision = _note(connection, draft, action, by, text)
         connection.execute(
             "INSERT INTO forwarder VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
             "organisation = excluded.organisation, content = excluded.content, sealed = excluded.sealed, "
             "revision = excluded.revision",
-            (draft.id, draft.organisation, as_json(draft.content), draft.sealed, revision),
+            (draft.id, draft.organisation, text, draft.sealed, revision),
         )
         return StoredDocument(draft.content, draft.sealed, str(revision))
 
@@ -374,9 +388,15 @@ def _stored(document_id: str, organisation: str | None, text: str, sealed: str |
     return invalid_document(known, "what the store holds is no JSON object", sealed, str(revision))
 
 
-def _note(connection: sqlite3.Connection, draft: Draft, action: str, by: str) -> Any:
-    """Write down a change, and return its number."""
-    return connection.execute(
-        "INSERT INTO change (id, organisation, action, by, at) VALUES (?, ?, ?, ?, ?)",
-        (draft.id, draft.organisation, action, by, rfc3339(now_ms())),
+def _note(connection: sqlite3.Connection, draft: Draft, action: str, by: str, content: str | None) -> Any:
+    """Write down a change, and return its number. What the document was long ago is forgotten."""
+    number = connection.execute(
+        "INSERT INTO change (id, organisation, action, by, at, content) VALUES (?, ?, ?, ?, ?, ?)",
+        (draft.id, draft.organisation, action, by, rfc3339(now_ms()), content),
     ).lastrowid
+    connection.execute(
+        "UPDATE change SET content = NULL WHERE content IS NOT NULL AND id = ? AND number <= "
+        "(SELECT number FROM change WHERE id = ? ORDER BY number DESC LIMIT 1 OFFSET ?)",
+        (draft.id, draft.id, EDITS_KEPT),
+    )
+    return number

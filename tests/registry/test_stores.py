@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ from registry.credentials import StoredClient
 from registry.keyring import Keyring
 from registry.rest import PATH
 from registry.stores.base import (
+    EDITS_KEPT,
     Draft,
     IdTakenError,
     NoSuchDocumentError,
@@ -178,6 +180,27 @@ def test_secrets_go_in_and_come_out(store: Store) -> None:
     assert whole(found, keyring) == document
 
 
+def test_what_a_document_was_is_kept_of_its_latest_changes(open_store: OpenStore) -> None:
+    store, other = open_store(), open_store()
+    store.create(draft("b"), "key")
+    store.create(draft("a", count=0), "ann")
+    for number in range(1, EDITS_KEPT + 5):
+        store.update("a", lambda stored, number=number: draft("a", count=number), "bob")
+    store.delete("a", lambda stored: None, "eve")
+    edits = other.edits("a", 1000)
+    assert [(edit.action, edit.by) for edit in edits[:2]] == [("delete", "eve"), ("update", "bob")]
+    assert (edits[-1].action, edits[-1].by) == ("create", "ann")
+    assert len({edit.version for edit in edits}) == len(edits) == EDITS_KEPT + 6
+    assert all(earlier.at <= later.at for later, earlier in pairwise(edits))
+    counts = [edit.content and edit.content["count"] for edit in edits]
+    assert counts[1:EDITS_KEPT] == list(range(EDITS_KEPT + 4, 5, -1))
+    assert counts[0] is None
+    assert counts[EDITS_KEPT + 1 :] == [None] * 5
+    assert [edit.version for edit in other.edits("a", 3)] == [edit.version for edit in edits[:3]]
+    assert [edit.action for edit in other.edits("b")] == ["create"]
+    assert other.edits("none") == []
+
+
 def test_clients_are_kept(open_store: OpenStore) -> None:
     here, there = open_store(), open_store()
     ann = StoredClient(Client("key", "school", "ann", frozenset([ALL])), "hash")
@@ -291,6 +314,23 @@ def test_every_change_is_on_record(tmp_path: Path) -> None:
         rows = connection.execute("SELECT id, action, by FROM change ORDER BY number").fetchall()
     connection.close()
     assert rows == [("a", "create", "ann"), ("a", "update", "bob"), ("a", "delete", "eve")]
+
+
+def test_a_file_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "forwarders.db"
+    store = SqliteStore(str(path))
+    store.create(draft("a"), "ann")
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE change DROP COLUMN content")
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    store = SqliteStore(str(path))
+    store.update("a", described("x"), "bob")
+    edits = store.edits("a")
+    assert [edit.by for edit in edits] == ["bob", "ann"]
+    assert [edit.content and edit.content.get("description") for edit in edits] == ["x", None]
+    store.close()
 
 
 def test_a_file_that_is_no_store_is_told(tmp_path: Path) -> None:

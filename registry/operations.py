@@ -1,0 +1,193 @@
+"""What the console does with forwarders beyond the REST interface: their history, copies, and many at a time."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from fastapi import APIRouter, HTTPException, Request
+
+from registry.access import Client
+from registry.documents import FaultyDocumentError, UnreadableBodyError, read_object
+from registry.keyring import KeyringError
+from registry.openapi import request_body
+from registry.service import ChangedError, ForbiddenError, NoSuchEditError
+from registry.stores.base import Edit, IdTakenError, NoSuchDocumentError
+from registry.web import Answer, BodyDep, ClientDep, Registry, RegistryDep, document_answer, faults_of, seen_by
+from schemas.json_values import JsonObject
+
+PATH = "/api/console"
+
+MOST_AT_ONCE = 1_000
+"""Forwarders that one request may change or make."""
+
+_KEY_SHOWN = 12
+"""Characters of a client's key that say who did something, where the client has no user."""
+
+T = TypeVar("T")
+
+router = APIRouter(prefix=PATH, tags=["console"])
+
+
+@router.get("/forwarders/{id}/history", summary="Who changed it, when, and what it was")
+def history(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
+    """The latest change first. `content` is the document from then on; null where it is not kept."""
+    names: dict[str, str] = {}
+    edits = registry.service.edits(client, id)
+    return Answer([_shown_edit(edit, _who(registry, edit.by, names)) for edit in edits])
+
+
+class _Restore(msgspec.Struct):
+    version: str
+
+
+@router.post(
+    "/forwarders/{id}/restore",
+    summary="Make it again what it was",
+    openapi_extra=request_body({"type": "object", "properties": {"version": {"type": "string"}}}),
+)
+def restore(request: Request, registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
+    """`version`: of the history. Secrets stay those that the forwarder has now. `If-Match` as for a change."""
+    version = _read(body, _Restore).version
+    try:
+        written = registry.service.restore(client, id, version, seen_by(request))
+    except NoSuchEditError:
+        raise HTTPException(404, "what the forwarder was then is not kept: choose a later version") from None
+    return document_answer(written.stored, written.warnings)
+
+
+@router.post("/forwarders/{id}/duplicate", summary="Make a copy that is not active", status_code=201)
+def duplicate(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
+    """The copy has the secrets, too. It sends nothing before it is made active."""
+    written = registry.service.duplicate(client, id)
+    return document_answer(written.stored, written.warnings, 201)
+
+
+class _Bulk(msgspec.Struct):
+    action: Literal["enable", "disable", "delete"]
+    ids: list[str]
+
+
+_BULK = {
+    "type": "object",
+    "properties": {
+        "action": {"enum": ["enable", "disable", "delete"]},
+        "ids": {"type": "array", "items": {"type": "string"}, "maxItems": MOST_AT_ONCE},
+    },
+    "required": ["action", "ids"],
+}
+
+
+@router.post("/forwarders/bulk", summary="Enable, disable or delete many", openapi_extra=request_body(_BULK))
+def bulk(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
+    """Each by itself: what cannot be done of one holds up no other. `results` says of each what came of it."""
+    asked = _read(body, _Bulk)
+    _check_count(len(asked.ids))
+
+    def change(document_id: str) -> None:
+        if asked.action == "delete":
+            registry.service.delete(client, document_id, _whatever)
+        else:
+            registry.service.update(client, document_id, {"active": asked.action == "enable"}, (), _whatever)
+
+    return _results({"_id": id_, **_outcome(partial(change, id_))} for id_ in dict.fromkeys(asked.ids))
+
+
+_IMPORT = {
+    "type": "object",
+    "properties": {
+        "forwarders": {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/Forwarder"},
+            "maxItems": MOST_AT_ONCE,
+        },
+        "new_ids": {"type": "boolean", "description": "Give each an id of its own instead of the one it has"},
+    },
+    "required": ["forwarders"],
+}
+
+
+@router.post("/forwarders/import", summary="Create many", openapi_extra=request_body(_IMPORT))
+def import_forwarders(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
+    """Each is created by itself, and is not active: it sends nothing before somebody has tried it and made it so."""
+    content, duplicates = read_object(body)
+    documents, new_ids = content.get("forwarders"), content.get("new_ids", False)
+    if not isinstance(documents, list) or not isinstance(new_ids, bool):
+        raise UnreadableBodyError("the body must have forwarders, an array of documents")
+    if duplicates:
+        raise UnreadableBodyError(f"{duplicates[0]} occurs twice in one object")
+    _check_count(len(documents))
+    return _results(_imported(registry, client, document, new_ids) for document in documents)
+
+
+def _imported(registry: Registry, client: Client, document: Any, new_ids: bool) -> JsonObject:
+    if not isinstance(document, dict):
+        return {"_id": None, "status": 422, "message": "is no JSON object"}
+    content = {name: value for name, value in document.items() if name != "_id" or not new_ids}
+    made: list[str] = []
+
+    def create() -> None:
+        made.append(registry.service.create(client, {**content, "active": False}, ()).stored.id)
+
+    outcome = _outcome(create, 201)
+    given = content.get("_id")
+    return {"_id": made[0] if made else given if isinstance(given, str) else None, **outcome}
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_AT_ONCE:
+        raise HTTPException(
+            400, f"{count} forwarders are more than the {MOST_AT_ONCE} of one request: send them in parts"
+        )
+
+
+def _whatever(revision: str) -> bool:
+    return True
+
+
+def _outcome(act: Callable[[], None], status: int = 200) -> JsonObject:
+    """What comes of one of many, as a status and, where it is refused, a message and the faults."""
+    try:
+        act()
+    except NoSuchDocumentError:
+        return {"status": 404, "message": "there is no such forwarder, or none that this client may view"}
+    except ForbiddenError as error:
+        return {"status": 403, "message": str(error)}
+    except ChangedError:
+        return {"status": 412, "message": "the forwarder was changed since it was read: read it again"}
+    except IdTakenError:
+        return {"status": 409, "message": "there is, or was, another forwarder of this _id"}
+    except KeyringError as error:
+        return {"status": 503, "message": str(error)}
+    except FaultyDocumentError as error:
+        return {"status": 422, "message": "the document breaks rules", "faults": faults_of(error.faults)}
+    return {"status": status}
+
+
+def _results(results: Iterator[JsonObject]) -> Answer:
+    listed = list(results)
+    done = sum(result["status"] < 300 for result in listed)
+    return Answer({"done": done, "refused": len(listed) - done, "results": listed})
+
+
+def _who(registry: Registry, by: str, names: dict[str, str]) -> str:
+    """Who is meant by a client's key, or by the name of a command: the client's user, if it has one."""
+    name = names.get(by)
+    if name is None:
+        stored = registry.service.store.client(by)
+        user = stored.client.user if stored is not None else None
+        name = names[by] = user or (by if " " in by else by[:_KEY_SHOWN])
+    return name
+
+
+def _shown_edit(edit: Edit, who: str) -> JsonObject:
+    return {"version": edit.version, "action": edit.action, "by": who, "at": edit.at, "content": edit.content}
+
+
+def _read(body: bytes, type_: type[T]) -> T:
+    """A request's body as what it has to be. Raises UnreadableBodyError."""
+    content, _ = read_object(body)
+    try:
+        return msgspec.convert(content, type_)
+    except msgspec.ValidationError as error:
+        raise UnreadableBodyError(f"the body is not as it has to be: {error}") from None
