@@ -23,12 +23,10 @@ from typing import Protocol, Self
 import msgspec
 
 from transforms import durability
+from transforms.accounting.holder import LOCK, Holder, expiry_of
 from transforms.storage import LocalStorage, Storage, storage_at
 
 logger = logging.getLogger(__name__)
-
-LOCK = ".lock"
-"""A file of the output on a local disk, a directory of leases elsewhere."""
 
 LEASE = 30.0
 """Seconds for which a lease holds. So long an output stays locked after a run on it was killed."""
@@ -46,27 +44,6 @@ class OutputLockedError(RuntimeError):
 
 class OutputLostError(RuntimeError):
     """The output is no longer this run's: its lease ran out, or its directory was deleted or moved."""
-
-
-class Holder(msgspec.Struct, frozen=True):
-    """Who holds a lock.
-
-    Attributes:
-        id: of the lock, random.
-        pid: of the process.
-        host: its machine.
-        started: RFC 3339.
-        board: the directory of the run, on that machine (`transforms.accounting.board`); None if it has no board.
-    """
-
-    id: str
-    pid: int
-    host: str
-    started: str
-    board: str | None = None
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, started {self.started}"
 
 
 class _Lock(Protocol):
@@ -283,7 +260,7 @@ class _Lease:
             written: when it was written, in epoch seconds by the store's clock; 0 where nobody knows.
             now: the same of the lease of this run, which was written just now.
         """
-        expiry = _expiry(name)
+        expiry = expiry_of(name)
         if not expiry:
             return 0.0
         return written + self._seconds + _RESOLUTION - now if written and now else expiry - self._clock()
@@ -339,33 +316,3 @@ class _Lease:
             if name.startswith(self._me.id):
                 with contextlib.suppress(Exception):  # it expires by itself
                     self._storage.remove(f"{LOCK}/{name}")
-
-
-def _expiry(name: str) -> float:
-    """The epoch seconds in the name of a lease; 0 for a file that is no lease."""
-    try:
-        return float(name.rpartition("-")[2])
-    except ValueError:
-        return 0.0
-
-
-def named_holder(output: str) -> Holder | None:
-    """Who says that they hold an output; None if nobody does. Nothing is locked by this, nor made.
-
-    A run that was killed is still named: on a local disk until the next run, elsewhere until its lease is over.
-
-    Args:
-        output: a path, or a url of a file system of Beam.
-    """
-    storage = storage_at(output)
-    content = b""
-    with contextlib.suppress(OSError):
-        if isinstance(storage, LocalStorage):
-            content = (storage.path / LOCK).read_bytes()
-        elif leases := [name for name in storage.list(LOCK) if _expiry(name) > time.time()]:
-            with storage.open(f"{LOCK}/{max(leases, key=_expiry)}") as stream:
-                content = stream.read()
-    try:
-        return msgspec.json.decode(content, type=Holder) if content else None
-    except msgspec.DecodeError:
-        return None

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from pipeline.cells import Column, clean, columns, cut, flow
-from pipeline.lock import Holder, named_holder
 from pipeline.progress import NO_FORWARDERS, Progress, answers
 from pipeline.terminal import can_draw
 from transforms.accounting.board import Board, ForwarderName, Snapshot, Standing, is_alive
+from transforms.accounting.holder import Holder, named_holder
 from transforms.accounting.spans import span
 from transforms.accounting.trouble import badness, in_trouble
 

@@ -4,6 +4,7 @@ import argparse
 import logging
 import ssl
 import sys
+from dataclasses import replace
 from datetime import timedelta
 
 import uvicorn
@@ -12,9 +13,11 @@ from registry.access import Client
 from registry.credentials import StoredClient, hash_secret, new_client_key, new_secret
 from registry.deliveries import RecentDeliveries
 from registry.door import OTHER_FILES, Limits, most_connections, usual_limits
+from registry.health import Health
 from registry.keyring import KEY_FILE, KEYS, new_key, read_keyring
 from registry.matching import MatchPreview
 from registry.proxies import TrustedProxies
+from registry.records import Records
 from registry.sample_delivery import SampleDelivery
 from registry.server import configured
 from registry.service import Service
@@ -36,6 +39,8 @@ def serve(arguments: argparse.Namespace) -> None:
         raise CommandError("--tls_certificate and --tls_key go together")
     if not arguments.secret_env_prefix:
         raise CommandError("--secret_env_prefix is empty: it would open the whole environment to the documents")
+    if arguments.metrics is not None and arguments.deliveries is None:
+        raise CommandError("--metrics are those of the job that writes to --deliveries: name that, too")
     keyring = read_keyring()
     if not keyring:
         raise CommandError(f"there is no key to seal secrets with: set {KEYS} or {KEY_FILE}; see --help")
@@ -57,11 +62,17 @@ def _rules(arguments: argparse.Namespace) -> Rules:
 def _registry(arguments: argparse.Namespace, service: Service) -> Registry:
     statements = StatementBuilder(arguments.actor_home_page, arguments.session_duration_unit)
     samples = SampleDelivery(service.rules, statements, tuple(arguments.allow_networks))
-    deliveries = None
-    if arguments.deliveries:
-        deliveries = RecentDeliveries(arguments.deliveries, hides_inside=bool(arguments.allow_networks))
     matcher, idle = MatchPreview(service.rules, statements), timedelta(minutes=arguments.session_idle)
-    return Registry(service, samples, matcher, deliveries, session_idle=idle)
+    registry = Registry(service, samples, matcher, session_idle=idle)
+    if not arguments.deliveries:
+        return registry
+    output, hides_inside = arguments.deliveries, bool(arguments.allow_networks)
+    return replace(
+        registry,
+        deliveries=RecentDeliveries(output, hides_inside=hides_inside),
+        records=Records(output, hides_inside=hides_inside),
+        health=Health(output, metrics=arguments.metrics, hides_inside=hides_inside),
+    )
 
 
 def _run(arguments: argparse.Namespace, registry: Registry) -> None:
@@ -75,7 +86,13 @@ def _run(arguments: argparse.Namespace, registry: Registry) -> None:
     # What uvicorn says at its start knows nothing of our TLS.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     logger.info("serving %s://%s:%d", "http" if tls is None else "https", arguments.host, arguments.port)
-    uvicorn.Server(config).run()
+    if registry.health is not None:
+        registry.health.start()
+    try:
+        uvicorn.Server(config).run()
+    finally:
+        if registry.health is not None:
+            registry.health.stop()
 
 
 def _limits(arguments: argparse.Namespace) -> Limits:

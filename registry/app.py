@@ -19,6 +19,7 @@ from registry.filters import ParameterError
 from registry.keyring import KeyringError
 from registry.openapi import FORWARDER, forwarder_schema
 from registry.proxies import BehindProxies, TrustedProxies, neighbourhood
+from registry.records import TooManyLooksError
 from registry.sample_delivery import BusyError, NotReachedError
 from registry.service import ChangedError, ForbiddenError
 from registry.stores.base import IdTakenError, NoSuchDocumentError, StoreError, StoreFullError
@@ -114,6 +115,7 @@ def _answer_errors(app: FastAPI) -> None:
     answer(IdTakenError, 409, "there is, or was, another forwarder of this _id: leave it out, or choose another")
     answer(ChangedError, 412, "the forwarder was changed since it was read: read it again")
     answer(BusyError, 429, retry="5")
+    answer(TooManyLooksError, 429, "as many look for records as may at a time: try again", retry="2")
     answer(KeyringError, 503)
     app.add_exception_handler(NotReachedError, _not_reached)
     app.add_exception_handler(StoreError, _store_problem)

@@ -178,6 +178,12 @@ def _add_serve_flags(serve: argparse.ArgumentParser) -> None:
         "--deliveries", metavar="OUTPUT", help="its --output, a directory or a url, to show what became of records"
     )
     job.add_argument(
+        "--metrics",
+        metavar="WHERE",
+        help="with --deliveries: the address of its metrics (http://host:9464/metrics), or its --metrics_file, to show "
+        "what waits in a job on another machine",
+    )
+    job.add_argument(
         "--actor_home_page",
         type=_home_page,
         default=DEFAULT_HOME_PAGE,

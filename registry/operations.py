@@ -1,20 +1,25 @@
-"""What the console does with forwarders beyond the REST interface: their history, copies, and many at a time."""
+"""What the console does with forwarders beyond the REST interface: health, records, history, copies, many at a time."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 
 from registry.access import Client
 from registry.documents import FaultyDocumentError, UnreadableBodyError, read_object
+from registry.filters import ParameterError
+from registry.health import Health
 from registry.keyring import KeyringError
 from registry.openapi import request_body
+from registry.records import MOST_ROWS, NoSuchPlaceError, Outcome, RecordFilter, Records
 from registry.service import ChangedError, ForbiddenError, NoSuchEditError
 from registry.stores.base import Edit, IdTakenError, NoSuchDocumentError
 from registry.web import Answer, BodyDep, ClientDep, Registry, RegistryDep, document_answer, faults_of, seen_by
 from schemas.json_values import JsonObject
+from schemas.times import millis_of
+from transforms.query.extended_json import parse_date
 
 PATH = "/api/console"
 
@@ -24,7 +29,11 @@ MOST_AT_ONCE = 1_000
 _KEY_SHOWN = 12
 """Characters of a client's key that say who did something, where the client has no user."""
 
+K = TypeVar("K", Health, Records)
 T = TypeVar("T")
+
+Several = Annotated[list[str] | None, Query(description="Repeatable: any of these")]
+Instant = Annotated[str | None, Query(description="RFC 3339")]
 
 router = APIRouter(prefix=PATH, tags=["console"])
 
@@ -35,6 +44,64 @@ def history(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     names: dict[str, str] = {}
     edits = registry.service.edits(client, id)
     return Answer([_shown_edit(edit, _who(registry, edit.by, names)) for edit in edits])
+
+
+@router.get("/forwarders/{id}/health", summary="What it got of late, and what waits")
+def health(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
+    """Of the last hour, day and week: what was delivered and what was given up, by reason, and both as a plot."""
+    stored = registry.service.get(client, id)
+    known = _told(registry.health)
+    return Answer({"state": known.state_of(id, stored.content.get("active") is True), **known.of(id)})
+
+
+@router.get("/forwarders/{id}/records", summary="What it got, and what was given up")
+def records(
+    registry: RegistryDep,
+    client: ClientDep,
+    id: str,
+    outcome: Outcome | None = None,
+    reason: Several = None,
+    status: Annotated[list[int] | None, Query()] = None,
+    kind: Several = None,
+    record: Several = None,
+    user: Several = None,
+    since: Instant = None,
+    until: Instant = None,
+    after: Annotated[str | None, Query(description="`next` of the answer before")] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 50,
+) -> Answer:
+    """The latest first. A look takes a bounded time: while `next` is not null there may be more, before what it found.
+
+    `place` of a record names it for `GET .../record`.
+    """
+    registry.service.get(client, id)
+    wanted = RecordFilter(
+        outcome=outcome,
+        reasons=frozenset(reason or ()),
+        statuses=frozenset(status or ()),
+        kinds=frozenset(kind or ()),
+        ids=frozenset(each.lower() for each in record or ()),
+        users=frozenset(user or ()),
+        since=_instant("since", since),
+        until=_instant("until", until),
+    )
+    try:
+        found = _told(registry.records).look(id, wanted, limit, after)
+    except NoSuchPlaceError:
+        raise ParameterError("after", "is not what an answer had as its next") from None
+    return Answer({"records": found.rows, "next": found.next})
+
+
+@router.get("/forwarders/{id}/record", summary="One of them, with what was sent")
+def record(registry: RegistryDep, client: ClientDep, id: str, place: str) -> Answer:
+    """What was sent is learners' data: it is for those who may change the forwarder. A receipt does not hold it."""
+    stored = registry.service.get(client, id)
+    may_see = client.may_edit(stored.content)
+    try:
+        row = _told(registry.records).row(id, place, payload=may_see)
+    except NoSuchPlaceError:
+        raise HTTPException(404, "there is no such record here any more: look for it anew, by its id") from None
+    return Answer({**row, "payload_hidden": not may_see})
 
 
 class _Restore(msgspec.Struct):
@@ -132,6 +199,23 @@ def _imported(registry: Registry, client: Client, document: Any, new_ids: bool) 
     outcome = _outcome(create, 201)
     given = content.get("_id")
     return {"_id": made[0] if made else given if isinstance(given, str) else None, **outcome}
+
+
+def _told(known: K | None) -> K:
+    """What is known of the job's output. Raises HTTPException if the service was not told of one."""
+    if known is None:
+        raise HTTPException(404, "the service was not told of a job's output: start it with --deliveries OUTPUT")
+    return known
+
+
+def _instant(name: str, text: str | None) -> int | None:
+    """A time as epoch milliseconds. Raises ParameterError."""
+    if text is None:
+        return None
+    date = parse_date(text)
+    if date is None:
+        raise ParameterError(name, "is not a time such as 2026-03-01T10:00:00Z")
+    return millis_of(date)
 
 
 def _check_count(count: int) -> None:

@@ -14,8 +14,10 @@ from registry.access import Client
 from registry.credentials import LoginLimit, basic_credentials, client_with
 from registry.deliveries import RecentDeliveries
 from registry.directory import Directory
+from registry.health import Health
 from registry.matching import MatchPreview
 from registry.proxies import neighbourhood
+from registry.records import Records
 from registry.sample_delivery import SampleDelivery
 from registry.service import ForbiddenError, Service
 from registry.sessions import USUAL_IDLE, Sessions
@@ -43,6 +45,8 @@ class Registry:
 
     Attributes:
         deliveries: None if the service was not told of a job's output.
+        records: the same.
+        health: the same.
         session_idle: after so long without a request somebody who has signed in on the page is signed out.
     """
 
@@ -50,6 +54,8 @@ class Registry:
     sample_delivery: SampleDelivery
     matcher: MatchPreview
     deliveries: RecentDeliveries | None = None
+    records: Records | None = None
+    health: Health | None = None
     logins: LoginLimit = field(default_factory=LoginLimit)
     session_idle: timedelta = USUAL_IDLE
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.lock import LOCK, OutputLock
+from pipeline.lock import OutputLock
 from pipeline.top import DONE, NO_JOB, top
 from tests.support.terminals import Terminal
 from transforms.accounting.board import Board, Failing, ForwarderName, RunInfo, Standing
+from transforms.accounting.holder import LOCK
 
 NAMES = {f"f{number}": ForwarderName(f"forwarder number {number}", "http host") for number in range(60)}
 

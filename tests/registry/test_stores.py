@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -80,6 +81,10 @@ def store(open_store: OpenStore) -> Store:
 
 def draft(document_id: str, organisation: str = ORGANISATION, **content: object) -> Draft:
     return Draft({"_id": document_id, "organisation": organisation, **content})
+
+
+def counted(count: int, stored: StoredDocument) -> Draft:
+    return draft(stored.id, count=count)
 
 
 def described(text: str) -> Callable[[StoredDocument], Draft]:
@@ -185,7 +190,7 @@ def test_what_a_document_was_is_kept_of_its_latest_changes(open_store: OpenStore
     store.create(draft("b"), "key")
     store.create(draft("a", count=0), "ann")
     for number in range(1, EDITS_KEPT + 5):
-        store.update("a", lambda stored, number=number: draft("a", count=number), "bob")
+        store.update("a", partial(counted, number), "bob")
     store.delete("a", lambda stored: None, "eve")
     edits = other.edits("a", 1000)
     assert [(edit.action, edit.by) for edit in edits[:2]] == [("delete", "eve"), ("update", "bob")]

@@ -4,7 +4,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from registry.app import build
 from registry.credentials import StoredClient, hash_secret, new_secret
 from registry.deliveries import RecentDeliveries
 from registry.door import Limits, usual_limits
+from registry.health import Health
 from registry.keyring import Keyring
 from registry.matching import MatchPreview
 from registry.proxies import TrustedProxies
+from registry.records import Records
 from registry.rest import PATH
 from registry.sample_delivery import SampleDelivery
 from registry.server import configured
@@ -88,8 +90,13 @@ def house_on(store: Store, deliveries: Path | None = None, *, trusted: bool = Fa
     service = Service(store, Keyring([KEY]), rules, Clock())
     statements = StatementBuilder()
     samples = SampleDelivery(rules, statements, ("127.0.0.0/8",))
-    recent = RecentDeliveries(str(deliveries)) if deliveries else None
-    return House(store, service, Registry(service, samples, MatchPreview(rules, statements), recent))
+    registry = Registry(service, samples, MatchPreview(rules, statements))
+    if deliveries is not None:
+        output = str(deliveries)
+        registry = replace(
+            registry, deliveries=RecentDeliveries(output), records=Records(output), health=Health(output)
+        )
+    return House(store, service, registry)
 
 
 def forwarder_body(**given: Any) -> dict[str, Any]:

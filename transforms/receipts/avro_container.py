@@ -194,6 +194,8 @@ class Reader:
         stream: the file, at its beginning. If it can seek, what is behind a damage is read.
         name: what errors call the file.
         expected: what the header says, for a file of which it is known. It counts if the header cannot be read.
+        start: where to begin, at the end of a block (`EncodedBlock.end`); 0: at the first one. The stream must be able
+            to seek.
 
     Attributes:
         header: of the file.
@@ -204,7 +206,7 @@ class Reader:
         TornError: its header is damaged; from iterating, after the last whole block of a file that does not end there.
     """
 
-    def __init__(self, stream: BinaryIO, name: str, expected: Header | None = None) -> None:
+    def __init__(self, stream: BinaryIO, name: str, expected: Header | None = None, start: int = 0) -> None:
         self._source = _Source(stream)
         self.lost: list[tuple[int, int]] = []
         self._expected_end = 0
@@ -215,6 +217,8 @@ class Reader:
                 raise
             self.header = expected
             self._source.go_to(0)
+        if start > self._source.offset:
+            self._source.go_to(start)
 
     def __iter__(self) -> Iterator[EncodedBlock]:
         source = self._source

@@ -16,7 +16,7 @@ import logging
 import math
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +27,7 @@ import fastavro
 from schemas import avro_schema
 from schemas.buckets import BUCKETS
 from transforms.receipts.avro_container import EncodedBlock, Reader, TornError, block, header, plain
+from transforms.receipts.families import MERGED, first_number, obsolete_parts, turn_of
 from transforms.receipts.index import Partition, letter_of
 from transforms.receipts.journal import DEAD_LETTERS, PART, PART_BYTES, RECEIPTS, sync_marker
 from transforms.receipts.known import KNOWN, write_known
@@ -38,11 +39,6 @@ from transforms.storage import Storage
 logger = logging.getLogger(__name__)
 
 _SHAPES = {RECEIPTS: "receipt", DEAD_LETTERS: "dead_letter"}
-
-_MERGED = re.compile(
-    r"(?P<last>.+)-000000-merged-(?P<first>\d{6,18})-(?P<turn>\d{6})-(?P<part>\d{6})(?P<end>-end)?\.avro"
-)
-"""The name of a merged part: the last run in it, the number of the first, which compaction made it, and its number."""
 
 _RATIO = 4
 """A family stays as it is until what came after it has more than this share of its bytes: one in so many."""
@@ -272,56 +268,9 @@ def _rows(schema: dict[str, Any], shape: str, block_: EncodedBlock) -> list[dict
 # Families of merged parts.
 
 
-@dataclass(frozen=True)
-class _Family:
-    """Merged parts that were made together: of all parts of the runs from `first` to `last`."""
-
-    first: int
-    last: int
-    turn: int
-    parts: tuple[str, ...]
-    whole: bool
-
-
-def _families(names: Iterable[str]) -> list[_Family]:
-    """The families among the parts of a directory, the latest made first."""
-    members: dict[tuple[str, str, str], list[re.Match[str]]] = {}
-    for name in names:
-        match = _MERGED.fullmatch(name.rpartition("/")[2])
-        if match:
-            members.setdefault((match["last"], match["first"], match["turn"]), []).append(match)
-    families = []
-    directory = next(iter(names), "").rpartition("/")[0]
-    for (last, first, turn), matches in members.items():
-        matches.sort(key=lambda match: match["part"])
-        whole = matches[-1]["end"] is not None and len(matches) == int(matches[-1]["part"]) + 1
-        parts = tuple(f"{directory}/{match[0]}" for match in matches)
-        families.append(_Family(int(first), run_number(last), int(turn), parts, whole))
-    return sorted(families, key=lambda family: family.turn, reverse=True)
-
-
 def _finish(storage: Storage, directory: str) -> None:
     """Finish a compaction that was broken off."""
-    names = _names(storage, directory)
-    obsolete: set[str] = set()
-    for family in _families(names):
-        if obsolete.issuperset(family.parts):
-            continue
-        if family.whole:
-            obsolete.update(
-                name
-                for name in names
-                if family.first <= run_number(name) <= family.last and _turn_of(name) < family.turn
-            )
-        else:
-            obsolete.update(family.parts)
-    storage.remove_each(sorted(obsolete))
-
-
-def _turn_of(name: str) -> int:
-    """The number of the compaction that made a part; 0 for one that a run wrote."""
-    match = _MERGED.fullmatch(name.rpartition("/")[2])
-    return int(match["turn"]) if match else 0
+    storage.remove_each(sorted(obsolete_parts(_names(storage, directory))))
 
 
 def _merge(storage: Storage, directory: _Directory, last: int) -> tuple[list[str], int]:
@@ -335,7 +284,7 @@ def _merge(storage: Storage, directory: _Directory, last: int) -> tuple[list[str
     Returns:
         The parts that are to be removed, and how many rows are left out.
     """
-    turn = 1 + max((_turn_of(part.name) for part in directory.parts), default=0)
+    turn = 1 + max((turn_of(part.name) for part in directory.parts), default=0)
     sizes = {f"{directory.name}/{name}": size for name, size in storage.sizes(directory.name).items()}
     obsolete: list[str] = []
     dropped = 0
@@ -371,7 +320,7 @@ def _runs_and_families(group: Sequence[_Part]) -> list[list[_Part]]:
     """The parts of a group: those of one run together, and those of one family."""
     units: dict[tuple[int, int], list[_Part]] = {}
     for part in group:
-        units.setdefault((run_number(part.name), _turn_of(part.name)), []).append(part)
+        units.setdefault((run_number(part.name), turn_of(part.name)), []).append(part)
     return list(units.values())
 
 
@@ -381,7 +330,7 @@ def _without_large(group: Sequence[_Part], directory: _Directory, sizes: Mapping
     So a row is not written anew each time, but some times in the life of an output.
     """
     units = _runs_and_families(group)
-    while units and _turn_of(units[0][0].name):
+    while units and turn_of(units[0][0].name):
         first, *rest = units
         size = sum(sizes[part.name] for part in first)
         after = sum(sizes[part.name] for unit in rest for part in unit)
@@ -403,7 +352,7 @@ def _write_family(storage: Storage, directory: _Directory, group: Sequence[_Part
 
     If none is kept, none is written: then it does not matter how many of the parts are removed.
     """
-    stem = f"{_run_id(group[-1].name)}-000000-merged-{_first_number(group[0].name):06}-{turn:06}"
+    stem = f"{_run_id(group[-1].name)}-000000-merged-{first_number(group[0].name):06}-{turn:06}"
     marker = sync_marker(stem)
     head = header(avro_schema(_SHAPES[directory.name]), marker)
     modified = storage.modified(directory.name)
@@ -432,16 +381,11 @@ def _write_family(storage: Storage, directory: _Directory, group: Sequence[_Part
 def _run_id(name: str) -> str:
     """The id of the run that a part is of; of a merged part, of the last run in it."""
     file = name.rpartition("/")[2]
-    match = _MERGED.fullmatch(file)
+    match = MERGED.fullmatch(file)
     if match:
         return match["last"]
     numbered = re.match(r"r[0-9]{6,18}-[0-9]{8}T[0-9]{6}Z-[0-9a-f]+", file)
     return numbered[0] if numbered else re.sub(r"-[^-]+-\d+\.avro$", "", file)
-
-
-def _first_number(name: str) -> int:
-    match = _MERGED.fullmatch(name.rpartition("/")[2])
-    return int(match["first"]) if match else run_number(name)
 
 
 def _kept_blocks(storage: Storage, directory: _Directory, part: _Part) -> Iterator[tuple[int, bytes]]:

@@ -228,6 +228,7 @@ def read_receipts(
     count: int,
     take: Callable[[bytes, bytes, bytes, bool], None],
     ends: list[int] | None = None,
+    times: list[int] | None = None,
 ) -> bytes:
     """Read the receipts of a block that was written with the present receipt.avsc, and no other version of it.
 
@@ -239,6 +240,7 @@ def read_receipts(
         count: how many these are.
         take: called for each with forwarder id, record id, user id, and whether it was delivered.
         ends: where the end of each row in `data` is appended to; None if nobody asks.
+        times: where the time at which each was settled (epoch ms) is appended to; None if nobody asks.
 
     Returns:
         The id of the run, which is the same for all of them.
@@ -307,6 +309,8 @@ def read_receipts(
             rows.append((forwarder_id, record_id, user_id, delivered))
             if ends is not None:
                 ends.append(offset)
+            if times is not None:
+                times.append(settled_at)
     except (IndexError, UnicodeDecodeError):
         raise DamagedError("a receipt ends behind its block, or has an id that is no text") from None
     if offset != len(data):
