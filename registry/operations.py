@@ -123,9 +123,15 @@ def restore(request: Request, registry: RegistryDep, client: ClientDep, id: str,
     return document_answer(written.stored, written.warnings)
 
 
-@router.post("/forwarders/{id}/duplicate", summary="Make a copy that is not active", status_code=201)
-def duplicate(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
-    """The copy has the secrets, too. It sends nothing before it is made active."""
+@router.post(
+    "/forwarders/{id}/duplicate",
+    summary="Make a copy that is not active",
+    status_code=201,
+    openapi_extra=request_body({"type": "object"}),
+)
+def duplicate(registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
+    """The copy has the secrets, too. It sends nothing before it is made active. The body is `{}`."""
+    read_object(body)
     written = registry.service.duplicate(client, id)
     return document_answer(written.stored, written.warnings, 201)
 

@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from transforms.receipts.avro_container import EncodedBlock, NotAContainerError, Reader, TornError
@@ -104,11 +105,10 @@ class Following:
         names = _names(storage, since)
         ended_below, self._latest = self._latest, self._latest_of(names)
         yield from self._without_what_was_merged(names)
-        for name in names:
-            run = run_number(name)
-            if run < self.closed_below:
+        for name, first in zip(names, _first_of_rest(names), strict=True):
+            if run_number(name) < self.closed_below:
                 continue
-            self._close(min(run, ended_below))
+            self._close(min(first, ended_below))
             progress = self._read.setdefault(_stem(name), _Progress())
             if not progress.done:
                 yield from _batches(storage, name, progress, since, self.closed_below)
@@ -140,8 +140,18 @@ def _names(storage: Storage, since: int) -> list[str]:
         obsolete = obsolete_parts([name for name in written if name.endswith(PART)])
         beginning = since / 1000 if since > 0 else -math.inf
         names += [name for name in written_since(written, beginning) if name not in obsolete]
-    # A letter that was delivered later in its run has a receipt there: who reads that must know the letter.
-    return sorted(names, key=lambda name: (run_number(name), name.startswith(RECEIPTS), place(name)))
+    return sorted(names, key=_place)
+
+
+def _place(name: str) -> tuple[Any, ...]:
+    """What sorts files of both directories so that a letter comes before the receipt of a later delivery."""
+    is_receipt = name.startswith(RECEIPTS)
+    return (run_number(name) if is_receipt else first_number(name)), is_receipt, place(name)
+
+
+def _first_of_rest(names: list[str]) -> list[int]:
+    """For each file the number of the first run that it, or one behind it, is of."""
+    return list(accumulate(map(first_number, reversed(names)), min))[::-1]
 
 
 def _stem(name: str) -> str:

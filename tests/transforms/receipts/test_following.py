@@ -7,14 +7,14 @@ from itertools import count, islice
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.memory_storage import MemoryStorage
-from tests.support.settlements import delivered, given_up
+from tests.support.settlements import given_up
+from tests.support.settling import SettlingRun, run_id
 from transforms.receipts.compaction import Ages, compact
 from transforms.receipts.following import Following, Settled
-from transforms.receipts.journal import Journal
 from transforms.storage import LocalStorage, Storage
 
 NOW = 1_800_000_000_000
@@ -48,23 +48,6 @@ def told(settled: Settled) -> Told:
     return settled.forwarder_id, settled.id, settled.reason
 
 
-def run_id(number: int) -> str:
-    return f"r{number:06}-20270115T080000Z-{number:06x}"
-
-
-class Run:
-    """A run of one worker that goes on."""
-
-    def __init__(self, output: Path, number: int, start: int = NOW) -> None:
-        ticks = count(start)
-        self.journal = Journal(str(output), run_id(number), "000001-w", durability="none", clock=lambda: next(ticks))
-
-    def settle(self, name: str, forwarder: str, reason: str | None) -> Told:
-        settlement = delivered(name, forwarder) if reason is None else given_up(name, forwarder, reason)
-        self.journal.settle([settlement])
-        return forwarder, settlement.item.record.id, reason
-
-
 def compacted(output: Path) -> None:
     # What is old and does not count may go in a compaction. Nothing is old here.
     compact(LocalStorage(output), lambda: Ages(0, NOW))
@@ -73,6 +56,8 @@ def compacted(output: Path) -> None:
 SETTLED = st.tuples(st.sampled_from("123"), st.sampled_from(("f-1", "f-2")), st.sampled_from((None, "timeout", "dns")))
 STEPS = st.one_of(
     SETTLED,
+    SETTLED,
+    st.just("run"),
     st.just("run"),
     st.just("look"),
     st.just("glance"),
@@ -80,8 +65,9 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(STEPS, min_size=1, max_size=25))
+@settings(max_examples=40, deadline=None)
+@example([(name, "f-1", None) if step else "run" for name in "12321" for step in (True, False)] + ["compact"])
+@given(st.lists(STEPS, min_size=1, max_size=40))
 def test_each_record_is_told_once_whenever_one_looks(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, str | None] | str]
 ) -> None:
@@ -90,19 +76,20 @@ def test_each_record_is_told_once_whenever_one_looks(
     storage = LocalStorage(output)
     watcher, happened = Watcher(storage), Counter[Told]()
     numbers = count(1)
-    run: Run | None = None
+    run: SettlingRun | None = None
 
     def end() -> Iterator[None]:
         nonlocal run
         if run is not None:
-            run.journal.close()
+            run.end()
         run = None
         yield
 
     for step in steps:
         if isinstance(step, tuple):
-            run = run or Run(output, next(numbers))
-            happened[run.settle(*step)] += 1
+            run = run or SettlingRun(output, next(numbers), NOW)
+            name, forwarder, reason = step
+            happened[forwarder, run.settle(name, forwarder, reason), reason] += 1
         elif step == "run":
             next(end())
         elif step == "compact":
@@ -120,20 +107,20 @@ def test_each_record_is_told_once_whenever_one_looks(
 
 
 def test_a_journal_is_followed_as_it_grows_and_when_it_becomes_a_part(tmp_path: Path) -> None:
-    run, watcher = Run(tmp_path, 1), Watcher(LocalStorage(tmp_path))
+    run, watcher = SettlingRun(tmp_path, 1, NOW), Watcher(LocalStorage(tmp_path))
     seen = []
     for name in "123":
         run.settle(name, "f-1", None)
         watcher.look()
         seen.append(watcher.all().total())
-    run.journal.close()
+    run.end()
     watcher.look()
     assert seen == [1, 2, 3]
     assert watcher.all().total() == 3
 
 
 def test_a_half_written_end_is_read_once_it_is_whole(tmp_path: Path) -> None:
-    run, watcher = Run(tmp_path, 1), Watcher(LocalStorage(tmp_path))
+    run, watcher = SettlingRun(tmp_path, 1, NOW), Watcher(LocalStorage(tmp_path))
     run.settle("1", "f-1", None)
     run.settle("2", "f-1", None)
     (journal,) = (tmp_path / "receipts").glob("*.journal")
@@ -156,10 +143,10 @@ def test_what_is_old_is_not_opened_and_what_was_settled_before_is_not_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number, start in enumerate((NOW - 8 * DAY, NOW - 7 * DAY - 1), 1):
-        run = Run(tmp_path, number, start)
+        run = SettlingRun(tmp_path, number, start)
         for name in "12":
             run.settle(name, "f-1", "timeout")
-        run.journal.close()
+        run.end()
     for path in tmp_path.glob("*/*.avro"):
         is_old = path.name.startswith(run_id(1))
         if is_old:
@@ -174,10 +161,10 @@ def test_what_is_old_is_not_opened_and_what_was_settled_before_is_not_told(
 
 def test_parts_of_a_store_are_opened_once(tmp_path: Path) -> None:
     for number in range(1, 4):
-        run = Run(tmp_path, number)
+        run = SettlingRun(tmp_path, number, NOW)
         run.settle("1", "f-1", None)
         run.settle("2", "f-1", "timeout")
-        run.journal.close()
+        run.end()
     opened: list[str] = []
 
     class Counted(MemoryStorage):
@@ -197,9 +184,9 @@ def test_parts_of_a_store_are_opened_once(tmp_path: Path) -> None:
 
 
 def test_what_is_no_part_takes_nothing_else_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    run, watcher = Run(tmp_path, 2), Watcher(LocalStorage(tmp_path))
+    run, watcher = SettlingRun(tmp_path, 2, NOW), Watcher(LocalStorage(tmp_path))
     run.settle("1", "f-1", None)
-    run.journal.close()
+    run.end()
     (tmp_path / "receipts" / f"{run_id(1)}-000001-w-000001.avro").write_bytes(b"no part")
     watcher.look()
     assert watcher.all().total() == 1
