@@ -15,6 +15,7 @@ from registry.credentials import LoginLimit, basic_credentials, client_with
 from registry.deliveries import RecentDeliveries
 from registry.directory import Directory
 from registry.health import Health
+from registry.jobs import Jobs
 from registry.matching import MatchPreview
 from registry.proxies import neighbourhood
 from registry.records import Records
@@ -48,6 +49,7 @@ class Registry:
         records: the same.
         health: the same.
         session_idle: after so long without a request somebody who has signed in on the page is signed out.
+        jobs: None if users may start none.
     """
 
     service: Service
@@ -56,6 +58,7 @@ class Registry:
     deliveries: RecentDeliveries | None = None
     records: Records | None = None
     health: Health | None = None
+    jobs: Jobs | None = None
     logins: LoginLimit = field(default_factory=LoginLimit)
     session_idle: timedelta = USUAL_IDLE
 
