@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from registry import connection, job_requests, operations, pages, rest
-from registry.console import forwarders, session
+from registry import connection, pages, rest
+from registry.console import forwarders, jobs, operations, session
 from registry.documents import FaultyDocumentError, UnreadableBodyError
 from registry.filters import ParameterError
 from registry.jobs import JobRefusedError, JobsBusyError, NoSuchJobError
@@ -81,7 +81,7 @@ def build(registry: Registry, proxies: TrustedProxies | None = None, most_of_one
     app.include_router(session.router)
     app.include_router(forwarders.router)
     app.include_router(operations.router)
-    app.include_router(job_requests.router)
+    app.include_router(jobs.router)
     # The last that is added stands before the others.
     app.add_middleware(_Fair, most=most_of_one)
     app.add_middleware(_Frame)

@@ -12,8 +12,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from registry.access import EDIT_ALL, EDIT_PUBLIC, VIEW_ALL
+from registry.console.operations import PATH as CONSOLE
 from registry.jobs import Job, JobRefusedError, Jobs, JobsBusyError, JobsConfig, Selection
-from registry.operations import PATH as CONSOLE
 from registry.rest import PATH
 from registry.usage import CommandError
 from schemas.times import now_ms

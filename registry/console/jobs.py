@@ -6,9 +6,9 @@ import msgspec
 from fastapi import APIRouter, HTTPException
 
 from registry.access import Client, Reach
+from registry.console.operations import PATH, instant, read_body, who
 from registry.jobs import Job, Jobs, NoSuchJobError, Selection, What
 from registry.openapi import request_body
-from registry.operations import PATH, instant, read_body, who
 from registry.service import ForbiddenError
 from registry.stores.base import NoSuchDocumentError
 from registry.web import Answer, BodyDep, ClientDep, Registry, RegistryDep
@@ -73,7 +73,7 @@ def plan(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
         until=instant("until", asked.until),
     )
     _check_may_send(registry, client, selection)
-    job = jobs.plan(selection, client.organisation, client.user or who(registry, client.key, {}))
+    job = jobs.plan(selection, client.organisation, who(registry, client.key, {}))
     return Answer(_shown(registry, client, job), 202)
 
 

@@ -27,7 +27,7 @@ MOST_AT_ONCE = 1_000
 """Forwarders that one request may change or make."""
 
 _KEY_SHOWN = 12
-"""Characters of a client's key that say who did something, where the client has no user."""
+"""Characters of a client's key that say who did something, where the client has no name."""
 
 K = TypeVar("K", Health, Records)
 T = TypeVar("T")
@@ -261,12 +261,12 @@ def _results(results: Iterator[JsonObject]) -> Answer:
 
 
 def who(registry: Registry, by: str, names: dict[str, str]) -> str:
-    """Who is meant by a client's key, or by the name of a command: the client's user, if it has one."""
+    """Who is meant by a client's key, or by the name of a command, by the name that people have for them."""
     name = names.get(by)
     if name is None:
         stored = registry.service.store.client(by)
-        user = stored.client.user if stored is not None else None
-        name = names[by] = user or (by if " " in by else by[:_KEY_SHOWN])
+        called = "" if stored is None else stored.name or stored.client.user
+        name = names[by] = called or (by if " " in by else by[:_KEY_SHOWN])
     return name
 
 
