@@ -23,6 +23,7 @@ _OURS = ("commands", "pipeline", "registry", "schemas", "transforms")
 
 _COLOURS = {logging.DEBUG: "2", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31"}
 _run_id: str | None = None
+logger = logging.getLogger(__name__)
 
 
 def shows_colour(stream: IO[str]) -> bool:
@@ -36,9 +37,14 @@ def coloured(text: str, code: str, stream: IO[str]) -> str:
 
 
 def name_run(run_id: str | None) -> None:
-    """Let the lines of the log from now on have the id of a run, where they are JSON."""
+    """Let the lines of the log from now on have the id of a run, where they are JSON. The first of them says no more.
+
+    So whoever starts a job finds its report by its log, however little there is to be said.
+    """
     global _run_id
     _run_id = run_id
+    if run_id is not None and any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers):
+        logger.info("the run has begun")
 
 
 class TextLines(logging.Formatter):

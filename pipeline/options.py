@@ -70,6 +70,7 @@ class Job:
         window: which records are given on (`--since`, `--until`, `--kind`). In a redrive the times are of the letters:
             see `chosen_letters`.
         only_forwarders: ids (`--forwarder`); empty for all.
+        forwarder_documents: the digest that the documents must have (`forwarder_documents` of a report).
         reasons: of dead letters (`--reason`); empty for all.
         record_ids: of dead letters (`--id`); empty for all.
         allow_networks: CIDRs (`--allow_network`).
@@ -116,6 +117,7 @@ class Job:
     actor_home_page: str = DEFAULT_HOME_PAGE
     forwarders: str | None = None
     only_forwarders: tuple[str, ...] = ()
+    forwarder_documents: str | None = None
     skip_invalid_forwarders: bool = False
     require_organisation: bool = False
     secret_env_prefix: str = "FORWARDER_"  # noqa: S105 - the start of a variable's name
@@ -438,6 +440,11 @@ def _add_forwarders(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--forwarder", action="append", dest="only_forwarders", metavar="ID", help="only this forwarder; repeatable"
+    )
+    group.add_argument(
+        "--forwarder_documents",
+        metavar="DIGEST",
+        help="run only if the documents are those of a plan: forwarder_documents in its report",
     )
     group.add_argument(
         "--skip_invalid_forwarders", action="store_true", help="run the valid forwarders when others are refused"

@@ -79,6 +79,11 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
         )
     except ForwardersUnreadableError as error:
         raise UsageError(str(error)) from None
+    if job.forwarder_documents not in (None, documents.digest):
+        raise UsageError(
+            f"--forwarder_documents {job.forwarder_documents}: the documents are others by now ({documents.digest}): "
+            "look at a new plan first"
+        )
     findings = _Findings(
         [(fault.forwarder_id, str(fault)) for fault in documents.faults],
         [str(warning) for warning in documents.warnings],

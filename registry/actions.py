@@ -6,6 +6,7 @@ import ssl
 import sys
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import uvicorn
 
@@ -14,6 +15,7 @@ from registry.credentials import StoredClient, hash_secret, new_client_key, new_
 from registry.deliveries import RecentDeliveries
 from registry.door import OTHER_FILES, Limits, most_connections, usual_limits
 from registry.health import Health
+from registry.jobs import Jobs, JobsConfig
 from registry.keyring import KEY_FILE, KEYS, new_key, read_keyring
 from registry.matching import MatchPreview
 from registry.metrics import Metrics
@@ -42,8 +44,9 @@ def serve(arguments: argparse.Namespace) -> None:
         raise CommandError("--tls_certificate and --tls_key go together")
     if not arguments.secret_env_prefix:
         raise CommandError("--secret_env_prefix is empty: it would open the whole environment to the documents")
-    if arguments.metrics is not None and arguments.deliveries is None:
-        raise CommandError("--metrics are those of the job that writes to --deliveries: name that, too")
+    for flag in ("metrics", "jobs"):
+        if getattr(arguments, flag) is not None and not arguments.deliveries:
+            raise CommandError(f"--{flag} is of the job that writes to --deliveries: name that, too")
     keyring = read_keyring()
     if not keyring:
         raise CommandError(f"there is no key to seal secrets with: set {KEYS} or {KEY_FILE}; see --help")
@@ -79,7 +82,15 @@ def _registry(arguments: argparse.Namespace, service: Service) -> Registry:
         recent=RecentRecords(output),
         records=Records(output, hides_inside=hides_inside),
         health=Health(output, metrics=arguments.metrics, hides_inside=hides_inside),
+        jobs=_jobs(arguments, hides_inside),
     )
+
+
+def _jobs(arguments: argparse.Namespace, hides_inside: bool) -> Jobs | None:
+    if arguments.jobs is None:
+        return None
+    config = JobsConfig.read(arguments.jobs, arguments.deliveries)
+    return Jobs(config, Path(arguments.jobs_dir), hides_inside=hides_inside)
 
 
 def _run(arguments: argparse.Namespace, registry: Registry) -> None:
@@ -100,6 +111,8 @@ def _run(arguments: argparse.Namespace, registry: Registry) -> None:
     finally:
         if registry.health is not None:
             registry.health.stop()
+        if registry.jobs is not None:
+            registry.jobs.close()
 
 
 def _limits(arguments: argparse.Namespace) -> Limits:

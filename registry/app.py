@@ -13,10 +13,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from registry import connection, operations, pages, rest, tester
-from registry.console import forwarders, session
+from registry import connection, pages, rest, tester
+from registry.console import forwarders, jobs, operations, session
 from registry.documents import FaultyDocumentError, UnreadableBodyError
 from registry.filters import ParameterError
+from registry.jobs import JobRefusedError, JobsBusyError, NoSuchJobError
 from registry.keyring import KeyringError
 from registry.metrics import CONTENT_TYPE, ELSEWHERE, Metrics
 from registry.openapi import OPEN, answered, described, ref
@@ -35,7 +36,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     403: {"description": "The client's scopes do not allow it"},
     404: {"description": "No such forwarder, or none that this client may view"},
     405: {"description": "Not a way to change forwarders"},
-    409: {"description": "There is a forwarder of this id"},
+    409: {"description": "There is a forwarder of this id, or a job runs already"},
     412: {"description": "The forwarder was changed since it was read (If-Match)"},
     413: {"description": "The body is too large"},
     415: {"description": "The body is not said to be JSON"},
@@ -99,9 +100,10 @@ def build(registry: Registry, proxies: TrustedProxies | None = None, most_of_one
     app.include_router(rest.router)
     app.include_router(connection.router)
     app.include_router(tester.router)
-    app.include_router(operations.router)
     app.include_router(session.router)
     app.include_router(forwarders.router)
+    app.include_router(operations.router)
+    app.include_router(jobs.router)
     # The last that is added stands before the others.
     app.add_middleware(_Fair, most=most_of_one)
     app.add_middleware(_Frame, metrics=registry.metrics)
@@ -143,6 +145,9 @@ def _answer_errors(app: FastAPI) -> None:
     answer(NoSuchDocumentError, 404, "there is no such forwarder, or none that this client may view")
     answer(IdTakenError, 409, "there is, or was, another forwarder of this _id: leave it out, or choose another")
     answer(ChangedError, 412, "the forwarder was changed since it was read: read it again")
+    answer(NoSuchJobError, 404, "there is no such job, or none that this client may view")
+    answer(JobsBusyError, 409)
+    answer(JobRefusedError, 422)
     answer(BusyError, 429, retry="5")
     answer(TooManyLooksError, 429, "as many look for records as may at a time: try again", retry="2")
     answer(KeyringError, 503)

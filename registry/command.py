@@ -14,6 +14,7 @@ from transforms.sessions.derivation import SECONDS_PER_UNIT
 from transforms.sinks.addresses import parse_network
 
 DEFAULT_STORE = "sqlite:///forwarders.db"
+DEFAULT_JOBS_DIR = "forwarder-jobs"
 _EXAMPLES = f"""\
 a first start:
   export {KEYS}=$(python -m registry key)
@@ -191,6 +192,18 @@ def _add_serve_flags(serve: argparse.ArgumentParser) -> None:
         metavar="WHERE",
         help="with --deliveries: the address of its metrics (http://host:9464/metrics), or its --metrics_file, to show "
         "what waits in a job on another machine",
+    )
+    job.add_argument(
+        "--jobs",
+        metavar="CONFIG",
+        help="let clients with an edit scope redrive and replay to their forwarders, by the job's flags in this TOML "
+        "file, as its --config: input, forwarders, output and how it delivers",
+    )
+    job.add_argument(
+        "--jobs_dir",
+        default=DEFAULT_JOBS_DIR,
+        metavar="DIR",
+        help=f"where these jobs and their logs are kept (default {DEFAULT_JOBS_DIR})",
     )
     job.add_argument(
         "--actor_home_page",

@@ -56,8 +56,12 @@ def shown_reason(reason: str | None, hides_inside: bool) -> str | None:
         hides_inside: the receiver may be inside, at an address that `--allow_network` alone permits. Then none of the
             ways in which an attempt can fail without an answer is told from another: they would tell what is there.
     """
-    hidden = UNANSWERED if hides_inside else _ALWAYS_HIDDEN
-    return NOT_REACHED if reason in hidden else reason
+    return NOT_REACHED if reason in hidden_reasons(hides_inside) else reason
+
+
+def hidden_reasons(hides_inside: bool) -> frozenset[str]:
+    """The reasons for which NOT_REACHED is shown, as `shown_reason` does."""
+    return UNANSWERED if hides_inside else _ALWAYS_HIDDEN
 
 
 def shown_receipt(row: Mapping[str, Any], hides_inside: bool | None = None) -> JsonObject:

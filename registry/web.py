@@ -16,6 +16,7 @@ from registry.credentials import LoginLimit, basic_credentials, client_with
 from registry.deliveries import RecentDeliveries
 from registry.directory import Directory
 from registry.health import Health
+from registry.jobs import Jobs
 from registry.matching import MatchPreview
 from registry.metrics import Metrics
 from registry.proxies import neighbourhood
@@ -53,6 +54,7 @@ class Registry:
         records: of the same output, to look at.
         health: of the same output.
         session_idle: after so long without a request somebody who has signed in on the page is signed out.
+        jobs: None if users may start none.
     """
 
     service: Service
@@ -63,6 +65,7 @@ class Registry:
     recent: RecentRecords | None = None
     records: Records | None = None
     health: Health | None = None
+    jobs: Jobs | None = None
     logins: LoginLimit = field(default_factory=LoginLimit)
     metrics: Metrics = field(default_factory=Metrics)
     session_idle: timedelta = USUAL_IDLE

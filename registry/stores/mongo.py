@@ -135,6 +135,7 @@ class MongoStore:
         self._changes = collection.database[f"{collection.name}_registry_changes"]
         self._sessions = collection.database[f"{collection.name}_registry_sessions"]
         self._organisations = collection.database[f"{collection.name}_registry_organisations"]
+        self._changes = collection.database[f"{collection.name}_registry_changes"]
         self._writing = threading.Lock()
         self._is_indexed = False
 

@@ -66,7 +66,6 @@ _MIGRATIONS = (
         created_at TEXT NOT NULL
     ) WITHOUT ROWID;
     """,
-    "ALTER TABLE change ADD COLUMN content TEXT;",
     """
     ALTER TABLE client ADD COLUMN name TEXT NOT NULL DEFAULT '';
     CREATE TABLE organisation (
@@ -81,6 +80,7 @@ _MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX session_of_client ON session (client);
     """,
+    "ALTER TABLE change ADD COLUMN content TEXT;",
 )
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 """What SQLite says when there is no room: a disk or a quota that is used up, or none for the file beside the store."""

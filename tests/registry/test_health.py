@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from registry.access import EDIT_ALL
+from registry.console.operations import PATH as CONSOLE
 from registry.health import SPANS, WEEK, Health
-from registry.operations import PATH as CONSOLE
 from registry.rest import PATH
 from schemas.times import now_ms, rfc3339
 from tests.support.activity import sessions

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from registry.access import DELIVER, EDIT_ALL, EDIT_PUBLIC, VIEW_ALL, VIEW_PUBLIC
-from registry.operations import PATH as CONSOLE
+from registry.console.operations import PATH as CONSOLE
 from registry.rest import PATH
 from tests.support.registry_house import House, create, forwarder_body
 

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from registry.access import EDIT_ALL, VIEW_ALL
-from registry.operations import PATH as CONSOLE
+from registry.console.operations import PATH as CONSOLE
 from registry.records import NoSuchPlaceError, RecordFilter, Records
 from registry.rest import PATH
 from schemas.times import now_ms

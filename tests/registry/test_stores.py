@@ -328,7 +328,7 @@ def test_a_file_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -> N
     store.close()
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE change DROP COLUMN content")
-        connection.execute("PRAGMA user_version = 1")
+        connection.execute("PRAGMA user_version = 2")
     connection.close()
     store = SqliteStore(str(path))
     store.update("a", described("x"), "bob")

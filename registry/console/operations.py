@@ -27,7 +27,7 @@ MOST_AT_ONCE = 1_000
 """Forwarders that one request may change or make."""
 
 _KEY_SHOWN = 12
-"""Characters of a client's key that say who did something, where the client has no user."""
+"""Characters of a client's key that say who did something, where the client has no name."""
 
 K = TypeVar("K", Health, Records)
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def history(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     """The latest change first. `content` is the document from then on; null where it is not kept."""
     names: dict[str, str] = {}
     edits = registry.service.edits(client, id)
-    return Answer([_shown_edit(edit, _who(registry, edit.by, names)) for edit in edits])
+    return Answer([_shown_edit(edit, who(registry, edit.by, names)) for edit in edits])
 
 
 @router.get("/forwarders/{id}/health", summary="What it got of late, and what waits")
@@ -82,8 +82,8 @@ def records(
         kinds=frozenset(kind or ()),
         ids=frozenset(each.lower() for each in record or ()),
         users=frozenset(user or ()),
-        since=_instant("since", since),
-        until=_instant("until", until),
+        since=instant("since", since),
+        until=instant("until", until),
     )
     try:
         found = _told(registry.records).look(id, wanted, limit, after)
@@ -115,7 +115,7 @@ class _Restore(msgspec.Struct):
 )
 def restore(request: Request, registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
     """`version`: of the history. Secrets stay those that the forwarder has now. `If-Match` as for a change."""
-    version = _read(body, _Restore).version
+    version = read_body(body, _Restore).version
     try:
         written = registry.service.restore(client, id, version, seen_by(request))
     except NoSuchEditError:
@@ -154,7 +154,7 @@ _BULK = {
 @router.post("/forwarders/bulk", summary="Enable, disable or delete many", openapi_extra=request_body(_BULK))
 def bulk(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     """Each by itself: what cannot be done of one holds up no other. `results` says of each what came of it."""
-    asked = _read(body, _Bulk)
+    asked = read_body(body, _Bulk)
     _check_count(len(asked.ids))
 
     def change(document_id: str) -> None:
@@ -214,7 +214,7 @@ def _told(known: K | None) -> K:
     return known
 
 
-def _instant(name: str, text: str | None) -> int | None:
+def instant(name: str, text: str | None) -> int | None:
     """A time as epoch milliseconds. Raises ParameterError."""
     if text is None:
         return None
@@ -260,13 +260,13 @@ def _results(results: Iterator[JsonObject]) -> Answer:
     return Answer({"done": done, "refused": len(listed) - done, "results": listed})
 
 
-def _who(registry: Registry, by: str, names: dict[str, str]) -> str:
-    """Who is meant by a client's key, or by the name of a command: the client's user, if it has one."""
+def who(registry: Registry, by: str, names: dict[str, str]) -> str:
+    """Who is meant by a client's key, or by the name of a command, by the name that people have for them."""
     name = names.get(by)
     if name is None:
         stored = registry.service.store.client(by)
-        user = stored.client.user if stored is not None else None
-        name = names[by] = user or (by if " " in by else by[:_KEY_SHOWN])
+        called = "" if stored is None else stored.name or stored.client.user
+        name = names[by] = called or (by if " " in by else by[:_KEY_SHOWN])
     return name
 
 
@@ -274,7 +274,7 @@ def _shown_edit(edit: Edit, who: str) -> JsonObject:
     return {"version": edit.version, "action": edit.action, "by": who, "at": edit.at, "content": edit.content}
 
 
-def _read(body: bytes, type_: type[T]) -> T:
+def read_body(body: bytes, type_: type[T]) -> T:
     """A request's body as what it has to be. Raises UnreadableBodyError."""
     content, _ = read_object(body)
     try:
