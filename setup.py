@@ -90,6 +90,7 @@ setup(
             "hypothesis>=6.100",
             "import-linter>=2.17",
             "mypy>=1.15",
+            "openapi-python-client>=0.29",
             # Drives the Chromium that is there; it need not download one.
             "playwright>=1.50",
             "pyte>=0.8.2",

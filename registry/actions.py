@@ -14,6 +14,7 @@ from registry.deliveries import RecentDeliveries
 from registry.door import OTHER_FILES, Limits, most_connections, usual_limits
 from registry.keyring import KEY_FILE, KEYS, new_key, read_keyring
 from registry.matching import MatchPreview
+from registry.metrics import Metrics
 from registry.proxies import TrustedProxies
 from registry.sample_delivery import SampleDelivery
 from registry.server import configured
@@ -61,7 +62,8 @@ def _registry(arguments: argparse.Namespace, service: Service) -> Registry:
     if arguments.deliveries:
         deliveries = RecentDeliveries(arguments.deliveries, hides_inside=bool(arguments.allow_networks))
     matcher, idle = MatchPreview(service.rules, statements), timedelta(minutes=arguments.session_idle)
-    return Registry(service, samples, matcher, deliveries, session_idle=idle)
+    metrics = Metrics(tuple(arguments.metrics_networks))
+    return Registry(service, samples, matcher, deliveries, session_idle=idle, metrics=metrics)
 
 
 def _run(arguments: argparse.Namespace, registry: Registry) -> None:

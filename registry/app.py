@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry import connection, pages, rest
@@ -17,12 +18,13 @@ from registry.console import forwarders, session
 from registry.documents import FaultyDocumentError, UnreadableBodyError
 from registry.filters import ParameterError
 from registry.keyring import KeyringError
-from registry.openapi import FORWARDER, forwarder_schema
+from registry.metrics import CONTENT_TYPE, ELSEWHERE, Metrics
+from registry.openapi import OPEN, answered, described, ref
 from registry.proxies import BehindProxies, TrustedProxies, neighbourhood
 from registry.sample_delivery import BusyError, NotReachedError
 from registry.service import ChangedError, ForbiddenError
 from registry.stores.base import IdTakenError, NoSuchDocumentError, StoreError, StoreFullError
-from registry.web import Answer, Registry, RegistryDep, faults_of
+from registry.web import Answer, Registry, RegistryDep, faults_of, is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +45,15 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
+for _problem in _PROBLEMS.values():
+    _problem["content"] = {"application/json": {"schema": ref("Problem")}}
+
+
 class _Application(FastAPI):
-    """FastAPI that publishes what a forwarder document looks like."""
+    """FastAPI that publishes what documents, requests and answers look like."""
 
     def openapi(self) -> dict[str, Any]:
-        description = super().openapi()
-        description.setdefault("components", {}).setdefault("schemas", {})[FORWARDER] = forwarder_schema()
-        return description
+        return described(super().openapi())
 
 
 def build(registry: Registry, proxies: TrustedProxies | None = None, most_of_one: int = 32) -> FastAPI:
@@ -69,10 +73,27 @@ def build(registry: Registry, proxies: TrustedProxies | None = None, most_of_one
         redirect_slashes=False,
         default_response_class=Answer,
         responses=_PROBLEMS,
+        # What generated clients call an operation.
+        generate_unique_id_function=lambda route: route.name.lstrip("_"),
     )
     app.state.registry = registry
     _answer_errors(app)
-    app.get("/health", tags=["service"], summary="Whether the service and its store answer")(_health)
+    health = answered(ref("Health"), "It does")
+    ill = answered(ref("Health"), "The store does not answer or is full, or there is no key for secrets", 503)
+    app.get(
+        "/health",
+        tags=["service"],
+        summary="Whether the service and its store answer",
+        responses=health | ill,
+        openapi_extra=OPEN,
+    )(_health)
+    app.get(
+        "/metrics",
+        tags=["service"],
+        summary="How the service does, for Prometheus",
+        response_class=PlainTextResponse,
+        openapi_extra=OPEN,
+    )(_metrics)
     app.include_router(pages.router)
     app.include_router(rest.router)
     app.include_router(connection.router)
@@ -80,7 +101,7 @@ def build(registry: Registry, proxies: TrustedProxies | None = None, most_of_one
     app.include_router(forwarders.router)
     # The last that is added stands before the others.
     app.add_middleware(_Fair, most=most_of_one)
-    app.add_middleware(_Frame)
+    app.add_middleware(_Frame, metrics=registry.metrics)
     app.add_middleware(BehindProxies, proxies=proxies or TrustedProxies())
     return app
 
@@ -97,6 +118,13 @@ def _health(registry: RegistryDep) -> Answer:
     if not registry.service.keyring:
         return Answer({"status": "failing", "message": "there is no key to seal secrets with"}, 503)
     return Answer({"status": "ok"})
+
+
+def _metrics(request: Request, registry: RegistryDep) -> Response:
+    address = request.client.host if request.client else ""
+    if not is_loopback(request) and address not in registry.metrics.readers:
+        raise HTTPException(403, "metrics are for this machine, and for the networks of --metrics_network")
+    return Response(registry.metrics.text(registry.service.store), headers={"Content-Type": CONTENT_TYPE})
 
 
 def _answer_errors(app: FastAPI) -> None:
@@ -124,6 +152,7 @@ def _answer_errors(app: FastAPI) -> None:
 
 
 def _store_problem(request: Request, error: Exception) -> Answer:
+    request.app.state.registry.metrics.store_failed()
     _log_problem(error)
     return Answer({"message": str(error)}, 503)
 
@@ -194,15 +223,17 @@ class _Fair:
 
 
 class _Frame:
-    """Around every request: headers on the answer, and a line in the log that holds nothing that may be private."""
+    """Around every request: headers on the answer, metrics, and a line in the log that holds nothing private."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        self._metrics.begin()
         started = time.perf_counter()
         status = 500
         if len(scope["path"]) > 1 and scope["path"].endswith("/"):
@@ -226,4 +257,6 @@ class _Frame:
             # The path as it was sent is still percent-encoded, so that it cannot forge a line of the log. The query is
             # left out: it may be long, and may hold what is private.
             path = scope.get("raw_path", b"").decode("latin-1")
-            logger.info("%s %s %d %.1f ms", scope["method"], path, status, (time.perf_counter() - started) * 1000)
+            seconds = time.perf_counter() - started
+            self._metrics.end(scope["method"], getattr(scope.get("route"), "path", ELSEWHERE), status, seconds)
+            logger.info("%s %s %d %.1f ms", scope["method"], path, status, seconds * 1000)

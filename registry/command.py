@@ -144,6 +144,15 @@ def _add_serve_flags(serve: argparse.ArgumentParser) -> None:
         help="an address or CIDR of proxies whose X-Forwarded-For (or Forwarded) and X-Forwarded-Proto are believed; "
         "repeatable",
     )
+    listen.add_argument(
+        "--metrics_network",
+        action="append",
+        default=[],
+        dest="metrics_networks",
+        type=_network,
+        metavar="CIDR",
+        help="an address or network, beside this machine, that may read /metrics; repeatable",
+    )
     bounds = serve.add_argument_group("what clients may hold")
     bounds.add_argument(
         "--max_connections",

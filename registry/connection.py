@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from registry.filters import MOST, listed, read_selection
+from registry.openapi import answered, ref
 from registry.paging import page
 from registry.rest import Filter, Select, Sort
 from registry.web import VERSION_HEADER, Answer, ClientDep, RegistryDep
@@ -17,7 +18,7 @@ PageSize = Annotated[int | None, Query(ge=0, le=MOST)]
 Cursor = Annotated[str | None, Query(description="A cursor that this service gave for the same sort")]
 
 
-@router.get(PATH, summary="List by cursor")
+@router.get(PATH, summary="List by cursor", responses=answered(ref("ForwarderConnection"), "A page"))
 def connection(
     registry: RegistryDep,
     client: ClientDep,

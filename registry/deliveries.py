@@ -42,7 +42,7 @@ WAIT = 2.0
 
 _RECEIPT_TYPES: dict[str, Any] = {field["name"]: field["type"] for field in avro_schema("receipt")["fields"]}
 _TIMES = frozenset(name for name, type_ in _RECEIPT_TYPES.items() if "timestamp-millis" in str(type_))
-_SHOWN = (*_RECEIPT_TYPES, "reason", "response")
+SHOWN = (*_RECEIPT_TYPES, "reason", "response")
 """The fields of a receipt, and of a dead letter why it is one. Not what was sent, which is learners' data."""
 
 _ALWAYS_HIDDEN = frozenset(("dns", "address_refused"))
@@ -67,7 +67,7 @@ def shown_receipt(row: Mapping[str, Any], hides_inside: bool | None = None) -> J
         row: of `receipt.avsc` or `dead_letter.avsc`, with times in epoch milliseconds.
         hides_inside: as `shown_reason` takes it; None: the reason is left as it is.
     """
-    shown = {name: row.get(name) for name in _SHOWN}
+    shown = {name: row.get(name) for name in SHOWN}
     if hides_inside is not None:
         shown["reason"] = shown_reason(shown["reason"], hides_inside)
         if shown["reason"] == "unavailable" and shown["response"] is not None:

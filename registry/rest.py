@@ -9,7 +9,7 @@ from registry.deliveries import KEPT, RecentDeliveries
 from registry.documents import read_object
 from registry.filters import MOST, USUAL, listed, read_selection
 from registry.matching import RecordError
-from registry.openapi import FORWARDER, request_body
+from registry.openapi import FORWARDER, IF_MATCH, answered, list_of, ref, request_body
 from registry.service import ForbiddenError
 from registry.stores.base import StoredDocument
 from registry.web import (
@@ -38,12 +38,12 @@ Skip = Annotated[int, Query(ge=0, le=2**31 - 1)]
 Limit = Annotated[int, Query(ge=1, le=MOST)]
 LimitOfDeliveries = Annotated[int, Query(ge=1, le=KEPT)]
 
-_FORWARDER_BODY = request_body({"$ref": f"#/components/schemas/{FORWARDER}"})
-_RECORD_BODY = request_body({"type": "object"})
-_SAMPLE_BODY = request_body({"type": "object", "properties": {"kind": {"enum": list(KINDS)}}})
+_ONE = answered(ref(FORWARDER), "The forwarder", tagged=True)
+_CHANGED = answered(ref(FORWARDER), "The changed forwarder", tagged=True)
+_CREATED = answered(ref(FORWARDER), "The forwarder that was created", 201, tagged=True)
 
 
-@router.get("", summary="List")
+@router.get("", summary="List", responses=answered(list_of(FORWARDER), "The forwarders"))
 def list_forwarders(
     request: Request,
     registry: RegistryDep,
@@ -63,7 +63,7 @@ def list_forwarders(
     return Answer(contents, headers={VERSION_HEADER: snapshot.version})
 
 
-@router.get("/count", summary="How many there are")
+@router.get("/count", summary="How many there are", responses=answered(ref("ForwarderCount"), "How many"))
 def count_forwarders(registry: RegistryDep, client: ClientDep, query: Filter = None) -> Answer:
     snapshot = registry.service.visible(client)
     matches, _ = listed(snapshot, query, None)
@@ -81,14 +81,23 @@ async def _deliveries(registry: RegistryDep, client: ClientDep) -> RecentDeliver
 DeliveriesDep = Annotated[RecentDeliveries | None, Depends(_deliveries)]
 
 
-@router.get("/deliveries", summary="The last delivery of each forwarder")
+@router.get(
+    "/deliveries",
+    summary="The last delivery of each forwarder",
+    responses=answered(ref("LastDeliveries"), "Those that are known"),
+)
 def last_deliveries(registry: RegistryDep, client: ClientDep, deliveries: DeliveriesDep) -> Answer:
     visible = registry.service.visible(client).documents
     last = {} if deliveries is None else deliveries.last_of()
     return Answer({stored.id: last[stored.id] for stored in visible if stored.id in last})
 
 
-@router.post("/match", summary="Which forwarders a record would reach, and why", openapi_extra=_RECORD_BODY)
+@router.post(
+    "/match",
+    summary="Which forwarders a record would reach, and why",
+    responses=answered(ref("MatchResult"), "One answer for each forwarder that the client may view"),
+    openapi_extra=request_body(ref("RecordToMatch")),
+)
 def match_record(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     """The body is the record: a line of `--write_records jsonl`, the documented message alone, or an xAPI statement."""
     content, _ = read_object(body)
@@ -101,7 +110,7 @@ def match_record(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Ans
     return Answer({"id": record.id, "kind": record.kind, "forwarders": answers})
 
 
-@router.post("", summary="Create", status_code=201, openapi_extra=_FORWARDER_BODY)
+@router.post("", summary="Create", status_code=201, responses=_CREATED, openapi_extra=request_body(ref(FORWARDER)))
 def create_forwarder(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     """`organisation` is always the client's. An `_id` and the times are kept when they are sent along."""
     written = registry.service.create(client, *read_object(body))
@@ -115,7 +124,7 @@ def delete_forwarders(client: ClientDep) -> Answer:
     raise HTTPException(405, "forwarders are deleted one by one: DELETE :id", {"Allow": "GET, POST"})
 
 
-@router.get("/{id}", summary="Read one")
+@router.get("/{id}", summary="Read one", responses={**_ONE, 304: {"description": "It is as `If-None-Match` says"}})
 def get_forwarder(
     request: Request,
     registry: RegistryDep,
@@ -145,17 +154,23 @@ for _method in ("PUT", "POST", "PATCH"):
         methods=[_method],
         summary=f"Change one ({_method})",
         operation_id=f"change_forwarder_by_{_method.lower()}",
-        openapi_extra=_FORWARDER_BODY,
+        responses=_CHANGED,
+        openapi_extra=request_body(ref(FORWARDER), IF_MATCH),
     )
 
 
-@router.delete("/{id}", summary="Delete one", status_code=204)
+@router.delete("/{id}", summary="Delete one", status_code=204, openapi_extra={"parameters": [IF_MATCH]})
 def delete_forwarder(request: Request, registry: RegistryDep, client: ClientDep, id: str) -> Response:
     registry.service.delete(client, id, seen_by(request))
     return Response(status_code=204)
 
 
-@router.post("/{id}/test", summary="Send one sample record", openapi_extra=_SAMPLE_BODY)
+@router.post(
+    "/{id}/test",
+    summary="Send one sample record",
+    responses=answered(ref("SampleResult"), "What became of it"),
+    openapi_extra=request_body(ref("SampleRequest")),
+)
 def test_forwarder(registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
     """One sample record goes through the job's own delivery, in one attempt. `kind`: of the record."""
     content, _ = read_object(body)
@@ -166,7 +181,11 @@ def test_forwarder(registry: RegistryDep, client: ClientDep, id: str, body: Body
     return Answer(registry.sample_delivery.send(registry.service.whole(stored), cast(Kind | None, kind)))
 
 
-@router.get("/{id}/deliveries", summary="Receipts and dead letters of recent runs")
+@router.get(
+    "/{id}/deliveries",
+    summary="Receipts and dead letters of recent runs",
+    responses=answered(list_of("Receipt"), "The latest first"),
+)
 def list_deliveries(
     registry: RegistryDep, client: ClientDep, deliveries: DeliveriesDep, id: str, limit: LimitOfDeliveries = KEPT
 ) -> Answer:

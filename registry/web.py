@@ -8,13 +8,15 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, HTTPException, Query, Request, Response
+from fastapi import Depends, HTTPException, Query, Request
+from fastapi.responses import JSONResponse
 
 from registry.access import Client
 from registry.credentials import LoginLimit, basic_credentials, client_with
 from registry.deliveries import RecentDeliveries
 from registry.directory import Directory
 from registry.matching import MatchPreview
+from registry.metrics import Metrics
 from registry.proxies import neighbourhood
 from registry.sample_delivery import SampleDelivery
 from registry.service import ForbiddenError, Service
@@ -52,6 +54,7 @@ class Registry:
     deliveries: RecentDeliveries | None = None
     logins: LoginLimit = field(default_factory=LoginLimit)
     session_idle: timedelta = USUAL_IDLE
+    metrics: Metrics = field(default_factory=Metrics)
 
     @cached_property
     def sessions(self) -> Sessions:
@@ -64,10 +67,8 @@ class Registry:
         return Directory()
 
 
-class Answer(Response):
+class Answer(JSONResponse):
     """A response in JSON, as every reader of JSON takes it: without NaN and infinities."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
@@ -194,11 +195,12 @@ SecretsParameter = Annotated[
 
 def check_secrecy(request: Request) -> None:
     """Raises ForbiddenError where others could read secrets on their way (docs/spec/forwarders.md section 5)."""
-    if request.url.scheme != "https" and not _is_loopback(request):
+    if request.url.scheme != "https" and not is_loopback(request):
         raise ForbiddenError("secrets=full is answered over TLS or loopback only")
 
 
-def _is_loopback(request: Request) -> bool:
+def is_loopback(request: Request) -> bool:
+    """Whether a request comes from this machine, and through no proxy."""
     # Behind a proxy that was not named (--trusted_proxy) everybody seems to come from where the proxy is.
     if request.client is None or any(name in request.headers for name in _FORWARDED):
         return False
