@@ -33,6 +33,7 @@ from transforms.read import InputError, InputFile, match_files, ranges_of
 from transforms.reading.blob_files import BlobFiles
 from transforms.reading.input_formats import INPUT_FORMATS
 from transforms.reading.pipes import STANDARD_INPUT, descriptor_of
+from transforms.reading.record_files import RECORDS
 from transforms.receipts.index import HistoryIndex, index_history, remove_index
 from transforms.receipts.journal import JournalError, close_journals, recover
 from transforms.receipts.outage_letters import OutageLetters
@@ -43,7 +44,7 @@ from transforms.sources.base import Access, StatementSource
 from transforms.sources.locations import is_source, source_at
 from transforms.statements.attachment_files import FOLDER
 from transforms.storage import StorageError, local_path, storage_at
-from transforms.write import RECORDS, remove_records, remove_unfinished
+from transforms.write import remove_records, remove_unfinished
 
 logger = logging.getLogger(__name__)
 

@@ -16,6 +16,8 @@ from registry.keyring import KEY_FILE, KEYS, new_key, read_keyring
 from registry.matching import MatchPreview
 from registry.metrics import Metrics
 from registry.proxies import TrustedProxies
+from registry.query_tests import QueryTests
+from registry.recent_records import RecentRecords
 from registry.sample_delivery import SampleDelivery
 from registry.server import configured
 from registry.service import Service
@@ -58,12 +60,15 @@ def _rules(arguments: argparse.Namespace) -> Rules:
 def _registry(arguments: argparse.Namespace, service: Service) -> Registry:
     statements = StatementBuilder(arguments.actor_home_page, arguments.session_duration_unit)
     samples = SampleDelivery(service.rules, statements, tuple(arguments.allow_networks))
-    deliveries = None
+    matcher = MatchPreview(service.rules, statements)
+    deliveries, records = None, None
     if arguments.deliveries:
         deliveries = RecentDeliveries(arguments.deliveries, hides_inside=bool(arguments.allow_networks))
-    matcher, idle = MatchPreview(service.rules, statements), timedelta(minutes=arguments.session_idle)
+        records = RecentRecords(arguments.deliveries)
     metrics = Metrics(tuple(arguments.metrics_networks))
-    return Registry(service, samples, matcher, deliveries, session_idle=idle, metrics=metrics)
+    tests = QueryTests(service.rules, statements, matcher)
+    idle = timedelta(minutes=arguments.session_idle)
+    return Registry(service, samples, matcher, tests, deliveries, records, session_idle=idle, metrics=metrics)
 
 
 def _run(arguments: argparse.Namespace, registry: Registry) -> None:

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry import connection, pages, rest
-from registry.console import forwarders, session
+from registry.console import forwarders, session, tester
 from registry.documents import FaultyDocumentError, UnreadableBodyError
 from registry.filters import ParameterError
 from registry.keyring import KeyringError
@@ -99,6 +99,7 @@ def build(registry: Registry, proxies: TrustedProxies | None = None, most_of_one
     app.include_router(connection.router)
     app.include_router(session.router)
     app.include_router(forwarders.router)
+    app.include_router(tester.router)
     # The last that is added stands before the others.
     app.add_middleware(_Fair, most=most_of_one)
     app.add_middleware(_Frame, metrics=registry.metrics)

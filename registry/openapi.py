@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from registry.deliveries import SHOWN
+from registry.query_builder import OPERATORS
 from schemas import KINDS, avro_schema
 from schemas.json_values import JsonObject
 from transforms.forwarders import fields
@@ -155,6 +156,9 @@ def _of_avro(avro_type: Any) -> JsonObject:
 
 _TEXT: JsonObject = {"type": "string"}
 _YES_OR_NO: JsonObject = {"type": "boolean"}
+_COUNT: JsonObject = {"type": "integer", "minimum": 0}
+_KIND: JsonObject = {"type": "string", "enum": list(KINDS)}
+_SOURCE: JsonObject = or_null({"type": "string", "enum": ["records", "dead_letters"]})
 
 _SCHEMAS: JsonObject = {
     "Problem": object_of(
@@ -171,7 +175,7 @@ _SCHEMAS: JsonObject = {
         {"status": {"type": "string", "enum": ["ok", "full", "failing"]}, "message": _TEXT},
         optional=("message",),
     ),
-    "ForwarderCount": object_of("How many forwarders there are.", {"count": {"type": "integer", "minimum": 0}}),
+    "ForwarderCount": object_of("How many forwarders there are.", {"count": _COUNT}),
     "ForwarderConnection": object_of(
         "A page of forwarders.", {"edges": list_of("ForwarderEdge"), "pageInfo": ref("PageInfo")}
     ),
@@ -214,7 +218,7 @@ _SCHEMAS: JsonObject = {
         "Which forwarders a record would reach.",
         {
             "id": {**_TEXT, "description": "of the record"},
-            "kind": {"type": "string", "enum": list(KINDS)},
+            "kind": _KIND,
             "forwarders": list_of("ForwarderMatch"),
         },
     ),
@@ -226,6 +230,99 @@ _SCHEMAS: JsonObject = {
             "reached": _YES_OR_NO,
             "reason": {**_TEXT, "description": "what decided"},
         },
+    ),
+    "TesterSetup": object_of(
+        "What a query may ask for, and records to try it on.",
+        {
+            "fields": list_of("QueryField"),
+            "operators": {"type": "array", "items": _TEXT, "description": "of `QueryRow`"},
+            "samples": list_of("TesterRecord"),
+        },
+    ),
+    "QueryField": object_of(
+        "A name that a query may ask for.",
+        {
+            "name": {**_TEXT, "description": "a dotted path"},
+            "type": {**_TEXT, "description": "of what stands there: id, string, date, number, boolean, ..."},
+            "meaning": _TEXT,
+            "kinds": {"type": "array", "items": _TEXT, "description": "of the records that have it"},
+            "values": {"type": "array", "items": {}, "description": "all that it can be, where they are few"},
+        },
+    ),
+    "TesterRecord": object_of(
+        "A record to try a query on.",
+        {"name": _TEXT, "kind": _KIND, "text": {**_TEXT, "description": "a line of `--write_records jsonl`"}},
+    ),
+    "TesterRecords": object_of(
+        "Recent records of the job.",
+        {"source": _SOURCE, "message": {**_TEXT, "description": "what they are"}, "records": list_of("TesterRecord")},
+    ),
+    "TesterRequest": object_of(
+        "A query to be tried.",
+        {
+            "query": {"description": "as a forwarder document has it: a text in JSON, or an object"},
+            "form": or_null(ref("QueryForm")) | {"description": "instead of `query`"},
+            "kinds": {"description": "as a forwarder document has it"},
+            "lrs_id": {"description": "as a forwarder document has it"},
+            "record": or_null(_TEXT) | {"description": "in JSON, as `RecordToMatch` has it"},
+        },
+        optional=("query", "form", "kinds", "lrs_id", "record"),
+    ),
+    "QueryForm": object_of(
+        "A query as rows of a form.", {"join": {"type": "string", "enum": ["all", "any"]}, "rows": list_of("QueryRow")}
+    ),
+    "QueryRow": object_of(
+        "A row of the form.",
+        {
+            "field": {**_TEXT, "description": "a dotted path"},
+            "operator": {"type": "string", "enum": list(OPERATORS)},
+            "type": {"type": "string", "enum": ["text", "number", "boolean", "null"], "description": "of the values"},
+            "values": {"type": "array", "items": _TEXT, "description": "a text as it is, all else as in JSON"},
+        },
+    ),
+    "TesterResult": object_of(
+        "What a query says.",
+        {
+            "query": {"description": "as it was sent, or written of `form`"},
+            "form": or_null(ref("QueryForm")) | {"description": "the query as rows; null if none say it"},
+            "faults": list_of("Fault"),
+            "warnings": list_of("Fault"),
+            "record": or_null(ref("JudgedRecord")),
+        },
+    ),
+    "JudgedRecord": object_of(
+        "What a query says of a record.",
+        {
+            "problem": or_null(_TEXT) | {"description": "why it is no record"},
+            "kind": or_null(_KIND),
+            "matches": or_null(_YES_OR_NO),
+            "reason": or_null(_TEXT) | {"description": "what decided: the kind, the scope, or a clause"},
+            "clauses": or_null(ref("JudgedClause")),
+        },
+    ),
+    "JudgedClause": object_of(
+        "A clause of a query, and what it says of a record.",
+        {
+            "text": _TEXT,
+            "outcome": {"type": "string", "enum": ["match", "no match", "undecided"]},
+            "decides": {**_YES_OR_NO, "description": "whether the outcome of the query rests on it"},
+            "found": {**_TEXT, "description": "what the record holds there"},
+            "children": list_of("JudgedClause"),
+        },
+    ),
+    "TesterCount": object_of(
+        "How many records a query matches.",
+        {
+            "source": _SOURCE,
+            "message": {**_TEXT, "description": "what was counted"},
+            "looked_at": _COUNT,
+            "matched": _COUNT,
+            "is_complete": {**_YES_OR_NO, "description": "whether every record of the source was looked at"},
+            "kinds": list_of("TesterCountOfKind"),
+        },
+    ),
+    "TesterCountOfKind": object_of(
+        "How many records of one kind a query matches.", {"kind": _KIND, "looked_at": _COUNT, "matched": _COUNT}
     ),
 }
 

@@ -18,6 +18,8 @@ from registry.directory import Directory
 from registry.matching import MatchPreview
 from registry.metrics import Metrics
 from registry.proxies import neighbourhood
+from registry.query_tests import QueryTests
+from registry.recent_records import RecentRecords
 from registry.sample_delivery import SampleDelivery
 from registry.service import ForbiddenError, Service
 from registry.sessions import USUAL_IDLE, Sessions
@@ -46,12 +48,15 @@ class Registry:
     Attributes:
         deliveries: None if the service was not told of a job's output.
         session_idle: after so long without a request somebody who has signed in on the page is signed out.
+        records: of the same output, to try queries on.
     """
 
     service: Service
     sample_delivery: SampleDelivery
     matcher: MatchPreview
+    query_tests: QueryTests
     deliveries: RecentDeliveries | None = None
+    records: RecentRecords | None = None
     logins: LoginLimit = field(default_factory=LoginLimit)
     session_idle: timedelta = USUAL_IDLE
     metrics: Metrics = field(default_factory=Metrics)

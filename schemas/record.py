@@ -1,6 +1,7 @@
 """Records: what is forwarded. A record is a derived message, or a statement as it was read."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -240,6 +241,53 @@ def record_row(record: Record) -> dict[str, Any]:
         "place": record.place,
         "metadata": record.metadata,
     }
+
+
+def record_of_row(row: Mapping[str, Any]) -> Record:
+    """The record of a row that `record_row` or `parquet_row` made, as it is read back. Its times may be datetimes.
+
+    The message has the same values, and may have other bytes.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such row.
+    """
+    if row["kind"] == "statement":
+        document = row["document"]
+        return Record(
+            row["id"],
+            row["kind"],
+            row["organisation"],
+            row["lrs_id"],
+            row["user_id"],
+            _millis(row["timestamp"]),
+            row["id"],
+            row["place"],
+            {},
+            row["statement"].encode(),
+            {},
+            None if row["stored"] is None else _millis(row["stored"]),
+            None if document is None else document.encode(),
+            row["voids"],
+        )
+    message = {name: value for name, value in row.items() if name not in _ENVELOPE}
+    metadata = row["metadata"]
+    return Record(
+        row["id"],
+        row["kind"],
+        row["organisation"],
+        row["lrs_id"],
+        message["user_id"],
+        _millis(row["timestamp"]),
+        row["record_id"],
+        row["place"],
+        message,
+        _encode(message),
+        msgspec.json.decode(metadata) if isinstance(metadata, str) else metadata,
+    )
+
+
+def _millis(time: int | datetime) -> int:
+    return millis_of(time) if isinstance(time, datetime) else time
 
 
 def _fitting(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """Write: derived records, rejects and what was counted, as files."""
 
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,15 +22,13 @@ from schemas.arrow import arrow_schema
 from schemas.record import RecordFormat, encode_record, parquet_row, record_row
 from transforms import durability
 from transforms.accounting.summary import Summary
+from transforms.reading.record_files import RECORD_FILE, RECORDS
 from transforms.receipts.journal import DEAD_LETTERS, RECEIPTS
 from transforms.statements.attachment_files import FOLDER
 from transforms.storage import local_path, storage_at, writing
 
-RECORDS = "records"
 REJECTS = "rejects"
-"""The directories of an output that these files are in."""
-
-_RECORD_FILE = re.compile(rf"({'|'.join(KINDS)})-\d{{5}}-of-\d{{5}}\.(jsonl|avro|parquet)")
+"""The directory of an output that rejects are in."""
 
 
 @dataclass(eq=False)
@@ -85,7 +82,7 @@ def remove_records(output: str) -> None:
     """
     storage = storage_at(output)
     for name in storage.list(RECORDS):
-        if _RECORD_FILE.fullmatch(name):
+        if RECORD_FILE.fullmatch(name):
             storage.remove(f"{RECORDS}/{name}")
 
 

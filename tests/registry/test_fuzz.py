@@ -43,6 +43,7 @@ def operations(house: House) -> dict[str, Any]:
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
 """Of each operation, as described and otherwise."""
 
+TESTER = "/api/console/tester"
 REST = "/api/v2/statementforwarding"
 FUZZED = [
     "GET /health",
@@ -61,6 +62,10 @@ FUZZED = [
     f"POST {REST}/{{id}}/test",
     f"GET {REST}/{{id}}/deliveries",
     "GET /api/connection/statementforwarding",
+    f"GET {TESTER}",
+    f"GET {TESTER}/records",
+    f"POST {TESTER}",
+    f"POST {TESTER}/count",
 ]
 
 

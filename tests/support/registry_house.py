@@ -20,6 +20,8 @@ from registry.door import Limits, usual_limits
 from registry.keyring import Keyring
 from registry.matching import MatchPreview
 from registry.proxies import TrustedProxies
+from registry.query_tests import QueryTests
+from registry.recent_records import RecentRecords
 from registry.rest import PATH
 from registry.sample_delivery import SampleDelivery
 from registry.server import configured
@@ -89,7 +91,10 @@ def house_on(store: Store, deliveries: Path | None = None, *, trusted: bool = Fa
     statements = StatementBuilder()
     samples = SampleDelivery(rules, statements, ("127.0.0.0/8",))
     recent = RecentDeliveries(str(deliveries)) if deliveries else None
-    return House(store, service, Registry(service, samples, MatchPreview(rules, statements), recent))
+    records = RecentRecords(str(deliveries)) if deliveries else None
+    matcher = MatchPreview(rules, statements)
+    tests = QueryTests(rules, statements, matcher)
+    return House(store, service, Registry(service, samples, matcher, tests, recent, records))
 
 
 def forwarder_body(**given: Any) -> dict[str, Any]:

@@ -192,11 +192,12 @@ def explanation_of(judgement: Judgement) -> Explanation:
     """The explanation that the judgement of a whole query amounts to."""
     decisive = judgement.field
     path = ".".join(decisive.path) if decisive is not None else ""
-    found = _values_at(decisive, judgement.document) if decisive is not None else ""
+    found = values_at(decisive, judgement.document) if decisive is not None else ""
     return Explanation(MATCH_RESULTS[judgement.truth], judgement.clause, path, found)
 
 
-def _values_at(node: Field, document: Any) -> str:
+def values_at(node: Field, document: Any) -> str:
+    """What a document holds where a field's path leads, in short."""
     shown: list[str] = []
     for element in expand(document, node.path, leaf=False):
         if len(shown) == 3:
