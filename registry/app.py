@@ -13,8 +13,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from registry import connection, pages, rest, tester
-from registry.console import forwarders, jobs, operations, session
+from registry import connection, pages, rest
+from registry.console import forwarders, jobs, operations, session, tester
 from registry.documents import FaultyDocumentError, UnreadableBodyError
 from registry.filters import ParameterError
 from registry.jobs import JobRefusedError, JobsBusyError, NoSuchJobError
@@ -99,11 +99,11 @@ def build(registry: Registry, proxies: TrustedProxies | None = None, most_of_one
     app.include_router(pages.router)
     app.include_router(rest.router)
     app.include_router(connection.router)
-    app.include_router(tester.router)
     app.include_router(session.router)
     app.include_router(forwarders.router)
     app.include_router(operations.router)
     app.include_router(jobs.router)
+    app.include_router(tester.router)
     # The last that is added stands before the others.
     app.add_middleware(_Fair, most=most_of_one)
     app.add_middleware(_Frame, metrics=registry.metrics)

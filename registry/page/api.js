@@ -24,9 +24,10 @@ export function onSignedOut(handler) {
 }
 
 // Ask, and give `{ answer, status, etag, headers }`; throws Problem for whatever is no 2xx.
+// `body`: a value to be sent as JSON. `json`: a text that is JSON already, sent as it is: a number stays as it is written.
 // `ifMatch`: the etag of what is to be changed. `signal`: ends the waiting. `asIs`: a 401 is for the caller.
-export async function ask(method, path, { body, ifMatch, signal, asIs = false } = {}) {
-  const response = await fetched(method, path, { body, ifMatch, signal });
+export async function ask(method, path, { body, json = body === undefined ? undefined : JSON.stringify(body), ifMatch, signal, asIs = false } = {}) {
+  const response = await fetched(method, path, { json, ifMatch, signal });
   const text = await response.text();
   let answer = null;
   try {
@@ -36,22 +37,22 @@ export async function ask(method, path, { body, ifMatch, signal, asIs = false } 
   }
   if (response.ok) return { answer, status: response.status, etag: response.headers.get("ETag"), headers: response.headers };
   if (response.status === 401 && !asIs && signInAgain && (await signInAgain())) {
-    return ask(method, path, { body, ifMatch, signal });
+    return ask(method, path, { json, ifMatch, signal });
   }
   const problem = new Problem(response.status, answer, response.headers);
   if (problem.status === 429 && problem.retryAfter) problem.message += ` (in ${problem.retryAfter} s)`;
   throw problem;
 }
 
-async function fetched(method, path, { body, ifMatch, signal }) {
+async function fetched(method, path, { json, ifMatch, signal }) {
   const headers = { Accept: "application/json", "X-Requested-With": "XMLHttpRequest" };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (json !== undefined) headers["Content-Type"] = "application/json";
   if (ifMatch) headers["If-Match"] = ifMatch;
   try {
     const response = await fetch(path, {
       method,
       headers,
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: json,
       credentials: "same-origin",
       redirect: "error",
       signal: AbortSignal.any([AbortSignal.timeout(SECONDS * 1000), ...(signal ? [signal] : [])]),

@@ -5,6 +5,7 @@ import { confirmed } from "./dialog.js";
 import { action, answerPlace, count, doing, h } from "./dom.js";
 import { Fields, textOf, valueAt, written } from "./forwarder_form.js";
 import { tabAddress } from "./forwarder_frame.js";
+import { queryTrial } from "./query_trial.js";
 import { sendSample } from "./sample.js";
 
 const START = { active: true, configuration: { protocol: "https" } };
@@ -13,6 +14,7 @@ const START = { active: true, configuration: { protocol: "https" } };
 export function editor(forwarder, context) {
   let etag = forwarder?.etag ?? null;
   const fields = new Fields(forwarder?.document ?? null, START);
+  fields.control("query").closest(".field").append(trying(fields, context));
   const answer = answerPlace();
   const save = h("button", { class: "primary", id: "save" }, forwarder ? "Save" : "Create");
   const below = h("div", { class: "below" });
@@ -134,6 +136,30 @@ export function editor(forwarder, context) {
       return "";
     }, { kind: "danger", id: "delete" });
   }
+}
+
+// The rows of the query, and a record to try it on: asked for once it is opened.
+function trying(fields, context) {
+  const place = h("div", {});
+  const folded = h("details", { id: "try-query" }, h("summary", {}, "Build and try this query"), place);
+  let trial = null;
+  const scope = () => {
+    const kinds = fields.control("kinds").value.split(",").map((kind) => kind.trim()).filter(Boolean);
+    return { kinds: kinds.length ? kinds : null, lrs_id: fields.control("lrs_id").value || null };
+  };
+  folded.addEventListener("toggle", async () => {
+    if (!folded.open || trial) return;
+    try {
+      trial = queryTrial(context, { text: fields.control("query"), scope });
+      const { conditions, record, outcome } = await trial;
+      place.replaceChildren(conditions, h("h3", {}, "What it says of a record"), record, outcome);
+    } catch (error) {
+      trial = null;
+      if (error instanceof Problem) place.replaceChildren(h("p", { class: "fault" }, error.message));
+      else if (error.name !== "AbortError") throw error;
+    }
+  });
+  return folded;
 }
 
 const now = () => new Date().toLocaleTimeString("en", { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });

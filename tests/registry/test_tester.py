@@ -11,9 +11,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from registry.access import EDIT_PUBLIC
+from registry.console.tester import PATH
 from registry.recent_records import MOST_OF_A_KIND
 from registry.sample_delivery import sample_record
-from registry.tester import PATH
 from schemas import Kind, Record, avro_schema
 from schemas.record import encode_record
 from tests.support.registry_house import ORGANISATION, House
