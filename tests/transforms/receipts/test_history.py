@@ -455,7 +455,9 @@ def test_parts_of_an_older_or_newer_schema_are_read_too(tmp_path: Path) -> None:
     for directory, shape in (("receipts", "receipt"), ("dead_letters", "dead_letter")):
         schema = json.loads(json.dumps(avro_schema(shape)))
         schema["fields"].insert(2, {"name": "colour", "type": "string"})
-        schema["fields"] = [field for field in schema["fields"] if field["name"] not in ("hops", "shard", "failed_runs")]
+        schema["fields"] = [
+            field for field in schema["fields"] if field["name"] not in ("hops", "shard", "failed_runs")
+        ]
         rows = read_parts(tmp_path / directory)
         with (tmp_path / directory / "run-w-000000.avro").open("wb") as stream:
             fastavro.writer(stream, schema, [{**row, "colour": "blue"} for row in rows])
