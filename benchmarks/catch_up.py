@@ -1,10 +1,12 @@
 """Catching up after an outage: whether order and books hold with kills, and what an outage of many runs costs.
 
     python -m benchmarks.catch_up [--rounds N] [--seed N]
+    python -m benchmarks.catch_up --histories [--rounds N] [--seed N]
     python -m benchmarks.catch_up --cost [--runs N] [--users N]
 
 The first runs outages over several runs, with `kill -9` at random moments: without and with retries, with two workers,
-and with `--on_failure block_user`. The second is one outage over many runs, each with as many new records: what a run
+and with `--on_failure block_user`. The second is whatever may happen to an output, at random: outages of every kind,
+kills, stops, redrives, `compact`. The third is one outage over many runs, each with as many new records: what a run
 costs as the letters become more, and how many there are.
 """
 
@@ -20,6 +22,7 @@ from resource import RUSAGE_CHILDREN, getrusage
 from typing import Any
 
 from tests.support.forwarder_documents import http_document
+from tests.support.laboratory.catch_up_history import any_history
 from tests.support.laboratory.http_fault_server import in_thread
 from tests.support.laboratory.outage import DOWN, FailingFirst, file_of_a_run, outage_over_runs
 from tests.support.paths import ROOT
@@ -56,6 +59,15 @@ def kills(rounds: int, seed: int) -> None:
                 found = outage_over_runs(workshop, pattern, kills=len(pattern), seed=seed + number, **settings)
             figures = " ".join(f"{getattr(found, count):>9}" for count in counts)
             print(f"{name:<12} {PATTERNS.index(pattern):>7} {figures}", flush=True)
+
+
+def histories(rounds: int, seed: int) -> None:
+    """Histories at random. Raises AssertionError where something is wrong."""
+    for number in range(seed, seed + rounds):
+        with tempfile.TemporaryDirectory() as directory, redirect_stdout(sys.stderr):
+            found = any_history(Workshop(Path(directory)), number)
+        counts = {name: value for name, value in vars(found).items() if name != "steps"}
+        print(number, " ".join(f"{name} {value}" for name, value in counts.items()), flush=True)
 
 
 def cost(runs: int, users: int) -> None:
@@ -103,12 +115,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--histories", action="store_true")
     parser.add_argument("--cost", action="store_true")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--users", type=int, default=2_000)
     arguments = parser.parse_args()
     if arguments.cost:
         cost(arguments.runs, arguments.users)
+    elif arguments.histories:
+        histories(arguments.rounds, arguments.seed)
     else:
         kills(arguments.rounds, arguments.seed)
 

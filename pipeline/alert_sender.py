@@ -5,6 +5,7 @@ Imported when `--alert_url` is given, and not before: the client takes longer th
 
 import asyncio
 import logging
+import re
 import threading
 import time
 from collections import deque
@@ -16,7 +17,7 @@ from typing import NoReturn
 from transforms.forwarders import HttpTarget
 from transforms.forwarders.fields import FIELDS
 from transforms.forwarders.secrets import Secret, SecretError, is_redacted, is_reference, resolve_reference_of_flag
-from transforms.forwarders.urls import full_url, parse_url
+from transforms.forwarders.urls import OF_ALERTS, full_url, parse_url
 from transforms.sinks.addresses import AddressGuard
 from transforms.sinks.http_client import HttpClient
 from transforms.sinks.http_exchange import Answer, Carrier, NoAnswer, Request
@@ -42,7 +43,8 @@ MOST_WAITING = 1_000
 LAST_SECONDS = 10.0
 """Seconds that the end of a run waits for alerts that are not sent yet."""
 
-_GONE = "410"
+_GONE = 410
+_NOT_NOW = (408, 425, 429)
 _ADDRESS_REFUSED = "address_refused"
 
 
@@ -76,7 +78,7 @@ def destination(url: str, secret: str | None) -> Destination:
     if not separator or scheme.lower() not in ("http", "https"):
         raise AlertsError("--alert_url is no address that begins with https:// or http://")
     try:
-        parsed = parse_url(rest)
+        parsed = parse_url(rest, OF_ALERTS)
     except ValueError as error:
         raise AlertsError(f"--alert_url {error}") from None
     target = HttpTarget(Secret(full_url(scheme.lower(), parsed)), parsed.host, timeout=TIMEOUT, concurrency=1)
@@ -149,6 +151,8 @@ class AlertSender:
         self._closing = False
         self._gone = False
         self._left_out = 0
+        # What came of the last attempt, if it was not taken.
+        self._last = ""
         self._loop = asyncio.new_event_loop()
         self._news = asyncio.Event()
         self._sending = self._loop.create_task(self._send_all())
@@ -177,9 +181,8 @@ class AlertSender:
         self._tell(lambda: self._loop.call_later(within, self._sending.cancel))
         self._thread.join(within + 1.0)
         if left := len(self._queue) + self._left_out:
-            logger.warning(
-                "%d alerts were not sent: %s did not take them in time; see --alert_url", left, self._to.target.host
-            )
+            gave = f"the last attempt gave {self._last}" if self._last else "it did not answer in time"
+            logger.warning("%d alerts were not sent to %s: %s; see --alert_url", left, self._to.target.host, gave)
 
     def _tell(self, callback: Callable[[], object]) -> None:
         # After the thread has ended, the loop is closed, and there is nobody to tell.
@@ -220,22 +223,24 @@ class AlertSender:
         for attempt in range(1, ATTEMPTS + 1):
             answer = await carrier.exchange(Request(url, self._headers(message), message.body))
             if isinstance(answer, Answer) and 200 <= answer.status < 300:
+                self._last = ""
                 logger.info("alert sent: %s", message.name)
                 return
-            reason = _reason(answer)
-            if reason == _GONE:
+            self._last = reason = _reason(answer)
+            if isinstance(answer, Answer) and answer.status == _GONE:
                 # Standard Webhooks: whoever answers so wants no more of them.
                 self._gone = True
-            if reason in (_GONE, _ADDRESS_REFUSED):
+            if not _may_be_taken_later(answer):
                 break
             if attempt < ATTEMPTS:
                 await asyncio.sleep(self._waits[min(attempt, len(self._waits)) - 1])
         logger.warning(
-            "alert not sent: %s; %s gave %s after %d attempts; the run goes on",
+            "alert not sent: %s; %s gave %s after %d attempt%s; the run goes on",
             message.name,
             self._to.target.host,
             reason,
             attempt,
+            "" if attempt == 1 else "s",
         )
 
     def _headers(self, message: Message) -> Mapping[str, str]:
@@ -246,5 +251,19 @@ class AlertSender:
         return headers | dict(zip(SIGNATURE_HEADERS[:2], (message.id, str(now)), strict=True))
 
 
+def _may_be_taken_later(answer: Answer | NoAnswer) -> bool:
+    """Whether the same alert may be taken when it is sent again: not where the address, or a secret, is wrong."""
+    if isinstance(answer, NoAnswer):
+        return answer.outcome.reason != _ADDRESS_REFUSED
+    return answer.status in _NOT_NOW or answer.status >= 500
+
+
 def _reason(answer: Answer | NoAnswer) -> str:
-    return str(answer.status) if isinstance(answer, Answer) else answer.outcome.reason
+    """What came of an attempt. Of an address no more than the host is told: its path may be a secret."""
+    if isinstance(answer, NoAnswer):
+        return answer.outcome.reason
+    origin = re.match(r"https?://(?:[^/?#]*@)?([A-Za-z0-9.:_\-\[\]]{1,255})", answer.headers.get("location", ""), re.I)
+    if 300 <= answer.status < 400:
+        to = f" to {origin[0].partition('://')[0]}://{origin[1]}" if origin else ""
+        return f"{answer.status}, a redirect{to}, which is not followed: write where it leads into --alert_url,"
+    return str(answer.status)

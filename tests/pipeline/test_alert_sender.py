@@ -14,6 +14,7 @@ from standardwebhooks import Webhook
 from pipeline.alert_sender import (
     ATTEMPTS,
     MOST_WAITING,
+    WAITS,
     AlertSender,
     AlertsError,
     Destination,
@@ -93,13 +94,41 @@ def test_a_message_that_nobody_takes_is_given_up_and_told_in_the_log(
 
 
 def test_a_redirect_is_not_followed(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
-    moved = Answer(307, headers=(("Location", "http://127.0.0.1:1/elsewhere"),))
+    moved = Answer(307, headers=(("Location", "https://user:HIDDEN@127.0.0.1:1/HIDDEN?token=HIDDEN"),))
     receiver.script = scripted(default=[moved] * ATTEMPTS)
+    sender = AlertSender(to(receiver), LOOPBACK)
+    sender.put(next(messages(1)))
+    began = time.monotonic()
+    sender.close()
+    assert time.monotonic() - began < WAITS[0], "nobody waits for another answer"
+    assert len(receiver.log) == 1
+    assert "gave 307, a redirect to https://127.0.0.1:1, which is not followed" in caplog.text
+    assert "HIDDEN" not in caplog.text
+
+
+@pytest.mark.parametrize(("status", "attempts"), [(404, 1), (401, 1), (304, 1), (429, 2), (503, 2), (521, 2)])
+def test_what_another_attempt_would_not_change_is_not_tried_again(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture, status: int, attempts: int
+) -> None:
+    receiver.script = scripted(default=[status])
     sender = AlertSender(to(receiver), LOOPBACK, AT_ONCE)
     sender.put(next(messages(1)))
     sender.close()
-    assert len(receiver.log) == ATTEMPTS
-    assert "gave 307" in caplog.text
+    assert len(receiver.log) == attempts
+    assert (f"gave {status}" in caplog.text) == (attempts == 1)
+
+
+@pytest.mark.parametrize("status", [503, None])
+def test_the_end_of_a_run_says_what_the_receiver_gave(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture, status: int | None
+) -> None:
+    receiver.script = scripted(default=[503] * ATTEMPTS)
+    where = to(receiver) if status else destination(f"http://127.0.0.1:{free_port()}/", None)
+    sender = AlertSender(where, LOOPBACK, (60.0,))
+    sender.put(next(messages(1)))
+    sender.close(within=0.5)
+    gave = status or "connection_refused"
+    assert f"1 alerts were not sent to 127.0.0.1: the last attempt gave {gave}; see --alert_url" in caplog.text
 
 
 def test_a_receiver_that_is_gone_gets_no_more(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
@@ -124,7 +153,7 @@ def test_a_receiver_that_hangs_holds_nobody_up_beyond_the_bound(
     assert time.monotonic() - began < 1
     sender.close(within=0.3)
     assert time.monotonic() - began < 2
-    assert "3 alerts were not sent: 127.0.0.1 did not take them in time" in caplog.text
+    assert "3 alerts were not sent to 127.0.0.1: it did not answer in time" in caplog.text
 
 
 def test_a_receiver_that_is_not_there_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -155,7 +184,7 @@ def test_addresses_obey_allow_network_when_they_are_looked_up_and_when_they_are_
     sender.put(next(messages(1)))
     sender.close()
     assert receiver.log == []
-    assert "127.0.0.1 gave address_refused after 1 attempts" in caplog.text
+    assert "127.0.0.1 gave address_refused after 1 attempt;" in caplog.text
 
 
 def test_the_url_may_be_a_reference(receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +205,8 @@ def test_the_url_may_be_a_reference(receiver: Receiver, tmp_path: Path, monkeypa
         ("env:ALERT_SECRET", None, "--alert_url is no address that begins with https:// or http://"),
         ("ftp://example.org", None, "--alert_url is no address that begins with https:// or http://"),
         ("https://", None, "--alert_url is empty"),
-        ("https://user:HIDDEN@example.org", None, "--alert_url has user information before the host"),
+        ("https://user:HIDDEN@example.org", None, "--alert_url has user information before the host: leave it out"),
+        ("https://http://example.org", None, "--alert_url starts with a scheme: leave the second one out"),
         ("https://example.org/#part", None, "--alert_url has a fragment"),
         ("https://example.org", "env:NOT_SET_ANYWHERE", "--alert_secret refers to the environment variable"),
         ("https://example.org", "env:PATH", "--alert_secret refers to a value that"),

@@ -16,7 +16,7 @@ from transforms.forwarders.findings import Findings, nearest, shown
 from transforms.forwarders.model import Rules
 from transforms.forwarders.queries import query_names
 from transforms.forwarders.secrets import Secret, is_redacted, is_reference
-from transforms.forwarders.urls import Url, full_url, parse_url, query_is_redacted
+from transforms.forwarders.urls import OF_FORWARDERS, OF_TOKENS, Advice, Url, full_url, parse_url, query_is_redacted
 from transforms.query import Query
 from transforms.query.never import never_matching
 
@@ -185,12 +185,12 @@ class FieldReader:
         self._findings.fault(field.path, f"is not a whole number from 0 to {field.most}")
         return None
 
-    def _url(self, field: Field, value: Any) -> Url | None:
+    def _url(self, field: Field, value: Any, advice: Advice = OF_FORWARDERS) -> Url | None:
         text = self._string(field.path, value)
         if text is None:
             return None
         try:
-            url = parse_url(text)
+            url = parse_url(text, advice)
         except ValueError as error:
             self._findings.fault(field.path, str(error))
             return None
@@ -209,7 +209,7 @@ class FieldReader:
         if not slashes or scheme.lower() not in ("https", "http"):
             self._findings.fault(field.path, "does not start with https:// (or http:// within --allow_network)")
             return None
-        url = self._url(field, rest)
+        url = self._url(field, rest, OF_TOKENS)
         return None if url is None else Secret(full_url(scheme.lower(), url), pending=url.has_reference)
 
     def _headers(self, field: Field, value: Any) -> tuple[tuple[str, Secret], ...] | None:

@@ -39,8 +39,35 @@ class Url:
         return [(name, value) for name, _, value in (pair.partition("=") for pair in query.split("&"))]
 
 
-def parse_url(text: str) -> Url:
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do about a part that an address may not have.
+
+    Attributes:
+        scheme: about one that stands before the host.
+        user: about a user's name and password.
+    """
+
+    scheme: str
+    user: str
+
+
+OF_FORWARDERS = Advice("leave it out, configuration.protocol says it", "use authType basic auth")
+_SECOND_SCHEME = "leave the second one out"
+OF_TOKENS = Advice(_SECOND_SCHEME, "leave it out, clientId and clientSecret are what is sent")
+OF_ALERTS = Advice(
+    _SECOND_SCHEME,
+    "leave it out, it would not be sent; --alert_secret tells the receiver who sends, or a token in the query does "
+    "(then give the address as env:NAME or file:/PATH)",
+)
+
+
+def parse_url(text: str, advice: Advice = OF_FORWARDERS) -> Url:
     """Take a url apart.
+
+    Args:
+        text: without a scheme.
+        advice: for the one who wrote it.
 
     Raises:
         ValueError: the url breaks a rule of docs/spec/forwarders.md section 1. The text does not hold the url.
@@ -48,7 +75,7 @@ def parse_url(text: str) -> Url:
     if not text:
         raise ValueError("is empty: give the host, and port, path and query if any")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) or text.startswith("//"):
-        raise ValueError("starts with a scheme: leave it out, configuration.protocol says it")
+        raise ValueError(f"starts with a scheme: {advice.scheme}")
     if any(character.isspace() for character in text):
         raise ValueError("holds white space")
     if "\\" in text:
@@ -59,7 +86,7 @@ def parse_url(text: str) -> Url:
         raise ValueError("has a fragment (#...), which is never sent: leave it out")
     authority = re.split(r"[/?]", text, maxsplit=1)[0]
     if "@" in authority:
-        raise ValueError("has user information before the host: use authType basic auth")
+        raise ValueError(f"has user information before the host: {advice.user}")
     rest = text[len(authority) :]
     return Url(_host(authority), authority, rest if rest.startswith("/") else "/" + rest)
 

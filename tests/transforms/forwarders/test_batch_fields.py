@@ -115,7 +115,7 @@ def test_oauth2_cannot_do_without_these(absent: str) -> None:
     [
         ("tokenUrl", "login.example/token", "does not start with https://"),
         ("tokenUrl", "ftp://login.example/token", "does not start with https://"),
-        ("tokenUrl", "https://me@login.example/token", "has user information"),
+        ("tokenUrl", "https://me@login.example/token", "has user information before the host: leave it out, clientId"),
         ("tokenUrl", "https://login.example/token#x", "has a fragment"),
         ("scope", "a  b", "is not a list of scopes"),
         ("clientSecret", "", "is empty"),
