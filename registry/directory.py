@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from registry.filters import ParameterError, filtered
 from registry.stores.base import Snapshot, StoredDocument
@@ -20,10 +20,12 @@ from schemas.json_values import JsonObject
 State = Literal["failing", "ok", "quiet", "inactive"]
 """How a forwarder stands.
 
-- `failing`: it is active, and the latest record that it got was given up; or its document cannot be given back.
-- `ok`: it is active, and the latest record that it got was delivered.
-- `quiet`: it is active, and nothing is known to have been sent to it.
+- `failing`: it is active, and `registry.health` says so; or its document cannot be given back.
+- `ok`: it is active, and gets its records.
+- `quiet`: it is active, and nothing is known to have been sent to it of late.
 - `inactive`: it forwards nothing.
+
+As long as `registry.health` has not read the output, the latest record that is known decides.
 """
 
 Target = Literal["https", "http", "streams", "firehose"]
@@ -102,16 +104,29 @@ class Page:
     following: str | None
 
 
+class Known(NamedTuple):
+    """What is known of deliveries.
+
+    Attributes:
+        last: the latest receipt of each forwarder that has one, by its id. Another mapping once it has changed.
+        states: how each forwarder does that anything was sent to (`registry.health`), by its id. Another mapping once
+            it has changed. None as long as nobody knows.
+    """
+
+    last: Mapping[str, JsonObject] = {}
+    states: Mapping[str, State] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Sorted:
     """All forwarders in an order, ascending.
 
     Attributes:
-        last: the deliveries that it was made of.
+        known: the deliveries that it was made of.
         keys: what each is sorted by; no two are the same.
     """
 
-    last: Mapping[str, JsonObject]
+    known: Known
     entries: Sequence[tuple[Card, State]]
     keys: Sequence[_Key]
 
@@ -125,7 +140,7 @@ class Directory:
     def page(
         self,
         snapshot: Snapshot,
-        last: Mapping[str, JsonObject],
+        known: Known,
         wish: Wish,
         after: str | None = None,
         limit: int = 100,
@@ -134,14 +149,14 @@ class Directory:
 
         Args:
             snapshot: the documents that whoever asks may see.
-            last: the latest receipt of each forwarder that has one, by its id. Another mapping once it has changed.
+            known: of deliveries.
             after: the cursor that the page before gave; None: the first page.
             limit: how many forwarders.
 
         Raises:
             ParameterError: the query in `text` cannot be used, or `after` is no cursor of this order.
         """
-        every = self._in_order(snapshot, last, wish.order)
+        every = self._in_order(snapshot, known, wish.order)
         is_found = _search(snapshot, wish.text)
         states: Counter[State] = Counter()
         chosen: list[int] = []
@@ -167,32 +182,31 @@ class Directory:
             known = self._cards[stored.id] = _card(stored)
         return known
 
-    def _in_order(self, snapshot: Snapshot, last: Mapping[str, JsonObject], order: Order) -> _Sorted:
-        known: _Sorted | None = snapshot.orders.get(order)
-        if known is None or known.last is not last:
-            known = snapshot.orders[order] = self._sorted(snapshot, last, order)
-        return known
+    def _in_order(self, snapshot: Snapshot, known: Known, order: Order) -> _Sorted:
+        made: _Sorted | None = snapshot.orders.get(order)
+        if made is None or made.known.last is not known.last or made.known.states is not known.states:
+            made = snapshot.orders[order] = self._sorted(snapshot, known, order)
+        return made
 
-    def _sorted(self, snapshot: Snapshot, last: Mapping[str, JsonObject], order: Order) -> _Sorted:
-        key_of = _KEYS[order]
-        entries = [
-            (card, state_of(stored, last.get(stored.id)))
-            for stored in snapshot.documents
-            if (card := self.card(stored))
-        ]
+    def _sorted(self, snapshot: Snapshot, known: Known, order: Order) -> _Sorted:
+        key_of, last = _KEYS[order], known.last
+        entries = [(card, state_of(stored, known)) for stored in snapshot.documents if (card := self.card(stored))]
         keyed = sorted(
             ((key_of(card, state, last.get(card.stored.id)), card, state) for card, state in entries),
             key=lambda each: each[0],
         )
-        return _Sorted(last, [(card, state) for _, card, state in keyed], [key for key, _, _ in keyed])
+        return _Sorted(known, [(card, state) for _, card, state in keyed], [key for key, _, _ in keyed])
 
 
-def state_of(stored: StoredDocument, last: JsonObject | None) -> State:
-    """How a forwarder stands, by its document and the latest receipt that is known of it."""
+def state_of(stored: StoredDocument, known: Known) -> State:
+    """How a forwarder stands, by its document and what is known of deliveries."""
     if stored.content.get("active") is not True:
         return "inactive"
     if stored.problem is not None:
         return "failing"
+    if known.states is not None:
+        return known.states.get(stored.id, "quiet")
+    last = known.last.get(stored.id)
     if last is None:
         return "quiet"
     return "ok" if last["outcome"] == "delivered" else "failing"

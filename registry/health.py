@@ -10,9 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from registry.deliveries import shown_reason
+from registry.directory import State
 from registry.live import Standing, Standings, UnreadableMetricsError, standings_in_metrics, standings_of_run
 from schemas.json_values import JsonObject
 from schemas.times import now_ms, rfc3339
@@ -37,8 +38,6 @@ FAILING_SHARE = 0.01
 
 _SLICE = 0.02
 """Seconds of reading between two pauses as long, while there is much to read: requests are to come between."""
-
-State = Literal["failing", "quiet", "ok", "inactive"]
 
 
 class _Span(NamedTuple):
@@ -194,6 +193,7 @@ class Health:
         self._open = _OpenLetters(most_open)
         self._standings: Standings = {}
         self._as_of: int | None = None
+        self._states: Mapping[str, State] | None = None
         self._told: dict[str, str] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -213,6 +213,16 @@ class Health:
         """Look at the output once, in this thread: no other may do so at the time. What goes wrong is logged."""
         self._tolerate("--deliveries", self._output, self._read)
         self._tolerate("--metrics", self._metrics or self._output, self._ask)
+        if self._as_of is not None:
+            self._sum_up()
+
+    @property
+    def states(self) -> Mapping[str, State] | None:
+        """`state_of` of all active forwarders that are known of, by their ids; None before the output was read.
+
+        It does not change: once a forwarder does otherwise, this gives another.
+        """
+        return self._states
 
     def of(self, forwarder_id: str) -> JsonObject:
         """How a forwarder does.
@@ -344,6 +354,13 @@ class Health:
                 tally.forget_before(start)
             self._open.forget_before(since)
             self._as_of = start
+
+    def _sum_up(self) -> None:
+        with self._lock:
+            known = {id_ for tally in (self._closed, *self._runs.values()) for id_ in tally.forwarders()}
+        states = {id_: self.state_of(id_, active=True) for id_ in known | self._standings.keys()}
+        if states != self._states:
+            self._states = states
 
     def _close_runs(self) -> None:
         for run in [run for run in self._runs if run < self._following.closed_below]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from registry.directory import MOST, Card, State, Target, Wanted, Wish, read_sort
+from registry.directory import MOST, Card, Known, State, Target, Wanted, Wish, read_sort
 from registry.web import VERSION_HEADER, Answer, ClientDep, RegistryDep
 from schemas.json_values import JsonObject
 
@@ -51,7 +51,8 @@ def forwarders(
     """
     order, descends = read_sort(sort)
     snapshot = registry.service.visible(client)
-    page = registry.directory.page(snapshot, last, Wish(text, state, target, order, descends), after, limit)
+    known = Known(last, None if registry.health is None else registry.health.states)
+    page = registry.directory.page(snapshot, known, Wish(text, state, target, order, descends), after, limit)
     shown = [
         _item(card, standing, last.get(card.stored.id), client.may_edit(card.stored.content))
         for card, standing in page.cards
