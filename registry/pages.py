@@ -21,6 +21,7 @@ _VIEWS = (
     "/sign-in",
     "/forwarders",
     "/forwarders/new",
+    "/forwarders/import",
     "/forwarders/{id}",
     "/forwarders/{id}/{tab}",
     "/tester",

@@ -46,6 +46,16 @@ def history(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     return Answer([_shown_edit(edit, who(registry, edit.by, names)) for edit in edits])
 
 
+@router.get("/forwarders/{id}/rights", summary="What this client may do with it here")
+def rights(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
+    """`jobs`: whether the client may plan redrives, and `replays`, and have them carried out."""
+    stored = registry.service.get(client, id)
+    may_edit = client.may_edit(stored.content)
+    jobs = may_edit and registry.jobs is not None
+    replays = jobs and registry.jobs is not None and registry.jobs.config.has_input
+    return Answer({"may_edit": may_edit, "jobs": jobs, "replays": replays})
+
+
 @router.get("/forwarders/{id}/health", summary="What it got of late, and what waits")
 def health(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     """Of the last hour, day and week: what was delivered and what was given up, by reason, and both as a plot."""

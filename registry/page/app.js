@@ -16,7 +16,7 @@
 //   remember(value)    keep a value with this step of the history: `remembered` is it after Back and after a reload
 //   every(seconds, f)  call f again and again until the view is left; not while the window is hidden
 //   unsaved(f)         f() says whether leaving would lose what was typed; then it is asked about
-//   forwarder          in the tabs of a forwarder: { id, name, document, etag }
+//   forwarder          in the tabs of a forwarder: { id, name, document, etag, rights: { may_edit, jobs, replays } }
 
 import { CONSOLE, Problem, ask, events, onSignedOut } from "./api.js";
 import { confirmed } from "./dialog.js";
@@ -28,6 +28,7 @@ const ROUTES = [
   { path: "/sign-in", view: "sign_in", open: true },
   { path: "/forwarders", view: "forwarders" },
   { path: "/forwarders/new", view: "forwarder_new" },
+  { path: "/forwarders/import", view: "forwarders_import" },
   { path: "/forwarders/:id/overview", view: "forwarder_overview", frame },
   { path: "/forwarders/:id/edit", view: "forwarder_edit", frame },
   { path: "/forwarders/:id/records", view: "forwarder_records", frame },
@@ -60,7 +61,7 @@ function matched(path, pattern) {
 
 function routed(path) {
   for (const [from, to] of MOVED) {
-    const params = path === "/forwarders/new" ? null : matched(path, from);
+    const params = ROUTES.some((route) => route.path === path) ? null : matched(path, from);
     if (params) return { moved: to.replace(/:(\w+)/, (_, name) => encodeURIComponent(params[name])) };
   }
   for (const route of ROUTES) {

@@ -74,14 +74,14 @@ export function standing(state) {
   return h("span", { class: `state ${state}` }, h("span", { class: "mark", "aria-hidden": "true" }), stateName(state));
 }
 
-// A place beside a button that says what came of pressing it. `say(text, tone)`: tone is "good", "bad" or empty.
+// A place beside a button that says what came of pressing it. `say(text, tone)`: a text, or several and elements; tone is "good", "bad" or empty.
 export function answerPlace() {
   const place = h("span", { class: "answer", role: "status" });
   place.say = (text, tone = "") => {
     place.className = `answer ${tone}`;
     // What went wrong is read out at once.
     place.setAttribute("role", tone === "bad" ? "alert" : "status");
-    place.replaceChildren(text);
+    place.replaceChildren(...[text].flat());
   };
   return place;
 }

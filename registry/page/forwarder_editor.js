@@ -8,7 +8,8 @@ import { tabAddress } from "./forwarder_frame.js";
 import { queryTrial } from "./query_trial.js";
 import { sendSample } from "./sample.js";
 
-const START = { active: true, configuration: { protocol: "https" } };
+// A new forwarder sends nothing before it was tried and made active.
+const START = { active: false, configuration: { protocol: "https" } };
 
 // `forwarder`: as in the context; null for a new one.
 export function editor(forwarder, context) {
@@ -31,7 +32,7 @@ export function editor(forwarder, context) {
   context.unsaved(() => fields.changed.length > 0);
   if (context.remembered?.created) {
     context.remember(undefined); // it is said once
-    answer.say(`Created at ${now()}`, "good");
+    answer.say([`Created at ${now()}`, ...(forwarder.document.active === true ? [] : [", not active yet: ", h("a", { href: tabAddress(forwarder.id) }, "try it")])], "good");
     below.replaceChildren(...warned(context.remembered.created));
   }
   return form;

@@ -1,6 +1,6 @@
 // What stands around every tab of a forwarder: its name, how it stands, where it sends, and the tabs.
 
-import { ask, forwarderPath } from "./api.js";
+import { CONSOLE, ask, forwarderPath } from "./api.js";
 import { copyButton, h, icon, standing } from "./dom.js";
 import { actions } from "./forwarder_actions.js";
 
@@ -8,8 +8,11 @@ const TABS = { overview: "Overview", edit: "Edit", records: "Records", history: 
 
 // Reads the forwarder, puts it into the context, and gives the place that the tab is to fill.
 export async function render(root, { id }, context) {
-  const { answer, etag } = await ask("GET", forwarderPath(id), { signal: context.signal });
-  context.forwarder = { id, name: nameOf(answer), document: answer, etag };
+  const [{ answer, etag }, rights] = await Promise.all([
+    ask("GET", forwarderPath(id), { signal: context.signal }),
+    ask("GET", `${CONSOLE}/forwarders/${encodeURIComponent(id)}/rights`, { signal: context.signal }),
+  ]);
+  context.forwarder = { id, name: nameOf(answer), document: answer, etag, rights: rights.answer };
   const [kind, address] = targetOf(answer);
   const place = h("div", { class: "tab" });
   const here = location.pathname.split("/").at(-1);

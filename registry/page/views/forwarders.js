@@ -3,6 +3,7 @@
 import { CONSOLE, ask, parameters } from "../api.js";
 import { all, count, empty, find, h, icon, number, short, standing, stateName, time } from "../dom.js";
 import { TARGETS, tabAddress } from "../forwarder_frame.js";
+import { chosenOnes } from "../chosen_forwarders.js";
 import { outcome } from "../sample.js";
 
 const PAGE = 100;
@@ -29,12 +30,13 @@ export async function render(root, params, context) {
   const table = h("div", { role: "table", class: "list", "aria-label": "Forwarders" }, h("div", { role: "rowgroup" }, heads), rows);
   const nothing = h("div", { id: "nothing" });
   const end = h("div", { class: "end" });
+  const chosen = chosenOnes(context, () => load({ anew: true, least: rows.childElementCount }));
 
   root.append(
     h("div", { class: "title" }, h("h1", {}, "Forwarders"),
-      h("div", { class: "actions" }, context.session.may_create && h("a", { class: "button primary", id: "new", href: "/forwarders/new" }, icon("plus"), "New forwarder"))),
+      h("div", { class: "actions" }, context.session.may_create && h("a", { class: "button", id: "to-import", href: "/forwarders/import" }, "Import"), context.session.may_create && h("a", { class: "button primary", id: "new", href: "/forwarders/new" }, icon("plus"), "New forwarder"))),
     h("div", { class: "tools" }, h("div", { class: "search" }, icon("search"), search, h("kbd", { "aria-hidden": "true" }, "/")), filters, targets),
-    counted, table, nothing, end);
+    counted, chosen.bar, table, nothing, end);
 
   // More is read before the end comes into view.
   const nearEnd = new IntersectionObserver(([entry]) => { if (entry.isIntersecting && after && !loading) load(); }, { rootMargin: "1500px" });
@@ -112,7 +114,8 @@ export async function render(root, params, context) {
 
   function show(answer, found, anew) {
     total = answer.total;
-    const shown = found.map((forwarder, place) => row(forwarder, (anew ? 0 : rows.childElementCount) + place, answer.knows_deliveries));
+    const shown = found.map((forwarder, place) => row(forwarder, (anew ? 0 : rows.childElementCount) + place, answer.knows_deliveries, chosen));
+    if (anew) chosen.keep(found.map(({ id }) => id));
     anew ? rows.replaceChildren(...shown) : rows.append(...shown);
     table.setAttribute("aria-rowcount", total + 1);
     counted.setAttribute("role", "status");
@@ -159,10 +162,10 @@ export async function render(root, params, context) {
   }
 }
 
-function row(forwarder, place, knowsDeliveries) {
+function row(forwarder, place, knowsDeliveries, chosen) {
   const { id, name, health, last } = forwarder;
   return h("div", { role: "row", class: "row", "aria-rowindex": place + 2 },
-    h("div", { role: "cell" }, standing(health.state)),
+    h("div", { role: "cell" }, forwarder.may_edit && chosen.box(id, name), standing(health.state)),
     h("div", { role: "cell", class: "what" }, h("a", { href: tabAddress(id), class: "name" }, name),
       forwarder.problem ? h("span", { class: "bad" }, forwarder.problem)
         : h("span", { class: "query", title: forwarder.query }, forwarder.query && forwarder.query !== "{}" ? forwarder.query : "every record")),
