@@ -103,7 +103,7 @@ export async function render(root, { id }, context) {
           "Still waits": account.pending || null };
     if (account.kept) details["Left as they were"] = Object.entries(account.kept).map(([why, many]) => `${why} ${number(many)}`).join(", ");
     if (account.letters?.delivered_since) details["Delivered since"] = number(account.letters.delivered_since);
-    return h("div", { class: "account" }, h("h3", {}, names[account.id] ?? account.id),
+    return h("div", { class: "of-forwarder" }, h("h3", {}, names[account.id] ?? account.id),
       h("dl", { class: "facts-list" }, Object.entries(details).filter(([, value]) => value !== null).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
       letters.length > 0 && h("table", {},
         h("thead", {}, h("tr", {}, ["Given up for", "Open", "Sent again", "Not chosen"].map((name) => h("th", { scope: "col" }, name)))),
