@@ -22,6 +22,7 @@ from typing import Protocol
 from urllib.parse import urlencode
 
 from registry.access import ALL, Client
+from registry.console.forwarders import PATH as CONSOLE
 from registry.credentials import StoredClient, hash_secret, new_secret
 from registry.keyring import KEYS, Keyring, new_key, read_keyring
 from registry.rest import PATH
@@ -106,6 +107,12 @@ def measure(pid: int, port: int, authorization: str, count: int, organisations: 
         "GET /, filtered, sorted": lambda number: (
             f"{PATH}?" + urlencode({"query": '{"active": true}', "sort": "-updatedAt", "limit": 20})
         ),
+    }
+    # The page's list, as somebody types, filters and scrolls in it.
+    reads |= {
+        "the page's list": lambda number: f"{CONSOLE}?limit=100",
+        "the page's list, searched": lambda number: f"{CONSOLE}?" + urlencode({"text": f"receiver {number}"}),
+        "the page's list, filtered": lambda number: f"{CONSOLE}?state=inactive&sort=-updated&limit=100",
     }
     print(f"{count:,} forwarders, {count // organisations:,} of the client; ms, {requests} requests each")
     print(f"{'read':26} {'p50':>8} {'p99':>8} {'most':>8} {'CPU':>8}   while another client writes: p50, p99, most")

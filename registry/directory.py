@@ -45,7 +45,7 @@ _RANKS: Mapping[State, int] = {"failing": 0, "ok": 1, "quiet": 1, "inactive": 2}
 _MOST_CARDS = 50_000
 """Cards that are kept. When there are more all are forgotten, so that memory is bounded."""
 
-_Key = list[int | str]
+_Key = tuple[int | str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class Card:
         address: host and path, or the stream's name; empty if the document has none.
         query: as JSON.
         words: what a search looks in, in lower case: name, id, target, address and query.
+        by_name: what it is sorted by in the order of names: the name, and the id.
     """
 
     stored: StoredDocument
@@ -66,6 +67,7 @@ class Card:
     address: str
     query: str
     words: str
+    by_name: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +125,14 @@ class _Sorted:
 
     Attributes:
         known: the deliveries that it was made of.
+        cards: the forwarders.
+        standing: how each stands.
         keys: what each is sorted by; no two are the same.
     """
 
     known: Known
-    entries: Sequence[tuple[Card, State]]
+    cards: Sequence[Card]
+    standing: Sequence[State]
     keys: Sequence[_Key]
 
 
@@ -157,21 +162,21 @@ class Directory:
             ParameterError: the query in `text` cannot be used, or `after` is no cursor of this order.
         """
         every = self._in_order(snapshot, known, wish.order)
-        is_found = _search(snapshot, wish.text)
-        states: Counter[State] = Counter()
-        chosen: list[int] = []
-        for place, (card, state) in enumerate(every.entries):
-            if (wish.target and card.target != wish.target) or not is_found(card):
-                continue
-            states[state] += 1
-            if wish.state in (None, state) or (wish.state == "active" and state != "inactive"):
-                chosen.append(place)
+        chosen = _found(snapshot, every.cards, wish.text)
+        if wish.target:
+            chosen = [place for place in chosen if every.cards[place].target == wish.target]
+        states = Counter(every.standing[place] for place in chosen)
+        if wish.state == "active":
+            chosen = [place for place in chosen if every.standing[place] != "inactive"]
+        elif wish.state:
+            chosen = [place for place in chosen if every.standing[place] == wish.state]
         if wish.descends:
-            chosen.reverse()
+            chosen = chosen[::-1]
         start = 0 if after is None else _start(chosen, every.keys, _read_cursor(after, wish), wish.descends)
         end = start + limit
         following = _cursor(every.keys[chosen[end - 1]], wish) if end < len(chosen) else None
-        return Page([every.entries[place] for place in chosen[start:end]], len(chosen), states, following)
+        shown = [(every.cards[place], every.standing[place]) for place in chosen[start:end]]
+        return Page(shown, len(chosen), states, following)
 
     def card(self, stored: StoredDocument) -> Card:
         """What the list says of a document."""
@@ -189,13 +194,11 @@ class Directory:
         return made
 
     def _sorted(self, snapshot: Snapshot, known: Known, order: Order) -> _Sorted:
-        key_of, last = _KEYS[order], known.last
-        entries = [(card, state_of(stored, known)) for stored in snapshot.documents if (card := self.card(stored))]
-        keyed = sorted(
-            ((key_of(card, state, last.get(card.stored.id)), card, state) for card, state in entries),
-            key=lambda each: each[0],
-        )
-        return _Sorted(known, [(card, state) for _, card, state in keyed], [key for key, _, _ in keyed])
+        key_of, cards = _KEYS[order], [self.card(stored) for stored in snapshot.documents]
+        states = [state_of(card.stored, known) for card in cards]
+        keys = [key_of(card, state, known.last) for card, state in zip(cards, states, strict=True)]
+        places = sorted(range(len(keys)), key=keys.__getitem__)
+        return _Sorted(known, [cards[at] for at in places], [states[at] for at in places], [keys[at] for at in places])
 
 
 def state_of(stored: StoredDocument, known: Known) -> State:
@@ -219,7 +222,7 @@ def _card(stored: StoredDocument) -> Card:
     query = query if isinstance(query, str) else _text(query)
     target, address = _target(content)
     words = "\n".join((name, stored.id, target, address, query)).lower()
-    return Card(stored, name, target, address, query, words)
+    return Card(stored, name, target, address, query, words, (name.casefold(), stored.id))
 
 
 def _text(value: Any) -> str:
@@ -242,28 +245,29 @@ def _target(content: JsonObject) -> tuple[Target, str]:
 # Orders and cursors
 
 
-def _by_health(card: Card, state: State, last: JsonObject | None) -> _Key:
-    return [_RANKS[state], card.name.casefold(), card.stored.id]
+def _by_health(card: Card, state: State, last: Mapping[str, JsonObject]) -> _Key:
+    return _RANKS[state], *card.by_name
 
 
-def _by_name(card: Card, state: State, last: JsonObject | None) -> _Key:
-    return [card.name.casefold(), card.stored.id]
+def _by_name(card: Card, state: State, last: Mapping[str, JsonObject]) -> _Key:
+    return card.by_name
 
 
-def _by_target(card: Card, state: State, last: JsonObject | None) -> _Key:
-    return [card.target, card.address, card.name.casefold(), card.stored.id]
+def _by_target(card: Card, state: State, last: Mapping[str, JsonObject]) -> _Key:
+    return card.target, card.address, *card.by_name
 
 
-def _by_update(card: Card, state: State, last: JsonObject | None) -> _Key:
+def _by_update(card: Card, state: State, last: Mapping[str, JsonObject]) -> _Key:
     updated = card.stored.content.get("updatedAt")
-    return [updated if isinstance(updated, str) else "", card.stored.id]
+    return updated if isinstance(updated, str) else "", card.stored.id
 
 
-def _by_last(card: Card, state: State, last: JsonObject | None) -> _Key:
-    return ["" if last is None else str(last["settled_at"]), card.stored.id]
+def _by_last(card: Card, state: State, last: Mapping[str, JsonObject]) -> _Key:
+    receipt = last.get(card.stored.id)
+    return "" if receipt is None else str(receipt["settled_at"]), card.stored.id
 
 
-_KEYS: Mapping[Order, Callable[[Card, State, JsonObject | None], _Key]] = {
+_KEYS: Mapping[Order, Callable[[Card, State, Mapping[str, JsonObject]], _Key]] = {
     "health": _by_health,
     "name": _by_name,
     "target": _by_target,
@@ -289,7 +293,7 @@ def read_sort(text: str) -> tuple[Order, bool]:
     raise ParameterError("sort", f"is none of {', '.join(get_args(Order))}, with a - before it or not")
 
 
-def _start(chosen: list[int], keys: Sequence[_Key], key: _Key, descends: bool) -> int:
+def _start(chosen: Sequence[int], keys: Sequence[_Key], key: _Key, descends: bool) -> int:
     """Where in `chosen` what comes after a key begins."""
     if descends:
         place = bisect.bisect_left(keys, key)
@@ -313,13 +317,15 @@ def _read_cursor(cursor: str, wish: Wish) -> _Key:
         or [type(value) for value in given[2:]] != _SHAPES[wish.order]
     ):
         raise ParameterError("after", "is not a cursor that this service gave for this sort")
-    return given[2:]
+    return tuple(given[2:])
 
 
-def _search(snapshot: Snapshot, text: str) -> Callable[[Card], bool]:
-    """Says of a card whether a search finds it. Raises ParameterError if it is a query that cannot be used."""
+def _found(snapshot: Snapshot, cards: Sequence[Card], text: str) -> Sequence[int]:
+    """The places among the cards that a search finds. Raises ParameterError if it is a query that cannot be used."""
     if text.lstrip().startswith("{"):
         ids = {stored.id for stored in filtered(snapshot.documents, text, "text")}
-        return lambda card: card.stored.id in ids
-    words = text.lower().split()
-    return lambda card: all(word in card.words for word in words)
+        return [place for place, card in enumerate(cards) if card.by_name[1] in ids]
+    found: Sequence[int] = range(len(cards))
+    for word in text.lower().split():
+        found = [place for place in found if word in cards[place].words]
+    return found
