@@ -24,6 +24,8 @@ MARKERS = {
 NEEDS: dict[str, tuple[str, ...]] = {
     "benchmarks": ("beam", "server"),
     "commands": ("beam", "server"),
+    "deploy": ("server",),
+    "deploy/test_images.py": ("beam",),
     "docs": ("beam", "server"),
     "local": ("server",),
     "local/test_check.py": ("fast",),
@@ -52,6 +54,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "registry/test_job.py": ("beam", "server"),
     "registry/test_matching.py": ("beam", "server"),
     "registry/test_page.py": ("beam", "server", "browser"),
+    "registry/test_tester_page.py": ("server", "browser"),
     "registry/test_sample_delivery.py": ("beam", "server"),
     "schemas": ("fast",),
     "support": ("fast",),
