@@ -446,8 +446,8 @@ class Report:
         if len(self.rejects) == 1:
             yield f"all of them, with what they hold: {self.rejects[0]}"
         elif self.rejects:
-            others = counted(len(self.rejects) - 1, "more file")
-            yield f"all of them, with what they hold: {self.rejects[0]} and {others}"
+            more = counted(len(self.rejects) - 1, "more file")
+            yield f"all of them, with what they hold: {self.rejects[0]} and {more}"
 
     def _table(self, width: int) -> list[str]:
         accounts = [(forwarder, self.summary.books.account(forwarder.id)) for forwarder in self.forwarders]
