@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from commands.command import PROG
-from commands.verb import VerbParser, required
+from commands.verb import VerbParser, output_of
 from pipeline import flag_values
 from pipeline.cells import Column, clean, columns
 from pipeline.options import join_relative_times
@@ -221,7 +221,7 @@ def _cell(value: Any, column: str) -> str:
 
 
 def _storage(arguments: argparse.Namespace) -> Storage:
-    output = required(arguments.output, "--output", "name the directory of the runs")
+    output = output_of(arguments, "name the directory of the runs")
     path = local_path(output)
     if path is not None and not path.is_dir():
         raise UsageError(f"--output {output}: there is no such directory")

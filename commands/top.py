@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from commands.verb import VerbParser, required
+from commands.verb import VerbParser, output_of
 from pipeline.top import top
 
 
@@ -23,4 +23,4 @@ def parser() -> VerbParser:
 def main(argv: Sequence[str]) -> int:
     """Show them. Returns the exit status."""
     arguments = parser().read(argv)
-    return top(required(arguments.output, "--output", "name that of the running job"), once=arguments.once)
+    return top(output_of(arguments, "name that of the running job"), once=arguments.once)

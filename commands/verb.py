@@ -5,10 +5,12 @@ import textwrap
 from collections.abc import Sequence
 
 from commands.command import PROG
+from pipeline.command import prepare_file_systems
 from pipeline.config_file import with_config_file
 from pipeline.logs import adjust_logging
-from pipeline.options import option_actions
+from pipeline.options import Job, option_actions
 from pipeline.usage import WIDTH, Parser, UsageError, example_lines
+from transforms.storage import local_path
 
 
 class VerbParser(Parser):
@@ -45,6 +47,19 @@ class VerbParser(Parser):
         words = with_config_file(argv, {**option_actions(), **mine}, of_others) if "--config" in mine else list(argv)
         adjust_logging(words)
         return self.parse_args(words)
+
+
+def output_of(arguments: argparse.Namespace, what: str) -> str:
+    """The output that `--output` names, on whatever file system it is. Raises UsageError where none is named.
+
+    Args:
+        arguments: with the flag.
+        what: is asked for in the message.
+    """
+    output = required(arguments.output, "--output", what)
+    if local_path(output) is None:
+        prepare_file_systems(Job(output=output))
+    return output
 
 
 def required(value: str | None, flag: str, what: str) -> str:

@@ -24,6 +24,18 @@ def configure_beam_logging() -> None:
         if not any(isinstance(each, WithoutTracebacks) for each in place.filters):
             place.addFilter(WorkersWords())
             place.addFilter(WithoutTracebacks())
+            place.addFilter(WithoutAsides())
+
+
+class WithoutAsides(logging.Filter):
+    """Keeps from the log what Beam says on the root logger, where its own level does not count, and is no warning.
+
+    Its S3 client tells of each listing.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is logged."""
+        return record.levelno >= logging.WARNING or record.name != "root" or "apache_beam" not in record.pathname
 
 
 class WorkersWords(logging.Filter):

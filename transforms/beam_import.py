@@ -37,8 +37,10 @@ def import_beam_file_systems() -> None:
     A file system is registered with Beam by its import. Those that are not installed are looked for once, not
     at each file: a look takes half a millisecond.
     """
-    _leave_untold()
-    importlib.import_module("apache_beam")
+    if "apache_beam" not in sys.modules:
+        _leave_untold()
+        with _absent(*_NEVER_USED):
+            importlib.import_module("apache_beam")
     for name in _FILE_SYSTEMS:
         # As Beam does it: of most clouds nothing is installed.
         with suppress(ImportError):

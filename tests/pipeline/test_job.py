@@ -164,6 +164,35 @@ def test_input_and_output_may_lie_in_s3(workshop: Workshop, receiver: Receiver, 
     assert {key.split("/")[1] for key in left} == {"dead_letters", "receipts", "records", "rejects", *reports}
 
 
+def test_verbs_look_at_an_output_in_s3(workshop: Workshop, receiver: Receiver, aws: boto3.Session) -> None:
+    aws.client("s3").create_bucket(Bucket="sessions")
+    workshop.write_activity(sessions(1))
+    workshop.write_forwarders(http_document(receiver, "http"))
+    output = "--output=s3://sessions/out"
+    assert workshop.run(output) == 0
+    verbs = {
+        "show receipts": 0,
+        "show letters": 0,
+        "show rejects": 0,
+        "show runs": 0,
+        "show forwarders": 0,
+        "top": 1,
+        "compact": 0,
+    }
+    # In a process of its own, which knows no file system before the first verb.
+    asked = f"from commands.command import main\nprint([main([*verb.split(), {output!r}]) for verb in {list(verbs)}])"
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", asked], cwd=ROOT, env={**os.environ}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    *told, statuses = done.stdout.splitlines()
+    assert statuses == str(list(verbs.values()))
+    assert sum(" delivered " in line for line in told) == len(receiver.stored()) + 2  # Beside them, two titles.
+    assert "no job runs on s3://sessions/out" in told
+    assert "receipts and dead letters: 1 file before, 1 now" in told
+    assert "Finished listing" not in done.stderr
+
+
 def test_a_killed_run_on_s3_is_gone_on_with_when_its_lease_is_over(
     workshop: Workshop,
     receiver: Receiver,
