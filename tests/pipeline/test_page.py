@@ -106,6 +106,7 @@ def ran(workshop: Workshop, receiver: Receiver) -> Workshop:
     workshop.write_lines(
         [encode(each) for each in sessions(12)]
         + [encode(activity("START", user_id=HOSTILE, session_id="hostile"))]
+        + [encode(activity("DISCARD", user_id="left")), encode(activity("START", user_id="looked", state="review"))]
         + [b'{"record_id": 5}'] * 2
     )
     document = http_document(receiver, description=HOSTILE)
@@ -147,9 +148,9 @@ def test_the_figures_are_those_of_the_report_and_add_up(run: Workshop) -> None:
     )
     assert "The parts add up to what was due." in page.text
     assert page.row("http_400")[0].startswith(str(counts["dead_lettered"]))
-    outcomes = report["session_outcomes"]
-    assert number(page.row("Completed")[0]) == outcomes["Completed"]
-    assert sum(outcomes.values()) == report["sessions"]
+    assert report["session_outcomes"] == {"Completed": 12, "Discarded": 1, "Incomplete": 1, "none": 1}
+    for outcome, count in {"Completed": 12, "Discarded": 1, "Incomplete": 1, "Without a status": 1}.items():
+        assert number(page.row(outcome)[0]) == count
 
 
 def test_it_says_what_happened_and_what_comes_next(run: Workshop) -> None:

@@ -63,7 +63,7 @@ def read(statements: Iterable[dict[str, Any]]) -> tuple[list[Activity], set[Void
     return activities, {void for void in voids if void is not None}
 
 
-def batch(statements: Iterable[dict[str, Any]]) -> tuple[list[Record], dict[str, int]]:
+def batch(statements: Iterable[dict[str, Any]]) -> tuple[list[Record], dict[str, Any]]:
     """The records of one fold over all of them, and what was counted."""
     derivation = Derivation(resolve_session=resolve_session)
     activities, used = without_voided(*read(statements))

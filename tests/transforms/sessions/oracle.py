@@ -55,6 +55,19 @@ def derive(activities: Sequence[Activity], minutes: bool = True) -> tuple[list[L
     return lines, counts
 
 
+def outcomes(activities: Sequence[Activity]) -> Counter[str]:
+    """Sessions by the status that all their activity leaves them with."""
+    found: Counter[str] = Counter()
+    for key in dict.fromkeys(Key(a.organisation, a.lrs_id, a.session_id, a.user_id) for a in activities):
+        mine = [a for a in activities if Key(a.organisation, a.lrs_id, a.session_id, a.user_id) == key]
+        ordered = in_order(without_duplicates(mine, Counter()))
+        # "Any in state review or preview: as it was". So a session that was only looked at has none.
+        looked_at = [a for a in ordered if a.state not in ("review", "preview")]
+        status = _Session(key, ordered, minutes=True, counts=Counter()).status(looked_at)
+        found["none" if status is None else status] += 1
+    return found
+
+
 def canonical(activity: Activity) -> bytes:
     """Compact JSON, keys sorted, defaults left out; 1.0 and 1 are one number."""
 

@@ -61,8 +61,10 @@ Line = tuple[str, str, Any]
 status snapshot how many questions were attempted."""
 
 
-def derive(statements: list[dict[str, Any]]) -> tuple[dict[tuple[str, str], list[Line]], Counter[str]]:
-    """The records by (registration, home page), in order, and what was counted on the way."""
+def derive(
+    statements: list[dict[str, Any]],
+) -> tuple[dict[tuple[str, str], list[Line]], Counter[str], Counter[str]]:
+    """The records by (registration, home page), in order; what was counted on the way; and sessions by their status."""
     counts: Counter[str] = Counter()
     voided = {each["object"]["id"].lower() for each in statements if _verb(each) == "voided"}
     sessions: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -76,7 +78,15 @@ def derive(statements: list[dict[str, Any]]) -> tuple[dict[tuple[str, str], list
         sessions.setdefault(key, []).append(each)
     if len({home_page for _, home_page in sessions}) == 2:
         counts["users_of_several_home_pages"] += 1
-    return {key: _session(each, counts) for key, each in sessions.items()}, counts
+    lines = {key: _session(each, counts) for key, each in sessions.items()}
+    return lines, counts, Counter(_status(sessions[key], lines[key]) for key in sessions)
+
+
+def _status(statements: list[dict[str, Any]], lines: list[Line]) -> str:
+    """What a session is left with. Nothing but a score says nothing of it, and nothing comes after a completion."""
+    if any(name == "session-completed" for _, name, _ in lines):
+        return "Completed"
+    return "none" if all(_rank(each, part=False) == 4 for each in statements) else "Incomplete"
 
 
 def _verb(statement: dict[str, Any]) -> str:

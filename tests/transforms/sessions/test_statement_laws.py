@@ -37,20 +37,22 @@ def test_records_are_those_of_the_rules() -> None:
     @given(STATEMENTS)
     def agrees(statements: list[dict[str, Any]]) -> None:
         records, counts = batch(statements)
-        expected, counted = oracle.derive(statements)
+        expected, counted, outcomes = oracle.derive(statements)
         home_page = {each["id"]: each["actor"]["account"]["homePage"] for each in statements}
         derived: dict[tuple[str, str], list[oracle.Line]] = {key: [] for key in expected}
         for record in records:
             derived[record.message["session_id"], home_page[record.record_id]].append(line(record))
         assert derived == expected
         assert {name: counts[name] for name in oracle.COUNTS} == {name: counted[name] for name in oracle.COUNTS}
+        assert counts["outcomes"] == outcomes
         assert all(record.user_id == "5" for record in records)
         reached.update(name for name, count in counted.items() if count)
-        reached.update(name for lines in expected.values() for _, name, _ in lines)
+        reached.update(outcomes, (name for lines in expected.values() for _, name, _ in lines))
 
     agrees()
     events = {"session-started", "session-resumed", "session-completed"}
-    assert reached == {*events, "status", "score", *oracle.COUNTS}, "too tame an input"
+    outcomes = {"Incomplete", "Completed", "none"}
+    assert reached == {*events, "status", "score", *oracle.COUNTS, *outcomes}, "too tame an input"
 
 
 @given(STATEMENTS, st.randoms(use_true_random=False))
