@@ -30,6 +30,7 @@ from transforms.reading.input_formats import Decoder
 from transforms.reading.originals import Original, OriginalDecoder, decode_original
 from transforms.reading.positions import Positions, later
 from transforms.reading.reasons import Place, Reasons, Unit
+from transforms.reading.utf8 import are_utf8
 from transforms.reading.voids import NOTHING, Void
 from transforms.reading.xapi import PassedOverError
 
@@ -200,9 +201,15 @@ def sort_in(
     voids: set[Void] = set()
     originals = blobs.originals if isinstance(decoder, OriginalDecoder) else None
     places = block.positions() if originals is not None else ()
-    admit: Callable[[Any], tuple[str, Any]] = decoder.admit_row if block.kind == "rows" else decoder.admit
-    if isinstance(decoder, OriginalDecoder):
-        admit = decoder.read if decoder.derive else decoder.read_alone
+    admit: Callable[[Any], tuple[str, Any]]
+    if block.kind == "rows":
+        admit = decoder.admit_row
+    elif not isinstance(decoder, OriginalDecoder):
+        admit = decoder.admit
+    elif decoder.derive:
+        admit = decoder.read
+    else:
+        admit = decoder.read_utf8 if are_utf8(block.items) else decoder.read_alone
     lines = blobs.lines
     count, blank = len(block.items), 0
     size = 0
