@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -17,7 +19,7 @@ from transforms.accounting.accounts import Account
 from transforms.accounting.summary import Summary, reject_share
 from transforms.accounting.words import counted
 from transforms.forwarders import Forwarder, HttpTarget
-from transforms.matching.explanation import nearest_miss
+from transforms.matching.explanation import Sample, nearest_miss, sample_of
 from transforms.matching.scope import Tenant, out_of_scope
 from transforms.matching.statement import StatementBuilder
 from transforms.reading.exact_json import loads
@@ -130,6 +132,7 @@ class Report:
             "ids; --qualify_users tells them apart"
         ]
 
+    @cached_property
     def hints(self) -> list[str]:
         """A line for each forwarder that got nothing.
 
@@ -172,9 +175,17 @@ class Report:
 
     def _miss(self, forwarder: Forwarder) -> str:
         """Why a query that matched nothing refuses what comes nearest to it."""
+        return nearest_miss(self._samples, forwarder) or "--explain ID says of a record which clause decided"
+
+    @cached_property
+    def _samples(self) -> list[Sample]:
+        """One record of each kind; none that is a statement which is nested deeper than can be read."""
         statements = StatementBuilder(self.job.actor_home_page, self.job.session_duration_unit)
-        miss = nearest_miss(map(decode_record, self.summary.examples.values()), forwarder, statements)
-        return miss or "--explain ID says of a record which clause decided"
+        samples = []
+        for line in self.summary.examples.values():
+            with suppress(RecursionError):
+                samples.append(sample_of(decode_record(line), statements))
+        return samples
 
     def as_json(self) -> dict[str, Any]:
         """The contents of `report.json`. Counts are of records unless their name says otherwise. Times are RFC 3339."""
@@ -224,7 +235,7 @@ class Report:
             "inactive_forwarders": list(self.inactive),
             "forwarders": [self._forwarder(forwarder) for forwarder in self.forwarders],
             "balanced": not self.unbalanced if self.job.delivers else None,
-            "hints": self.hints(),
+            "hints": self.hints,
             "warnings": [*self.warnings, *self.found()],
         }
 
@@ -377,7 +388,7 @@ class Report:
         for forwarder_id, reasons in sorted(summary.kept.items()):
             letters = "dead letters of earlier runs " if self.job.catches_up and not self.job.dry_run else ""
             lines.append(f"forwarder {forwarder_id}: {letters}left as they were: {_counts(reasons)}")
-        lines += [*self.hints(), *self._remark_lines(), *self._dead_letter_lines(), "", self.verdict()]
+        lines += [*self.hints, *self._remark_lines(), *self._dead_letter_lines(), "", self.verdict()]
         lines += self._next_lines()
         return "\n".join(lines)
 

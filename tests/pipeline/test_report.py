@@ -66,7 +66,7 @@ def test_who_got_nothing_is_told_why() -> None:
     made.books.see("a", None)
     made.books.see("b", "store")
     other = Forwarder("f-3", "c", None, None, "record", 0, FORWARDERS[1].target)
-    hints = report(made, forwarders=(*FORWARDERS, other)).hints()
+    hints = report(made, forwarders=(*FORWARDERS, other)).hints
     seen = "organisations/stores seen: a/-, b/store"
     assert hints == [
         "forwarder f-2: its query matched no record; --explain ID says of a record which clause decided",
@@ -80,12 +80,12 @@ def test_a_query_that_matched_nothing_is_told_the_clause_that_refuses_the_neares
         made.count_records([record])
     query = '{"kind": "score", "score": {"$gt": 900}}'
     other = Forwarder("f-3", None, None, query, "record", 0, FORWARDERS[1].target)
-    (hint,) = report(made, forwarders=(FORWARDERS[0], other)).hints()
+    (hint,) = report(made, forwarders=(FORWARDERS[0], other)).hints
     assert hint == "forwarder f-3: its query matched no record; of a score it refuses score $gt 900"
 
 
 def test_nobody_is_told_that_he_got_nothing_where_there_was_nothing() -> None:
-    assert report(Summary()).hints() == []
+    assert report(Summary()).hints == []
 
 
 def test_the_table_has_a_row_for_each_forwarder_and_lines_for_its_dead_letters() -> None:

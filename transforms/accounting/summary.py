@@ -1,5 +1,6 @@
 """All that a run counted, in one value that adds up over steps, bundles and workers."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -182,11 +183,13 @@ class Summary(msgspec.Struct):
             self.pass_over(name, count)
         self.stopped |= other.stopped
 
-    def count_records(self, records: Iterable[Record]) -> None:
+    def count_records(self, records: Sequence[Record]) -> None:
         """Count records that are given on."""
+        for kind, count in Counter([record.kind for record in records]).items():
+            self.records[kind] = self.records.get(kind, 0) + count
+        for organisation, lrs_id in {(record.organisation, record.lrs_id) for record in records}:
+            self.books.see(organisation, lrs_id)
         for record in records:
-            self.records[record.kind] = self.records.get(record.kind, 0) + 1
-            self.books.see(record.organisation, record.lrs_id)
             name = record.message.get("event", record.kind)
             if name not in self.examples:
                 self.examples[name] = encode_record(record)

@@ -39,15 +39,23 @@ def _told(record: Record, statement: dict[str, Any]) -> str:
     return f"{name} of user {record.user_id}, session {record.message['session_id']}"
 
 
-def nearest_miss(records: Iterable[Record], forwarder: Forwarder, statements: StatementBuilder) -> str | None:
+Sample = tuple[Record, dict[str, Any]]
+"""A record and its query document."""
+
+
+def sample_of(record: Record, statements: StatementBuilder) -> Sample:
+    """A record, with the document that queries see of it. `statements` builds its statement."""
+    return record, query_document(record, statements.statement(record))
+
+
+def nearest_miss(samples: Iterable[Sample], forwarder: Forwarder) -> str | None:
     """The clause with which a forwarder's query refuses the record that comes nearest to a match, in words.
 
     Nothing of the record is told but its kind: this goes into reports.
 
     Args:
-        records: to choose from.
+        samples: to choose from.
         forwarder: whose query matches none of them.
-        statements: builds the statements that the query sees.
 
     Returns:
         None if no record is in the forwarder's scope.
@@ -55,10 +63,9 @@ def nearest_miss(records: Iterable[Record], forwarder: Forwarder, statements: St
     query = compile_query(forwarder.query)
     nearest: tuple[int, bool] | None = None
     told: str | None = None
-    for record in records:
+    for record, document in samples:
         if not_wanted(record, forwarder) is not None:
             continue
-        document = query_document(record, statements.statement(record))
         explanation = query.explain(document)
         if explanation.outcome is MatchResult.MATCH:
             continue

@@ -30,6 +30,7 @@ from transforms.reading.input_formats import Decoder
 from transforms.reading.originals import Original, OriginalDecoder, decode_original
 from transforms.reading.positions import Positions, later
 from transforms.reading.reasons import Place, Reasons, Unit
+from transforms.reading.utf8 import are_utf8
 from transforms.reading.voids import NOTHING, Void
 from transforms.reading.xapi import PassedOverError
 
@@ -200,9 +201,7 @@ def sort_in(
     voids: set[Void] = set()
     originals = blobs.originals if isinstance(decoder, OriginalDecoder) else None
     places = block.positions() if originals is not None else ()
-    admit: Callable[[Any], tuple[str, Any]] = decoder.admit_row if block.kind == "rows" else decoder.admit
-    if isinstance(decoder, OriginalDecoder):
-        admit = decoder.read if decoder.derive else decoder.read_alone
+    admit = _admission(block, decoder)
     lines = blobs.lines
     count, blank = len(block.items), 0
     size = 0
@@ -273,6 +272,17 @@ def sort_in(
     ]
     counts, rejects = _refused(refusals, file, decoder, start, "row" if block.kind == "rows" else "element")
     return accepted + counts, rejects
+
+
+def _admission(block: Block, decoder: Decoder) -> Callable[[Any], tuple[str, Any]]:
+    """What is asked for each item of a block. It gives the user id, and what is gathered of the user."""
+    if block.kind == "rows":
+        return decoder.admit_row
+    if not isinstance(decoder, OriginalDecoder):
+        return decoder.admit
+    if decoder.derive:
+        return decoder.read
+    return decoder.read_utf8 if are_utf8(block.items) else decoder.read_alone
 
 
 def _counting_values(admit: Callable[[bytes], tuple[str, Any]]) -> Callable[[bytes], tuple[str, Any]]:

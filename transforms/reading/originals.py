@@ -214,16 +214,22 @@ class OriginalDecoder:
 
     def read_alone(self, line: bytes) -> tuple[str, Original]:
         """As `read`, without the activity."""
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return self._shown(self._read_closely(line))
+        return self.read_utf8(line)
+
+    def read_utf8(self, line: bytes) -> tuple[str, Original]:
+        """As `read_alone`, of a line that is known to be UTF-8: decoders do not look into what they pass over."""
         if self.documents or len(line) > MAX_LINE:
             return self._shown(self._read_closely(line))
         try:
             head = self._decode(line)
-            if not line.isascii():
-                line.decode()  # the decoder does not look into what it passes over
             id_, timestamp, stored = head["id"], head["timestamp"], head.get("stored")
             user_id, verb_id, thing = self._identifier(head["actor"]), head["verb"]["id"], head["object"]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError, AttributeError):
-            # It is no JSON in UTF-8, or one of these is missing or no object.
+        except (msgspec.DecodeError, RecursionError, LookupError, TypeError, AttributeError):
+            # It is no JSON, or one of these is missing or no object.
             return self._shown(self._read_closely(line))
         if not (
             type(user_id) is type(verb_id) is type(id_) is type(timestamp) is str
