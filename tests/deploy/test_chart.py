@@ -3,6 +3,7 @@
 import json
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ def pods(values: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 def test_the_linter_finds_no_fault(values: dict[str, Any]) -> None:
-    command = [tool("helm"), "lint", "--strict", CHART, "--kube-version", "1.31.0", "--values", "-"]
+    command: list[str | Path] = [tool("helm"), "lint", "--strict", CHART, "--kube-version", "1.31.0", "--values", "-"]
     assert "0 chart(s) failed" in said(*command, text=json.dumps(values))
 
 

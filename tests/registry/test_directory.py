@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from registry.access import EDIT_ALL, VIEW_PUBLIC
 from registry.console.forwarders import PATH
-from registry.directory import MOST, Directory, Order, Wish
+from registry.directory import MOST, Directory, Known, Order, Wish
 from registry.rest import PATH as REST
 from registry.stores.base import Snapshot, StoredDocument
 from tests.support.activity import sessions
@@ -197,19 +197,19 @@ def test_pages_by_cursor_are_the_list_cut_in_pieces(
 ) -> None:
     directory, snapshot = Directory(), snapshot_of(contents)
     wish = Wish(order=order, descends=descends)
-    whole = directory.page(snapshot, {}, wish, limit=MOST)
+    whole = directory.page(snapshot, Known(), wish, limit=MOST)
     assert whole.following is None
     pieces: list[str] = []
     after: str | None = None
     while True:
-        page = directory.page(snapshot, {}, wish, after, limit)
+        page = directory.page(snapshot, Known(), wish, after, limit)
         assert page.total == len(contents)
         pieces += [card.stored.id for card, _ in page.cards]
         after = page.following
         if after is None:
             break
     assert pieces == [card.stored.id for card, _ in whole.cards]
-    reverse = directory.page(snapshot, {}, Wish(order=order, descends=not descends), limit=MOST)
+    reverse = directory.page(snapshot, Known(), Wish(order=order, descends=not descends), limit=MOST)
     assert pieces == [card.stored.id for card, _ in reverse.cards][::-1]
 
 
@@ -220,12 +220,12 @@ def test_a_cursor_keeps_its_place_while_others_come_and_go(
 ) -> None:
     directory, snapshot = Directory(), snapshot_of(contents)
     wish = Wish(order=order, descends=descends)
-    first = directory.page(snapshot, {}, wish, limit=3)
-    whole = [card.stored.id for card, _ in directory.page(snapshot, {}, wish, limit=MOST).cards]
+    first = directory.page(snapshot, Known(), wish, limit=3)
+    whole = [card.stored.id for card, _ in directory.page(snapshot, Known(), wish, limit=MOST).cards]
     if first.following is None:
         return
     left = Snapshot("2", [stored for stored in snapshot.documents if stored.id != f"{gone:03}"])
-    rest = directory.page(left, {}, wish, first.following, MOST)
+    rest = directory.page(left, Known(), wish, first.following, MOST)
     assert [card.stored.id for card, _ in rest.cards] == [name for name in whole[3:] if name != f"{gone:03}"]
 
 
