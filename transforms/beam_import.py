@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 
+from transforms.s3_clients import share_s3_clients
+
 _FILE_SYSTEMS = (
     "apache_beam.io.aws.s3filesystem",
     "apache_beam.io.azure.blobstoragefilesystem",
@@ -45,6 +47,7 @@ def import_beam_file_systems() -> None:
         # As Beam does it: of most clouds nothing is installed.
         with suppress(ImportError):
             importlib.import_module(name)
+    share_s3_clients()
 
 
 @contextmanager

@@ -260,7 +260,7 @@ class LocalStorage:
 class BeamStorage:
     """A directory on a Beam file system, which must have been given its options (`FileSystems.set_options`).
 
-    Each call costs some 0.1 s on S3, because Beam makes a new client for it. So write few files, and make few calls.
+    Each call is one request or more. So write few files, and make few calls.
     Object stores show a file when it is complete. On other file systems a reader may meet one that is cut short.
     """
 
