@@ -5,6 +5,7 @@ nothing of a call, and may be used by several threads. It reads what the environ
 """
 
 import copy
+import importlib
 import os
 import threading
 import time
@@ -57,8 +58,8 @@ class SharedClients:
 def share_s3_clients() -> None:
     """Let Beam's file system of S3 share what is behind its clients, if that is there."""
     try:
-        from apache_beam.io.aws.clients.s3 import boto3_client
+        clients: Any = importlib.import_module("apache_beam.io.aws.clients.s3.boto3_client")
     except ImportError:
         return
-    if not isinstance(boto3_client.Client, SharedClients):
-        boto3_client.Client = SharedClients(boto3_client.Client)
+    if not isinstance(clients.Client, SharedClients):
+        clients.Client = SharedClients(clients.Client)
