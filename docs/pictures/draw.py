@@ -198,7 +198,7 @@ def who_stands_on_whom() -> str:
             "",
             (
                 ("transforms/durability.py", "what outlives a power cut", KEPT),
-                ("transforms/beam_import.py", "the import of Beam", KEPT),
+                ("transforms/beam_import.py", "the import of Beam · below it s3_clients", KEPT),
             ),
         ),
         ("words", (("schemas/", "Avro files and their types, times, buckets: imports none of ours", KEPT),)),
@@ -217,7 +217,8 @@ def who_stands_on_whom() -> str:
     return drawing(
         "Who stands on whom, from the top: pipeline and registry; the steps in Beam; bundles and sources; "
         "delivery and observing; receipts, accounting and telemetry; sinks and matching; forwarders, sessions and "
-        "statements; query and reading; storage; durability and the import of Beam; schemas. All imports go down.",
+        "statements; query and reading; storage; durability and the import of Beam, with its clients of S3; schemas. "
+        "All imports go down.",
         width,
         bottom,
         parts,
