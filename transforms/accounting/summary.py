@@ -92,7 +92,7 @@ def reject_share(read: ReadCounts) -> float:
 BUSIEST = 20
 """Users that are kept of those with the most records."""
 
-MOST_EXAMPLES = 64
+MOST_EXAMPLES = 24
 """Records that are kept as examples: each forwarder that got nothing is held against them."""
 
 _USERS_AT_ONCE = 2_000
