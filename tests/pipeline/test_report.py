@@ -155,7 +155,7 @@ def test_a_query_that_matched_nothing_is_held_against_a_record_of_its_own_organi
     made = Summary()
     for organisation in ("a", "b"):
         made.count_records([msgspec.structs.replace(documented_record(), organisation=organisation)])
-    (hint,) = report(made, forwarders=(ours,)).hints()
+    (hint,) = report(made, forwarders=(ours,)).hints
     assert hint == 'forwarder ours: its query matched no record; of a session-started it refuses user_id $eq "nobody"'
 
 
