@@ -23,7 +23,7 @@ Stage = Literal["derive", "encode", "deliver"]
 class Arguments:
     """What a program works on. `ends` names the forwarders for programs that bring their own predicates.
 
-    `number`: of forwarders to match against, or of deliveries after which Quix Streams is to stop.
+    `number`: of forwarders to match against, of deliveries after which Quix Streams is to stop, or the port of metrics.
     """
 
     input: Path
@@ -78,6 +78,28 @@ def _job(*flags: str, what: Any = "activity") -> Callable[[Stage], Program]:
         return run
 
     return of_stage
+
+
+def _unwatched(stage: Stage) -> Program:
+    """The job without a board: its workers post nothing, so nobody sees how far it is."""
+    from transforms.accounting.board import Board
+
+    def publish(self: Board, *, at_once: bool = False) -> None:
+        """Nothing."""
+
+    Board.publish = publish  # type: ignore[method-assign]
+    return _job()(stage)
+
+
+def _with_metrics(stage: Stage) -> Program:
+    """The job, which answers Prometheus at a port."""
+    from benchmarks import job
+
+    def run(arguments: Arguments) -> None:
+        flag = f"--metrics_port={arguments.number}"
+        job.deliver(arguments.input, arguments.forwarders, arguments.output, (flag,))
+
+    return run
 
 
 def _load(location: Path) -> Any:
@@ -179,6 +201,8 @@ PROGRAMS: dict[str, Callable[[Stage], Program]] = {
     "floor-gc": _floor(collect_garbage=True),
     "job": _job(),
     "job-none": _job("--durability=none"),
+    "job-unwatched": _unwatched,
+    "job-metrics": _with_metrics,
     "job-statements": _job("--input_format=xapi", what="statements"),
     "job-derived-statements": _job(what="derived-statements"),
     "bare-orjson": _bare("orjson"),

@@ -22,7 +22,6 @@ from transforms.forwarders.service import is_remote
 from transforms.forwarders.source import ForwardersUnreadableError, launch_rules, read_forwarders
 from transforms.receipts.browsing import (
     Row,
-    Wanted,
     current_history,
     newest,
     newest_rejects,
@@ -30,6 +29,7 @@ from transforms.receipts.browsing import (
     settled_by_forwarder,
 )
 from transforms.receipts.journal import DEAD_LETTERS, RECEIPTS
+from transforms.receipts.settlement_filter import SettlementFilter
 from transforms.storage import Storage, local_path, storage_at
 
 _LIMIT = 20
@@ -228,12 +228,12 @@ def _storage(arguments: argparse.Namespace) -> Storage:
     return storage_at(output)
 
 
-def _wanted(arguments: argparse.Namespace) -> Wanted:
+def _wanted(arguments: argparse.Namespace) -> SettlementFilter:
     given = vars(arguments)
-    return Wanted(
+    return SettlementFilter(
         forwarders=tuple(given.get("forwarder") or ()),
         reasons=tuple(given.get("reason") or ()),
-        ids=tuple(id_.lower() for id_ in given.get("id") or ()),
+        record_ids=tuple(id_.lower() for id_ in given.get("id") or ()),
         users=tuple(given.get("user") or ()),
         kinds=tuple(given.get("kind") or ()),
         runs=tuple(given.get("run") or ()),

@@ -23,7 +23,7 @@ from transforms.matching.statement import DEFAULT_HOME_PAGE
 from transforms.reading.blocks import FILE_FORMATS
 from transforms.reading.input_formats import INPUT_FORMATS, InputFormatName
 from transforms.reading.leniency import Leniency
-from transforms.receipts.letter_filter import LetterFilter
+from transforms.receipts.settlement_filter import SettlementFilter
 from transforms.sessions.derivation import SECONDS_PER_UNIT, DurationUnit
 from transforms.sessions.window import EVERYTHING, Window
 from transforms.sinks.base import AwsClient
@@ -171,10 +171,10 @@ class Job:
         return is_asked and self.forwarders is not None and self.explain is None and not self.sends_again
 
     @property
-    def chosen_letters(self) -> LetterFilter:
+    def chosen_letters(self) -> SettlementFilter:
         """The dead letters that a redrive sends."""
         window = self.window
-        return LetterFilter(
+        return SettlementFilter(
             self.only_forwarders, self.reasons, self.record_ids, window.since, window.until, window.kinds
         )
 

@@ -19,8 +19,8 @@ from transforms.matching.matcher import Match, Matcher, stored_match
 from transforms.matching.statement import StatementBuilder
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex
-from transforms.receipts.letter_filter import ALL_LETTERS
 from transforms.receipts.letters import PresentDocuments, decide
+from transforms.receipts.settlement_filter import EVERYTHING_SETTLED
 from transforms.telemetry.tracing import tracing
 
 _SUMMARY = "summary"
@@ -123,7 +123,9 @@ class _LettersThenMatch(beam.DoFn):
     def _letters(self, bucket: int) -> Iterator[list[Match]]:
         batch: list[Match] = []
         letters = self._history.dead_letters(bucket)
-        for letter, record, kept, _ in decide(letters, self._documents, ALL_LETTERS, block_user=self._block_user):
+        for letter, record, kept, _ in decide(
+            letters, self._documents, EVERYTHING_SETTLED, block_user=self._block_user
+        ):
             if kept is not None:
                 self._summary.keep(letter.forwarder_id, kept)
                 continue

@@ -17,8 +17,8 @@ from transforms.matching.matcher import Match, stored_match
 from transforms.matching.statement import StatementBuilder
 from transforms.receipts.history import History
 from transforms.receipts.index import HistoryIndex
-from transforms.receipts.letter_filter import ALL_LETTERS, LetterFilter
 from transforms.receipts.letters import NOT_SELECTED, PresentDocuments, decide
+from transforms.receipts.settlement_filter import EVERYTHING_SETTLED, SettlementFilter
 
 _SUMMARY = "summary"
 
@@ -55,7 +55,7 @@ class ReadDeadLetters(beam.PTransform[beam.Pipeline, Redriven]):
     forwarders: ForwarderSource
     statements: StatementBuilder
     board: Board
-    chosen: LetterFilter = ALL_LETTERS
+    chosen: SettlementFilter = EVERYTHING_SETTLED
     block_user: bool = False
 
     # Beam takes an output of several PCollections for one type, and warns.

@@ -393,21 +393,14 @@ def _forwarder_cells(
     most = max(moment.delivered + moment.dead for moment in moments) * 1000 / width
     slowest = max(mean(moment) for moment in moments)
     told = f"Records settled over time, at most {_rate(most)} a second"
-    yield element(
-        "td",
-        columns(moments, told, small=True),
-        element("span", _rate(most), class_="most"),
-        class_="plot",
-        data_label="records/s",
-    )
+    yield _plot(columns(moments, told, small=True), _rate(most), "records/s")
     told = f"Mean latency over time, at most {_millis(slowest)}"
-    yield element(
-        "td",
-        lines(moments, told, small=True),
-        element("span", _millis(slowest), class_="most"),
-        class_="plot",
-        data_label="latency",
-    )
+    yield _plot(lines(moments, told, small=True), _millis(slowest), "latency")
+
+
+def _plot(plot: Markup, most: str, name: str) -> Markup:
+    """A cell with a small plot and its greatest value."""
+    return element("td", plot, element("span", most, class_="most"), class_="plot", data_label=name)
 
 
 def dead(page: Contents) -> Markup | None:

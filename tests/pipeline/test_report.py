@@ -4,13 +4,14 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline.options import Job
 from pipeline.report import DONE, FAILED, LEFT_OVER, Report, State
 from tests.support.forwarders import SECRET_KEY, aws_forwarder, http_forwarder
 from tests.support.settlements import delivered, documented_record, given_up
-from transforms.accounting.summary import Sample, Summary
+from transforms.accounting.summary import MOST_EXAMPLES, Sample, Summary
 from transforms.forwarders import Forwarder
 from transforms.reading.bucket_blobs import ReadCounts
 
@@ -147,3 +148,23 @@ def test_a_sample_with_a_number_that_few_can_read_is_shown_as_its_text(number: s
     made.samples["f-1"] = Sample(0, "1", b'{"number":%b}' % number.encode())
     shown = json.dumps(report(made, dry_run=True).as_json(), allow_nan=False)
     assert json.loads(shown)["forwarders"][0]["sample"] == f'{{"number":{number}}}'
+
+
+def test_a_query_that_matched_nothing_is_held_against_a_record_of_its_own_organisation() -> None:
+    ours = replace(http_forwarder("ours"), query='{"user_id": "nobody"}', organisation="b")
+    made = Summary()
+    for organisation in ("a", "b"):
+        made.count_records([msgspec.structs.replace(documented_record(), organisation=organisation)])
+    (hint,) = report(made, forwarders=(ours,)).hints
+    assert hint == 'forwarder ours: its query matched no record; of a session-started it refuses user_id $eq "nobody"'
+
+
+def test_examples_are_few_however_many_organisations_there_are() -> None:
+    made = Summary()
+    made.count_records(
+        [msgspec.structs.replace(documented_record(), organisation=str(number)) for number in range(1000)]
+    )
+    other = Summary()
+    other.count_records([documented_record()])
+    made.add(other)
+    assert len(made.examples) == MOST_EXAMPLES

@@ -92,6 +92,9 @@ def reject_share(read: ReadCounts) -> float:
 BUSIEST = 20
 """Users that are kept of those with the most records."""
 
+MOST_EXAMPLES = 24
+"""Records that are kept as examples: each forwarder that got nothing is held against them."""
+
 _USERS_AT_ONCE = 2_000
 """Users that are counted before the others are forgotten: to sort them costs something."""
 
@@ -106,7 +109,8 @@ class Summary(msgspec.Struct):
         derivation: what was counted of the sessions and their activity.
         statements: what was counted of statements that are forwarded as they are.
         records: by kind; only those of the window and kinds that the run was asked for.
-        examples: of each kind of record, of events by their name, one record as a line.
+        examples: one record as a line of each kind (of events: of each name), organisation and store, but no more than
+            MOST_EXAMPLES.
         shared_sessions: session ids that more than one user of a store has.
         busiest: records by user, of the BUSIEST users that have the most. No user's records are counted in two places.
         books: what became of the records that each forwarder was due.
@@ -161,7 +165,8 @@ class Summary(msgspec.Struct):
         for kind, count in other.records.items():
             self.records[kind] = self.records.get(kind, 0) + count
         for name, line in other.examples.items():
-            self.examples[name] = min(line, self.examples.get(name, line))
+            if name in self.examples or len(self.examples) < MOST_EXAMPLES:
+                self.examples[name] = min(line, self.examples.get(name, line))
         self.shared_sessions += other.shared_sessions
         for user_id, count in other.busiest.items():
             self.busiest[user_id] = self.busiest.get(user_id, 0) + count
@@ -187,11 +192,13 @@ class Summary(msgspec.Struct):
         """Count records that are given on."""
         for kind, count in Counter([record.kind for record in records]).items():
             self.records[kind] = self.records.get(kind, 0) + count
-        for organisation, lrs_id in {(record.organisation, record.lrs_id) for record in records}:
+        kinds_of_tenants = {
+            (record.organisation, record.lrs_id, record.message.get("event", record.kind)): record for record in records
+        }
+        for (organisation, lrs_id, event), record in kinds_of_tenants.items():
             self.books.see(organisation, lrs_id)
-        for record in records:
-            name = record.message.get("event", record.kind)
-            if name not in self.examples:
+            name = f"{event} {organisation} {lrs_id}"
+            if name not in self.examples and len(self.examples) < MOST_EXAMPLES:
                 self.examples[name] = encode_record(record)
 
     def count_user(self, user_id: str, records: int) -> None:

@@ -9,7 +9,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from transforms.receipts.journal import DEAD_LETTERS, JOURNAL, PART, RECEIPTS
 from transforms.receipts.known import KnownDeliveries
 from transforms.receipts.parts import DamagedPartError, open_part, parts_written, reading_part, rows_of, warn_of_damage
 from transforms.receipts.runs import place
+from transforms.receipts.settlement_filter import SettlementFilter
 from transforms.storage import LocalStorage, Storage
 
 logger = logging.getLogger(__name__)
@@ -36,47 +36,7 @@ Row = Mapping[str, Any]
 _SHAPES = {RECEIPTS: "receipt", DEAD_LETTERS: "dead_letter"}
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Which rows are looked for. What is empty or None lets all through.
-
-    Attributes:
-        forwarders: ids.
-        reasons: of dead letters; of rejects, parts of their reasons.
-        ids: of records.
-        users: their ids.
-        kinds: of records.
-        runs: ids.
-        since: epoch ms; rows that were settled from then on.
-        until: epoch ms; rows that were settled before.
-    """
-
-    forwarders: tuple[str, ...] = ()
-    reasons: tuple[str, ...] = ()
-    ids: tuple[str, ...] = ()
-    users: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
-    runs: tuple[str, ...] = ()
-    since: int | None = None
-    until: int | None = None
-
-    def has(self, row: Row) -> bool:
-        """Whether a receipt or a dead letter is looked for."""
-        named = (
-            ("forwarder_id", self.forwarders),
-            ("id", self.ids),
-            ("user_id", self.users),
-            ("kind", self.kinds),
-            ("run_id", self.runs),
-            ("reason", self.reasons),
-        )
-        if any(values and row.get(name) not in values for name, values in named):
-            return False
-        settled = row["settled_at"]
-        return (self.since is None or settled >= self.since) and (self.until is None or settled < self.until)
-
-
-def newest(storage: Storage, directory: str, wanted: Wanted, limit: int | None) -> list[Row]:
+def newest(storage: Storage, directory: str, wanted: SettlementFilter, limit: int | None) -> list[Row]:
     """The newest receipts or dead letters that are looked for, the oldest of them first.
 
     Args:
@@ -88,7 +48,7 @@ def newest(storage: Storage, directory: str, wanted: Wanted, limit: int | None) 
     names = sorted(parts_written(storage, directory, PART, JOURNAL), key=place, reverse=True)
     found: list[Row] = []
     for name in names:
-        rows = [row for row in _rows(storage, name, _SHAPES[directory]) if wanted.has(row)]
+        rows = [row for row in _rows(storage, name, _SHAPES[directory]) if wanted.selects(row)]
         found += rows
         if limit is not None and len(found) >= limit:
             break
@@ -125,7 +85,7 @@ def current_history(storage: Storage) -> Iterator[History]:
         yield History(index)
 
 
-def open_letters(history: History, wanted: Wanted, limit: int | None) -> list[DeadLetter]:
+def open_letters(history: History, wanted: SettlementFilter, limit: int | None) -> list[DeadLetter]:
     """The dead letters that a redrive would look at: those whose record was not delivered since.
 
     Args:
@@ -136,13 +96,9 @@ def open_letters(history: History, wanted: Wanted, limit: int | None) -> list[De
     Returns:
         The oldest first.
     """
-    letters = (letter for letter in history.undelivered_dead_letters() if wanted.has(_as_row(letter)))
+    letters = (letter for letter in history.undelivered_dead_letters() if wanted.selects(letter))
     key: Callable[[DeadLetter], tuple[int, str]] = lambda letter: (letter.settled_at, letter.id)  # noqa: E731
     return sorted(letters, key=key) if limit is None else heapq.nlargest(limit, letters, key=key)[::-1]
-
-
-def _as_row(letter: DeadLetter) -> Row:
-    return {name: getattr(letter, name) for name in letter.__struct_fields__}
 
 
 def settled_by_forwarder(history: History) -> dict[str, tuple[int, Counter[str]]]:
@@ -160,18 +116,18 @@ def settled_by_forwarder(history: History) -> dict[str, tuple[int, Counter[str]]
     return counts
 
 
-def newest_rejects(storage: Storage, wanted: Wanted, limit: int | None) -> list[Row]:
+def newest_rejects(storage: Storage, wanted: SettlementFilter, limit: int | None) -> list[Row]:
     """The rejects that are looked for, of the newest runs, in the order of their files. Each has its `run_id`.
 
     Args:
         storage: of the output.
-        wanted: which; of it, `runs` and `reasons` count.
+        wanted: which; of it, `runs` and `reasons` count. A reason may be a part of that of a reject.
         limit: how many; None for all.
     """
     names = [name for name in storage.list(REJECTS) if name.endswith(PART)]
     found: list[Row] = []
     for run in _by_run(names):
-        rows = [row for name in run for row in _rejects(storage, name) if _has(wanted, row)]
+        rows = [row for name in run for row in _rejects(storage, name) if _shows(wanted, row)]
         found = rows + found
         if limit is not None and len(found) >= limit:
             break
@@ -192,7 +148,7 @@ def _run_of(name: str) -> str:
     return "-".join(stem.split("-")[: 4 if "-replay" in stem else 3])
 
 
-def _has(wanted: Wanted, row: Row) -> bool:
+def _shows(wanted: SettlementFilter, row: Row) -> bool:
     if wanted.runs and row["run_id"] not in wanted.runs:
         return False
     return not wanted.reasons or any(reason in row["reason"] for reason in wanted.reasons)

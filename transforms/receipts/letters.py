@@ -10,7 +10,7 @@ from transforms.matching.matcher import stored_document
 from transforms.matching.scope import not_wanted
 from transforms.matching.statement import StatementBuilder
 from transforms.query import MatchResult, compile_query
-from transforms.receipts.letter_filter import LetterFilter
+from transforms.receipts.settlement_filter import SettlementFilter
 from transforms.sinks.outages import BLOCKED_BY_EARLIER
 
 NOT_SELECTED = "not_selected"
@@ -64,7 +64,7 @@ class PresentDocuments:
 
 
 def decide(
-    letters: Iterable[DeadLetter], documents: PresentDocuments, chosen: LetterFilter, *, block_user: bool
+    letters: Iterable[DeadLetter], documents: PresentDocuments, chosen: SettlementFilter, *, block_user: bool
 ) -> Iterator[Decision]:
     """What becomes of each letter of some users in a redrive.
 

@@ -11,8 +11,8 @@ from tests.support.forwarders import http_forwarder
 from tests.support.settlements import documented_record
 from transforms.forwarders import Forwarder
 from transforms.matching.statement import StatementBuilder
-from transforms.receipts.letter_filter import LetterFilter
 from transforms.receipts.letters import NOT_SELECTED, PresentDocuments, decide
+from transforms.receipts.settlement_filter import SettlementFilter
 
 FORWARDER = http_forwarder()
 
@@ -36,7 +36,7 @@ def decided(
 ) -> list[str]:
     """What becomes of each letter: why it stays, or `sent`, or `ahead` of one that stays."""
     documents = PresentDocuments([forwarder], StatementBuilder())
-    decisions = decide(letters, documents, LetterFilter(**chosen), block_user=block_user)
+    decisions = decide(letters, documents, SettlementFilter(**chosen), block_user=block_user)
     return [each.kept or ("ahead" if each.ahead else "sent") for each in decisions]
 
 
