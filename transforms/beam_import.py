@@ -45,6 +45,7 @@ def import_beam_file_systems() -> None:
         # As Beam does it: of most clouds nothing is installed.
         with suppress(ImportError):
             importlib.import_module(name)
+    _share_descriptions_of_aws()
 
 
 @contextmanager
@@ -57,6 +58,23 @@ def without_garbage_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def _share_descriptions_of_aws() -> None:
+    """Let all sessions of botocore have one reader of the descriptions of AWS's services, which keeps what it has read.
+
+    Beam makes a session and a client for each file that it opens and each directory that it lists. With a reader of its
+    own a client takes six times the processor time, and 8 MB for as long as it is not collected.
+    """
+    with suppress(ImportError):
+        session = importlib.import_module("botocore.session")
+        vars(session)["create_loader"] = _shared_loader
+
+
+@cache
+def _shared_loader(data_path: str | None = None) -> object:
+    """botocore's reader of descriptions. data_path: where else it looks, as `AWS_DATA_PATH` has it."""
+    return importlib.import_module("botocore.loaders").create_loader(data_path)
 
 
 def _leave_untold() -> None:

@@ -105,11 +105,13 @@ def test_file_systems_come_when_they_are_asked_for() -> None:
         "import sys; from transforms.beam_import import import_beam, import_beam_file_systems as more\n"
         "import_beam(); before = 'boto3' in sys.modules; more()\n"
         "from apache_beam.io.filesystems import FileSystems\n"
-        "print(before, FileSystems.get_filesystem('s3://bucket/key').scheme())"
+        "print(before, FileSystems.get_filesystem('s3://bucket/key').scheme())\n"
+        "from botocore.session import Session\n"
+        "print(Session().get_component('data_loader') is Session().get_component('data_loader'))"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
-    assert done.stdout.split() == ["False", "s3"]
+    assert done.stdout.split() == ["False", "s3", "True"], "the last: a client for each file costs 25 ms, not 150"
 
 
 def test_what_others_log_while_beam_is_imported_is_not_lost() -> None:
