@@ -4,10 +4,11 @@ import gc
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# A timing is never a test: what a busy machine does to an example says nothing of the code.
-settings.register_profile("project", deadline=None, max_examples=60)
+# A timing is never a test: what a busy machine does to an example says nothing of the code. Other examples are drawn
+# every time. What guards order, or that nothing is lost, has more of them, and says so itself.
+settings.register_profile("project", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
 
 pytest.register_assert_rewrite("tests.support")
@@ -36,23 +37,25 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
-_TESTS_PER_COLLECTION = 4
-_tests_with_jobs = 0
+@pytest.fixture(scope="session", autouse=True)
+def _what_was_imported_is_no_garbage() -> Iterator[None]:
+    """Keeps the collector from modules and tests alone: to walk over them takes it half a second, each time.
+
+    A job keeps all that is alive from it, for good (`transforms.bundles`), and leaves some 8 MB of cycles. In a process
+    with many jobs the cycles of one would be kept by the next.
+    """
+    gc.collect()
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "freeze", lambda: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
 def _garbage_is_collected() -> Iterator[None]:
-    """A job in this process keeps what is alive from the garbage collector, for good (`transforms.derive`).
-
-    A job leaves some 8 MB of cycles. The collector alone comes to them when they are a quarter of all that is alive,
-    which in a process that has all tests is after hundreds of jobs, and at two gigabytes.
-    """
-    global _tests_with_jobs
+    """A job lets the collector come seldom; after it, it comes as ever."""
     thresholds = gc.get_threshold()
     yield
     if gc.get_threshold() != thresholds:
-        gc.unfreeze()
         gc.set_threshold(*thresholds)
-        _tests_with_jobs += 1
-        if _tests_with_jobs % _TESTS_PER_COLLECTION == 0:
-            gc.collect()
+        gc.collect()

@@ -171,7 +171,7 @@ def test_a_process_that_stood_still_reads_the_answers_that_are_there(workshop: W
         kinesis.before_put = stop
         command = [sys.executable, "-c", HURRIED, *workshop.arguments("--input", str(workshop.path / "in" / "*"))]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as job:  # noqa: S603
-            assert stopped.wait(30)
+            assert stopped.wait(120)
             time.sleep(3.5)  # That is what is tested: the process does nothing for so long.
             os.kill(job.pid, signal.SIGCONT)
             _, log = job.communicate(timeout=60)

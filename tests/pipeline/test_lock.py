@@ -190,14 +190,14 @@ def test_a_killed_run_s_lease_is_taken_over_when_it_has_expired() -> None:
 
 def test_a_lease_is_renewed_while_it_is_held() -> None:
     store = MemoryStorage()
-    with OutputLock(store, lease=0.6) as held:
+    with OutputLock(store, lease=1.5) as held:
         began = time.monotonic()
 
         def is_older_than_two_leases() -> bool:
             held.check()
-            with pytest.raises(OutputLockedError), OutputLock(store, lease=0.6):
+            with pytest.raises(OutputLockedError), OutputLock(store, lease=1.5):
                 pass
-            return time.monotonic() > began + 1.3
+            return time.monotonic() > began + 3.2
 
         until(is_older_than_two_leases)
     assert store.files == {}

@@ -37,7 +37,8 @@ from transforms.sessions.state import BucketFold, StateOptions, read_current
 
 USERS = 20
 DAY = 86_400_000
-WHOLE_RUNS = 6
+MOMENTS, MANY_MOMENTS = 60, 400
+WHOLE_RUNS = 3
 
 
 @dataclass
@@ -150,10 +151,11 @@ def _rows(part: Path) -> list[Any]:
         return []
 
 
-def test_nothing_is_lost_by_a_power_cut_at_any_of_200_moments(recording: Recording, disks: Path) -> None:
+@pytest.mark.parametrize("moments", [MOMENTS, pytest.param(MANY_MOMENTS, marks=pytest.mark.long)])
+def test_nothing_is_lost_by_a_power_cut_at_any_moment(recording: Recording, disks: Path, moments: int) -> None:
     synced = {each.path.parent.name for each in recording.recorded.operations if isinstance(each, Sync)}
     assert synced >= {"receipts", "dead_letters", "rejects", "records", "parts", "state", "out"}
-    assert list(recording.recorded.faults(partial(_wrong, recording), 200, disks)) == []
+    assert list(recording.recorded.faults(partial(_wrong, recording), moments, disks)) == []
 
 
 LEFT_OUT: dict[str, Callable[[Operation], bool]] = {
@@ -169,7 +171,7 @@ LEFT_OUT: dict[str, Callable[[Operation], bool]] = {
 @pytest.mark.parametrize("left_out", LEFT_OUT)
 def test_each_kind_of_sync_is_needed(recording: Recording, disks: Path, left_out: str) -> None:
     """What the test above is worth: it fails if a program does all the same, and leaves out syncs of one kind."""
-    faults = recording.recorded.faults(partial(_wrong, recording), 200, disks, LEFT_OUT[left_out])
+    faults = recording.recorded.faults(partial(_wrong, recording), MOMENTS, disks, LEFT_OUT[left_out])
     assert next(faults, None) is not None
 
 

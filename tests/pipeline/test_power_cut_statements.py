@@ -37,7 +37,8 @@ from transforms.sessions.state import read_current
 pytestmark = pytest.mark.usefixtures("nothing_is_synced")
 
 MONDAY, ALL = 50, 80
-WHOLE_RUNS = 3
+MOMENTS, MANY_MOMENTS = 40, 200
+WHOLE_RUNS = 2
 
 
 @dataclass
@@ -126,10 +127,11 @@ def _wrong(recording: Recording, operations: Sequence[Operation], disk: Path) ->
         yield f"{len(gone)} dead letters are without their data"
 
 
-def test_no_statement_is_lost_and_no_data_of_a_dead_letter(recording: Recording, disks: Path) -> None:
+@pytest.mark.parametrize("moments", [MOMENTS, pytest.param(MANY_MOMENTS, marks=pytest.mark.long)])
+def test_no_statement_is_lost_and_no_data_of_a_dead_letter(recording: Recording, disks: Path, moments: int) -> None:
     synced = {each.path.parent.name for each in recording.recorded.operations if isinstance(each, Sync)}
     assert synced >= {"receipts", "dead_letters", "attachments", "state"}
-    assert list(recording.recorded.faults(partial(_wrong, recording), 100, disks)) == []
+    assert list(recording.recorded.faults(partial(_wrong, recording), moments, disks)) == []
 
 
 LEFT_OUT: dict[str, Callable[[Operation], bool]] = {
@@ -142,7 +144,7 @@ LEFT_OUT: dict[str, Callable[[Operation], bool]] = {
 @pytest.mark.parametrize("left_out", LEFT_OUT)
 def test_each_kind_of_sync_is_needed(recording: Recording, disks: Path, left_out: str) -> None:
     """What the test above is worth."""
-    faults = recording.recorded.faults(partial(_wrong, recording), 100, disks, LEFT_OUT[left_out])
+    faults = recording.recorded.faults(partial(_wrong, recording), MOMENTS, disks, LEFT_OUT[left_out])
     assert next(faults, None) is not None
 
 

@@ -128,7 +128,7 @@ def stocked(contents: list[dict[str, Any]]) -> list[StoredDocument]:
     return [StoredDocument({"_id": f"{number:03}", **content}) for number, content in enumerate(contents)]
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(contents=CONTENTS, sort=SORTS, size=st.integers(1, 4))
 def test_following_the_cursors_gives_every_document_once_in_order(
     contents: list[dict[str, Any]], sort: str, size: int
@@ -149,7 +149,7 @@ def test_following_the_cursors_gives_every_document_once_in_order(
     assert forwards == backwards == [stored.id for stored in documents]
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(contents=CONTENTS, gone=st.sets(st.integers(0, 11)), sort=SORTS, at=st.integers(0, 11))
 def test_what_comes_after_a_cursor_does_not_hang_on_what_is_gone(
     contents: list[dict[str, Any]], gone: set[int], sort: str, at: int
@@ -164,7 +164,7 @@ def test_what_comes_after_a_cursor_does_not_hang_on_what_is_gone(
     assert [stored.id for _, stored in page(left, order, after=everything[at][0]).edges] == expected
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(values=st.lists(VALUES.filter(lambda value: not isinstance(value, list)), max_size=10))
 def test_the_order_is_the_query_engines(values: list[Any]) -> None:
     documents = ordered(stocked([{"x": value} for value in values]), read_order("x"))

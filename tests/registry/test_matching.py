@@ -88,7 +88,7 @@ def records(draw: st.DrawFn) -> Record:
     return Record("id", kind, ORGANISATION, lrs_id, message["user_id"], 0, "cause", 0, message, body, {})
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     record=records(),
     documents=DOCUMENTS,

@@ -17,7 +17,7 @@ MARKERS = {
     "beam": "Apache Beam: a step, or the whole job",
     "server": "starts servers, threads of servers or other processes",
     "browser": "a browser: Chromium",
-    "long": "takes seconds, and is of a tool beside the job: `make long`",
+    "long": "takes seconds, and is of a tool beside the job, or does again and again what others do: `make long`",
     "flink": "a Flink cluster: `./run_flink.sh --tests`",
 }
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -121,14 +121,18 @@ class Terminal:
 
     def until_shows(self, text: str) -> None:
         """Returns once the text is in a line of the window."""
-        until(lambda: any(text in line for line in self.shown), failing=lambda: "\n".join(self.shown))
+        self._until(lambda: any(text in line for line in self.shown))
 
     def until_lacks(self, text: str) -> None:
         """Returns once the text is in no line of the window."""
-        until(lambda: not any(text in line for line in self.shown), failing=lambda: "\n".join(self.shown))
+        self._until(lambda: not any(text in line for line in self.shown))
+
+    def _until(self, condition: Callable[[], bool]) -> None:
+        # To look at a window takes a millisecond, which the program in it needs, too.
+        until(condition, every=0.02, failing=lambda: "\n".join(self.shown))
 
     def wait(self) -> int:
         """The exit status, once the program has ended."""
-        status = self.process.wait(30)
+        status = self.process.wait(120)
         self._thread.join(5)
         return status

@@ -5,11 +5,16 @@ from collections.abc import Callable
 
 
 def until(
-    condition: Callable[[], object], seconds: float = 20.0, *, every: float = 0.002, failing: Callable[[], object] = str
+    condition: Callable[[], object],
+    seconds: float = 120.0,
+    *,
+    every: float = 0.002,
+    failing: Callable[[], object] = str,
 ) -> None:
     """Returns once the condition holds; it is asked every few milliseconds.
 
-    Raises AssertionError after so many seconds, with what `failing` gives then.
+    Raises AssertionError after so many seconds, with what `failing` gives then. They are many, since nobody waits for
+    them where all is well, and on a busy machine a process takes half a minute to start.
     """
     deadline = time.monotonic() + seconds
     while not condition():

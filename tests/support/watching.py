@@ -65,7 +65,7 @@ def prometheus(directory: Path, targets: Sequence[str], rules: Sequence[Path] = 
             yield url
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(120)
 
 
 def _is_ready(url: str) -> bool:

@@ -111,14 +111,6 @@ def assert_silent(*things: object) -> None:
         assert not found, (found, text)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick_collections() -> Iterator[None]:
-    """Keeps the garbage collector away from what was there before: Beam's modules take it a quarter of a second."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture(autouse=True)
 def _said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Searches the log of every test here, with everything logged that can be."""

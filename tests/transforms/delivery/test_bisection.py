@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transforms.delivery.bisection import Bisection
@@ -40,6 +40,7 @@ def cases(draw: st.DrawFn) -> tuple[int, set[int]]:
     return count, draw(st.sets(st.integers(0, count - 1)))
 
 
+@settings(max_examples=60)
 @given(cases())
 def test_the_guilty_are_given_up_and_all_others_taken_in_order(case: tuple[int, set[int]]) -> None:
     count, guilty = case
@@ -58,6 +59,7 @@ def test_one_guilty_record_of_a_hundred_costs_what_is_said_wherever_it_is() -> N
     assert min(costs) >= math.log2(100) - 1
 
 
+@settings(max_examples=60)
 @given(cases(), st.integers(1, 300))
 def test_a_batch_that_is_too_large_is_taken_in_parts(case: tuple[int, set[int]], most: int) -> None:
     count, guilty = case

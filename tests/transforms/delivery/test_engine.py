@@ -227,34 +227,30 @@ def test_a_forwarder_that_stands_still_holds_up_no_other(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_fine_forwarder_keeps_its_rate_beside_a_dead_a_slow_and_a_throttling_one() -> None:
+def test_a_fine_forwarder_waits_for_no_dead_slow_or_throttling_one() -> None:
+    """What it costs the fine one is measured by `python -m benchmarks.neighbours`."""
     chance = random.Random(1)  # noqa: S311
     throttled = AttemptResult(Verdict.RETRY, "throttled", spends_attempt=False)
     settings = DeliverySettings(outage_budget=60.0, window_items=500, linger=0.002)
 
-    def seconds_of_the_fine_one(others: dict[str, ScriptedHttp | ScriptedBatch]) -> float:
-        fine = ScriptedHttp(always(DELIVERED), seconds=0.005)
-        sinks = {"fine": fine, **others}
-        due = {id_: items(100, 15, id_) for id_ in sinks}
-        began = time.monotonic()
-        with deliveries(sinks, settings, max_retries=100) as (engine, settled):
-            for start in range(0, 1500, 100):
-                engine.submit([each for mine in due.values() for each in mine[start : start + 100]])
-            await_counts(engine, {"fine": 1500})
-            seconds = time.monotonic() - began
-            engine.stop(0.0)
-            judge(due["fine"], fine, settled, "fine")
-        return seconds
-
-    alone = seconds_of_the_fine_one({})
-    together = seconds_of_the_fine_one(
-        {
-            "dead": ScriptedHttp(always(FAILED)),
-            "slow": ScriptedHttp(always(DELIVERED), seconds=0.5),
-            "throttling": ScriptedBatch(lambda item, attempt: DELIVERED if chance.random() < 0.1 else throttled),
-        }
-    )
-    assert together < 2 * alone, (together, alone)
+    fine = ScriptedHttp(always(DELIVERED), seconds=0.005)
+    sinks: dict[str, ScriptedHttp | ScriptedBatch] = {
+        "fine": fine,
+        "dead": ScriptedHttp(always(FAILED)),
+        "slow": ScriptedHttp(always(DELIVERED), seconds=0.5),
+        "throttling": ScriptedBatch(lambda item, attempt: DELIVERED if chance.random() < 0.1 else throttled),
+    }
+    due = {id_: items(100, 15, id_) for id_ in sinks}
+    with deliveries(sinks, settings, max_retries=100) as (engine, settled):
+        for start in range(0, 1500, 100):
+            engine.submit([each for mine in due.values() for each in mine[start : start + 100]])
+        await_counts(engine, {"fine": 1500})
+        counts = engine.counts()
+        # A record takes the slow one a hundred times as long: with all in one step both would be as far.
+        assert counts["slow"].delivered < 750
+        assert counts["dead"].delivered == 0
+        engine.stop(0.0)
+        judge(due["fine"], fine, settled, "fine")
 
 
 @pytest.mark.slow
@@ -271,12 +267,12 @@ def test_a_quick_forwarder_is_waited_for_rather_than_spooled(tmp_path: Path) -> 
     judge(due, sink, settled)
 
 
-def await_counts(engine: DeliveryEngine, delivered: dict[str, int], seconds: float = 20.0) -> None:
+def await_counts(engine: DeliveryEngine, delivered: dict[str, int]) -> None:
     def are_there() -> bool:
         counts = engine.counts()
         return all(id_ in counts and counts[id_].delivered >= number for id_, number in delivered.items())
 
-    until(are_there, seconds, failing=engine.counts)
+    until(are_there, failing=engine.counts)
 
 
 def test_a_dead_forwarder_ends_as_unavailable_within_its_budget() -> None:
@@ -290,7 +286,7 @@ def test_a_dead_forwarder_ends_as_unavailable_within_its_budget() -> None:
         engine.submit(items(100, 20, "http") + items(100, 20, "batch"))
         engine.drain()
         assert all(counts.unavailable for counts in engine.counts().values())
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 60, "with so many attempts each it would take minutes"
     assert Counter(settlement.outcome.reason for settlement in settled) == {"unavailable": 4000}
 
 

@@ -108,7 +108,7 @@ def test_a_forwarder_that_is_down_stops_no_other_and_gets_all_in_order_when_it_i
         assert sorted(id_ for _, id_ in stored(receivers, "fine")) == due(2)
         assert sorted(id_ for _, id_ in stored(receivers, "down")) == due(1), "the first of each user, unanswered"
         receivers.release()
-        delivered, deadline = bundle(worker, 2).books.account("down").delivered, time.monotonic() + 30
+        delivered, deadline = bundle(worker, 2).books.account("down").delivered, time.monotonic() + 120
         while delivered < 3 * len(USERS) and time.monotonic() < deadline:
             delivered += worker.finish().books.account("down").delivered
 
@@ -162,7 +162,7 @@ def test_a_voiding_statement_follows_what_is_deferred_of_its_targets_user(
         assert [id_ for _, id_ in stored(receivers, "down")] == [target.id], "unanswered, so nothing follows"
         receivers.release()
         worker.send([Match(record("bob", 3), None, NAMES, ())])
-        delivered, deadline = worker.finish().books.account("down").delivered, time.monotonic() + 30
+        delivered, deadline = worker.finish().books.account("down").delivered, time.monotonic() + 120
         while delivered < 4 and time.monotonic() < deadline:
             delivered += worker.finish().books.account("down").delivered
     assert [id_ for _, id_ in stored(receivers, "down") if id_ != record("bob", 3).id] == [

@@ -2,7 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.limits import files_of_at_most
@@ -16,6 +16,7 @@ from transforms.storage import StorageError
 operations = st.lists(st.integers(-8, 40), max_size=30)
 
 
+@settings(max_examples=60)
 @given(operations, st.integers(1, 5), st.sampled_from([1, 2000, 1 << 20]))
 def test_the_spool_on_disk_is_first_in_first_out(steps: list[int], chunk: int, segment: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -39,6 +40,7 @@ def test_the_spool_on_disk_is_first_in_first_out(steps: list[int], chunk: int, s
         directory.close()
 
 
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=80))
 def test_the_parking_on_disk_is_first_in_first_out_per_user(steps: list[tuple[int, bool]]) -> None:
     directory = SpoolDirectory()

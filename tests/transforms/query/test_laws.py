@@ -12,7 +12,7 @@ from tests.transforms.query import oracle
 from tests.transforms.query.strategies import DOCUMENTS, OPERANDS, PATHS, SCALARS, VALUES, operators, queries
 from transforms.query import ForwarderIndex, MatchResult, compile_query
 
-OFTEN = settings(max_examples=120)
+OFTEN = settings(max_examples=80)
 SOMETIMES = settings(max_examples=25)
 
 

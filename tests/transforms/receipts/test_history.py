@@ -431,6 +431,7 @@ RECEIPTS = st.fixed_dictionaries(
 ).map(lambda row: row | {name: row[name] or "-" for name in ("forwarder_id", "id")} | {"run_id": "run"})
 
 
+@settings(max_examples=60)
 @given(st.lists(RECEIPTS, min_size=2, max_size=4))
 def test_reads_receipts_as_fastavro_does(rows: list[dict[str, Any]]) -> None:
     """Rows with every field that receipt.avsc has: one that the reader does not know puts the next row out of step."""

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import fastavro
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -93,6 +93,7 @@ def row_of(settlement: Settlement, settled_at: int) -> dict[str, Any]:
     }
 
 
+@settings(max_examples=60)
 @given(st.lists(settlements(), min_size=1, max_size=3), TIME)
 def test_rows_are_laid_out_as_fastavro_does(batch: list[Settlement], settled_at: int) -> None:
     encoder = Encoder("run")
@@ -608,14 +609,17 @@ def test_a_forked_child_neither_writes_nor_holds_the_journal(tmp_path: Path) -> 
     journal = Journal(str(tmp_path), "run", "w")
     journal.settle([delivered("1")])
     gate_out, gate_in = os.pipe()
+    forked_out, forked_in = os.pipe()
     child = os.fork()
     if child == 0:
+        os.write(forked_in, b"x")
+        os.read(gate_out, 1)
         try:
             journal.settle([delivered("2")])
         except JournalError:
-            os.read(gate_out, 1)
             os._exit(0)
         os._exit(1)
+    os.read(forked_out, 1)
     journal.forsake()  # as if this process were killed
     assert recover(str(tmp_path), wait=0.1) == ["receipts/run-w-000000.avro"]
     os.write(gate_in, b"x")
