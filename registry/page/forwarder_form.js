@@ -78,7 +78,7 @@ export class Fields {
       const is = (!protocols || protocols.split(" ").includes(protocol)) && (!wanted || wanted === auth || protocol === "Kinesis");
       field.hidden = !is && !find(".fault", field);
     }
-    for (const section of all("fieldset, details", this.root)) {
+    for (const section of all(".section", this.root)) {
       section.hidden = !all(".field", section).some((field) => !field.hidden);
     }
   }

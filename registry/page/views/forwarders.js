@@ -8,6 +8,7 @@ import { outcome } from "../sample.js";
 
 const PAGE = 100;
 const MOST = 1000; // that the service gives at once
+const AHEAD = 1500; // pixels below the window
 const PAUSE = 150; // milliseconds without a key before a search is asked for
 const STATES = ["", "failing", "active", "inactive"];
 const COLUMNS = [["State", "health"], ["Forwarder", "name"], ["Target", "target"], ["Last delivery", "last"]];
@@ -38,9 +39,10 @@ export async function render(root, params, context) {
     h("div", { class: "tools" }, h("div", { class: "search" }, icon("search"), search, h("kbd", { "aria-hidden": "true" }, "/")), filters, targets),
     counted, chosen.bar, table, nothing, end);
 
-  // More is read before the end comes into view.
-  const nearEnd = new IntersectionObserver(([entry]) => { if (entry.isIntersecting && after && !loading) load(); }, { rootMargin: "1500px" });
-  context.signal.addEventListener("abort", () => nearEnd.disconnect());
+  // More is read before the end comes into view; a page may be shorter than the window.
+  const more = () => {
+    if (after && !loading && table.isConnected && end.getBoundingClientRect().top < innerHeight + AHEAD) load();
+  };
 
   let pause = null;
   search.addEventListener("input", () => {
@@ -67,12 +69,13 @@ export async function render(root, params, context) {
     clearTimeout(noting);
     noting = setTimeout(() => context.remember({ rows: rows.childElementCount, scroll: scrollY }), 100);
   };
-  addEventListener("scroll", note, { passive: true, signal: context.signal });
+  addEventListener("scroll", () => { note(); more(); }, { passive: true, signal: context.signal });
+  addEventListener("resize", more, { passive: true, signal: context.signal });
 
   await load({ anew: true, least: remembered.rows });
   context.shown(() => {
     scrollTo(0, remembered.scroll);
-    nearEnd.observe(end);
+    more();
   }, { keepsScroll: remembered.scroll > 0 });
 
   // Narrow down, or sort. What is typed is no step of its own in the history; what is chosen is.
@@ -107,9 +110,7 @@ export async function render(root, params, context) {
     } finally {
       if (loading === mine) loading = null;
     }
-    // A page may be shorter than the window.
-    nearEnd.unobserve(end);
-    if (table.isConnected) nearEnd.observe(end);
+    more();
   }
 
   function show(answer, found, anew) {
@@ -132,7 +133,7 @@ export async function render(root, params, context) {
     const counts = { "": sum("failing", "ok", "quiet", "inactive"), failing: sum("failing"), active: sum("failing", "ok", "quiet"), inactive: sum("inactive") };
     const focused = filters.contains(document.activeElement) ? document.activeElement.value : null;
     filters.replaceChildren(...STATES.map((state) =>
-      h("button", { type: "button", value: state, class: state, "aria-pressed": String(state === wish.state), on: { click: () => want({ state }, { push: true }) } },
+      h("button", { type: "button", value: state, class: state === "failing" && counts.failing ? "failing some" : state, "aria-pressed": String(state === wish.state), on: { click: () => want({ state }, { push: true }) } },
         { "": "All", active: "Active" }[state] ?? stateName(state), h("span", { class: "n" }, number(counts[state])))));
     if (focused !== null) find(`button[value="${focused}"]`, filters)?.focus();
   }
