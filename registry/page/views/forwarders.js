@@ -63,20 +63,41 @@ export async function render(root, params, context) {
     (next ?? (step < 0 ? search : links.at(-1))).focus();
   });
 
-  const remembered = context.remembered ?? { rows: 0, scroll: 0 };
+  const remembered = context.remembered ?? { rows: 0, at: 0, top: 0 };
   let noting = null;
   const note = () => {
     clearTimeout(noting);
-    noting = setTimeout(() => context.remember({ rows: rows.childElementCount, scroll: scrollY }), 100);
+    noting = setTimeout(() => context.remember({ rows: rows.childElementCount, ...firstSeen() }), 100);
   };
   addEventListener("scroll", () => { note(); more(); }, { passive: true, signal: context.signal });
   addEventListener("resize", more, { passive: true, signal: context.signal });
 
+  // The first row that is seen, and how far below the window's upper edge it begins. Not pixels from the beginning: of
+  // rows that were never shown the height is a guess.
+  function firstSeen() {
+    let [low, high] = [0, rows.childElementCount];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      rows.children[middle].getBoundingClientRect().bottom < 0 ? (low = middle + 1) : (high = middle);
+    }
+    return { at: low, top: rows.children[low]?.getBoundingClientRect().top ?? 0 };
+  }
+
+  function scrollBack() {
+    const row = rows.children[remembered.at];
+    if (row) scrollBy(0, row.getBoundingClientRect().top - remembered.top);
+  }
+
   await load({ anew: true, least: remembered.rows });
+  const comesBack = remembered.at > 0;
   context.shown(() => {
-    scrollTo(0, remembered.scroll);
+    if (comesBack) {
+      scrollBack();
+      // Once more, when the rows around it have their heights.
+      requestAnimationFrame(() => requestAnimationFrame(scrollBack));
+    }
     more();
-  }, { keepsScroll: remembered.scroll > 0 });
+  }, { keepsScroll: comesBack });
 
   // Narrow down, or sort. What is typed is no step of its own in the history; what is chosen is.
   async function want(changed, { push = false } = {}) {
