@@ -66,6 +66,7 @@ class Visit:
             }""",
             path,
         )
+        self.page.wait_for_url(self.address + path)
         self.settled()
 
     def settled(self) -> None:
