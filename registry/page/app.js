@@ -98,7 +98,7 @@ async function show({ moved }) {
   try {
     if (here) {
       const context = contextOf(current);
-      const module = await import(`./views/${here.route.view}.js`);
+      const module = await viewOf(here.route);
       const inner = here.route.frame ? await here.route.frame.render(root, here.params, context) : root;
       await module.render(inner, here.params, context);
       title = module.title(here.params, context);
@@ -122,6 +122,16 @@ async function show({ moved }) {
   document.body.toggleAttribute("data-signed-in", Boolean(session));
   focusOn(root, moved, tab);
   current.shown?.();
+}
+
+function viewOf(route) {
+  return import(`./views/${route.view}.js`).catch((error) => {
+    if (error instanceof TypeError) {
+      events.dispatchEvent(new Event("gone"));
+      throw new Problem(0, { message: "The service does not answer." });
+    }
+    throw error;
+  });
 }
 
 // After a change of view the focus is where reading goes on. A tab that was pressed keeps it.
@@ -285,6 +295,8 @@ addEventListener("keydown", (event) => {
 // Start
 
 history.scrollRestoration = "manual";
+// A step of the history that an address was typed for has no place among the others yet.
+if (history.state?.index === undefined) history.replaceState({ ...history.state, index: history.length }, "");
 try {
   session = (await ask("GET", `${CONSOLE}/session`, { asIs: true })).answer;
 } catch (error) {
@@ -292,3 +304,5 @@ try {
 }
 showWho();
 await show({ moved: false });
+// Now, so that a service that is gone later leaves the views.
+for (const route of ROUTES) import(`./views/${route.view}.js`).catch(() => null);

@@ -16,8 +16,6 @@ export class Fields {
     this.root = h("div", { class: "fields" }, find("#forwarder-fields").content.cloneNode(true));
     this.shown = document;
     this.fill(document ?? start);
-    // A new one begins with what the form offers, and all of that is sent.
-    if (!document) this.filled = new Map();
     this.root.addEventListener("change", () => this.arrange());
   }
 
@@ -55,13 +53,18 @@ export class Fields {
 
   // The controls that were written in.
   get changed() {
-    return this.controls.filter((control) => written(control) !== (this.filled.get(control.name) ?? (control.type === "checkbox" ? false : "")));
+    return this.controls.filter((control) => written(control) !== this.filled.get(control.name));
+  }
+
+  // The controls whose values are sent: of a new forwarder, what the form begins with, too.
+  get sent() {
+    return this.shown ? this.changed : this.controls.filter((control) => written(control));
   }
 
   // Only what was changed here is sent. Everything else stays as it is, with what this form does not know.
   get changes() {
     const changes = {};
-    for (const control of this.changed) {
+    for (const control of this.sent) {
       const before = this.shown === null ? undefined : valueAt(this.shown, control.name);
       if (control.type === "checkbox") put(changes, control.name, control.checked);
       else put(changes, control.name, control.value === "" ? null : valueOf(control, before));
@@ -78,7 +81,7 @@ export class Fields {
       const is = (!protocols || protocols.split(" ").includes(protocol)) && (!wanted || wanted === auth || protocol === "Kinesis");
       field.hidden = !is && !find(".fault", field);
     }
-    for (const section of all("fieldset, details", this.root)) {
+    for (const section of all(".section", this.root)) {
       section.hidden = !all(".field", section).some((field) => !field.hidden);
     }
   }

@@ -24,6 +24,10 @@ MISSING = (
 """Why no page can be opened here; empty if one can."""
 
 
+_OF_COLOURS = ["color-contrast", "link-in-text-block"]
+"""The rules of axe-core that go by colours."""
+
+
 class Visit:
     """A page that is open, and everything that went wrong in it.
 
@@ -37,7 +41,7 @@ class Visit:
         self.page = page
         self.address = address
         self.wrong: list[str] = []
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
         page.on("console", lambda message: self.wrong.append(message.text) if self._is_wrong(message) else None)
 
@@ -49,6 +53,20 @@ class Visit:
     def go(self, path: str) -> None:
         """Load an address of the service, as from a bookmark, and wait until its view is shown."""
         self.page.goto(self.address + path)
+        self.settled()
+
+    def follow(self, path: str) -> None:
+        """Go to an address of the page as a link in it does, and wait until its view is shown."""
+        self.page.evaluate(
+            """path => {
+                const link = Object.assign(document.createElement("a"), { href: path });
+                document.body.append(link);
+                link.click();
+                link.remove();
+            }""",
+            path,
+        )
+        self.page.wait_for_url(self.address + path)
         self.settled()
 
     def settled(self) -> None:
@@ -77,11 +95,16 @@ class Visit:
         return text
 
     def violations(self) -> list[str]:
-        """The rules of accessibility that the page breaks as it is now, by axe-core."""
+        """The rules of accessibility that the page breaks as it is now, in light and in dark, by axe-core."""
         source = importlib.util.find_spec("axe_playwright_python")
         assert source is not None, "no axe-core: pip install axe-playwright-python"
         assert source.origin is not None
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(Path(source.origin).with_name("axe.min.js").read_text(encoding="utf-8"))
+        self.page.emulate_media(color_scheme="light")
         found = self.page.evaluate("axe.run(document)")["violations"]
+        self.page.emulate_media(color_scheme="dark")
+        # What else there is in the page is the same in both.
+        found += self.page.evaluate("rules => axe.run(document, { runOnly: rules })", _OF_COLOURS)["violations"]
+        self.page.emulate_media(color_scheme="light")
         return [f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"]]

@@ -126,6 +126,7 @@ def served(
     limits: Limits | None = None,
     proxies: tuple[str, ...] = (),
     tls: ssl.SSLContext | None = None,
+    port: int = 0,
 ) -> Iterator[str]:
     """The service in a thread, on a port of this machine, for clients outside of this process's event loop.
 
@@ -136,6 +137,7 @@ def served(
         limits: what clients may hold; None: the usual ones.
         proxies: the networks of trusted proxies.
         tls: None: without TLS.
+        port: 0: any that is free.
     """
     started = threading.Event()
 
@@ -144,7 +146,7 @@ def served(
             await super().startup()
             started.set()
 
-    config = configured(registry, limits or usual_limits(), TrustedProxies(proxies), "127.0.0.1", 0, tls)
+    config = configured(registry, limits or usual_limits(), TrustedProxies(proxies), "127.0.0.1", port, tls)
     server = Server(config)
     thread = threading.Thread(target=server.run, name="registry", daemon=True)
     thread.start()

@@ -8,6 +8,7 @@ import { outcome } from "../sample.js";
 
 const PAGE = 100;
 const MOST = 1000; // that the service gives at once
+const AHEAD = 1500; // pixels below the window
 const PAUSE = 150; // milliseconds without a key before a search is asked for
 const STATES = ["", "failing", "active", "inactive"];
 const COLUMNS = [["State", "health"], ["Forwarder", "name"], ["Target", "target"], ["Last delivery", "last"]];
@@ -38,9 +39,10 @@ export async function render(root, params, context) {
     h("div", { class: "tools" }, h("div", { class: "search" }, icon("search"), search, h("kbd", { "aria-hidden": "true" }, "/")), filters, targets),
     counted, chosen.bar, table, nothing, end);
 
-  // More is read before the end comes into view.
-  const nearEnd = new IntersectionObserver(([entry]) => { if (entry.isIntersecting && after && !loading) load(); }, { rootMargin: "1500px" });
-  context.signal.addEventListener("abort", () => nearEnd.disconnect());
+  // More is read before the end comes into view; a page may be shorter than the window.
+  const more = () => {
+    if (after && !loading && table.isConnected && end.getBoundingClientRect().top < innerHeight + AHEAD) load();
+  };
 
   let pause = null;
   search.addEventListener("input", () => {
@@ -61,19 +63,41 @@ export async function render(root, params, context) {
     (next ?? (step < 0 ? search : links.at(-1))).focus();
   });
 
-  const remembered = context.remembered ?? { rows: 0, scroll: 0 };
+  const remembered = context.remembered ?? { rows: 0, at: 0, top: 0 };
   let noting = null;
   const note = () => {
     clearTimeout(noting);
-    noting = setTimeout(() => context.remember({ rows: rows.childElementCount, scroll: scrollY }), 100);
+    noting = setTimeout(() => context.remember({ rows: rows.childElementCount, ...firstSeen() }), 100);
   };
-  addEventListener("scroll", note, { passive: true, signal: context.signal });
+  addEventListener("scroll", () => { note(); more(); }, { passive: true, signal: context.signal });
+  addEventListener("resize", more, { passive: true, signal: context.signal });
+
+  // The first row that is seen, and how far below the window's upper edge it begins. Not pixels from the beginning: of
+  // rows that were never shown the height is a guess.
+  function firstSeen() {
+    let [low, high] = [0, rows.childElementCount];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      rows.children[middle].getBoundingClientRect().bottom < 0 ? (low = middle + 1) : (high = middle);
+    }
+    return { at: low, top: rows.children[low]?.getBoundingClientRect().top ?? 0 };
+  }
+
+  function scrollBack() {
+    const row = rows.children[remembered.at];
+    if (row) scrollBy(0, row.getBoundingClientRect().top - remembered.top);
+  }
 
   await load({ anew: true, least: remembered.rows });
+  const comesBack = remembered.at > 0;
   context.shown(() => {
-    scrollTo(0, remembered.scroll);
-    nearEnd.observe(end);
-  }, { keepsScroll: remembered.scroll > 0 });
+    if (comesBack) {
+      scrollBack();
+      // Once more, when the rows around it have their heights.
+      requestAnimationFrame(() => requestAnimationFrame(scrollBack));
+    }
+    more();
+  }, { keepsScroll: comesBack });
 
   // Narrow down, or sort. What is typed is no step of its own in the history; what is chosen is.
   async function want(changed, { push = false } = {}) {
@@ -107,9 +131,7 @@ export async function render(root, params, context) {
     } finally {
       if (loading === mine) loading = null;
     }
-    // A page may be shorter than the window.
-    nearEnd.unobserve(end);
-    if (table.isConnected) nearEnd.observe(end);
+    more();
   }
 
   function show(answer, found, anew) {
@@ -132,7 +154,7 @@ export async function render(root, params, context) {
     const counts = { "": sum("failing", "ok", "quiet", "inactive"), failing: sum("failing"), active: sum("failing", "ok", "quiet"), inactive: sum("inactive") };
     const focused = filters.contains(document.activeElement) ? document.activeElement.value : null;
     filters.replaceChildren(...STATES.map((state) =>
-      h("button", { type: "button", value: state, class: state, "aria-pressed": String(state === wish.state), on: { click: () => want({ state }, { push: true }) } },
+      h("button", { type: "button", value: state, class: state === "failing" && counts.failing ? "failing some" : state, "aria-pressed": String(state === wish.state), on: { click: () => want({ state }, { push: true }) } },
         { "": "All", active: "Active" }[state] ?? stateName(state), h("span", { class: "n" }, number(counts[state])))));
     if (focused !== null) find(`button[value="${focused}"]`, filters)?.focus();
   }

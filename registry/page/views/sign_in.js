@@ -7,15 +7,18 @@ export const title = () => "Sign in";
 
 export function render(root, _, context) {
   const to = context.query.get("to") ?? "";
+  // Only to this page: an address that somebody else has written may lead anywhere.
+  const onward = () => context.go(to.startsWith("/") && !to.startsWith("//") && !to.startsWith("/sign-in") ? to : "/forwarders", { replace: true });
+  if (context.session) return onward();
   root.append(h("div", { class: "entrance" },
     h("h1", {}, "Sign in"),
     h("p", { class: "dim" }, "See which forwarders deliver, try them, and mend what does not."),
     form((who) => {
       context.signedIn(who);
-      // Only to this page: an address that somebody else has written may lead anywhere.
-      context.go(to.startsWith("/") && !to.startsWith("//") && !to.startsWith("/sign-in") ? to : "/forwarders", { replace: true });
+      onward();
     }),
     h("p", { class: "hint" }, "Key and secret are those of a client of this service. Whoever runs it makes one with ", h("code", {}, "python -m registry client add"), ".")));
+  return undefined;
 }
 
 // Asks whoever was signed in to do so again. Gives who has signed in; null if nobody wants to.
