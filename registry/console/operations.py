@@ -12,7 +12,7 @@ from registry.documents import FaultyDocumentError, UnreadableBodyError, read_ob
 from registry.filters import ParameterError
 from registry.health import Health
 from registry.keyring import KeyringError
-from registry.openapi import request_body
+from registry.openapi import FORWARDER, IF_MATCH, answered, list_of, ref, request_body
 from registry.records import MOST_ROWS, NoSuchPlaceError, Outcome, RecordFilter, Records
 from registry.service import ChangedError, ForbiddenError, NoSuchEditError
 from registry.stores.base import Edit, IdTakenError, NoSuchDocumentError
@@ -38,7 +38,11 @@ Instant = Annotated[str | None, Query(description="RFC 3339")]
 router = APIRouter(prefix=PATH, tags=["console"])
 
 
-@router.get("/forwarders/{id}/history", summary="Who changed it, when, and what it was")
+@router.get(
+    "/forwarders/{id}/history",
+    summary="Who changed it, when, and what it was",
+    responses=answered(list_of("ForwarderEdit"), "The latest change first"),
+)
 def history(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     """The latest change first. `content` is the document from then on; null where it is not kept."""
     names: dict[str, str] = {}
@@ -46,7 +50,11 @@ def history(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     return Answer([_shown_edit(edit, who(registry, edit.by, names)) for edit in edits])
 
 
-@router.get("/forwarders/{id}/rights", summary="What this client may do with it here")
+@router.get(
+    "/forwarders/{id}/rights",
+    summary="What this client may do with it here",
+    responses=answered(ref("Rights"), "What it may do"),
+)
 def rights(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     """`jobs`: whether the client may plan redrives, and `replays`, and have them carried out."""
     stored = registry.service.get(client, id)
@@ -56,7 +64,11 @@ def rights(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     return Answer({"may_edit": may_edit, "jobs": jobs, "replays": replays})
 
 
-@router.get("/forwarders/{id}/health", summary="What it got of late, and what waits")
+@router.get(
+    "/forwarders/{id}/health",
+    summary="What it got of late, and what waits",
+    responses=answered(ref("ForwarderHealth"), "How it does"),
+)
 def health(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     """Of the last hour, day and week: what was delivered and what was given up, by reason, and both as a plot."""
     stored = registry.service.get(client, id)
@@ -64,7 +76,11 @@ def health(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     return Answer({"state": known.state_of(id, stored.content.get("active") is True), **known.of(id)})
 
 
-@router.get("/forwarders/{id}/records", summary="What it got, and what was given up")
+@router.get(
+    "/forwarders/{id}/records",
+    summary="What it got, and what was given up",
+    responses=answered(ref("SettledRecords"), "The latest first"),
+)
 def records(
     registry: RegistryDep,
     client: ClientDep,
@@ -102,7 +118,9 @@ def records(
     return Answer({"records": found.rows, "next": found.next})
 
 
-@router.get("/forwarders/{id}/record", summary="One of them, with what was sent")
+@router.get(
+    "/forwarders/{id}/record", summary="One of them, with what was sent", responses=answered(ref("WholeRecord"), "It")
+)
 def record(registry: RegistryDep, client: ClientDep, id: str, place: str) -> Answer:
     """What was sent is learners' data: it is for those who may change the forwarder. A receipt does not hold it."""
     stored = registry.service.get(client, id)
@@ -121,7 +139,8 @@ class _Restore(msgspec.Struct):
 @router.post(
     "/forwarders/{id}/restore",
     summary="Make it again what it was",
-    openapi_extra=request_body({"type": "object", "properties": {"version": {"type": "string"}}}),
+    responses=answered(ref(FORWARDER), "The changed forwarder", tagged=True),
+    openapi_extra=request_body(ref("RestoreRequest"), IF_MATCH),
 )
 def restore(request: Request, registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
     """`version`: of the history. Secrets stay those that the forwarder has now. `If-Match` as for a change."""
@@ -137,7 +156,8 @@ def restore(request: Request, registry: RegistryDep, client: ClientDep, id: str,
     "/forwarders/{id}/duplicate",
     summary="Make a copy that is not active",
     status_code=201,
-    openapi_extra=request_body({"type": "object"}),
+    responses=answered(ref(FORWARDER), "The copy", 201, tagged=True),
+    openapi_extra=request_body(ref("Nothing")),
 )
 def duplicate(registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
     """The copy has the secrets, too. It sends nothing before it is made active. The body is `{}`."""
@@ -151,17 +171,12 @@ class _Bulk(msgspec.Struct):
     ids: list[str]
 
 
-_BULK = {
-    "type": "object",
-    "properties": {
-        "action": {"enum": ["enable", "disable", "delete"]},
-        "ids": {"type": "array", "items": {"type": "string"}, "maxItems": MOST_AT_ONCE},
-    },
-    "required": ["action", "ids"],
-}
-
-
-@router.post("/forwarders/bulk", summary="Enable, disable or delete many", openapi_extra=request_body(_BULK))
+@router.post(
+    "/forwarders/bulk",
+    summary="Enable, disable or delete many",
+    responses=answered(ref("BulkResult"), "What came of each"),
+    openapi_extra=request_body(ref("BulkRequest")),
+)
 def bulk(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     """Each by itself: what cannot be done of one holds up no other. `results` says of each what came of it."""
     asked = read_body(body, _Bulk)
@@ -176,21 +191,12 @@ def bulk(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     return _results({"_id": id_, **_outcome(partial(change, id_))} for id_ in dict.fromkeys(asked.ids))
 
 
-_IMPORT = {
-    "type": "object",
-    "properties": {
-        "forwarders": {
-            "type": "array",
-            "items": {"$ref": "#/components/schemas/Forwarder"},
-            "maxItems": MOST_AT_ONCE,
-        },
-        "new_ids": {"type": "boolean", "description": "Give each an id of its own instead of the one it has"},
-    },
-    "required": ["forwarders"],
-}
-
-
-@router.post("/forwarders/import", summary="Create many", openapi_extra=request_body(_IMPORT))
+@router.post(
+    "/forwarders/import",
+    summary="Create many",
+    responses=answered(ref("BulkResult"), "What came of each"),
+    openapi_extra=request_body(ref("ImportRequest")),
+)
 def import_forwarders(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     """Each is created by itself, and is not active: it sends nothing before somebody has tried it and made it so."""
     content, duplicates = read_object(body)
