@@ -105,6 +105,8 @@ def test_jobs_are_counted_by_state(tmp_path: Path) -> None:
 
 def test_the_page_has_every_metric(house: House) -> None:
     families = text_string_to_metric_families(house.visitor().get("/metrics").text)
-    names = {f"{each.name}_total" if each.type == "counter" else each.name for each in families}
+    # When a counter began comes with it, as a metric of its own.
+    known = [each for each in families if not each.name.endswith("_created")]
+    names = {f"{each.name}_total" if each.type == "counter" else each.name for each in known}
     rows = re.findall(r"^\| `(registry_\w+)` \|", (ROOT / "docs/registry.md").read_text(), re.MULTILINE)
     assert sorted(rows) == sorted(names)
