@@ -96,9 +96,11 @@ setup(
             "pyte>=0.8.2",
             "pytest>=8",
             "pytest-xdist>=3.6",
+            "pyyaml>=6",
             "ruff>=0.11",
             "schemathesis>=4",
             "standardwebhooks>=1.0",
+            "types-PyYAML>=6",
         ],
     },
     entry_points={

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry import connection, pages, rest
 from registry.console import forwarders, jobs, operations, session, tester
+from registry.console.schemas import CONSOLE_SCHEMAS
 from registry.documents import FaultyDocumentError, UnreadableBodyError
 from registry.filters import ParameterError
 from registry.jobs import JobRefusedError, JobsBusyError, NoSuchJobError
@@ -55,7 +57,13 @@ class _Application(FastAPI):
     """FastAPI that publishes what documents, requests and answers look like."""
 
     def openapi(self) -> dict[str, Any]:
-        return described(super().openapi())
+        return described(super().openapi(), CONSOLE_SCHEMAS)
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Short, since generated clients call their functions so."""
+    name = route.name.lstrip("_")
+    return f"console_{name}" if route.path.startswith("/api/console") else name
 
 
 def build(registry: Registry, proxies: TrustedProxies | None = None, most_of_one: int = 32) -> FastAPI:
@@ -76,7 +84,7 @@ def build(registry: Registry, proxies: TrustedProxies | None = None, most_of_one
         default_response_class=Answer,
         responses=_PROBLEMS,
         # What generated clients call an operation.
-        generate_unique_id_function=lambda route: route.name.lstrip("_"),
+        generate_unique_id_function=_operation_id,
     )
     app.state.registry = registry
     _answer_errors(app)
@@ -129,7 +137,9 @@ def _metrics(request: Request, registry: RegistryDep) -> Response:
     address = request.client.host if request.client else ""
     if not is_loopback(request) and address not in registry.metrics.readers:
         raise HTTPException(403, "metrics are for this machine, and for the networks of --metrics_network")
-    return Response(registry.metrics.text(registry.service.store), headers={"Content-Type": CONTENT_TYPE})
+    jobs = registry.jobs.listed() if registry.jobs is not None else []
+    text = registry.metrics.text(registry.service.store, (job.state for job in jobs))
+    return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
 def _answer_errors(app: FastAPI) -> None:

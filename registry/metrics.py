@@ -1,11 +1,14 @@
-"""What the service tells Prometheus at `/metrics`: its requests, and how its store does."""
+"""What the service tells Prometheus at `/metrics`: its requests, its jobs, and how its store does."""
 
 import time
-from collections.abc import Callable
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from registry.jobs import State
 from registry.proxies import TrustedProxies
 from registry.stores.base import Store, StoreError
 
@@ -52,6 +55,10 @@ class Metrics:
             "registry_store_answer_seconds", "That the store took to answer just now.", registry=self._registry
         )
 
+        self._jobs = Gauge(
+            "registry_jobs", "Redrives and replays that are remembered.", ("state",), registry=self._registry
+        )
+
     def begin(self) -> None:
         """Count a request that has come."""
         self._under_way.inc()
@@ -73,8 +80,15 @@ class Metrics:
         """Count a request that the store failed."""
         self._store_errors.inc()
 
-    def text(self, store: Store) -> bytes:
-        """All of it as Prometheus reads it. The store is asked for an answer."""
+    def text(self, store: Store, jobs: Iterable[State]) -> bytes:
+        """All of it as Prometheus reads it. The store is asked for an answer.
+
+        Args:
+            jobs: the states of those that are remembered.
+        """
+        states = Counts(jobs)
+        for state in get_args(State):
+            self._jobs.labels(state).set(states[state])
         started = self._clock()
         try:
             store.check()

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from registry.deliveries import SHOWN
-from registry.query_builder import OPERATORS
 from schemas import KINDS, avro_schema
 from schemas.json_values import JsonObject
 from transforms.forwarders import fields
@@ -78,10 +77,15 @@ def request_body(schema: JsonObject, *parameters: JsonObject) -> JsonObject:
     return {"requestBody": body, **({"parameters": list(parameters)} if parameters else {})}
 
 
-def described(description: JsonObject) -> JsonObject:
-    """The OpenAPI as FastAPI makes it of the routes, with the schemas that they refer to, and how a client logs in."""
+def described(description: JsonObject, more: JsonObject) -> JsonObject:
+    """The OpenAPI as FastAPI makes it of the routes, with the schemas that they refer to, and how a client logs in.
+
+    Args:
+        description: as FastAPI makes it.
+        more: schemas beside those of `schemas`, by name.
+    """
     components = description.setdefault("components", {})
-    components.setdefault("schemas", {}).update(schemas())
+    components.setdefault("schemas", {}).update(schemas() | more)
     components["securitySchemes"] = {
         SECURITY: {
             "type": "http",
@@ -154,39 +158,38 @@ def _of_avro(avro_type: Any) -> JsonObject:
     return _of_avro(avro_type["type"])
 
 
-_TEXT: JsonObject = {"type": "string"}
-_YES_OR_NO: JsonObject = {"type": "boolean"}
-_COUNT: JsonObject = {"type": "integer", "minimum": 0}
-_KIND: JsonObject = {"type": "string", "enum": list(KINDS)}
-_SOURCE: JsonObject = or_null({"type": "string", "enum": ["records", "dead_letters"]})
+TEXT: JsonObject = {"type": "string"}
+YES_OR_NO: JsonObject = {"type": "boolean"}
+COUNT: JsonObject = {"type": "integer", "minimum": 0}
+KIND: JsonObject = {"type": "string", "enum": list(KINDS)}
 
 _SCHEMAS: JsonObject = {
     "Problem": object_of(
         "Why a request was refused.",
-        {"message": _TEXT, "faults": list_of("Fault"), "warnings": list_of("Fault")},
+        {"message": TEXT, "faults": list_of("Fault"), "warnings": list_of("Fault")},
         optional=("faults", "warnings"),
     ),
     "Fault": object_of(
         "What breaks a rule, or is probably not meant.",
-        {"field": {**_TEXT, "description": "the dotted path in the document, or the parameter"}, "message": _TEXT},
+        {"field": {**TEXT, "description": "the dotted path in the document, or the parameter"}, "message": TEXT},
     ),
     "Health": object_of(
         "Whether the service and its store answer.",
-        {"status": {"type": "string", "enum": ["ok", "full", "failing"]}, "message": _TEXT},
+        {"status": {"type": "string", "enum": ["ok", "full", "failing"]}, "message": TEXT},
         optional=("message",),
     ),
-    "ForwarderCount": object_of("How many forwarders there are.", {"count": _COUNT}),
+    "ForwarderCount": object_of("How many forwarders there are.", {"count": COUNT}),
     "ForwarderConnection": object_of(
         "A page of forwarders.", {"edges": list_of("ForwarderEdge"), "pageInfo": ref("PageInfo")}
     ),
-    "ForwarderEdge": object_of("A forwarder, and its place in the list.", {"cursor": _TEXT, "node": ref(FORWARDER)}),
+    "ForwarderEdge": object_of("A forwarder, and its place in the list.", {"cursor": TEXT, "node": ref(FORWARDER)}),
     "PageInfo": object_of(
         "What is before and behind a page.",
         {
-            "hasNextPage": _YES_OR_NO,
-            "hasPreviousPage": _YES_OR_NO,
-            "startCursor": or_null(_TEXT),
-            "endCursor": or_null(_TEXT),
+            "hasNextPage": YES_OR_NO,
+            "hasPreviousPage": YES_OR_NO,
+            "startCursor": or_null(TEXT),
+            "endCursor": or_null(TEXT),
         },
     ),
     "SampleRequest": {
@@ -199,7 +202,7 @@ _SCHEMAS: JsonObject = {
     "SampleResult": object_of(
         "What became of a sample.",
         {
-            "matches": {**_YES_OR_NO, "description": "whether the forwarder's query matches it"},
+            "matches": {**YES_OR_NO, "description": "whether the forwarder's query matches it"},
             "receipt": ref("SampleReceipt"),
         },
     ),
@@ -217,112 +220,19 @@ _SCHEMAS: JsonObject = {
     "MatchResult": object_of(
         "Which forwarders a record would reach.",
         {
-            "id": {**_TEXT, "description": "of the record"},
-            "kind": _KIND,
+            "id": {**TEXT, "description": "of the record"},
+            "kind": KIND,
             "forwarders": list_of("ForwarderMatch"),
         },
     ),
     "ForwarderMatch": object_of(
         "Whether a record would reach a forwarder.",
         {
-            "_id": {**_TEXT, "description": "of the forwarder"},
-            "active": _YES_OR_NO,
-            "reached": _YES_OR_NO,
-            "reason": {**_TEXT, "description": "what decided"},
+            "_id": {**TEXT, "description": "of the forwarder"},
+            "active": YES_OR_NO,
+            "reached": YES_OR_NO,
+            "reason": {**TEXT, "description": "what decided"},
         },
-    ),
-    "TesterSetup": object_of(
-        "What a query may ask for, and records to try it on.",
-        {
-            "fields": list_of("QueryField"),
-            "operators": {"type": "array", "items": _TEXT, "description": "of `QueryRow`"},
-            "samples": list_of("TesterRecord"),
-        },
-    ),
-    "QueryField": object_of(
-        "A name that a query may ask for.",
-        {
-            "name": {**_TEXT, "description": "a dotted path"},
-            "type": {**_TEXT, "description": "of what stands there: id, string, date, number, boolean, ..."},
-            "meaning": _TEXT,
-            "kinds": {"type": "array", "items": _TEXT, "description": "of the records that have it"},
-            "values": {"type": "array", "items": {}, "description": "all that it can be, where they are few"},
-        },
-    ),
-    "TesterRecord": object_of(
-        "A record to try a query on.",
-        {"name": _TEXT, "kind": _KIND, "text": {**_TEXT, "description": "a line of `--write_records jsonl`"}},
-    ),
-    "TesterRecords": object_of(
-        "Recent records of the job.",
-        {"source": _SOURCE, "message": {**_TEXT, "description": "what they are"}, "records": list_of("TesterRecord")},
-    ),
-    "TesterRequest": object_of(
-        "A query to be tried.",
-        {
-            "query": {"description": "as a forwarder document has it: a text in JSON, or an object"},
-            "form": or_null(ref("QueryForm")) | {"description": "instead of `query`"},
-            "kinds": {"description": "as a forwarder document has it"},
-            "lrs_id": {"description": "as a forwarder document has it"},
-            "record": or_null(_TEXT) | {"description": "in JSON, as `RecordToMatch` has it"},
-        },
-        optional=("query", "form", "kinds", "lrs_id", "record"),
-    ),
-    "QueryForm": object_of(
-        "A query as rows of a form.", {"join": {"type": "string", "enum": ["all", "any"]}, "rows": list_of("QueryRow")}
-    ),
-    "QueryRow": object_of(
-        "A row of the form.",
-        {
-            "field": {**_TEXT, "description": "a dotted path"},
-            "operator": {"type": "string", "enum": list(OPERATORS)},
-            "type": {"type": "string", "enum": ["text", "number", "boolean", "null"], "description": "of the values"},
-            "values": {"type": "array", "items": _TEXT, "description": "a text as it is, all else as in JSON"},
-        },
-    ),
-    "TesterResult": object_of(
-        "What a query says.",
-        {
-            "query": {"description": "as it was sent, or written of `form`"},
-            "form": or_null(ref("QueryForm")) | {"description": "the query as rows; null if none say it"},
-            "faults": list_of("Fault"),
-            "warnings": list_of("Fault"),
-            "record": or_null(ref("JudgedRecord")),
-        },
-    ),
-    "JudgedRecord": object_of(
-        "What a query says of a record.",
-        {
-            "problem": or_null(_TEXT) | {"description": "why it is no record"},
-            "kind": or_null(_KIND),
-            "matches": or_null(_YES_OR_NO),
-            "reason": or_null(_TEXT) | {"description": "what decided: the kind, the scope, or a clause"},
-            "clauses": or_null(ref("JudgedClause")),
-        },
-    ),
-    "JudgedClause": object_of(
-        "A clause of a query, and what it says of a record.",
-        {
-            "text": _TEXT,
-            "outcome": {"type": "string", "enum": ["match", "no match", "undecided"]},
-            "decides": {**_YES_OR_NO, "description": "whether the outcome of the query rests on it"},
-            "found": {**_TEXT, "description": "what the record holds there"},
-            "children": list_of("JudgedClause"),
-        },
-    ),
-    "TesterCount": object_of(
-        "How many records a query matches.",
-        {
-            "source": _SOURCE,
-            "message": {**_TEXT, "description": "what was counted"},
-            "looked_at": _COUNT,
-            "matched": _COUNT,
-            "is_complete": {**_YES_OR_NO, "description": "whether every record of the source was looked at"},
-            "kinds": list_of("TesterCountOfKind"),
-        },
-    ),
-    "TesterCountOfKind": object_of(
-        "How many records of one kind a query matches.", {"kind": _KIND, "looked_at": _COUNT, "matched": _COUNT}
     ),
 }
 
@@ -348,7 +258,7 @@ def _field_schema(field: Field) -> JsonObject:
 
 
 def _text(field: Field) -> JsonObject:
-    return _TEXT
+    return TEXT
 
 
 def _secret(field: Field) -> JsonObject:
@@ -356,7 +266,7 @@ def _secret(field: Field) -> JsonObject:
 
 
 def _flag(field: Field) -> JsonObject:
-    return _YES_OR_NO
+    return YES_OR_NO
 
 
 def _number(field: Field) -> JsonObject:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, HTTPException
 from registry.access import Client, Reach
 from registry.console.operations import PATH, instant, read_body, who
 from registry.jobs import Job, Jobs, NoSuchJobError, Selection, What
+from registry.openapi import answered, ref, request_body
 from registry.service import ForbiddenError
 from registry.stores.base import NoSuchDocumentError
 from registry.web import Answer, BodyDep, ClientDep, Registry, RegistryDep
@@ -15,7 +16,9 @@ from schemas import KINDS, Kind
 from schemas.json_values import JsonObject
 from schemas.times import rfc3339
 
-router = APIRouter(prefix=f"{PATH}/jobs", include_in_schema=False)
+router = APIRouter(prefix=f"{PATH}/jobs", tags=["jobs"])
+
+_JOB_BEGUN = answered(ref("Job"), "The job as it is now", 202)
 
 
 class _Asked(msgspec.Struct):
@@ -32,7 +35,7 @@ class _Confirmed(msgspec.Struct):
     digest: str
 
 
-@router.get("")
+@router.get("", summary="Jobs, the latest first", responses=answered(ref("Jobs"), "Those that the client may see"))
 def list_jobs(registry: RegistryDep, client: ClientDep) -> Answer:
     """`enabled`: whether the service may start jobs (`--jobs`); `replays`: whether it has input to replay."""
     if registry.jobs is None:
@@ -42,7 +45,13 @@ def list_jobs(registry: RegistryDep, client: ClientDep) -> Answer:
     return Answer({"enabled": True, "replays": registry.jobs.config.has_input, "jobs": shown})
 
 
-@router.post("", status_code=202)
+@router.post(
+    "",
+    summary="Plan a redrive or a replay",
+    status_code=202,
+    responses=_JOB_BEGUN,
+    openapi_extra=request_body(ref("JobRequest")),
+)
 def plan(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     """Nothing is sent. The job is `planned` once its `plan` says what would be; `POST .../confirm` sends it."""
     jobs, asked = _jobs(registry), read_body(body, _Asked)
@@ -60,12 +69,18 @@ def plan(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     return Answer(_shown(registry, client, job), 202)
 
 
-@router.get("/{id}")
+@router.get("/{id}", summary="One job: its plan, how far it is, its report", responses=answered(ref("Job"), "The job"))
 def get_job(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     return Answer(_shown(registry, client, _job(registry, client, id)))
 
 
-@router.post("/{id}/confirm", status_code=202)
+@router.post(
+    "/{id}/confirm",
+    summary="Carry a plan out",
+    status_code=202,
+    responses=_JOB_BEGUN,
+    openapi_extra=request_body(ref("JobConfirmation")),
+)
 def confirm(registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
     """`digest`: of the plan that was shown. If documents were changed since it was made, nothing is sent."""
     digest = read_body(body, _Confirmed).digest
@@ -74,7 +89,9 @@ def confirm(registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) ->
     return Answer(_shown(registry, client, _jobs(registry).confirm(id, digest)), 202)
 
 
-@router.post("/{id}/stop", status_code=202)
+@router.post(
+    "/{id}/stop", summary="Stop it", status_code=202, responses=_JOB_BEGUN, openapi_extra=request_body(ref("Nothing"))
+)
 def stop(registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
     """What is in flight is finished. The body is `{}`."""
     read_body(body, dict[str, Any])

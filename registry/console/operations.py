@@ -12,6 +12,7 @@ from registry.documents import FaultyDocumentError, UnreadableBodyError, read_ob
 from registry.filters import ParameterError
 from registry.health import Health
 from registry.keyring import KeyringError
+from registry.openapi import FORWARDER, IF_MATCH, answered, list_of, ref, request_body
 from registry.records import MOST_ROWS, NoSuchPlaceError, Outcome, RecordFilter, Records
 from registry.service import ChangedError, ForbiddenError, NoSuchEditError
 from registry.stores.base import Edit, IdTakenError, NoSuchDocumentError
@@ -31,13 +32,17 @@ _KEY_SHOWN = 12
 K = TypeVar("K", Health, Records)
 T = TypeVar("T")
 
-Several = Annotated[list[str] | None, Query()]
-"""A parameter that may be given several times: any of its values will do."""
+Several = Annotated[list[str] | None, Query(description="Repeatable: any of these")]
+Instant = Annotated[str | None, Query(description="RFC 3339")]
 
-router = APIRouter(prefix=PATH, include_in_schema=False)
+router = APIRouter(prefix=PATH, tags=["console"])
 
 
-@router.get("/forwarders/{id}/history")
+@router.get(
+    "/forwarders/{id}/history",
+    summary="Who changed it, when, and what it was",
+    responses=answered(list_of("ForwarderEdit"), "The latest change first"),
+)
 def history(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     """The latest change first. `content` is the document from then on; null where it is not kept."""
     names: dict[str, str] = {}
@@ -45,7 +50,11 @@ def history(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     return Answer([_shown_edit(edit, who(registry, edit.by, names)) for edit in edits])
 
 
-@router.get("/forwarders/{id}/rights")
+@router.get(
+    "/forwarders/{id}/rights",
+    summary="What this client may do with it here",
+    responses=answered(ref("Rights"), "What it may do"),
+)
 def rights(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     """`jobs`: whether the client may plan redrives, and `replays`, and have them carried out."""
     stored = registry.service.get(client, id)
@@ -55,7 +64,11 @@ def rights(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     return Answer({"may_edit": may_edit, "jobs": jobs, "replays": replays})
 
 
-@router.get("/forwarders/{id}/health")
+@router.get(
+    "/forwarders/{id}/health",
+    summary="What it got of late, and what waits",
+    responses=answered(ref("ForwarderHealth"), "How it does"),
+)
 def health(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     """Of the last hour, day and week: what was delivered and what was given up, by reason, and both as a plot."""
     stored = registry.service.get(client, id)
@@ -63,7 +76,11 @@ def health(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     return Answer({"state": known.state_of(id, stored.content.get("active") is True), **known.of(id)})
 
 
-@router.get("/forwarders/{id}/records")
+@router.get(
+    "/forwarders/{id}/records",
+    summary="What it got, and what was given up",
+    responses=answered(ref("SettledRecords"), "The latest first"),
+)
 def records(
     registry: RegistryDep,
     client: ClientDep,
@@ -74,19 +91,14 @@ def records(
     kind: Several = None,
     record: Several = None,
     user: Several = None,
-    since: str | None = None,
-    until: str | None = None,
-    after: str | None = None,
+    since: Instant = None,
+    until: Instant = None,
+    after: Annotated[str | None, Query(description="`next` of the answer before")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 50,
 ) -> Answer:
     """The latest first. A look takes a bounded time: while `next` is not null there may be more, before what it found.
 
     `place` of a record names it for `GET .../record`.
-
-    Args:
-        since: RFC 3339.
-        until: RFC 3339.
-        after: `next` of the answer before.
     """
     registry.service.get(client, id)
     wanted = RecordFilter(
@@ -106,7 +118,9 @@ def records(
     return Answer({"records": found.rows, "next": found.next})
 
 
-@router.get("/forwarders/{id}/record")
+@router.get(
+    "/forwarders/{id}/record", summary="One of them, with what was sent", responses=answered(ref("WholeRecord"), "It")
+)
 def record(registry: RegistryDep, client: ClientDep, id: str, place: str) -> Answer:
     """What was sent is learners' data: it is for those who may change the forwarder. A receipt does not hold it."""
     stored = registry.service.get(client, id)
@@ -122,7 +136,12 @@ class _Restore(msgspec.Struct):
     version: str
 
 
-@router.post("/forwarders/{id}/restore")
+@router.post(
+    "/forwarders/{id}/restore",
+    summary="Make it again what it was",
+    responses=answered(ref(FORWARDER), "The changed forwarder", tagged=True),
+    openapi_extra=request_body(ref("RestoreRequest"), IF_MATCH),
+)
 def restore(request: Request, registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
     """`version`: of the history. Secrets stay those that the forwarder has now. `If-Match` as for a change."""
     version = read_body(body, _Restore).version
@@ -133,14 +152,26 @@ def restore(request: Request, registry: RegistryDep, client: ClientDep, id: str,
     return document_answer(written.stored, written.warnings)
 
 
-@router.post("/forwarders", status_code=201)
+@router.post(
+    "/forwarders",
+    summary="Create one that is not active",
+    status_code=201,
+    responses=answered(ref(FORWARDER), "The new forwarder", 201, tagged=True),
+    openapi_extra=request_body(ref(FORWARDER)),
+)
 def create(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
-    """Create one that is not active, whatever the body says, but is judged as if it were: it is to be tried first."""
+    """It is not active, whatever the body says, but is judged as if it were: it is to be tried first."""
     written = registry.service.create(client, *read_object(body), untried=True)
     return document_answer(written.stored, written.warnings, 201)
 
 
-@router.post("/forwarders/{id}/duplicate", status_code=201)
+@router.post(
+    "/forwarders/{id}/duplicate",
+    summary="Make a copy that is not active",
+    status_code=201,
+    responses=answered(ref(FORWARDER), "The copy", 201, tagged=True),
+    openapi_extra=request_body(ref("Nothing")),
+)
 def duplicate(registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
     """The copy has the secrets, too. It sends nothing before it is made active. The body is `{}`."""
     read_object(body)
@@ -153,7 +184,12 @@ class _Bulk(msgspec.Struct):
     ids: list[str]
 
 
-@router.post("/forwarders/bulk")
+@router.post(
+    "/forwarders/bulk",
+    summary="Enable, disable or delete many",
+    responses=answered(ref("BulkResult"), "What came of each"),
+    openapi_extra=request_body(ref("BulkRequest")),
+)
 def bulk(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     """Each by itself: what cannot be done of one holds up no other. `results` says of each what came of it."""
     asked = read_body(body, _Bulk)
@@ -168,7 +204,12 @@ def bulk(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     return _results({"_id": id_, **_outcome(partial(change, id_))} for id_ in dict.fromkeys(asked.ids))
 
 
-@router.post("/forwarders/import")
+@router.post(
+    "/forwarders/import",
+    summary="Create many",
+    responses=answered(ref("BulkResult"), "What came of each"),
+    openapi_extra=request_body(ref("ImportRequest")),
+)
 def import_forwarders(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     """Each is created by itself, and is not active: it sends nothing before somebody has tried it and made it so."""
     content, duplicates = read_object(body)

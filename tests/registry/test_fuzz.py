@@ -44,6 +44,8 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
 """Of each operation, as described and otherwise."""
 
 TESTER = "/api/console/tester"
+FORWARDERS = "/api/console/forwarders"
+JOBS = "/api/console/jobs"
 REST = "/api/v2/statementforwarding"
 FUZZED = [
     "GET /health",
@@ -66,6 +68,25 @@ FUZZED = [
     f"GET {TESTER}/records",
     f"POST {TESTER}",
     f"POST {TESTER}/count",
+    *(
+        f"{method} {FORWARDERS}/{place}"
+        for method, place in (
+            ("GET", "{id}/history"),
+            ("GET", "{id}/rights"),
+            ("GET", "{id}/health"),
+            ("GET", "{id}/records"),
+            ("GET", "{id}/record"),
+            ("POST", "{id}/restore"),
+            ("POST", "{id}/duplicate"),
+            ("POST", "bulk"),
+            ("POST", "import"),
+        )
+    ),
+    f"GET {JOBS}",
+    f"POST {JOBS}",
+    f"GET {JOBS}/{{id}}",
+    f"POST {JOBS}/{{id}}/confirm",
+    f"POST {JOBS}/{{id}}/stop",
 ]
 
 
@@ -80,6 +101,7 @@ UNSPOILABLE = frozenset(
 SHOWS_DOCUMENTS = frozenset(
     [f"GET {REST}", "GET /api/connection/statementforwarding", f"POST {REST}"]
     + [f"{method} {REST}/{{id}}" for method in ("GET", "PUT", "POST", "PATCH")]
+    + [f"GET {FORWARDERS}/{{id}}/history", f"POST {FORWARDERS}/{{id}}/restore", f"POST {FORWARDERS}/{{id}}/duplicate"]
 )
 CASES = [(label, GenerationMode.POSITIVE) for label in FUZZED] + [
     (label, GenerationMode.NEGATIVE) for label in FUZZED if label not in UNSPOILABLE

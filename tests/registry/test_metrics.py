@@ -1,6 +1,8 @@
 """What Prometheus is told: who may ask, how requests are counted, and what happens to the store."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,6 +12,8 @@ from registry.app import build
 from registry.metrics import Metrics
 from registry.rest import PATH
 from registry.stores.base import StoreError
+from registry.stores.sqlite import SqliteStore
+from tests.support.paths import ROOT
 from tests.support.registry_house import House, create
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
@@ -88,3 +92,21 @@ def test_metrics_are_for_this_machine_and_named_networks(
     registry = replace(house.registry, metrics=Metrics(("10.1.0.0/16",)))
     client = TestClient(build(registry), client=(address, 50000))
     assert client.get("/metrics", headers=headers).status_code == status
+
+
+def test_jobs_are_counted_by_state(tmp_path: Path) -> None:
+    store = SqliteStore(str(tmp_path / "forwarders.db"))
+    text = Metrics().text(store, ["planned", "done", "done"]).decode()
+    store.close()
+    assert 'registry_jobs{state="done"} 2.0' in text
+    assert 'registry_jobs{state="planned"} 1.0' in text
+    assert 'registry_jobs{state="sending"} 0.0' in text
+
+
+def test_the_page_has_every_metric(house: House) -> None:
+    families = text_string_to_metric_families(house.visitor().get("/metrics").text)
+    # When a counter began comes with it, as a metric of its own.
+    known = [each for each in families if not each.name.endswith("_created")]
+    names = {f"{each.name}_total" if each.type == "counter" else each.name for each in known}
+    rows = re.findall(r"^\| `(registry_\w+)` \|", (ROOT / "docs/registry.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(names)

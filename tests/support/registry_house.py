@@ -30,6 +30,7 @@ from registry.server import configured
 from registry.service import Service
 from registry.stores.base import Store
 from registry.web import Registry
+from tests.support.checked_client import CheckedClient
 from transforms.forwarders import Rules
 from transforms.matching.statement import StatementBuilder
 from transforms.query import compile_query
@@ -77,7 +78,7 @@ class House:
 
     def visitor(self, address: str = "127.0.0.1", base_url: str = "http://service") -> TestClient:
         app = build(self.registry)
-        return TestClient(app, base_url=base_url, client=(address, 50000), raise_server_exceptions=False)
+        return CheckedClient(app, base_url=base_url, client=(address, 50000), raise_server_exceptions=False)
 
 
 def house_on(store: Store, deliveries: Path | None = None, *, trusted: bool = False) -> House:
