@@ -4,6 +4,7 @@ import copy
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -39,6 +40,15 @@ class _Screen(pyte.HistoryScreen):
             self._kept = None
 
 
+def _take_the_terminal() -> None:
+    """Make what is standard input the terminal of the session, so that Ctrl-C is a signal, and one that is heeded.
+
+    Where the tests run in the background, as under nohup, programs are started with it ignored.
+    """
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A window of some columns and lines in which a Python module runs. A context manager: it ends the program.
 
@@ -65,8 +75,7 @@ class Terminal:
             stderr=theirs,
             env=environment,
             start_new_session=True,
-            # It becomes the terminal of its session, so that Ctrl-C is a signal.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_take_the_terminal,
         )
         os.close(theirs)
         self._thread = threading.Thread(target=self._read, daemon=True)
