@@ -114,7 +114,7 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
     for text in left_out:
         logger.warning("%s", text)
     source = ForwarderSource(job.forwarders, references, documents.digest, tuple(forwarder.id for forwarder in valid))
-    source.keep(valid)
+    source.keep(valid, documents.queries.values())
     return Chosen(valid, documents.inactive, (*left_out, *findings.warnings), source, limits)
 
 

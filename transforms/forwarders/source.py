@@ -1,7 +1,8 @@
 """Where forwarder documents are, and how the launcher and the workers read them. The job graph holds no document."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from schemas import KINDS, Kind
 from transforms.forwarders import (
@@ -24,6 +25,11 @@ _SUFFIXES = (".json", ".jsonl", ".ndjson")
 
 class ForwardersUnreadableError(Exception):
     """There are no documents at the location, or they cannot be read. The text says which, and why."""
+
+
+class _Launched(NamedTuple):
+    forwarders: tuple[Forwarder, ...]
+    queries: tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -53,21 +59,22 @@ class ForwarderSource:
         """
         known = _last_launched.get(self)
         if known is not None:
-            return known
+            return known.forwarders
         documents = _documents(self.location)
         # The queries were judged where the job was launched, and the digest says that these are the same.
         launched = load_launched(documents, Rules(_leave_query, self.references), self.digest, self.ids)
         self.keep(launched)
         return launched
 
-    def keep(self, launched: tuple[Forwarder, ...]) -> None:
+    def keep(self, launched: tuple[Forwarder, ...], queries: Iterable[object] = ()) -> None:
         """Keep the forwarders for the steps that run in this process, which need not read and check them again.
 
         Args:
             launched: those that `load` would give.
+            queries: theirs, compiled. As long as they are held, `compile_query` gives them again.
         """
         _last_launched.clear()
-        _last_launched[self] = launched
+        _last_launched[self] = _Launched(launched, tuple(queries))
 
     def resolve(self) -> tuple[Forwarder, ...]:
         """The forwarders with their secrets, as this machine has them.
@@ -81,7 +88,7 @@ class ForwarderSource:
 
 # Several steps of a worker load the same forwarders, of which there may be thousands. On one machine the launcher,
 # which has checked them, is the worker too.
-_last_launched: dict[ForwarderSource, tuple[Forwarder, ...]] = {}
+_last_launched: dict[ForwarderSource, _Launched] = {}
 
 
 def read_forwarders(location: str, rules: Rules) -> Forwarders:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 from transforms.query.codegen import compile_node
 from transforms.query.explain import MATCH_RESULTS, Evaluation, Explanation, Judgement, MatchResult, explanation_of
@@ -15,7 +16,7 @@ class Query:
     It pickles as its source, and is compiled again. The rules are those of docs/spec/mongo-query.md.
     """
 
-    __slots__ = ("_compiled", "_source", "_tests", "node")
+    __slots__ = ("__weakref__", "_compiled", "_source", "_tests", "node")
 
     def __init__(self, node: Node, source: str | dict[str, Any]) -> None:
         self.node = node
@@ -98,14 +99,25 @@ _EXHAUSTED = Judgement(None, "the stack is exhausted")
 def compile_query(query: str | Mapping[str, Any] | None) -> Query:
     """Compile a query (docs/spec/mongo-query.md sections 2, 6, 8, 10 and 11).
 
+    A text is compiled once for all who hold its query at the same time: a launcher that has checked the documents, and
+    the steps that run in its process.
+
     Args:
         query: a text in JSON, or a mapping of plain values or Extended JSON. None and a blank text match everything.
 
     Raises:
         QueryError: it breaks a rule. The error says which operator, where it stands, and what is allowed.
     """
-    node, source = parse_query(query)
-    return Query(node, query if isinstance(query, str) else source)
+    if not isinstance(query, str):
+        return Query(*parse_query(query))
+    compiled = _held.get(query)
+    if compiled is None:
+        compiled = _held[query] = Query(parse_query(query)[0], query)
+    return compiled
+
+
+_held: WeakValueDictionary[str, Query] = WeakValueDictionary()
+"""By its text, each query that somebody holds."""
 
 
 def _paths(node: Node, prefix: Path) -> Iterator[Path]:

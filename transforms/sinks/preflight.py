@@ -7,7 +7,10 @@ import functools
 import socket
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Event
 from typing import NamedTuple
 
 from transforms.forwarders import Fault, Forwarder, HttpTarget, KinesisTarget
@@ -144,14 +147,28 @@ def _check_hosts(forwarders: Iterable[Forwarder], client: HttpClient, getaddrinf
 
 def _look_up_all(origins: set[Origin], getaddrinfo: GetAddrInfo) -> dict[Origin, tuple[str, ...]]:
     """The addresses that were found within LOOK_UP_SECONDS; none of a host whose name does not resolve."""
-    if not origins:
-        return {}
+    found: dict[Origin, tuple[str, ...]] = {}
+    waiting: SimpleQueue[Origin] = SimpleQueue()
+    for each in sorted(origins):
+        waiting.put(each)
+
+    def look_up_waiting() -> None:
+        with suppress(Empty):
+            while not is_over.is_set():
+                of = waiting.get_nowait()
+                found[of] = _addresses(of, getaddrinfo)
+
+    # Not a task for each: of ten thousand hosts the tasks would take longer than what is asked of them.
+    is_over = Event()
     pool = ThreadPoolExecutor(LOOK_UPS_AT_ONCE, thread_name_prefix="preflight")
     try:
-        asked = {pool.submit(_addresses, each, getaddrinfo): each for each in sorted(origins)}
-        done, _ = wait(asked, LOOK_UP_SECONDS)
-        return {asked[future]: future.result() for future in done}
+        lookers = [pool.submit(look_up_waiting) for _ in range(min(LOOK_UPS_AT_ONCE, len(origins)))]
+        done, _ = wait(lookers, LOOK_UP_SECONDS)
+        for looker in done:
+            looker.result()  # raises what it raised
+        return dict(found)
     finally:
+        is_over.set()
         pool.shutdown(wait=False, cancel_futures=True)
 
 
