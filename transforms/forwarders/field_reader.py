@@ -47,6 +47,7 @@ class FieldReader:
         self.values: dict[str, Any] = {}
         self.compiled_query: object = None
         self._content = content
+        self._objects: dict[str, JsonObject | None] = {"": content}
         self._rules = rules
         self._findings = findings
 
@@ -69,12 +70,17 @@ class FieldReader:
 
     def given(self, field: Field) -> Any:
         """What the document holds in the field's place, as it is; None if it holds nothing there."""
-        place: Any = self._content
-        for name in field.names:
-            if not isinstance(place, dict):
-                return None
-            place = place.get(name)
-        return place
+        place = self._object(field.parent)
+        return None if place is None else place.get(field.name)
+
+    def _object(self, path: str) -> JsonObject | None:
+        """The object at a path of the document; None if there is none. Many fields stand in each."""
+        if path not in self._objects:
+            parent, _, name = path.rpartition(".")
+            around = self._object(parent)
+            place = None if around is None else around.get(name)
+            self._objects[path] = place if isinstance(place, dict) else None
+        return self._objects[path]
 
     def _check_need(self, field: Field) -> None:
         """Note that an absent field is needed, if it is."""

@@ -129,10 +129,11 @@ def _check_hosts(forwarders: Iterable[Forwarder], client: HttpClient, getaddrinf
         except SinkError as error:
             result.faults.append(Fault(forwarder.id, "preflight", "", str(error)))
     addresses = _look_up_all({each.origin for each in named}, getaddrinfo)
+    judged = functools.cache(_judged)  # many names lead to one gateway
     unknown: list[_Named] = []
     for each in named:
         if each.origin in addresses:
-            _judge_host(each, _judged(addresses[each.origin], each.guard), result)
+            _judge_host(each, judged(addresses[each.origin], each.guard), result)
         else:
             unknown.append(each)
     if unknown:
