@@ -200,3 +200,10 @@ def test_the_index_survives_strange_documents() -> None:
     documents: list[Any] = [{"organisation": ["o"]}, {"a": Strange()}, {"a": {1}}, {"a": [[], [b""]]}, {5: 6}, {}]
     for document in documents:
         assert all(not forwarder.scope for forwarder in index.matching(document))
+
+
+def test_a_text_is_compiled_once_for_all_who_hold_its_query() -> None:
+    held = compile_query('{"kind": "event"}')
+    assert compile_query('{"kind": "event"}') is held
+    assert compile_query('{"kind": "score"}') is not held
+    assert not compile_query('{"kind": "score"}').matches({"kind": "event"})

@@ -559,6 +559,13 @@ class TestPreflight:
             "of 2 other forwarders: it is looked up when there is something to send"
         ]
 
+    def test_a_bug_of_a_look_up_is_not_kept_quiet(self) -> None:
+        def getaddrinfo(host: str, port: int, **_: Any) -> Any:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            preflight([loaded_forwarder({"url": "fine.example"})], getaddrinfo=getaddrinfo)
+
     def test_tls_files(self) -> None:
         found = preflight(
             [loaded_forwarder({"protocol": "https", "url": "127.0.0.1", "caFile": "/nowhere/ca.pem"})], LOCAL
