@@ -112,11 +112,14 @@ class Service:
         """The document with its secrets, for use inside of the service. Raises KeyringError."""
         return whole(stored, self.keyring)
 
-    def create(self, client: Client, content: JsonObject, duplicates: tuple[str, ...]) -> Written:
+    def create(
+        self, client: Client, content: JsonObject, duplicates: tuple[str, ...], *, untried: bool = False
+    ) -> Written:
         """Make a new document of what a client sends.
 
         Args:
             duplicates: the paths of keys that occur twice in `content`.
+            untried: it is to be tried before it is active. It is judged as if it were, and is not.
 
         Raises:
             ForbiddenError: the client may not create this document.
@@ -130,6 +133,9 @@ class Service:
         document = created(content, client, self.now())
         if not client.may_edit(document):
             raise ForbiddenError("this client may create public forwarders only: set isPublic to true")
+        if untried:
+            judge({**document, "active": True}, self.rules, duplicates)
+            document["active"] = False
         draft, warnings = self._draft(document, duplicates)
         return Written(self.store.create(draft, client.key), warnings)
 

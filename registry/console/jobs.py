@@ -8,7 +8,6 @@ from fastapi import APIRouter, HTTPException
 from registry.access import Client, Reach
 from registry.console.operations import PATH, instant, read_body, who
 from registry.jobs import Job, Jobs, NoSuchJobError, Selection, What
-from registry.openapi import request_body
 from registry.service import ForbiddenError
 from registry.stores.base import NoSuchDocumentError
 from registry.web import Answer, BodyDep, ClientDep, Registry, RegistryDep
@@ -16,23 +15,7 @@ from schemas import KINDS, Kind
 from schemas.json_values import JsonObject
 from schemas.times import rfc3339
 
-router = APIRouter(prefix=f"{PATH}/jobs", tags=["jobs"])
-
-_TEXTS = {"type": "array", "items": {"type": "string"}}
-_PLAN = {
-    "type": "object",
-    "properties": {
-        "what": {"enum": ["redrive", "replay"]},
-        "forwarders": {**_TEXTS, "minItems": 1},
-        "reasons": _TEXTS,
-        "records": _TEXTS,
-        "kinds": {"type": "array", "items": {"enum": list(KINDS)}},
-        "since": {"type": "string", "format": "date-time"},
-        "until": {"type": "string", "format": "date-time"},
-    },
-    "required": ["what", "forwarders"],
-}
-_CONFIRM = {"type": "object", "properties": {"digest": {"type": "string"}}, "required": ["digest"]}
+router = APIRouter(prefix=f"{PATH}/jobs", include_in_schema=False)
 
 
 class _Asked(msgspec.Struct):
@@ -49,7 +32,7 @@ class _Confirmed(msgspec.Struct):
     digest: str
 
 
-@router.get("", summary="Jobs, the latest first")
+@router.get("")
 def list_jobs(registry: RegistryDep, client: ClientDep) -> Answer:
     """`enabled`: whether the service may start jobs (`--jobs`); `replays`: whether it has input to replay."""
     if registry.jobs is None:
@@ -59,7 +42,7 @@ def list_jobs(registry: RegistryDep, client: ClientDep) -> Answer:
     return Answer({"enabled": True, "replays": registry.jobs.config.has_input, "jobs": shown})
 
 
-@router.post("", summary="Plan a redrive or a replay", status_code=202, openapi_extra=request_body(_PLAN))
+@router.post("", status_code=202)
 def plan(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     """Nothing is sent. The job is `planned` once its `plan` says what would be; `POST .../confirm` sends it."""
     jobs, asked = _jobs(registry), read_body(body, _Asked)
@@ -77,12 +60,12 @@ def plan(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     return Answer(_shown(registry, client, job), 202)
 
 
-@router.get("/{id}", summary="One job: its plan, how far it is, its report")
+@router.get("/{id}")
 def get_job(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     return Answer(_shown(registry, client, _job(registry, client, id)))
 
 
-@router.post("/{id}/confirm", summary="Carry a plan out", status_code=202, openapi_extra=request_body(_CONFIRM))
+@router.post("/{id}/confirm", status_code=202)
 def confirm(registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
     """`digest`: of the plan that was shown. If documents were changed since it was made, nothing is sent."""
     digest = read_body(body, _Confirmed).digest
@@ -91,7 +74,7 @@ def confirm(registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) ->
     return Answer(_shown(registry, client, _jobs(registry).confirm(id, digest)), 202)
 
 
-@router.post("/{id}/stop", summary="Stop it", status_code=202, openapi_extra=request_body({"type": "object"}))
+@router.post("/{id}/stop", status_code=202)
 def stop(registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
     """What is in flight is finished. The body is `{}`."""
     read_body(body, dict[str, Any])

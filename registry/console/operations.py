@@ -12,7 +12,6 @@ from registry.documents import FaultyDocumentError, UnreadableBodyError, read_ob
 from registry.filters import ParameterError
 from registry.health import Health
 from registry.keyring import KeyringError
-from registry.openapi import request_body
 from registry.records import MOST_ROWS, NoSuchPlaceError, Outcome, RecordFilter, Records
 from registry.service import ChangedError, ForbiddenError, NoSuchEditError
 from registry.stores.base import Edit, IdTakenError, NoSuchDocumentError
@@ -32,13 +31,13 @@ _KEY_SHOWN = 12
 K = TypeVar("K", Health, Records)
 T = TypeVar("T")
 
-Several = Annotated[list[str] | None, Query(description="Repeatable: any of these")]
-Instant = Annotated[str | None, Query(description="RFC 3339")]
+Several = Annotated[list[str] | None, Query()]
+"""A parameter that may be given several times: any of its values will do."""
 
-router = APIRouter(prefix=PATH, tags=["console"])
+router = APIRouter(prefix=PATH, include_in_schema=False)
 
 
-@router.get("/forwarders/{id}/history", summary="Who changed it, when, and what it was")
+@router.get("/forwarders/{id}/history")
 def history(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     """The latest change first. `content` is the document from then on; null where it is not kept."""
     names: dict[str, str] = {}
@@ -46,7 +45,7 @@ def history(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     return Answer([_shown_edit(edit, who(registry, edit.by, names)) for edit in edits])
 
 
-@router.get("/forwarders/{id}/rights", summary="What this client may do with it here")
+@router.get("/forwarders/{id}/rights")
 def rights(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     """`jobs`: whether the client may plan redrives, and `replays`, and have them carried out."""
     stored = registry.service.get(client, id)
@@ -56,7 +55,7 @@ def rights(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     return Answer({"may_edit": may_edit, "jobs": jobs, "replays": replays})
 
 
-@router.get("/forwarders/{id}/health", summary="What it got of late, and what waits")
+@router.get("/forwarders/{id}/health")
 def health(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     """Of the last hour, day and week: what was delivered and what was given up, by reason, and both as a plot."""
     stored = registry.service.get(client, id)
@@ -64,7 +63,7 @@ def health(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
     return Answer({"state": known.state_of(id, stored.content.get("active") is True), **known.of(id)})
 
 
-@router.get("/forwarders/{id}/records", summary="What it got, and what was given up")
+@router.get("/forwarders/{id}/records")
 def records(
     registry: RegistryDep,
     client: ClientDep,
@@ -75,14 +74,19 @@ def records(
     kind: Several = None,
     record: Several = None,
     user: Several = None,
-    since: Instant = None,
-    until: Instant = None,
-    after: Annotated[str | None, Query(description="`next` of the answer before")] = None,
+    since: str | None = None,
+    until: str | None = None,
+    after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 50,
 ) -> Answer:
     """The latest first. A look takes a bounded time: while `next` is not null there may be more, before what it found.
 
     `place` of a record names it for `GET .../record`.
+
+    Args:
+        since: RFC 3339.
+        until: RFC 3339.
+        after: `next` of the answer before.
     """
     registry.service.get(client, id)
     wanted = RecordFilter(
@@ -102,7 +106,7 @@ def records(
     return Answer({"records": found.rows, "next": found.next})
 
 
-@router.get("/forwarders/{id}/record", summary="One of them, with what was sent")
+@router.get("/forwarders/{id}/record")
 def record(registry: RegistryDep, client: ClientDep, id: str, place: str) -> Answer:
     """What was sent is learners' data: it is for those who may change the forwarder. A receipt does not hold it."""
     stored = registry.service.get(client, id)
@@ -118,11 +122,7 @@ class _Restore(msgspec.Struct):
     version: str
 
 
-@router.post(
-    "/forwarders/{id}/restore",
-    summary="Make it again what it was",
-    openapi_extra=request_body({"type": "object", "properties": {"version": {"type": "string"}}}),
-)
+@router.post("/forwarders/{id}/restore")
 def restore(request: Request, registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
     """`version`: of the history. Secrets stay those that the forwarder has now. `If-Match` as for a change."""
     version = read_body(body, _Restore).version
@@ -133,12 +133,14 @@ def restore(request: Request, registry: RegistryDep, client: ClientDep, id: str,
     return document_answer(written.stored, written.warnings)
 
 
-@router.post(
-    "/forwarders/{id}/duplicate",
-    summary="Make a copy that is not active",
-    status_code=201,
-    openapi_extra=request_body({"type": "object"}),
-)
+@router.post("/forwarders", status_code=201)
+def create(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
+    """Create one that is not active, whatever the body says, but is judged as if it were: it is to be tried first."""
+    written = registry.service.create(client, *read_object(body), untried=True)
+    return document_answer(written.stored, written.warnings, 201)
+
+
+@router.post("/forwarders/{id}/duplicate", status_code=201)
 def duplicate(registry: RegistryDep, client: ClientDep, id: str, body: BodyDep) -> Answer:
     """The copy has the secrets, too. It sends nothing before it is made active. The body is `{}`."""
     read_object(body)
@@ -151,17 +153,7 @@ class _Bulk(msgspec.Struct):
     ids: list[str]
 
 
-_BULK = {
-    "type": "object",
-    "properties": {
-        "action": {"enum": ["enable", "disable", "delete"]},
-        "ids": {"type": "array", "items": {"type": "string"}, "maxItems": MOST_AT_ONCE},
-    },
-    "required": ["action", "ids"],
-}
-
-
-@router.post("/forwarders/bulk", summary="Enable, disable or delete many", openapi_extra=request_body(_BULK))
+@router.post("/forwarders/bulk")
 def bulk(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     """Each by itself: what cannot be done of one holds up no other. `results` says of each what came of it."""
     asked = read_body(body, _Bulk)
@@ -176,21 +168,7 @@ def bulk(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     return _results({"_id": id_, **_outcome(partial(change, id_))} for id_ in dict.fromkeys(asked.ids))
 
 
-_IMPORT = {
-    "type": "object",
-    "properties": {
-        "forwarders": {
-            "type": "array",
-            "items": {"$ref": "#/components/schemas/Forwarder"},
-            "maxItems": MOST_AT_ONCE,
-        },
-        "new_ids": {"type": "boolean", "description": "Give each an id of its own instead of the one it has"},
-    },
-    "required": ["forwarders"],
-}
-
-
-@router.post("/forwarders/import", summary="Create many", openapi_extra=request_body(_IMPORT))
+@router.post("/forwarders/import")
 def import_forwarders(registry: RegistryDep, client: ClientDep, body: BodyDep) -> Answer:
     """Each is created by itself, and is not active: it sends nothing before somebody has tried it and made it so."""
     content, duplicates = read_object(body)
@@ -209,10 +187,10 @@ def _imported(registry: Registry, client: Client, document: Any, new_ids: bool) 
     content = {name: value for name, value in document.items() if name != "_id" or not new_ids}
     made: list[str] = []
 
-    def create() -> None:
+    def make() -> None:
         made.append(registry.service.create(client, {**content, "active": False}, ()).stored.id)
 
-    outcome = _outcome(create, 201)
+    outcome = _outcome(make, 201)
     given = content.get("_id")
     return {"_id": made[0] if made else given if isinstance(given, str) else None, **outcome}
 

@@ -1,6 +1,6 @@
 // Editing a forwarder, or making a new one: the form, and a bar with what can be done with it.
 
-import { FORWARDERS, Problem, ask, forwarderPath } from "./api.js";
+import { CONSOLE, Problem, ask, forwarderPath } from "./api.js";
 import { confirmed } from "./dialog.js";
 import { action, answerPlace, count, doing, h } from "./dom.js";
 import { Fields, textOf, valueAt, written } from "./forwarder_form.js";
@@ -16,6 +16,7 @@ export function editor(forwarder, context) {
   let etag = forwarder?.etag ?? null;
   const fields = new Fields(forwarder?.document ?? null, START);
   fields.control("query").closest(".field").append(trying(fields, context));
+  if (!forwarder) fields.control("active").closest(".field").hidden = true;
   const answer = answerPlace();
   const save = h("button", { class: "primary", id: "save" }, forwarder ? "Save" : "Create");
   const below = h("div", { class: "below" });
@@ -42,7 +43,7 @@ export function editor(forwarder, context) {
       const sent = fields.changes;
       const done = forwarder
         ? await ask("PATCH", forwarderPath(forwarder.id), { body: sent, ifMatch: etag, signal: context.signal })
-        : await ask("POST", FORWARDERS, { body: sent, signal: context.signal });
+        : await ask("POST", `${CONSOLE}/forwarders`, { body: sent, signal: context.signal });
       const warnings = JSON.parse(done.headers.get("Forwarder-Warnings") || "[]");
       if (!forwarder) {
         context.unsaved(null);

@@ -96,7 +96,17 @@ def test_a_history_is_for_those_who_may_view_what_it_shows(house: House, editor:
     assert stranger.get(f"{CONSOLE}/forwarders/a/history").status_code == 404
 
 
-# Copies, and many at a time
+# New ones, copies, and many at a time
+
+
+def test_what_is_made_on_the_page_is_judged_as_active_and_is_not(editor: TestClient) -> None:
+    refused = editor.post(f"{CONSOLE}/forwarders", json={"configuration": {"protocol": "https"}})
+    assert refused.status_code == 422
+    assert refused.json()["faults"][0]["field"] == "configuration.url"
+    made = editor.post(f"{CONSOLE}/forwarders", json=forwarder_body())
+    assert made.status_code == 201
+    assert made.json()["active"] is False
+    assert made.headers["ETag"] == editor.get(f"{PATH}/{made.json()['_id']}").headers["ETag"]
 
 
 def test_a_copy_is_not_active_and_has_the_secrets(house: House, editor: TestClient) -> None:
