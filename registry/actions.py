@@ -44,7 +44,7 @@ def serve(arguments: argparse.Namespace) -> None:
         raise CommandError("--tls_certificate and --tls_key go together")
     if not arguments.secret_env_prefix:
         raise CommandError("--secret_env_prefix is empty: it would open the whole environment to the documents")
-    for flag in ("metrics", "jobs"):
+    for flag in ("job_metrics", "jobs"):
         if getattr(arguments, flag) is not None and not arguments.deliveries:
             raise CommandError(f"--{flag} is of the job that writes to --deliveries: name that, too")
     keyring = read_keyring()
@@ -81,7 +81,7 @@ def _registry(arguments: argparse.Namespace, service: Service) -> Registry:
         deliveries=RecentDeliveries(output, hides_inside=hides_inside),
         recent=RecentRecords(output),
         records=Records(output, hides_inside=hides_inside),
-        health=Health(output, metrics=arguments.metrics, hides_inside=hides_inside),
+        health=Health(output, metrics=arguments.job_metrics, hides_inside=hides_inside),
         jobs=_jobs(arguments, hides_inside),
     )
 

@@ -188,7 +188,7 @@ def _add_serve_flags(serve: argparse.ArgumentParser) -> None:
         "--deliveries", metavar="OUTPUT", help="its --output, a directory or a url, to show what became of records"
     )
     job.add_argument(
-        "--metrics",
+        "--job_metrics",
         metavar="WHERE",
         help="with --deliveries: the address of its metrics (http://host:9464/metrics), or its --metrics_file, to show "
         "what waits in a job on another machine",

@@ -212,7 +212,7 @@ class Health:
     def look(self) -> None:
         """Look at the output once, in this thread: no other may do so at the time. What goes wrong is logged."""
         self._tolerate("--deliveries", self._output, self._read)
-        self._tolerate("--metrics", self._metrics or self._output, self._ask)
+        self._tolerate("--job_metrics", self._metrics or self._output, self._ask)
         if self._as_of is not None:
             self._sum_up()
 

@@ -216,7 +216,7 @@ def test_an_output_that_cannot_be_read_is_told_once(tmp_path: Path, caplog: pyte
         looked.look()
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 1
-    assert lines[0].startswith("--metrics http://127.0.0.1:1/metrics cannot be read: ")
+    assert lines[0].startswith("--job_metrics http://127.0.0.1:1/metrics cannot be read: ")
 
 
 # The whole, with the job
