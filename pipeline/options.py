@@ -67,12 +67,12 @@ class Job:
         temp_dir: the path of a directory of this machine; None for that of `TMPDIR`.
         inputs: what is read, globs, live sources or one kinesis:// url (`--input`).
         input_auth: a reference to the login of the live sources (`--input_auth`).
-        window: which records are given on (`--since`, `--until`, `--kind`). In a redrive the times are of the letters:
-            see `chosen_letters`.
+        window: which records are given on (`--since`, `--until`, `--kind`, `--id`). In a redrive the times are of the
+            letters: see `chosen_letters`.
         only_forwarders: ids (`--forwarder`); empty for all.
         forwarder_documents: the digest that the documents must have (`forwarder_documents` of a report).
         reasons: of dead letters (`--reason`); empty for all.
-        record_ids: of dead letters (`--id`); empty for all.
+        record_ids: of what is sent again (`--id`); empty for all.
         allow_networks: CIDRs (`--allow_network`).
         attachments: a directory with the data of attachments.
         max_backoff: seconds.
@@ -490,7 +490,7 @@ def _add_delivery(group: argparse._ArgumentGroup) -> None:
         dest="record_ids",
         metavar="ID",
         type=str.lower,
-        help="with --redrive: only the dead letters of this record; repeatable",
+        help="with --redrive or --replay all: only this record; repeatable",
     )
     group.add_argument(
         "--on_failure",
@@ -635,6 +635,7 @@ def parse_with_faults(argv: Sequence[str], command: JobCommand) -> tuple[Job, tu
         since=values.pop("since"),
         until=values.pop("until"),
         kinds=tuple(kind for kind in KINDS if kind in kinds),
+        record_ids=frozenset() if arguments.redrive else frozenset(arguments.record_ids),
     )
     job = Job(
         **values,
@@ -812,10 +813,10 @@ def _check_window(job: Job) -> None:
 def _check_state(job: Job) -> None:
     if job.state is not None:
         bounded = job.window.since is not None or job.window.until is not None
-        if job.redrive or bounded or job.only_forwarders:
+        if job.redrive or bounded or job.only_forwarders or job.record_ids:
             raise UsageError(
-                "--state goes without --redrive, --since, --until and --forwarder: what a run on it derives is not "
-                "derived again, so all of it has to be for everybody"
+                "--state goes without --redrive, --since, --until, --id and --forwarder: what a run on it derives is "
+                "not derived again, so all of it has to be for everybody"
             )
         if job.output is not None and Path(job.output).resolve() == Path(job.state).resolve():
             raise UsageError("--state and --output must be two directories: give --state one inside --output")
@@ -827,9 +828,10 @@ def _check_state(job: Job) -> None:
 
 def _check_redrive(job: Job) -> None:
     if not job.redrive:
-        for flag, chosen in (("--reason", job.reasons), ("--id", job.record_ids)):
-            if chosen:
-                raise UsageError(f"{flag} goes with --redrive: it chooses among dead letters")
+        if job.reasons:
+            raise UsageError("--reason goes with --redrive: it chooses among dead letters")
+        if job.record_ids and job.replay != "all":
+            raise UsageError("--id goes with --redrive or --replay all: it chooses what is sent again")
         return
     if job.forwarders is None or job.output is None:
         raise UsageError("--redrive needs --forwarders and --output: whose dead letters, and where they are")

@@ -94,7 +94,7 @@ class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         what: dead letters (`redrive`), or records of the input, delivered or not (`replay`).
         forwarders: ids.
         reasons: of dead letters, as they are shown; empty for all.
-        records: ids, of a redrive; empty for all.
+        records: ids; empty for all.
         kinds: of records; empty for all.
         since: epoch ms: of a redrive, when a record was given up; of a replay, the record's own time.
         until: epoch ms; what is at that time or later is left out.
@@ -116,12 +116,10 @@ class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise JobRefusedError(f"choose at most {MOST_RECORDS} records, by their ids; or choose a time instead")
         if len(self.reasons) > MOST_REASONS or not all(map(_REASON.fullmatch, self.reasons)):
             raise JobRefusedError(f"choose at most {MOST_REASONS} reasons, as they are shown")
-        if self.what == "replay" and (self.records or self.reasons):
-            raise JobRefusedError(
-                "a replay goes by time and kind: records and reasons are chosen of dead letters alone"
-            )
-        if self.what == "replay" and self.since is None:
-            raise JobRefusedError("choose the time from which on records are sent again")
+        if self.what == "replay" and self.reasons:
+            raise JobRefusedError("a replay goes by time, kind and record: reasons are of dead letters alone")
+        if self.what == "replay" and self.since is None and not self.records:
+            raise JobRefusedError("choose records, or the time from which on they are sent again")
         if self.since is not None and self.until is not None and self.since >= self.until:
             raise JobRefusedError("the time that was chosen ends before it begins")
 

@@ -142,7 +142,7 @@ def test_a_streaming_job_has_checkpoints_and_short_bundles_unless_told_otherwise
         ([*USUAL, "--redrive"], "--input"),
         (["--redrive", "--forwarders=f", "--output=o", "--explain=x"], "--explain"),
         ([*USUAL, "--reason=http_503"], "--reason goes with --redrive"),
-        ([*USUAL, "--id=x"], "--id goes with --redrive"),
+        ([*USUAL, "--id=x"], "--id goes with --redrive or --replay all"),
     ],
 )
 def test_what_cannot_be_run_is_refused_with_the_reason(arguments: list[str], told: str) -> None:

@@ -135,13 +135,15 @@ def test_a_redrive_sends_what_its_plan_has_shown(
     assert str(workshop.path) not in json.dumps(done)
 
 
-def test_a_replay_is_of_a_time_and_of_changed_documents_nothing_is_sent(
+def test_a_replay_is_of_a_time_and_of_records_and_of_changed_documents_nothing_is_sent(
     ran: TestClient, jobs: Jobs, receiver: Receiver, workshop: Workshop
 ) -> None:
-    asked = plan(ran, what="replay", forwarders=["a"], since="2020-01-01T00:00:00Z", kinds=["score"])
+    scores = ran.get(f"{CONSOLE}/forwarders/a/records", params={"kind": "score"}).json()["records"]
+    chosen = [record["id"] for record in scores[:1]]
+    asked = plan(ran, what="replay", forwarders=["a"], since="2020-01-01T00:00:00Z", kinds=["score"], records=chosen)
     planned = ended(ran, asked["id"])
     assert (planned["state"], planned["problems"]) == ("planned", [])
-    assert planned["plan"]["records"] == 2
+    assert (len(scores), planned["plan"]["records"]) == (2, 1)
     assert planned["plan"]["forwarders"][0]["sample"]
     before = len(receiver.log)
     documents = json.loads((workshop.path / "forwarders.json").read_text())
@@ -216,7 +218,7 @@ def test_one_sends_to_forwarders_only_that_one_may_change(house: House, jobs: Jo
         {"reasons": ("--output=x",)},
         {"since": 2, "until": 1},
         {"what": "replay"},
-        {"what": "replay", "since": 1, "records": ("a",)},
+        {"what": "replay", "since": 1, "reasons": ("http_500",)},
     ],
 )
 def test_a_selection_that_is_none_is_refused(given: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ export async function render(root, { id }, context) {
   const wish = Object.fromEntries(FILTERS.map((name) => [name, context.query.get(name) ?? ""]));
   const base = `${CONSOLE}/forwarders/${encodeURIComponent(id)}`;
   const mayResend = context.forwarder.rights.jobs;
-  const chosen = new Set();
+  const chosen = new Map(); // outcomes, by the record's id
   let showChosen = () => null;
   let next = null;
 
@@ -66,10 +66,10 @@ export async function render(root, { id }, context) {
       opens.setAttribute("aria-expanded", String(open));
       if (open) await show(entry, details.firstElementChild);
     });
-    const canChoose = entry.outcome === "dead_lettered";
+    const canChoose = entry.outcome === "dead_lettered" || context.forwarder.rights.replays;
     return [
       h("tr", {},
-        mayResend && h("td", {}, canChoose && h("input", { type: "checkbox", "aria-label": `Choose ${entry.kind} ${entry.id}`, on: { change: (event) => { event.target.checked ? chosen.add(entry.id) : chosen.delete(entry.id); showChosen(); } } })),
+        mayResend && h("td", {}, canChoose && h("input", { type: "checkbox", "aria-label": `Choose ${entry.kind} ${entry.id}`, on: { change: (event) => { event.target.checked ? chosen.set(entry.id, entry.outcome) : chosen.delete(entry.id); showChosen(); } } })),
         h("td", { "data-label": "When" }, time(entry.settled_at)),
         h("td", { "data-label": "Outcome" }, outcome(entry)),
         h("td", { "data-label": "Record" }, opens),
@@ -110,7 +110,7 @@ export async function render(root, { id }, context) {
 
   function resending() {
     const said = answerPlace();
-    const selected = action("Send chosen again…", () => plan({ what: "redrive", records: [...chosen] }), { id: "redrive-chosen", place: said, busy: "Planning…" });
+    const selected = action("Send chosen again…", () => plan({ what: [...chosen.values()].includes("delivered") ? "replay" : "redrive", records: [...chosen.keys()] }), { id: "redrive-chosen", place: said, busy: "Planning…" });
     showChosen = () => {
       selected.disabled = chosen.size === 0;
       selected.textContent = chosen.size ? `Send ${count(chosen.size, "chosen record")} again…` : "Send chosen again…";
@@ -120,12 +120,12 @@ export async function render(root, { id }, context) {
     const matching = action("Send again what was given up…", () => plan(narrowed()), { id: "redrive", place: said, busy: "Planning…" });
     const replay = context.forwarder.rights.replays && action("Replay this time…", () => plan({ what: "replay", kinds: list(wish.kind), ...times() }), { id: "replay", kind: "quiet", place: said, busy: "Planning…" });
     return h("section", { class: "panel", "aria-labelledby": "again" }, h("h2", { id: "again" }, "Send again"),
-      h("p", {}, "First a plan is made: nothing is sent before you have seen it. What was given up is chosen by outcome, reason, kind, record and time, as narrowed down above. A replay sends again what was delivered, too, of the records’ own time."),
+      h("p", {}, "First a plan is made: nothing is sent before you have seen it. What was given up is chosen by outcome, reason, kind, record and time, as narrowed down above. What was delivered is chosen one by one, or by a replay of the records’ own time, which sends again all that the forwarder matches in it."),
       h("p", { class: "actions" }, selected, matching, replay, said));
   }
 
   async function plan(asked) {
-    if (wish.user || wish.status) throw new Problem(422, { message: "User and status choose no records to send again: choose them one by one, or leave these out." });
+    if ((wish.user || wish.status) && !(asked.records?.length)) throw new Problem(422, { message: "User and status choose no records to send again: choose them one by one, or leave these out." });
     const { answer } = await ask("POST", `${CONSOLE}/jobs`, { body: { forwarders: [id], ...asked }, signal: context.signal });
     await context.go(`/jobs/${answer.id}`);
     return "";

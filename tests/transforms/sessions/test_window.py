@@ -21,6 +21,7 @@ RECORDS = [record(1), record(2, "score"), record(2), record(3, "status"), record
         (Window(until=2), [RECORDS[0], RECORDS[4]]),
         (Window(since=2, until=3), RECORDS[1:3]),
         (Window(since=2, until=2), []),
+        (Window(record_ids=frozenset({"3", "0"})), [RECORDS[3], RECORDS[4]]),
         (Window(kinds=("score", "status")), [RECORDS[1], RECORDS[3]]),
         (Window(since=2, until=4, kinds=("event",)), [RECORDS[2]]),
     ],
