@@ -64,9 +64,7 @@ def write(output: Path, receipts: int, letters: int, forwarders: int) -> None:
         journal = Journal(str(output), run_id, "000001-w", durability="none", clock=ticks.__next__)
         for first in range(0, count, BATCH):
             numbers = range(first, min(first + BATCH, count))
-            journal.settle(
-                [end(f"{run}.{number}", f"f-{number % forwarders}", number % every == 0) for number in numbers]
-            )
+            journal.settle([end(run, number, forwarders, number % every == 0) for number in numbers])
         journal.close()
 
 
