@@ -87,11 +87,19 @@ class _Tally:
     def __init__(self) -> None:
         self._ends: dict[str, tuple[dict[int, _Ends], ...]] = {}
 
-    def add(self, settled: Iterable[Settled]) -> None:
-        counts = Counter((each.forwarder_id, each.at // _MINUTE, each.reason) for each in settled)
+    def add(self, settled: Iterable[Settled], now: int) -> None:
+        """Count what ended. What is too old for a span by `now` is left out of it, as most of a week is of two."""
+        firsts = [now // span.step - span.stretches + 1 for span in SPANS]
+        counts = Counter([(each.forwarder_id, each.at // _MINUTE, each.reason) for each in settled])
         for (forwarder_id, minute, reason), count in counts.items():
-            for span, stretches in zip(SPANS, self._of(forwarder_id), strict=True):
-                stretches.setdefault(minute * _MINUTE // span.step, _Ends()).add(reason, count)
+            for span, first, stretches in zip(SPANS, firsts, self._of(forwarder_id), strict=True):
+                number = minute * _MINUTE // span.step
+                if number < first:
+                    continue
+                ends = stretches.get(number)
+                if ends is None:
+                    ends = stretches[number] = _Ends()
+                ends.add(reason, count)
 
     def merge(self, other: "_Tally") -> None:
         for forwarder_id, spans in other._ends.items():
@@ -171,6 +179,7 @@ class Health:
         hides_inside: as `registry.deliveries.shown_reason` takes it.
         clock: gives epoch milliseconds.
         most_open: MOST_OPEN.
+        pauses: whether reading pauses for requests.
     """
 
     def __init__(
@@ -181,11 +190,13 @@ class Health:
         hides_inside: bool = False,
         clock: Callable[[], int] = now_ms,
         most_open: int = MOST_OPEN,
+        pauses: bool = True,
     ) -> None:
         self._output = output
         self._metrics = metrics
         self._hides_inside = hides_inside
         self._clock = clock
+        self._pauses = pauses
         self._following = Following()
         self._lock = threading.Lock()
         self._closed = _Tally()
@@ -341,10 +352,10 @@ class Health:
                     for later in [number for number in self._runs if number >= run]:
                         del self._runs[later]
                 else:
-                    self._runs.setdefault(run, _Tally()).add(settled)
+                    self._runs.setdefault(run, _Tally()).add(settled, start)
                     self._open.see(settled)
                 self._close_runs()
-            if time.monotonic() - began > _SLICE:
+            if self._pauses and time.monotonic() - began > _SLICE:
                 if self._stopped.wait(_SLICE):
                     return
                 began = time.monotonic()
