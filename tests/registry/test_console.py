@@ -25,7 +25,7 @@ VIEWS = {
     "history": ("/forwarders/gradebook/history", "Gradebook of Springfield · History"),
     "tester": ("/tester", "Query tester"),
     "jobs": ("/jobs", "Jobs"),
-    "job": ("/jobs/none", "Job none"),
+    "job": ("/jobs/none", "Not shown"),
     "not-there": ("/forwarders/unknown/overview", "Not shown"),
 }
 """Every view, with its address and the beginning of its title."""
