@@ -239,3 +239,31 @@ def test_with_a_store_that_is_full_what_is_there_can_be_looked_at(
     assert browser.get(PATH).status_code == 200
     key, secret = house.add_client(EDIT_ALL)
     assert house.visitor().post(SESSION, json={"key": key, "secret": secret}, headers=HERE).status_code == 503
+
+
+@pytest.mark.parametrize("path", ["/", "/sign-in", "/forwarders", "/forwarders/x/edit", "/tester", "/jobs/1"])
+def test_the_page_is_framed_by_nobody_and_runs_its_own_scripts_only(house: House, path: str) -> None:
+    answer = house.visitor().get(path)
+    assert answer.status_code == 200
+    policy = dict(part.strip().partition(" ")[::2] for part in answer.headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert policy["require-trusted-types-for"] == "'script'"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_files_of_the_page_are_kept_until_they_change(house: House) -> None:
+    visitor = house.visitor()
+    script = visitor.get("/page/app.js")
+    assert script.headers["Content-Type"] == "text/javascript; charset=utf-8"
+    assert script.headers["Cache-Control"] == "no-cache"
+    again = visitor.get("/page/app.js", headers={"If-None-Match": script.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert visitor.get("/page/views/forwarders.js").status_code == 200
+    for other in ("/page/page.html", "/page/../pages.py", "/page/%2e%2e/pages.py", "/page/none.js", "/page/"):
+        assert visitor.get(other).status_code == 404

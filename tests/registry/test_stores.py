@@ -31,6 +31,7 @@ from registry.stores.base import (
     NoSuchDocumentError,
     Store,
     StoredDocument,
+    StoredSession,
     StoreError,
     reseal,
     seal,
@@ -449,3 +450,60 @@ def test_the_job_reads_a_mongodb(locker: tuple[Collection[dict[str, Any]], str])
     content: Any = document.content
     assert content["_id"] == LOCKERS
     assert content["configuration"]["secret"] == "Dave"
+
+
+def test_sessions_and_names_are_kept_and_forgotten(store: Store) -> None:
+    client = Client(f"key-{uuid.uuid4().hex}", uuid.uuid4().hex, "ann")
+    store.add_client(StoredClient(client, "hash", name="Ann Lee"))
+    stored = store.client(client.key)
+    assert stored is not None
+    assert stored.name == "Ann Lee"
+    assert store.organisation_name(client.organisation) is None
+    store.name_organisation(client.organisation, "Springfield")
+    store.name_organisation(client.organisation, "Springfield School District")
+    assert store.organisation_name(client.organisation) == "Springfield School District"
+
+    day = 86_400_000
+    sessions = [
+        StoredSession(uuid.uuid4().hex, client.key, begun * day, seen * day) for begun, seen in [(1, 9), (8, 8), (8, 9)]
+    ]
+    for session in sessions:
+        store.add_session(session)
+    assert [store.session(session.token_hash) for session in sessions] == sessions
+    store.touch_session(sessions[2].token_hash, 10 * day)
+    touched = store.session(sessions[2].token_hash)
+    assert touched == replace(sessions[2], seen_at=10 * day)
+    # The first began too long ago, the second was not used for too long.
+    store.remove_sessions(created_before=2 * day, seen_before=9 * day)
+    assert [store.session(session.token_hash) for session in sessions] == [None, None, touched]
+    store.remove_session(sessions[2].token_hash)
+    store.remove_session(sessions[2].token_hash)
+    store.touch_session(sessions[2].token_hash, 11 * day)
+    assert store.session(sessions[2].token_hash) is None
+
+    store.add_session(sessions[0])
+    assert store.remove_client(client.key)
+    assert store.session(sessions[0].token_hash) is None
+
+
+def test_a_store_of_the_version_before_keeps_its_clients(tmp_path: Path) -> None:
+    path = tmp_path / "forwarders.db"
+    with sqlite3.connect(path) as connection:
+        for statement in (
+            "CREATE TABLE change (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, organisation TEXT, "
+            "action TEXT NOT NULL, by TEXT NOT NULL, at TEXT NOT NULL)",
+            "CREATE INDEX change_of_document ON change (id, number)",
+            "CREATE TABLE forwarder (id TEXT PRIMARY KEY, organisation TEXT, content TEXT NOT NULL, sealed TEXT, "
+            "revision INTEGER NOT NULL) WITHOUT ROWID",
+            "CREATE TABLE client (key TEXT PRIMARY KEY, secret_hash TEXT NOT NULL, organisation TEXT NOT NULL, "
+            "user TEXT, scopes TEXT NOT NULL, created_at TEXT NOT NULL) WITHOUT ROWID",
+            "INSERT INTO client VALUES ('k', 'hash', 'school', NULL, '[]', '2026-01-01T00:00:00.000Z')",
+            "PRAGMA user_version = 1",
+        ):
+            connection.execute(statement)
+    store = SqliteStore(str(path))
+    (client,) = store.clients()
+    assert (client.client.key, client.secret_hash, client.name) == ("k", "hash", "")
+    store.add_session(StoredSession("t", "k", 1, 1))
+    assert store.session("t") is not None
+    store.close()
