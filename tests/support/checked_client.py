@@ -13,7 +13,7 @@ _WITH_DOCUMENTS = ("Forwarder", "ForwarderConnection", "ForwarderEdit")
 class CheckedClient(TestClient):
     """As its base. An answer that is not as the OpenAPI describes it fails the test."""
 
-    def request(self, method: str, url: Any, **given: Any) -> Any:  # type: ignore[override]
+    def request(self, method: str, url: Any, **given: Any) -> Any:
         answer = super().request(method, url, **given)
         path = answer.request.url.path.rstrip("/")
         schema = _schemas(self.app).get_for(answer.request.method, path, answer.status_code)
