@@ -594,7 +594,8 @@ def test_a_run_has_ended_well_though_its_report_cannot_be_printed(
         assert not [arrival for arrival in receiver.log if "/alerts" in arrival.request_line], "nothing has failed"
         command = [sys.executable, "-m", "commands", "show", "receipts", "--output", output]
         shown = subprocess.run(command, cwd=ROOT, stdout=descriptor, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
-    assert shown.returncode == 1
+    # Who reads no more of a pipe has seen enough (docs/operations.md); a device that is full is a failure.
+    assert shown.returncode == (1 if stdout == "/dev/full" else 0)
     assert "Traceback" not in shown.stderr
     assert ("standard output cannot be written: No space left" in shown.stderr) == (stdout == "/dev/full")
 

@@ -68,6 +68,7 @@ FUZZED = [
     f"GET {TESTER}/records",
     f"POST {TESTER}",
     f"POST {TESTER}/count",
+    f"POST {FORWARDERS}",
     *(
         f"{method} {FORWARDERS}/{place}"
         for method, place in (
