@@ -65,9 +65,9 @@ def run(*command: str) -> None:
 class Root:
     """A root directory as a container has it, in a mount namespace of this process."""
 
-    def __init__(self, venv: Path) -> None:
+    def __init__(self, path: Path, venv: Path) -> None:
         self.venv = venv
-        self.path = Path(tempfile.mkdtemp(prefix="rehearse-"))
+        self.path = path
         run("mount", "--make-rprivate", "/")
         run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(self.path))
         interpreter = subprocess.run(  # noqa: S603
@@ -274,14 +274,17 @@ def certificates(directory: Path) -> None:
 
 
 def main(venv: Path) -> None:
-    if os.environ.get("REHEARSAL") != "inside":
+    place = os.environ.get("REHEARSAL")
+    if place is None:
         inside = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", sys.executable, __file__, str(venv)]
-        sys.exit(subprocess.run(inside, env={**os.environ, "REHEARSAL": "inside"}, check=False).returncode)  # noqa: S603
+        with tempfile.TemporaryDirectory(prefix="rehearse-") as place:
+            done = subprocess.run(inside, env={**os.environ, "REHEARSAL": place}, check=False)  # noqa: S603
+        sys.exit(done.returncode)
     run("ip", "link", "set", "lo", "up")
     threading.Thread(
         target=http.server.ThreadingHTTPServer(("127.0.0.1", RECEIVER), Receiver).serve_forever, daemon=True
     ).start()
-    root = Root(venv)
+    root = Root(Path(place), venv)
     key = root.ask(["python", "-m", "registry", "key"])
     for place in ("run/secrets/registry_keys", "keys/keys"):
         (root.path / place).write_text(key)
