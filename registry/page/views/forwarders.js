@@ -65,10 +65,16 @@ export async function render(root, params, context) {
 
   const remembered = context.remembered ?? { rows: 0, at: 0, top: 0 };
   let noting = null;
+  const noteNow = () => {
+    clearTimeout(noting);
+    context.remember({ rows: rows.childElementCount, ...firstSeen() });
+  };
   const note = () => {
     clearTimeout(noting);
-    noting = setTimeout(() => context.remember({ rows: rows.childElementCount, ...firstSeen() }), 100);
+    noting = setTimeout(noteNow, 100);
   };
+  // Whoever scrolls and goes on at once finds the place again, too.
+  rows.addEventListener("click", noteNow);
   addEventListener("scroll", () => { note(); more(); }, { passive: true, signal: context.signal });
   addEventListener("resize", more, { passive: true, signal: context.signal });
 
