@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
+from transforms.accounting.words import counted
 from transforms.forwarders import HttpTarget
 from transforms.forwarders.fields import FIELDS
 from transforms.forwarders.secrets import Secret, SecretError, is_redacted, is_reference, resolve_reference_of_flag
@@ -182,7 +183,8 @@ class AlertSender:
         self._thread.join(within + 1.0)
         if left := len(self._queue) + self._left_out:
             gave = f"the last attempt gave {self._last}" if self._last else "it did not answer in time"
-            logger.warning("%d alerts were not sent to %s: %s; see --alert_url", left, self._to.target.host, gave)
+            alerts = counted(left, "alert")
+            logger.warning("%s not sent to %s: %s; see --alert_url", alerts, self._to.target.host, gave)
 
     def _tell(self, callback: Callable[[], object]) -> None:
         # After the thread has ended, the loop is closed, and there is nobody to tell.
