@@ -25,11 +25,12 @@ from transforms.accounting.summary import Summary
 from transforms.observing.alerts import Alert, AlertRules
 from transforms.observing.metrics import End, Family, Forwarders, Told, families
 from transforms.sinks.user_agent import installed_version
+from transforms.storage import remedy
 from transforms.telemetry.environment import asks_for, has_packages
 
 if TYPE_CHECKING:
     from pipeline.alert_message import AlertTexts
-    from pipeline.alert_sender import AlertSender
+    from pipeline.alert_sender import AlertSender, Destination
     from pipeline.otel_metrics import MetricsPusher
     from pipeline.prometheus import MetricsFile, MetricsServer
 
@@ -92,12 +93,38 @@ class ActiveMonitor(Monitor):
                     raise
                 logger.warning("%s; this worker goes on without", error)
 
+    def problems(self) -> list[str]:
+        """What of it cannot be used now, each in a sentence. Nothing is sent, and nothing stays open."""
+
+        def port_is_free() -> None:
+            if server := self._listening():
+                server.close()
+
+        problems = []
+        for check in (self._destination, port_is_free, self._writable_file):
+            try:
+                check()
+            except UsageError as error:
+                problems.append(str(error))
+        return problems
+
     def _open_alerts(self) -> None:
-        job = self._job
-        if job.alert_url is None:
+        job, to = self._job, self._destination()
+        if to is None:
             return
         from pipeline.alert_message import AlertTexts
-        from pipeline.alert_sender import AlertSender, AlertsError, destination, refusal
+        from pipeline.alert_sender import AlertSender
+
+        if to.signer is None and not self._is_worker:
+            logger.warning("alerts are not signed: give --alert_secret, so that their receiver knows who sent them")
+        self._texts = AlertTexts(job, self._command_line)
+        self._sender = AlertSender(to, job.allow_networks)
+
+    def _destination(self) -> "Destination | None":
+        job = self._job
+        if job.alert_url is None:
+            return None
+        from pipeline.alert_sender import AlertsError, destination, refusal
 
         try:
             to = destination(job.alert_url, job.alert_secret)
@@ -106,39 +133,44 @@ class ActiveMonitor(Monitor):
             raise UsageError(str(error)) from None
         if refused:
             raise UsageError(refused)
-        if to.signer is None and not self._is_worker:
-            logger.warning("alerts are not signed: give --alert_secret, so that their receiver knows who sent them")
-        self._texts = AlertTexts(job, self._command_line)
-        self._sender = AlertSender(to, job.allow_networks)
+        return to
 
     def _open_port(self) -> None:
+        self._server = self._listening()
+        listen = self._job.metrics_port
+        if self._server is not None and listen is not None:
+            port = self._server.port
+            logger.info("metrics are at http://%s/metrics", Listen(listen.host, port, port))
+
+    def _listening(self) -> "MetricsServer | None":
         listen = self._job.metrics_port
         if listen is None or not self._tells_of_forwarders:
-            return
+            return None
         from pipeline.prometheus import MetricsServer
 
         try:
-            self._server = MetricsServer(listen, self.families)
+            return MetricsServer(listen, self.families)
         except OSError as error:
             raise UsageError(
                 f"--metrics_port {listen}: {os.strerror(error.errno or 0)}; name a port that is free, a range of ports "
                 "such as 9464-9483, or 0 for any"
             ) from None
-        port = self._server.port
-        logger.info("metrics are at http://%s/metrics", Listen(listen.host, port, port))
 
     def _open_file(self) -> None:
+        self._file = self._writable_file()
+
+    def _writable_file(self) -> "MetricsFile | None":
         path = self._job.metrics_file
         if path is None or self._is_worker:
-            return
+            return None
         from pipeline.prometheus import MetricsFile
 
         file = MetricsFile(path, self.families)
         try:
             file.check()
         except OSError as error:
-            raise UsageError(f"--metrics_file {path} cannot be written: {error.strerror}") from None
-        self._file = file
+            raise UsageError(f"--metrics_file {path} cannot be written: {error.strerror}; {remedy(error)}") from None
+        return file
 
     def _open_telemetry(self) -> None:
         if not (self._tells_of_forwarders and asks_for("metrics", os.environ) and has_packages()):

@@ -12,6 +12,7 @@ from pipeline.config_file import with_config_file
 from pipeline.job_command import JobCommand
 from pipeline.lock import OutputLock, OutputLockedError, holder_of
 from pipeline.logs import adjust_logging
+from pipeline.monitoring import monitor_problems
 from pipeline.options import Job, option_actions, parse_with_faults
 from pipeline.preflight import choose_forwarders
 from pipeline.report import DONE, USAGE, target
@@ -19,6 +20,7 @@ from pipeline.usage import UsageError
 from transforms.beam_import import import_beam
 from transforms.forwarders import resolve
 from transforms.forwarders.secrets import References
+from transforms.sources.locations import is_source, login_problem
 from transforms.storage import local_path
 
 logger = logging.getLogger(__name__)
@@ -43,6 +45,9 @@ def check_job(argv: Sequence[str], command: JobCommand) -> int:
     if job.has_places_elsewhere:
         prepare_file_systems(job)
     well = [*_forwarders(job, faults), *_places(job, faults), *_input(job, faults)]
+    # A flag whose form is wrong is told already.
+    named = {fault.split()[0] for fault in unfit}
+    faults += [problem for problem in monitor_problems(job) if problem.split()[0] not in named]
     for line in well:
         print(line)
     for fault in faults:
@@ -88,20 +93,43 @@ def _places(job: Job, faults: list[str]) -> Iterator[str]:
             yield f"{flag} {place}: can be written, and is free"
         else:
             yield from _room(flag, place, path, faults)
-    temporary = job.temp_dir or tempfile.gettempdir()
-    yield from _room("--temp_dir" if job.temp_dir else "TMPDIR", temporary, Path(temporary), faults)
+    yield from _temporary(job, faults)
     if job.secrets_dir is not None and not Path(job.secrets_dir).is_dir():
         faults.append(f"--secrets_dir {job.secrets_dir}: there is no such directory")
 
 
+def _temporary(job: Job, faults: list[str]) -> Iterator[str]:
+    """The directory of temporary files: whether it can be written, and the room on its disk."""
+    try:
+        flag, place = ("--temp_dir", job.temp_dir) if job.temp_dir else ("TMPDIR", tempfile.gettempdir())
+    except OSError:  # It looks for a directory that it can write to, and there is none.
+        faults.append("TMPDIR: there is no directory of temporary files that can be written: give --temp_dir one")
+        return
+    problem = _write_problem(Path(place))
+    if problem is not None:
+        faults.append(f"{flag} {place} {problem}")
+    else:
+        yield from _room(flag, place, Path(place), faults)
+
+
 def _local_problem(path: Path) -> str | None:
+    problem = _write_problem(path)
+    if problem is not None:
+        return problem
+    holder = holder_of(path)
+    return None if holder is None else f"is in use by another run ({holder}): wait for its end"
+
+
+def _write_problem(path: Path) -> str | None:
+    """Why nothing can be written in a directory that may not be there yet; None if it can. Nothing is made."""
     beside = _existing(path)
     if not beside.is_dir():
         return f"cannot be written: {beside} is a file"
+    if os.statvfs(beside).f_flag & os.ST_RDONLY:
+        return f"cannot be written: the file system of {beside} takes no writes, name another directory"
     if not os.access(beside, os.W_OK | os.X_OK):
         return f"cannot be written: {beside} does not let this user write"
-    holder = holder_of(path)
-    return None if holder is None else f"is in use by another run ({holder}): wait for its end"
+    return None
 
 
 def _remote_problem(place: str) -> str | None:
@@ -130,7 +158,10 @@ def _existing(path: Path) -> Path:
 
 
 def _input(job: Job, faults: list[str]) -> Iterator[str]:
-    """How many files there are to read, and whether their formats are known. None is opened."""
+    """How many files there are to read, and whether their formats are known. None is opened, nor a source asked."""
+    if job.is_direct:
+        problems = [login_problem(location, job.input_auth) for location in job.inputs if is_source(location)]
+        faults += dict.fromkeys(problem for problem in problems if problem is not None)
     if not job.inputs or job.streaming or job.reads_sources:
         return
     # Late: it brings Beam.

@@ -126,6 +126,9 @@ def compact_what_is_asked(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{output}: there is no such directory")
     if path is None:
         prepare_file_systems(Job(output=output))
+        storage = storage_at(output)
+        if not storage.list("") and not storage.directories(""):
+            raise UsageError(f"{output}: nothing is there")
     try:
         removed = compact_output(output, arguments.keep)
     except OSError as error:

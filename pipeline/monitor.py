@@ -26,6 +26,10 @@ class Monitor:
             UsageError: in the launcher, an address, a port or a file cannot be used.
         """
 
+    def problems(self) -> list[str]:
+        """What of it cannot be used now, each in a sentence. Nothing is sent, and nothing stays open."""
+        return []
+
     def begin(self, run_id: str, look: Callable[[], Snapshot], names: Mapping[str, ForwarderName]) -> None:
         """Watch a run from now on.
 

@@ -35,6 +35,11 @@ def _monitor(job: Job, command_line: Sequence[str] = (), *, is_worker: bool = Fa
     return ActiveMonitor(job, command_line, is_worker=is_worker)
 
 
+def monitor_problems(job: Job) -> list[str]:
+    """Why a run could not be watched as asked for, each in a sentence. Nobody is told of anything."""
+    return _monitor(job).problems()
+
+
 @contextmanager
 def monitored(job: Job, command_line: Sequence[str]) -> Iterator[Monitor]:
     """The launcher's monitor. It tells of every error that leaves the block, and how the run ended.

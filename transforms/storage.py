@@ -39,6 +39,7 @@ _REMEDIES = {
     errno.ENOMEM: "give this machine more memory",
     errno.EACCES: "give the job the right to it",
     errno.EPERM: "give the job the right to it",
+    errno.ENOENT: "make the directory that it is to be in",
     errno.EROFS: "give another directory: that file system takes no writes",
 }
 """What to do about an error of the operating system, by its number."""

@@ -1,9 +1,12 @@
 """`session-forwarder check`: every fault at once, and nothing is sent or made."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -104,6 +107,85 @@ def test_a_directory_that_cannot_be_written_is_a_fault(
     flags = [f"--forwarders={workshop.path / 'forwarders.json'}", f"--output={Path('/proc/1/none')}"]
     assert main(["check", *flags, "--allow_network=127.0.0.0/8"]) == USAGE
     assert "make room" in caplog.text
+
+
+def test_what_a_run_would_be_watched_by_is_looked_at(
+    workshop: Workshop, receiver: Receiver, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.write_forwarders(http_document(receiver, "all"))
+    monkeypatch.delenv("ALERTS_ARE_SENT_TO", raising=False)
+    well = [*workshop.arguments()[1:], f"--metrics_file={workshop.path}/job.prom", "--metrics_port=0"]
+    assert main(["check", *well]) == 0
+    assert not list(workshop.path.glob("*.prom*"))
+    flags = [
+        f"--metrics_file={workshop.path}/none/job.prom",
+        f"--metrics_port={receiver.port}",
+        "--alert_url=env:ALERTS_ARE_SENT_TO",
+    ]
+    assert main(["check", *workshop.arguments()[1:], *flags]) == USAGE
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 3
+    for error, part in zip(
+        sorted(errors), ("ALERTS_ARE_SENT_TO", "make the directory", "Address already in use"), strict=True
+    ):
+        assert part in error
+    assert receiver.log == []
+
+
+@pytest.mark.parametrize("flag", ["--output", "--state", "--temp_dir"])
+def test_a_file_system_without_writes_is_a_fault(
+    workshop: Workshop,
+    receiver: Receiver,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    flag: str,
+) -> None:
+    place = workshop.path / "mounted"
+    place.mkdir()
+    asked = os.statvfs
+
+    def statvfs(path: Path) -> Any:
+        """As if `place` were mounted without writes, which takes another user than most tests have."""
+        found = asked(path)
+        flag = found.f_flag | os.ST_RDONLY if Path(path) == place else found.f_flag
+        return SimpleNamespace(
+            f_flag=flag,
+            f_bavail=found.f_bavail,
+            f_blocks=found.f_blocks,
+            f_bfree=found.f_bfree,
+            f_frsize=found.f_frsize,
+        )
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    workshop.write_forwarders(http_document(receiver, "all"))
+    assert main(["check", *workshop.arguments()[1:], f"{flag}={place}"]) == USAGE
+    assert f"{flag} {place} cannot be written: the file system of {place} takes no writes" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("source", "variables", "flags", "told"),
+    [
+        ("https://lrs.example/xAPI/statements", {}, ["--input_auth=env:NO_LOGIN"], "NO_LOGIN, which is not set"),
+        ("https://lrs.example/xAPI/statements", {"LRS_SOURCE_KEY": "k"}, [], "LRS_SOURCE_SECRET go together"),
+        ("mongodb://db.example/ll.statements", {}, ["--input_auth=env:NO_LOGIN"], "NO_LOGIN, which is not set"),
+    ],
+)
+def test_the_login_of_a_live_source_is_looked_for(
+    workshop: Workshop,
+    receiver: Receiver,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    variables: dict[str, str],
+    flags: list[str],
+    told: str,
+) -> None:
+    monkeypatch.delenv("NO_LOGIN", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    workshop.write_forwarders(http_document(receiver, "all"))
+    assert main(["check", *workshop.arguments()[1:], f"--input={source}", *flags]) == USAGE
+    assert told in caplog.text
 
 
 def test_input_is_looked_at_without_connectors_that_nobody_uses(workshop: Workshop) -> None:

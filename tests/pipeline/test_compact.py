@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import boto3
 import pytest
 
 from commands.command import main
@@ -48,6 +49,23 @@ def test_after_a_year_a_rerun_sends_nothing_and_a_redrive_what_is_open(workshop:
     assert workshop.run() == 3
     assert workshop.account("http")["already_delivered"] == workshop.account("http")["matched"] == letters
     assert len(receiver.log) == before + 2
+
+
+def test_a_place_with_no_output_is_a_mistake(
+    aws: boto3.Session, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="outputs")
+    outputs = ["killed/runs/r1/report.json", "out/report.json"]
+    for name in outputs:
+        s3.put_object(Bucket="outputs", Key=name, Body=b"{}")
+        assert main(["compact", f"s3://outputs/{name.partition('/')[0]}"]) == 0
+    for place in (f"{tmp_path}/ouy", f"file://{tmp_path}/ouy", "s3://outputs/ouy", "s3://no-such-bucket/out"):
+        caplog.clear()
+        assert main(["compact", place]) == 2
+        assert len(caplog.messages) == 1
+        assert caplog.messages[0].startswith(f"{place}: ")
+    assert [found["Key"] for found in s3.list_objects_v2(Bucket="outputs")["Contents"]] == outputs
 
 
 def test_what_is_young_stays(workshop: Workshop, receiver: Receiver) -> None:

@@ -1,8 +1,11 @@
 """Which source a location names (`--input`)."""
 
+import os
+
 from transforms.reading.input_formats import InputFormatName
 from transforms.sources import lrs_url, mongo_collection
-from transforms.sources.base import Access, StatementSource
+from transforms.sources.base import Access, SourceError, StatementSource
+from transforms.sources.credentials import login
 from transforms.sources.mongo import MongoSource
 from transforms.sources.mongo_collection import MongoCollection
 
@@ -22,6 +25,23 @@ def source_problem(location: str) -> str | None:
 def implied_format(location: str) -> InputFormatName:
     """The format of what the source at a location gives."""
     return "learninglocker" if location.startswith(mongo_collection.SCHEMES) else "xapi"
+
+
+def login_problem(location: str, auth: str | None) -> str | None:
+    """Why the login of a live source is not to be had in this process; None if it is, or none is given.
+
+    Args:
+        location: that `source_problem` has nothing against.
+        auth: the reference (`Access.auth`); None: the variables count.
+    """
+    is_collection = location.startswith(mongo_collection.SCHEMES)
+    of_collection = (mongo_collection.USERNAME, mongo_collection.PASSWORD)
+    variables = of_collection if is_collection else (lrs_url.KEY, lrs_url.SECRET)
+    try:
+        login("--input", auth, variables, os.environ)
+    except SourceError as error:
+        return str(error)
+    return None
 
 
 def source_at(location: str, access: Access) -> StatementSource:
