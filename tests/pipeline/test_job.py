@@ -22,6 +22,7 @@ from pipeline.lock import OutputLock
 from schemas import DERIVED_KINDS
 from tests.support.activity import DOCUMENTED_EVENT, activity, of_user, sessions
 from tests.support.aws import read_stream
+from tests.support.forked import Forked, start_job
 from tests.support.forwarder_documents import http_document
 from tests.support.laboratory.http_fault_server import Answer, Arrival, scripted
 from tests.support.paths import ROOT, SHARED, needs_shared
@@ -224,7 +225,7 @@ def test_a_killed_run_on_s3_is_gone_on_with_when_its_lease_is_over(
         assert f"in use by another run (process {job.pid} " in caplog.text
     finally:
         job.kill()
-        job.communicate()
+        job.wait()
     receiver.release()
     receiver.script = scripted()
     before = [arrival.key for arrival in receiver.log]
@@ -631,22 +632,17 @@ def test_standard_input_is_read_by_its_other_names(workshop: Workshop, receiver:
     assert workshop.account("http")["delivered"] == 8
 
 
-def start(workshop: Workshop, *more: str) -> subprocess.Popen[str]:
+def start(workshop: Workshop, *more: str) -> Forked:
     """The job in a process of its own."""
-    arguments = workshop.arguments("--input", str(workshop.path / "in" / "*"), *more)
-    return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "pipeline", *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    return start_job(
+        workshop.arguments("--input", str(workshop.path / "in" / "*"), *more), printed_to=workshop.path / "told"
     )
 
 
 TAKEN = 40
 
 
-def start_held(workshop: Workshop, receiver: Receiver) -> "subprocess.Popen[str]":
+def start_held(workshop: Workshop, receiver: Receiver) -> Forked:
     """A job of 120 records, under way; the receiver answers the first TAKEN, and holds the others."""
     receiver.script = lambda arrival: Answer() if len(receiver.log) < TAKEN else Answer(fault="hold")
     workshop.write_activity(sessions(30))
@@ -660,11 +656,9 @@ def test_a_stopped_run_finishes_what_is_in_flight_and_can_be_gone_on_with(
     job = start_held(workshop, receiver)
     receiver.wait_for(TAKEN + 1)
     job.send_signal(signal.SIGTERM)
-    assert job.stdout is not None
-    assert any("taking no more records" in line for line in job.stdout)
+    job.wait_for_text("taking no more records")
     receiver.release()
-    told, _ = job.communicate(timeout=60)
-    assert job.returncode == 1, told
+    assert job.wait(60) == 1, job.printed()
     account = workshop.account("http")
     assert workshop.report()["state"] == "stopped"
     assert workshop.report()["balanced"] is True
@@ -681,12 +675,10 @@ def test_a_second_ctrl_c_ends_a_run_at_once_and_the_next_goes_on(workshop: Works
     job = start_held(workshop, receiver)
     receiver.wait_for(TAKEN + 1)
     job.send_signal(signal.SIGINT)
-    assert job.stdout is not None
-    assert any("taking no more records" in line for line in job.stdout)
+    job.wait_for_text("taking no more records")
     job.send_signal(signal.SIGINT)
-    told, _ = job.communicate(timeout=120)
-    assert job.returncode == 1, told
-    assert "interrupted" in told
+    assert job.wait(120) == 1, job.printed()
+    assert "interrupted" in job.printed()
     assert not list((workshop.output / "receipts").glob("*.journal")), "every journal is a part at the end"
 
     receiver.release()
@@ -699,7 +691,7 @@ def test_a_killed_run_loses_nothing_and_repeats_only_what_was_in_flight(workshop
     job = start_held(workshop, receiver)
     receiver.wait_for(TAKEN + 16)
     job.kill()
-    job.communicate(timeout=60)
+    job.wait(60)
     acknowledged = {arrival.key for arrival in receiver.log if arrival.answer.fault == "none"}
     in_flight = {arrival.key for arrival in receiver.log if arrival.answer.fault == "hold"}
     before = len(receiver.log)

@@ -1,6 +1,5 @@
 """What is lacking on this machine: room, descriptors, time. It is told in a line, and is no receiver's fault."""
 
-import json
 import os
 import re
 import shutil
@@ -9,29 +8,36 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
 from tests.support.activity import of_user, sessions
+from tests.support.forked import CONTEXT, Forked, start_job
 from tests.support.forwarder_documents import aws_document, http_document
 from tests.support.laboratory.http_fault_server import Answer, Arrival, scripted
 from tests.support.laboratory.scenarios import laboratory
+from tests.support.limited_job import Ended, run_limited
 from tests.support.paths import ROOT
 from tests.support.receiver import Receiver
 from tests.support.waiting import until
 from tests.support.workshop import Workshop
+from transforms.sinks import aws_clients
 
 # --- room
 
 
-def limited(workshop: Workshop, limits: list[int], *more: str) -> list[dict[str, Any]]:
+def limited(workshop: Workshop, limits: list[int], *more: str) -> list[Ended]:
     """The job on an output for each limit of the size of a file; see `tests.support.limited_job`."""
     arguments = [*workshop.arguments(*more), "--input", str(workshop.path / "in" / "*")]
-    command = [sys.executable, "-m", "tests.support.limited_job", *map(str, limits), "--", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)  # noqa: S603
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    receiving, sending = CONTEXT.Pipe(duplex=False)
+    with receiving, sending:
+        jobs = Forked(Path(os.devnull), run_limited, limits, arguments, sending)
+        sending.close()
+        ended = [receiving.recv() for _ in limits]
+        assert jobs.wait(60) == 0
+    return ended
 
 
 def test_a_disk_that_is_full_is_told_by_name_and_leaves_nothing_half_written(
@@ -41,8 +47,8 @@ def test_a_disk_that_is_full_is_told_by_name_and_leaves_nothing_half_written(
     workshop.write_forwarders(http_document(receiver))
     places = [f"--{flag}={workshop.path / flag}-{{}}" for flag in ("output", "state")]
     for run in limited(workshop, [1_000, 8_000], *places, "--write_records=jsonl"):
-        log = run["log"]
-        assert run["status"] == 1, log
+        log = run.log
+        assert run.status == 1, log
         assert "Traceback" not in log
         assert "File too large; allow larger files (`ulimit -f`), then run again" in log
         assert str(workshop.path) in log
@@ -60,13 +66,13 @@ def test_a_disk_that_fills_between_reading_and_deriving_is_told_by_name_and_noth
     workshop.write_activity([*sessions(5), of_user(1, "PAUSE", 60, metadata={"large": large})])
     workshop.write_forwarders(http_document(receiver))
     (run,) = limited(workshop, [16_000], f"--temp_dir={scratch}", *more)
-    assert run["status"] == 1, run["log"]
-    assert "Traceback" not in run["log"]
-    assert f"{scratch}/session-forwarder-run-" in run["log"]
+    assert run.status == 1, run.log
+    assert "Traceback" not in run.log
+    assert f"{scratch}/session-forwarder-run-" in run.log
     assert (
         "cannot hold what was read until it is derived: File too large; allow larger files (`ulimit -f`), or give "
         "another directory with --temp_dir, then run again: nothing of this input was sent"
-    ) in run["log"]
+    ) in run.log
     assert list(scratch.iterdir()) == []
     assert len(receiver.log) == 0
     assert workshop.run(f"--temp_dir={scratch}") == 0
@@ -97,6 +103,7 @@ def test_an_output_that_is_deleted_stops_the_run(
 
 # --- descriptors
 
+# The sinks bind their resolver when they are imported, so this is no forked process.
 FEW_DESCRIPTORS = """
 import resource, socket, sys, threading, time
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
@@ -144,12 +151,10 @@ def test_two_hundred_forwarders_by_host_name_on_256_descriptors(workshop: Worksh
 
 # --- time
 
-HURRIED = """
-import transforms.sinks.aws_clients as clients
-clients.READ_TIMEOUT = 2.0
-from pipeline.__main__ import console
-console()
-"""
+
+def hurried() -> None:
+    """For the process of the job: no call of AWS may take longer."""
+    aws_clients.READ_TIMEOUT = 2.0
 
 
 def test_a_process_that_stood_still_reads_the_answers_that_are_there(workshop: Workshop) -> None:
@@ -169,13 +174,12 @@ def test_a_process_that_stood_still_reads_the_answers_that_are_there(workshop: W
 
         receiver.script = lambda arrival: Answer(fault="none" if stopped.is_set() else "hold")
         kinesis.before_put = stop
-        command = [sys.executable, "-c", HURRIED, *workshop.arguments("--input", str(workshop.path / "in" / "*"))]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as job:  # noqa: S603
-            assert stopped.wait(120)
-            time.sleep(3.5)  # That is what is tested: the process does nothing for so long.
-            os.kill(job.pid, signal.SIGCONT)
-            _, log = job.communicate(timeout=60)
-        assert job.returncode == 0, log.decode()
+        arguments = workshop.arguments("--input", str(workshop.path / "in" / "*"))
+        job = start_job(arguments, workshop.path / "told", before=hurried)
+        assert stopped.wait(120)
+        time.sleep(3.5)  # That is what is tested: the process does nothing for so long.
+        os.kill(job.pid, signal.SIGCONT)
+        assert job.wait(60) == 0, job.printed()
     for forwarder in ("http", "stream"):
         account = workshop.account(forwarder)
         assert (account["matched"], account["delivered"], account["attempts"]) == (12, 12, 12)

@@ -1,10 +1,9 @@
 """Metrics for Prometheus, held against its own tools: promtool, and a server that scrapes a run."""
 
 import os
+import signal
 import socket
 import stat
-import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from pipeline.flag_values import Listen
 from pipeline.prometheus import MetricsFile, MetricsServer
 from tests.support.activity import activity
+from tests.support.forked import start_job
 from tests.support.forwarder_documents import http_document
 from tests.support.laboratory.http_fault_server import Answer
 from tests.support.paths import ROOT
@@ -236,17 +236,17 @@ def test_a_prometheus_scrapes_a_run_and_its_rules_fire(workshop: Workshop, recei
     # As the rules are, but for how long they wait.
     rules = workshop.path / "rules.yml"
     rules.write_text(RULES.read_text().replace("> 300", "> 2").replace("for: 5m", "for: 1s"))
-    command = [
-        *(sys.executable, "-m", "pipeline", "--input", str(workshop.path / "in" / "*")),
-        *workshop.arguments("--max_backoff=2", "--outage_budget=60", f"--metrics_port={port}"),
-    ]
+    arguments = workshop.arguments(
+        *("--input", str(workshop.path / "in" / "*"), "--max_backoff=2", "--outage_budget=60"),
+        f"--metrics_port={port}",
+    )
     with prometheus(workshop.path, [f"127.0.0.1:{port}"], [rules]) as url:
-        run = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)  # noqa: S603
+        run = start_job(arguments, Path(os.devnull))
         try:
             until(lambda: ("SessionForwarderFailing", "down") in alerts_firing(url), 60)
             delivered = query(url, 'session_forwarder_records_delivered_total{forwarder="up"}')
             assert [float(series["value"][1]) for series in delivered] == [9.0]
             assert {forwarder for _, forwarder in alerts_firing(url)} <= {"down"}
         finally:
-            run.terminate()
+            run.send_signal(signal.SIGTERM)
             run.wait(60)

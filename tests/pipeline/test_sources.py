@@ -1,12 +1,12 @@
 """The whole job on live sources: an LRS, and a collection of Learning Locker's statements."""
 
 import json
+import os
 import random
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +15,10 @@ from pymongo import MongoClient
 
 from pipeline.options import parse
 from pipeline.usage import UsageError
+from tests.support.forked import start_job
 from tests.support.forwarder_documents import http_document
 from tests.support.laboratory.http_fault_server import Answer
 from tests.support.lrs_feed import Feed, statement
-from tests.support.paths import ROOT
 from tests.support.receiver import Receiver, by_user
 from tests.support.workshop import Workshop
 from tests.transforms.sources.test_mongo import document
@@ -229,14 +229,14 @@ def test_killed_at_any_moment_and_resumed_nothing_is_lost(
     count, step = 40, 40
     source.add(range(count))
     more = ("--input", source.location, *kinds, "--state", str(workshop.path / "state"))
-    command = [sys.executable, "-m", "pipeline", *workshop.arguments(*more)]
     for _ in range(kills):
         enough = len(receiver.log) + chance.randrange(step)
-        until = time.monotonic() + chance.uniform(1.0, 4.0) if chance.random() < 0.34 else float("inf")
-        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as job:  # noqa: S603
-            while job.poll() is None and len(receiver.log) <= enough and time.monotonic() < until:
-                time.sleep(0.005)
-            job.kill()
+        until = time.monotonic() + chance.uniform(0.2, 1.5) if chance.random() < 0.34 else float("inf")
+        job = start_job(workshop.arguments(*more), Path(os.devnull))
+        while job.poll() is None and len(receiver.log) <= enough and time.monotonic() < until:
+            time.sleep(0.005)
+        job.kill()
+        job.wait()
         source.add(range(count, count + step))
         count += step
     assert workshop._run(*more) == 0

@@ -3,17 +3,15 @@
 import gzip
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline.lock import OutputLock
 from tests.support.activity import of_user, response, sessions
+from tests.support.forked import start_job
 from tests.support.forwarder_documents import http_document
 from tests.support.laboratory.http_fault_server import scripted
-from tests.support.paths import ROOT
 from tests.support.receiver import Receiver, by_user
 from tests.support.workshop import Workshop
 from transforms.reading.activity import encode
@@ -249,19 +247,12 @@ def test_with_worker_processes_a_spoilt_part_is_told_in_one_line(
         spoilt[len(spoilt) // 2] ^= 0xFF
         part.write_bytes(spoilt)
     workshop.write_activity(sessions(13), "tuesday.jsonl")
-    job = subprocess.run(  # noqa: S603
-        [
-            *(sys.executable, "-m", "pipeline", *workshop.arguments("--input", str(workshop.path / "in" / "*"))),
-            *(*scheduled, "--direct_running_mode=multi_processing", "--direct_num_workers=2"),
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+    arguments = workshop.arguments("--input", str(workshop.path / "in" / "*"), *scheduled)
+    job = start_job(
+        [*arguments, "--direct_running_mode=multi_processing", "--direct_num_workers=2"], workshop.path / "told"
     )
-    assert job.returncode == 1, job.stdout
-    assert "Traceback" not in job.stdout
-    (told,) = [line for line in job.stdout.splitlines() if "its checksum differs" in line]
+    assert job.wait(120) == 1, job.printed()
+    assert "Traceback" not in job.printed()
+    (told,) = [line for line in job.printed().splitlines() if "its checksum differs" in line]
     assert str(workshop.path / "state" / "parts") in told
     assert "restore it, or use another --state" in told

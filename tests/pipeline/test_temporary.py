@@ -5,8 +5,6 @@ import fcntl
 import os
 import signal
 import stat
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -14,8 +12,8 @@ import pytest
 
 from pipeline.temporary import hold_directory, run_directory, temporary_files_in
 from tests.support.activity import of_user, sessions
+from tests.support.forked import start_job
 from tests.support.forwarder_documents import http_document
-from tests.support.paths import ROOT
 from tests.support.receiver import Receiver
 from tests.support.waiting import until
 from tests.support.workshop import Workshop
@@ -105,17 +103,16 @@ def test_what_a_killed_run_left_is_removed_by_the_next_which_delivers_all(
     os.mkfifo(pipe)
     lines = [encode(activity) + b"\n" for activity in sessions(5)]
     arguments = workshop.arguments(f"--temp_dir={scratch}", f"--input={pipe}")
-    command = [sys.executable, "-m", "pipeline", *arguments]
-    with subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL) as job:  # noqa: S603
-        with pipe.open("wb") as file:
-            file.writelines(lines)
-            # More than a worker gathers before it puts it away.
-            filler = encode(of_user(9, "START", 0, metadata={"filler": "x" * 40_000})) + b"\n"
-            for _ in range(BLOB_SIZE // 40_000 + 10):
-                file.write(filler)
-            until(lambda: list(scratch.glob("*/activity-*")), 60)
-            os.killpg(job.pid, signal.SIGKILL)
-        job.wait(60)
+    job = start_job(arguments, Path(os.devnull))
+    with pipe.open("wb") as file:
+        file.writelines(lines)
+        # More than a worker gathers before it puts it away.
+        filler = encode(of_user(9, "START", 0, metadata={"filler": "x" * 40_000})) + b"\n"
+        for _ in range(BLOB_SIZE // 40_000 + 10):
+            file.write(filler)
+        until(lambda: list(scratch.glob("*/activity-*")), 60)
+        os.killpg(job.pid, signal.SIGKILL)
+    job.wait(60)
     assert len(receiver.log) == 0
     assert len(list(scratch.glob("session-forwarder-run-*"))) == 1
     pipe.unlink()

@@ -11,8 +11,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,11 +20,11 @@ from typing import Any, NamedTuple, Protocol
 
 from schemas import KINDS, Activity
 from tests.support.activity import activity, response
+from tests.support.forked import Forked, start_job
 from tests.support.laboratory.aws_fake import AMBIGUOUS, Stream
 from tests.support.laboratory.batch_receiver import BatchReceiver
 from tests.support.laboratory.checker import End, Findings, check_ends
 from tests.support.laboratory.http_fault_server import Arrival
-from tests.support.paths import ROOT
 from tests.support.receiver import Receiver
 from tests.support.waiting import until
 from tests.support.workshop import Workshop
@@ -232,38 +230,33 @@ class Experiment:
     servers: tuple[Server, ...] = ()
     starts: list[Start] = field(default_factory=list)
     told: str = ""
-    _job: subprocess.Popen[bytes] | None = None
+    _job: Forked | None = None
 
     def arrived(self) -> int:
         return sum(len(log) for log in self.logs.values())
 
     @contextmanager
-    def process(self) -> Iterator[subprocess.Popen[bytes]]:
+    def process(self) -> Iterator[Forked]:
         """The job in a process of its own, the leader of its group; killed when the context ends, if it still runs."""
         known = self._run_ids()
         begun = Start({name: len(log) for name, log in self.logs.items()})
         self.starts.append(begun)
-        command = [sys.executable, "-m", "pipeline"]
-        command += self.workshop.arguments("--input", str(self.workshop.path / "in" / "*"), *self.arguments)
-        told = self.workshop.path / f"told-{len(self.starts)}"
-        with told.open("wb") as stream:
-            job = subprocess.Popen(  # noqa: S603
-                command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True, env={**os.environ}
-            )
-            try:
-                self._job = job
-                yield job
-            finally:
-                begun.killed = job.poll() is None
-                job.kill()
-                job.wait()
-                _await_end_of_group(job.pid)
-                for server in self.servers:
-                    await_silence(server)
-                self.told = told.read_text(errors="replace")
-                new = self._run_ids() - known
-                assert len(new) <= 1
-                begun.run_id = next(iter(new), None)
+        arguments = self.workshop.arguments("--input", str(self.workshop.path / "in" / "*"), *self.arguments)
+        job = start_job(arguments, self.workshop.path / f"told-{len(self.starts)}")
+        try:
+            self._job = job
+            yield job
+        finally:
+            begun.killed = job.poll() is None
+            job.kill()
+            job.wait()
+            _await_end_of_group(job.pid)
+            for server in self.servers:
+                await_silence(server)
+            self.told = job.printed()
+            new = self._run_ids() - known
+            assert len(new) <= 1
+            begun.run_id = next(iter(new), None)
 
     def signal(self, number: signal.Signals) -> None:
         """To every process of the job, as a terminal or a supervisor does it."""
@@ -272,12 +265,8 @@ class Experiment:
 
     def wait_until_stopping(self, seconds: float = 30.0) -> None:
         """Until the job says that it takes no more records."""
-        told = self.workshop.path / f"told-{len(self.starts)}"
-        until(
-            lambda: "taking no more records" in told.read_text(errors="replace"),
-            seconds,
-            failing=lambda: told.read_text(errors="replace"),
-        )
+        assert self._job is not None
+        self._job.wait_for_text("taking no more records", seconds)
 
     def run(self, seconds: float = 120.0) -> int:
         """Start it and let it come to its end; gives the exit status."""

@@ -123,8 +123,8 @@ def outage_over_runs(
                 script.left = fails
                 runs += 1
                 if round_ == 0 and killed < kills and chance.random() < kills / len(failing):
-                    # Some moments are in the start of the process; most are while records leave.
-                    until = time.monotonic() + (chance.uniform(0.5, 4.0) if chance.random() < 0.2 else 120.0)
+                    # Some moments are in the start of the run; most are while records leave.
+                    until = time.monotonic() + (chance.uniform(0.0, 2.0) if chance.random() < 0.2 else 120.0)
                     arrived = experiment.arrived() + chance.randrange(1, users * each)
                     with experiment.process() as job:
                         while job.poll() is None and time.monotonic() < until and experiment.arrived() < arrived:

@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import random
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+from tests.support.forked import Forked
 from tests.support.forwarder_documents import aws_document, http_document
 from tests.support.forwarders import aws_forwarder
 from tests.support.laboratory.aws_fake import AwsFake, Faults, Stream, Word
@@ -208,7 +208,7 @@ def killed_with_batches(
                 # Half of the moments are before the first request, or while few have been made.
                 stored = len(judge.stored) + chance.randrange(max(1, 2 * (len(records) - len(judge.stored)) // kills))
                 calls = len(judge.calls) + chance.randrange(1, 60)
-                until = began + chance.uniform(0.0, 3.0) if chance.random() < 0.25 else float("inf")
+                until = began + chance.uniform(0.0, 1.5) if chance.random() < 0.25 else float("inf")
                 while job.poll() is None and time.monotonic() < until:
                     if len(judge.stored) > stored or len(judge.calls) > calls:
                         break
@@ -229,10 +229,10 @@ def killed_with_batches(
 
 
 def _until_a_random_moment(
-    job: subprocess.Popen[bytes], experiment: Experiment, chance: random.Random, records: int, kills_left: int
+    job: Forked, experiment: Experiment, chance: random.Random, records: int, kills_left: int
 ) -> None:
     began, arrived = time.monotonic(), experiment.arrived()
-    until = began + chance.uniform(0.0, 4.0) if chance.random() < 0.25 else float("inf")
+    until = began + chance.uniform(0.0, 2.0) if chance.random() < 0.25 else float("inf")
     left = max(records - arrived, 0)
     # Also when the clock decides: what is left must do for the kills that are to come.
     enough = arrived + 1 + chance.randrange(2 * left // (kills_left + 1) + 1)
