@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from pipeline.options import Job
 from pipeline.usage import UsageError
-from transforms.forwarders import Forwarder, HttpTarget, resolve
+from transforms.forwarders import Forwarder, Forwarders, HttpTarget, resolve
+from transforms.forwarders.documents import digest_of
 from transforms.forwarders.secrets import References
 from transforms.forwarders.service import is_remote, location_warning
 from transforms.forwarders.source import ForwarderSource, ForwardersUnreadableError, launch_rules, read_forwarders
@@ -28,6 +29,7 @@ class Chosen:
         warnings: all that was logged, with the faults of forwarders that were left out.
         source: where workers read these forwarders; None in a run without forwarders.
         limits: what each data stream takes, by forwarder id.
+        digest: of their documents; None without forwarders.
     """
 
     forwarders: tuple[Forwarder, ...] = ()
@@ -35,6 +37,7 @@ class Chosen:
     warnings: tuple[str, ...] = ()
     source: ForwarderSource | None = None
     limits: Mapping[str, StreamLimits] = field(default_factory=dict)
+    digest: str | None = None
 
 
 @dataclass
@@ -79,9 +82,10 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
         )
     except ForwardersUnreadableError as error:
         raise UsageError(str(error)) from None
-    if job.forwarder_documents not in (None, documents.digest):
+    digest = _digest(job, documents)
+    if job.forwarder_documents not in (None, digest):
         raise UsageError(
-            f"--forwarder_documents {job.forwarder_documents}: the documents are others by now ({documents.digest}): "
+            f"--forwarder_documents {job.forwarder_documents}: the documents are others by now ({digest}): "
             "look at a new plan first"
         )
     findings = _Findings(
@@ -115,7 +119,14 @@ def choose_forwarders(job: Job, *, on_this_machine: bool) -> Chosen:
         logger.warning("%s", text)
     source = ForwarderSource(job.forwarders, references, documents.digest, tuple(forwarder.id for forwarder in valid))
     source.keep(valid, documents.queries.values())
-    return Chosen(valid, documents.inactive, (*left_out, *findings.warnings), source, limits)
+    return Chosen(valid, documents.inactive, (*left_out, *findings.warnings), source, limits, digest)
+
+
+def _digest(job: Job, documents: Forwarders) -> str:
+    """The digest of the documents that a run goes by. An edit of others than those of `--forwarder` does not count."""
+    if not job.only_forwarders:
+        return documents.digest
+    return digest_of(digest for id_, digest in documents.digests.items() if id_ in job.only_forwarders)
 
 
 def _look_at_attachments(

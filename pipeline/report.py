@@ -69,7 +69,7 @@ class Report:
         inactive: ids of the documents that are not active.
         warnings: what was found before the run started.
         files: how many files were read.
-        digest: of the forwarder documents; None in a run without forwarders.
+        digest: of the forwarder documents that the run went by; None in a run without forwarders.
         started: epoch ms.
         elapsed: seconds.
         rejects: the files that this run wrote its rejects to.

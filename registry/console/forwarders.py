@@ -1,20 +1,24 @@
 """The list of forwarders as the page shows it: `/api/console/forwarders`."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, get_args
 
 from fastapi import APIRouter, Depends, Query
 
-from registry.directory import MOST, Card, Known, State, Target, Wanted, Wish, read_sort
+from registry.directory import MOST, Card, Known, Order, State, Target, Wanted, Wish, read_sort
+from registry.openapi import answered, ref
 from registry.web import VERSION_HEADER, Answer, ClientDep, RegistryDep
 from schemas.json_values import JsonObject
 
 PATH = "/api/console/forwarders"
 
-router = APIRouter(prefix=PATH, include_in_schema=False)
+router = APIRouter(prefix=PATH, tags=["console"])
 
 _SHOWN_OF_QUERY = 300
 """Characters of a query that the list shows."""
+
+_TEXT = "words that must all occur in name, id, target or query; or a MongoDB query, if it begins with a brace"
+_SORT = f"{', '.join(get_args(Order))}; with `-` before it, the last comes first"
 
 _NOTHING_KNOWN: Mapping[str, JsonObject] = {}
 
@@ -30,25 +34,23 @@ async def _last(registry: RegistryDep, client: ClientDep) -> Mapping[str, JsonOb
 LastDep = Annotated[Mapping[str, JsonObject], Depends(_last)]
 
 
-@router.get("")
+@router.get(
+    "",
+    summary="The list as the page shows it: found, narrowed down, sorted",
+    responses=answered(ref("ForwarderList"), "A page of it"),
+)
 def forwarders(
     registry: RegistryDep,
     client: ClientDep,
     last: LastDep,
-    text: Annotated[str, Query(max_length=2000)] = "",
+    text: Annotated[str, Query(max_length=2000, description=_TEXT)] = "",
     state: Wanted | None = None,
     target: Target | None = None,
-    sort: str = "health",
-    after: str | None = None,
+    sort: Annotated[str, Query(description=_SORT)] = "health",
+    after: Annotated[str | None, Query(description="`after` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST)] = 100,
 ) -> Answer:
-    """A page of the forwarders that the client may see.
-
-    Args:
-        text: words that must all occur in name, id, target or query; or a MongoDB query, if it begins with a brace.
-        sort: an order of `registry.directory.Order`, with `-` before it if the last comes first.
-        after: `after` of the page before.
-    """
+    """Of the forwarders that the client may see. `total` and `states` count what was wished for, `all` every one."""
     order, descends = read_sort(sort)
     snapshot = registry.service.visible(client)
     known = Known(last, None if registry.health is None else registry.health.states)

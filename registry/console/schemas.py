@@ -1,5 +1,8 @@
 """The schemas of what the console asks and is answered, for the OpenAPI."""
 
+from typing import get_args
+
+from registry.directory import State, Target
 from registry.openapi import COUNT, FORWARDER, KIND, TEXT, YES_OR_NO, list_of, object_of, or_null, ref, schemas
 from registry.query_builder import OPERATORS
 from schemas import KINDS
@@ -10,6 +13,7 @@ _TEXTS: JsonObject = {"type": "array", "items": TEXT}
 _KINDS: JsonObject = {"type": "array", "items": {"type": "string", "enum": list(KINDS)}}
 _INSTANT: JsonObject = {"type": "string", "format": "date-time"}
 _COUNTS: JsonObject = {"type": "object", "additionalProperties": COUNT}
+_STATE: JsonObject = {"type": "string", "enum": list(get_args(State))}
 _RECEIPT = schemas()["Receipt"]["properties"]
 _RECORD: JsonObject = {**_RECEIPT, "place": {**TEXT, "description": "names it for `GET .../record`"}}
 
@@ -25,6 +29,50 @@ CONSOLE_SCHEMAS: JsonObject = {
             "content": or_null(ref(FORWARDER)) | {"description": "the document from then on; null: it is not kept"},
         },
     ),
+    "SignIn": object_of("Who signs in.", {"key": TEXT, "secret": {**TEXT, "format": "password"}}),
+    "Session": object_of(
+        "Who has signed in.",
+        {
+            "client": {**TEXT, "description": "its key"},
+            "user": or_null(TEXT) | {"description": "the owner of what the client creates"},
+            "name": {**TEXT, "description": "what people call who has signed in"},
+            "organisation": ref("Organisation"),
+            "may_create": YES_OR_NO,
+        },
+    ),
+    "Organisation": object_of("An organisation, and what people call it.", {"id": TEXT, "name": TEXT}),
+    "ForwarderList": object_of(
+        "A page of the list.",
+        {
+            "forwarders": list_of("ListedForwarder"),
+            "total": {**COUNT, "description": "that were wished for"},
+            "all": {**COUNT, "description": "that the client may see"},
+            "states": {**_COUNTS, "description": "of those that text and target let through, by state"},
+            "after": or_null(TEXT) | {"description": "for `after`; null: there are no more"},
+            "knows_deliveries": {**YES_OR_NO, "description": "whether the service was told of a job's output"},
+        },
+    ),
+    "ListedForwarder": object_of(
+        "What the list says of a forwarder.",
+        {
+            "id": TEXT,
+            "name": {**TEXT, "description": "its description, or its id"},
+            "active": YES_OR_NO,
+            "target": {"type": "string", "enum": list(get_args(Target))},
+            "address": {**TEXT, "description": "address or stream; empty: the document has none"},
+            "query": {**TEXT, "description": "its beginning"},
+            "updated_at": or_null(_INSTANT),
+            "may_edit": YES_OR_NO,
+            "problem": or_null(TEXT) | {"description": "why the document cannot be given back"},
+            "health": ref("ListedHealth"),
+            "last": or_null(ref("LastOutcome")) | {"description": "null: none is known"},
+        },
+    ),
+    "ListedHealth": object_of("How a forwarder does.", {"state": _STATE}),
+    "LastOutcome": object_of(
+        "The latest record that is known of a forwarder.",
+        {name: _RECEIPT[name] for name in ("outcome", "reason", "settled_at")},
+    ),
     "Rights": object_of(
         "What a client may do with a forwarder.",
         {
@@ -37,7 +85,7 @@ CONSOLE_SCHEMAS: JsonObject = {
     "ForwarderHealth": object_of(
         "How a forwarder does.",
         {
-            "state": {"type": "string", "enum": ["failing", "quiet", "ok", "inactive"]},
+            "state": _STATE,
             "as_of": or_null(_INSTANT) | {"description": "when the output was last read to its end"},
             "hour": ref("HealthOfSpan"),
             "day": ref("HealthOfSpan"),

@@ -4,6 +4,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from registry.access import Client, Reach
 from registry.documents import read_object
+from registry.openapi import OPEN, answered, ref, request_body
 from registry.web import (
     Answer,
     BodyDep,
@@ -19,12 +20,21 @@ from schemas.json_values import JsonObject
 
 PATH = "/api/console/session"
 
-router = APIRouter(prefix=PATH, include_in_schema=False)
+router = APIRouter(prefix=PATH, tags=["session"])
 
 
-@router.post("", status_code=201)
+@router.post(
+    "",
+    summary="Sign in on the page",
+    status_code=201,
+    responses=answered(ref("Session"), "Who has signed in; the answer sets the cookie", 201),
+    openapi_extra=request_body(ref("SignIn")) | OPEN,
+)
 def sign_in(request: Request, registry: RegistryDep, body: BodyDep) -> Answer:
-    """The body is `{"key": ..., "secret": ...}`. The answer sets the cookie, and is who has signed in."""
+    """For the page: browsers alone are let in, which say that they ask from there (`Sec-Fetch-Site`, or `Origin`).
+
+    The cookie counts for the page's own requests. Others send key and secret with each request, as basic auth.
+    """
     check_same_origin(request)
     content, _ = read_object(body)
     key, secret = content.get("key"), content.get("secret")
@@ -48,13 +58,13 @@ def sign_in(request: Request, registry: RegistryDep, body: BodyDep) -> Answer:
     return answer
 
 
-@router.get("")
+@router.get("", summary="Who has signed in", responses=answered(ref("Session"), "By name, and of which organisation"))
 def session(registry: RegistryDep, client: ClientDep) -> Answer:
-    """Who has signed in."""
+    """The client of the cookie, or of basic auth."""
     return Answer(_who(registry, client))
 
 
-@router.delete("", status_code=204)
+@router.delete("", summary="Sign out", status_code=204, openapi_extra=OPEN)
 def sign_out(request: Request, registry: RegistryDep) -> Response:
     """End the session, if there is one. There may be none any more, which is no mistake."""
     check_same_origin(request)

@@ -80,6 +80,15 @@ def plan(client: TestClient, **asked: Any) -> dict[str, Any]:
     return job
 
 
+def edit(workshop: Workshop, id_: str) -> None:
+    """Edit a forwarder's document."""
+    documents = json.loads((workshop.path / "forwarders.json").read_text())
+    for document in documents:
+        if document["_id"] == id_:
+            document["description"] = "edited since"
+    workshop.write_forwarders(*documents)
+
+
 def ended(client: TestClient, job_id: str) -> dict[str, Any]:
     """The job, once no process of it runs."""
     job: dict[str, Any] = {}
@@ -114,6 +123,8 @@ def test_a_redrive_sends_what_its_plan_has_shown(
     # Another plan's digest starts nothing.
     assert ran.post(f"{JOBS}/{asked['id']}/confirm", json={"digest": "0" * 64}).status_code == 422
     receiver.script = lambda arrival: Answer(200)
+    # What others do with their forwarders meanwhile makes no plan void.
+    edit(workshop, "a")
     confirmed = ran.post(f"{JOBS}/{asked['id']}/confirm", json={"digest": planned["digest"]})
     assert confirmed.status_code == 202, confirmed.text
     done = ended(ran, asked["id"])
@@ -146,9 +157,7 @@ def test_a_replay_is_of_a_time_and_of_records_and_of_changed_documents_nothing_i
     assert (len(scores), planned["plan"]["records"]) == (2, 1)
     assert planned["plan"]["forwarders"][0]["sample"]
     before = len(receiver.log)
-    documents = json.loads((workshop.path / "forwarders.json").read_text())
-    documents[1]["description"] = "edited since"
-    workshop.write_forwarders(*documents)
+    edit(workshop, "a")
     ran.post(f"{JOBS}/{asked['id']}/confirm", json={"digest": planned["digest"]})
     failed = ended(ran, asked["id"])
     assert failed["state"] == "failed"

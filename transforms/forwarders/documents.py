@@ -36,11 +36,13 @@ class Documents:
     Attributes:
         faults: what in the source could not be read as documents.
         digest: the same for the same documents, however they are laid out in files.
+        digests: of each document, in the order of `documents`.
     """
 
     documents: tuple[Document, ...]
     faults: tuple[Fault, ...]
     digest: str
+    digests: tuple[bytes, ...]
 
 
 class _Object(dict[str, Any]):
@@ -68,7 +70,7 @@ def read_documents(files: Mapping[str, bytes]) -> Documents:
         faults += file_faults
         if file_faults:
             unread.append(files[name])
-    return Documents(tuple(documents), tuple(faults), _digest(documents, unread))
+    return _with_digests(documents, faults, unread)
 
 
 def documents_from(contents: Iterable[JsonObject], where: str) -> Documents:
@@ -81,15 +83,22 @@ def documents_from(contents: Iterable[JsonObject], where: str) -> Documents:
         where: the service or the database that they are from, for messages.
     """
     documents, faults = _documents((f"{where}[{index}]", content) for index, content in enumerate(contents))
-    return Documents(tuple(documents), tuple(faults), _digest(documents, [str(fault).encode() for fault in faults]))
+    return _with_digests(documents, faults, [str(fault).encode() for fault in faults])
 
 
-def _digest(documents: Iterable[Document], unread: Iterable[bytes]) -> str:
+def _with_digests(documents: Iterable[Document], faults: Iterable[Fault], unread: Iterable[bytes]) -> Documents:
     # The order of keys counts, since it means something inside of a query. White space, names of files and the order of
     # documents do not count, so that a copy of the same set elsewhere has the same digest.
-    parts = [json.dumps(document.content, separators=(",", ":")).encode() for document in documents]
-    digests = sorted(hashlib.sha256(part).digest() for part in (*parts, *unread))
-    return hashlib.sha256(b"".join(digests)).hexdigest()
+    documents = tuple(documents)
+    parts = (json.dumps(document.content, separators=(",", ":")).encode() for document in documents)
+    digests = tuple(hashlib.sha256(part).digest() for part in parts)
+    of_unread = (hashlib.sha256(part).digest() for part in unread)
+    return Documents(documents, tuple(faults), digest_of((*digests, *of_unread)), digests)
+
+
+def digest_of(digests: Iterable[bytes]) -> str:
+    """The digest of a set of documents, of the digests of each: their order does not count."""
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
 def _read(name: str, data: bytes) -> tuple[list[Document], list[Fault]]:

@@ -18,7 +18,7 @@ from transforms.forwarders.queries import query_names
 from transforms.forwarders.secrets import Secret, is_redacted, is_reference
 from transforms.forwarders.urls import OF_FORWARDERS, OF_TOKENS, Advice, Url, full_url, parse_url, query_is_redacted
 from transforms.query import Query
-from transforms.query.never import never_matching
+from transforms.query.never import MOST_TOLD, never_matching
 
 REDACTION = (
     "is a redaction, not the secret: read the documents with a client that is shown secrets, or write the secret again"
@@ -150,9 +150,12 @@ class FieldReader:
         text = value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         shapes = shapes_of([kind for kind in self._rules.kinds if kind in (self.values.get("kinds") or KINDS)])
         known = names_of(shapes)
-        for name in sorted(query_names(text) - known) if shapes else ():
+        unknown = sorted(query_names(text) - known) if shapes else []
+        for name in unknown[:MOST_TOLD]:
             hint = nearest(name, known)
             self._findings.warn(field.path, f"asks for {shown(name)}, which no record has{hint}")
+        if len(unknown) > MOST_TOLD:
+            self._findings.warn(field.path, f"asks for {len(unknown) - MOST_TOLD} more names that no record has")
         if isinstance(self.compiled_query, Query) and shapes:
             for sentence in never_matching(self.compiled_query, shapes):
                 self._findings.warn(field.path, f"asks for what no record has: {sentence}")

@@ -243,6 +243,7 @@ class Forwarders:
         inactive: the ids of the documents that are not active.
         faults: if there are any, the set is to be refused, unless the user asked for the valid forwarders alone.
         digest: the same for the same documents, however they are laid out in files.
+        digests: of each document that alone has its id, by that.
         queries: what the rules' `compile_query` made of each forwarder's query, by the forwarder's id.
     """
 
@@ -251,4 +252,5 @@ class Forwarders:
     faults: tuple[Fault, ...]
     warnings: tuple[Fault, ...]
     digest: str
+    digests: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     queries: Mapping[str, object] = field(default_factory=dict, repr=False)

@@ -70,6 +70,11 @@ def load_forwarders(documents: Documents, rules: Rules) -> Forwarders:
         faults=tuple(faults),
         warnings=tuple(warnings),
         digest=documents.digest,
+        digests={
+            result.id: digest
+            for digest, result in zip(documents.digests, checked, strict=True)
+            if result.id is not None and counts[result.id] == 1
+        },
         queries={result.forwarder.id: result.query for result in unique if result.forwarder is not None},
     )
 

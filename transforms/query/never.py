@@ -5,9 +5,11 @@ documents of the shape, for none, or for some. A clause that holds for none, wha
 its author meant; a query that does is never going to forward anything.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 from schemas.query_document import (
@@ -102,8 +104,13 @@ _OPERAND = {
 _ALWAYS = "; every record matches this"
 
 
+MOST_TOLD = 20
+"""Clauses of a query that are told. A query may have a hundred thousand."""
+
+
 def never_matching(query: Query, shapes: Shapes = DERIVED_SHAPES) -> list[str]:
-    """What in `query` can never hold, each in a sentence that begins with the clause; nothing if all can.
+    """What in `query` can never hold, each in a sentence that begins with the clause, at most MOST_TOLD; nothing if all
+    can.
 
     It is judged for query documents of these shapes.
 
@@ -112,7 +119,7 @@ def never_matching(query: Query, shapes: Shapes = DERIVED_SHAPES) -> list[str]:
     Names at the top level that no document has are left out: whoever loads the query tells them by
     `schemas.query_document.names_of`.
     """
-    told = list(dict.fromkeys(_clauses(query.node, shapes)))
+    told = list(islice(_distinct(_clauses(query.node, shapes)), MOST_TOLD))
     if told or any(_truth(query.node, shape) is not False for shape in shapes):
         return told
     if any(len(path) == 1 and _field_at(path, shapes) is None for path in _paths(query.node)):
@@ -244,9 +251,16 @@ def _clauses(node: Node, shapes: Shapes) -> Iterator[str]:
             yield from (sentence + _ALWAYS for sentence in _clauses(node.child, shapes))
         else:
             yield from _clauses(node.child, shapes)
-    elif isinstance(node, And | Or):
+    elif isinstance(node, And):
         for child in node.children:
-            if not _has_another_reading(child, node, shapes):
+            yield from _clauses(child, shapes)
+    elif isinstance(node, Or):
+        # An ObjectId that is compared with an id is read as one and as its text: one clause became several nodes.
+        readings = Counter(
+            child.clause.text for child in node.children if isinstance(child, Field) and not _is_never(child, shapes)
+        )
+        for child in node.children:
+            if not (isinstance(child, Field) and readings[child.clause.text] > (not _is_never(child, shapes))):
                 yield from _clauses(child, shapes)
     elif _is_never(node, shapes):
         why = _why_never(node, shapes)
@@ -262,19 +276,12 @@ def _is_never(node: Node, shapes: Shapes) -> bool:
     return all(_truth(node, shape) is False for shape in shapes)
 
 
-def _has_another_reading(child: Node, node: And | Or, shapes: Shapes) -> bool:
-    """Whether a clause became several nodes, and another one than `child` may hold.
-
-    An ObjectId that is compared with an id is read as one and as its text.
-    """
-    return (
-        isinstance(node, Or)
-        and isinstance(child, Field)
-        and any(
-            isinstance(other, Field) and other.clause.text == child.clause.text and not _is_never(other, shapes)
-            for other in node.children
-        )
-    )
+def _distinct(sentences: Iterator[str]) -> Iterator[str]:
+    told = set()
+    for sentence in sentences:
+        if sentence not in told:
+            told.add(sentence)
+            yield sentence
 
 
 def _inside(node: Node, path: Path) -> Node:
@@ -293,7 +300,7 @@ def _dead_values(node: Field, test: In, shapes: Shapes) -> Iterator[str]:
         return
     dead = [value for value in test.values if isinstance(value, str) and value not in possible]
     if dead:
-        listed = ", ".join(show(value) for value in dead)
+        listed = ", ".join(show(value) for value in dead[:MOST_TOLD]) + (", ..." if len(dead) > MOST_TOLD else "")
         yield f"{node.clause.text}: {node.clause.name} is never {listed}; it is {_one_of(possible)}"
 
 

@@ -428,6 +428,12 @@ class TestWarnings:
         for warning, name in zip(warnings, names, strict=True):
             assert f'asks for "{name}", which no record has' in warning.message
 
+    def test_of_many_such_names_twenty_are_told(self) -> None:
+        query = json.dumps({f"x{number}": 1 for number in range(500)})
+        warnings = load(changed(HTTP, {"query": query}), kinds=DERIVED_KINDS).warnings
+        assert len(warnings) == 21
+        assert "asks for 480 more names that no record has" in warnings[-1].message
+
     def test_names_that_a_statement_may_have_are_warned_of_where_there_are_none(self) -> None:
         query = '{"voided": false, "person._id": 1}'
         of_statements = changed(HTTP, {"query": query, "kinds": ["statement", "score"]})

@@ -220,3 +220,18 @@ def test_the_shells_syntax_gets_the_way_json_writes_it(query: str, json_way: str
 
 def test_what_json_has_instead_is_json_that_a_query_may_hold() -> None:
     compile_query('{"timestamp": {"$gte": {"$date": "2020-02-17"}}, "user_id": {"$regex": "^ann", "$options": "i"}}')
+
+
+def test_of_a_query_of_thousands_of_clauses_twenty_are_told() -> None:
+    # Anybody who may create a forwarder may send one. Each clause against each other would take minutes.
+    query = compile_query(json.dumps({"$or": [{"kind": f"k{number}"} for number in range(8000)]}))
+    told = never_matching(query)
+    assert len(told) == 20
+    assert told[0].startswith('kind $eq "k0"')
+
+    (listed,) = never_matching(compile_query({"kind": {"$in": ["score", *map(str, range(8000))]}}))
+    assert len(listed) < 1000
+
+
+def test_dead_values_are_told_inside_of_an_or_too() -> None:
+    assert never_matching(compile_query({"$or": [{"kind": {"$in": ["score", "scores"]}}, {"user_id": "a"}]}))
