@@ -52,16 +52,21 @@ def history(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
 
 @router.get(
     "/forwarders/{id}/rights",
-    summary="What this client may do with it here",
+    summary="How it stands, and what this client may do with it here",
     responses=answered(ref("Rights"), "What it may do"),
 )
 def rights(registry: RegistryDep, client: ClientDep, id: str) -> Answer:
-    """`jobs`: whether the client may plan redrives, and `replays`, and have them carried out."""
+    """`jobs`: whether the client may plan redrives, and `replays`, and have them carried out.
+
+    `state`: as the list has it; null if the service was not told of a job's output.
+    """
     stored = registry.service.get(client, id)
     may_edit = client.may_edit(stored.content)
+    active = stored.content.get("active") is True
+    state = registry.health.state_of(id, active) if registry.health is not None else None
     jobs = may_edit and registry.jobs is not None
     replays = jobs and registry.jobs is not None and registry.jobs.config.has_input
-    return Answer({"may_edit": may_edit, "jobs": jobs, "replays": replays})
+    return Answer({"may_edit": may_edit, "jobs": jobs, "replays": replays, "state": state})
 
 
 @router.get(

@@ -74,11 +74,12 @@ CONSOLE_SCHEMAS: JsonObject = {
         {name: _RECEIPT[name] for name in ("outcome", "reason", "settled_at")},
     ),
     "Rights": object_of(
-        "What a client may do with a forwarder.",
+        "How a forwarder stands, and what a client may do with it.",
         {
             "may_edit": YES_OR_NO,
             "jobs": {**YES_OR_NO, "description": "plan redrives, and have them carried out"},
             "replays": {**YES_OR_NO, "description": "plan replays, and have them carried out"},
+            "state": or_null(_STATE) | {"description": "null if the service was not told of a job's output"},
         },
     ),
     "RestoreRequest": object_of("Which version a forwarder is to be again.", {"version": TEXT}),

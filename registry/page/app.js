@@ -16,7 +16,7 @@
 //   remember(value)    keep a value with this step of the history: `remembered` is it after Back and after a reload
 //   every(seconds, f)  call f again and again until the view is left; not while the window is hidden
 //   unsaved(f)         f() says whether leaving would lose what was typed; then it is asked about
-//   forwarder          in the tabs of a forwarder: { id, name, document, etag, rights: { may_edit, jobs, replays } }
+//   forwarder          in the tabs of a forwarder: { id, name, document, etag, rights: { may_edit, jobs, replays, state } }
 
 import { CONSOLE, Problem, ask, events, onSignedOut } from "./api.js";
 import { confirmed } from "./dialog.js";

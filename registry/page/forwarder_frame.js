@@ -22,7 +22,8 @@ export async function render(root, { id }, context) {
       h("div", {},
         h("h1", {}, context.forwarder.name),
         h("p", { class: "facts" },
-          standing(answer.active === true ? "active" : "inactive"),
+          // Active is no news of one that fails.
+          standing(rights.answer.state ?? (answer.active === true ? "active" : "inactive")),
           h("span", { class: "chip" }, kind), h("span", { class: "mono" }, address || "no address"),
           h("span", { class: "dim mono" }, id), copyButton(id, "Copy the id"))),
       h("div", { class: "actions" }, actions(context))),

@@ -251,6 +251,8 @@ def test_a_run_shows_in_the_health_of_its_forwarders(house: House, workshop: Wor
         house.registry.health.stop()
     good, bad = health("good"), health("bad")
     assert (good["state"], bad["state"]) == ("ok", "failing")
+    heads = [client.get(f"{CONSOLE}/forwarders/{name}/rights").json()["state"] for name in ("good", "bad")]
+    assert heads == ["ok", "failing"], "the head of its page says the same"
     assert good["hour"]["delivered"] == len(receiver.stored())
     assert good["hour"]["share"] == 1.0
     assert bad["hour"]["reasons"] == {"http_410": good["hour"]["delivered"]}
