@@ -167,7 +167,7 @@ def test_a_receiver_of_alerts_that_is_down_changes_nothing_but_the_log(
     workshop.write_forwarders(http_document(receiver))
     assert workshop.run(f"--alert_url=http://127.0.0.1:{free_port()}/") == 3
     assert workshop.account("http")["dead_lettered"] == 5
-    assert "1 alerts were not sent: 127.0.0.1 did not take them in time" in caplog.text
+    assert "1 alerts were not sent to 127.0.0.1: the last attempt gave connection_refused" in caplog.text
     assert "alerts are not signed: give --alert_secret" in caplog.text
 
 
