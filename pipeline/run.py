@@ -27,6 +27,7 @@ from pipeline.temporary import run_directory, temporary_files_in
 from pipeline.usage import UsageError
 from schemas.times import now_ms
 from transforms.accounting.board import Board, ForwarderName, RunInfo
+from transforms.accounting.words import counted
 from transforms.delivery.policy import DeliverySettings
 from transforms.delivery.sender import DeliverOptions
 from transforms.read import InputError, InputFile, match_files, ranges_of
@@ -93,6 +94,10 @@ def run(job: Job, chosen: Chosen, monitor: Monitor | None = None) -> int:
         sessions = _session_state(job, run_id, started, board, stack)
         sources = _sources(job, sessions)
         files = sessions.new_files(matched) if sessions else matched
+        for file in files:
+            logger.debug("%s is read: %s", file.path, counted(file.size, "byte"))
+        for forwarder_id in chosen.inactive:
+            logger.debug("forwarder %s: its document is not active, so it gets nothing", forwarder_id)
         if job.output is not None and job.write_records is not None:
             remove_records(job.output)
         history = _history(job, run_id, sessions, stack)

@@ -110,6 +110,9 @@ class SessionState:
         """The files that are not in the state, or have changed since they were read."""
         files = tuple(files)
         new = tuple(file for file in files if self.current.files.get(file.path) != _as_seen(file))
+        for file in files if logger.isEnabledFor(logging.DEBUG) else ():
+            if file not in new:
+                logger.debug("%s was read by an earlier run, and is as it was: it is passed over", file.path)
         logger.info("%d of %d input files are new since the last run on %s", len(new), len(files), self.directory)
         return new
 

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from schemas.times import now_ms
+from transforms.delivery.call_log import log_call
 from transforms.delivery.call_threads import CallThreads
 from transforms.delivery.lane import Lane
 from transforms.delivery.lane_sender import EngineState, LaneSender
@@ -124,6 +125,7 @@ class BatchSender(LaneSender):
                 if called is None:
                     return
                 ended, outcomes = called
+            log_call(batch, outcomes)
             self._settle_and_release(ended)
             self._note_lacks(outcomes)
         finally:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from schemas.times import now_ms
 from transforms.delivery.bisection import Bisection
+from transforms.delivery.call_log import log_call
 from transforms.delivery.http_sender import HttpSender, LoopThread
 from transforms.delivery.lane import Lane
 from transforms.delivery.lane_sender import EngineState
@@ -137,6 +138,7 @@ class HttpBatchSender(HttpSender):
         return False
 
     def _split(self, part: Sequence[Item], refusal: AttemptResult, bisection: Bisection[Item]) -> None:
+        log_call(part, [refusal] * len(part))
         if refusal.status is not None:
             with self._lock:
                 self.lane.split(len(part))
@@ -159,6 +161,7 @@ class HttpBatchSender(HttpSender):
                 # What stands behind it in the batch is in no better place.
                 self.lane.put_back(bisection.left())
             settlements = self.lane.finish(part, outcomes, self._state.clock())
+        log_call(part, outcomes)
         if settlements:
             self._end(settlements)
         self._note_lacks(outcomes)

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 import uvloop
 
 from schemas.times import now_ms
+from transforms.delivery.call_log import log_calls
 from transforms.delivery.lane import Lane
 from transforms.delivery.lane_sender import EngineState, LaneSender
 from transforms.sinks.base import AttemptResult, HttpSink, Item, Settle, Settlement, Verdict
@@ -205,6 +206,7 @@ class HttpSender(LaneSender):
                     # Each request is a call of its own to the lane, which counts failures in a row.
                     for item, outcome in finished:
                         settlements += self.lane.finish((item,), (outcome,), now)
+            log_calls(finished)
             if settlements:
                 self._end(settlements)
             self._note_lacks([outcome for _, outcome in finished])

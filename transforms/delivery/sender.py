@@ -224,6 +224,7 @@ class Sender:
                     self._books.of_letters(forwarder_id).matched += 1
         for forwarder_id, matched in Counter(chain.from_iterable([match.forwarders for match in new])).items():
             self._books.account(forwarder_id).matched += matched
+        is_told = logger.isEnabledFor(logging.DEBUG)
         for match in matches:
             payload = _Payloads(match, self._statements)
             user_id, hops = match.record.user_id, _hops(match.record)
@@ -236,6 +237,8 @@ class Sender:
                 elif delivered and match.record.id in delivered.get(forwarder_id, _NOTHING):
                     account = self._books.of_letters(forwarder_id) if letter else self._books.account(forwarder_id)
                     account.already_delivered += 1
+                    if is_told:
+                        logger.debug("forwarder %s: it has %s already", forwarder_id, match.record.id)
                 elif self._blocked and (forwarder_id, user_id) in self._blocked:
                     given_up.append(Settlement(payload.item(self._forwarders[forwarder_id], hops), _BLOCKED))
                 else:
