@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -35,6 +36,23 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     stops when two of its workers collected tests of other names.
     """
     return argname if isinstance(val, bytes) else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist=loadfile`, gives the tests of real LRSs to one process, as if they were one file.
+
+    Each LRS starts once, then.
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    # Here, since pytest does without where it is not installed.
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    scheduler = LoadFileScheduling(config, log)
+    of_file = scheduler._split_scope
+    scheduler._split_scope = lambda test: "tests/lrs" if test.startswith("tests/lrs/") else of_file(test)
+    return scheduler
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,33 +11,38 @@ from local.learninglocker import check
 from local.receiver import Attempt
 from local.statements import FORWARDERS, LockerForwarder, content, documents, due_to, original
 
-MADE = documents(2_000, seed=1)
+Documents = list[Json]
 
 
-def arrivals(forwarder: LockerForwarder) -> list[Attempt]:
+@pytest.fixture(scope="module")
+def made() -> Documents:
+    return documents(2_000, seed=1)
+
+
+def arrivals(forwarder: LockerForwarder, made: Documents) -> list[Attempt]:
     """All that is due, as it should come."""
-    statements: dict[str, Json] = {content(statement): statement for statement in map(original, MADE)}
+    statements: dict[str, Json] = {content(statement): statement for statement in map(original, made)}
     return [
         Attempt(f"/{forwarder.name}", statements[due.content]["id"], due.content.encode(), {}, 200, None, True, 0.0)
-        for due in due_to(forwarder, MADE)
+        for due in due_to(forwarder, made)
     ]
 
 
 @pytest.mark.parametrize("forwarder", FORWARDERS, ids=lambda forwarder: forwarder.name)
-def test_each_forwarder_is_due_some_statements_and_not_others(forwarder: LockerForwarder) -> None:
-    came = arrivals(forwarder)
-    assert 10 < len(came) < 0.6 * len(MADE)
-    assert check(forwarder, MADE, came).arrived_as_due
+def test_each_forwarder_is_due_some_statements_and_not_others(forwarder: LockerForwarder, made: Documents) -> None:
+    came = arrivals(forwarder, made)
+    assert 10 < len(came) < 0.6 * len(made)
+    assert check(forwarder, made, came).arrived_as_due
 
 
-def test_what_is_wrong_is_found_out() -> None:
+def test_what_is_wrong_is_found_out(made: Documents) -> None:
     forwarder = FORWARDERS[0]
-    came = arrivals(forwarder)
-    assert check(forwarder, MADE, came[1:]).missing == 1
-    assert check(forwarder, MADE, [*came, came[5]]).duplicates == 1
-    assert check(forwarder, MADE, list(reversed(came))).out_of_order
+    came = arrivals(forwarder, made)
+    assert check(forwarder, made, came[1:]).missing == 1
+    assert check(forwarder, made, [*came, came[5]]).duplicates == 1
+    assert check(forwarder, made, list(reversed(came))).out_of_order
     other = Attempt(came[0].path, came[0].key, came[0].body.replace(b"1.5", b"2.5"), {}, 200, None, True, 0.0)
-    finding = check(forwarder, MADE, [other, *came[1:]])
+    finding = check(forwarder, made, [other, *came[1:]])
     assert (finding.missing, finding.unexpected) == (1, 1)
 
 
