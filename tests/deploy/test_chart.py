@@ -3,11 +3,13 @@
 import json
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from registry.jobs import JobsConfig
 from tests.deploy.tools import DEPLOY, SCHEMAS, said, tool
 from tests.support.paths import ROOT
 
@@ -18,7 +20,12 @@ VALUES: dict[str, dict[str, Any]] = {
     "runs": {"runs": RUNS},
     "everything": {
         "runs": {**RUNS, "often": {"schedule": "*/5 * * * *", "args": ["--input=/x", "--output=/o"], "metricsPort": 0}},
-        "registry": {"deliveries": True, "metricsNetworks": ["10.0.0.0/8"], "trustedProxies": ["10.1.0.0/16"]},
+        "registry": {
+            "deliveries": "nightly",
+            "jobs": {"enabled": True, "config": 'input = ["s3://bucket/in/*.jsonl.gz"]'},
+            "metricsNetworks": ["10.0.0.0/8"],
+            "trustedProxies": ["10.1.0.0/16"],
+        },
         "networkPolicy": {"enabled": True, "registryFrom": [{"namespaceSelector": {}}]},
         "image": {"pullSecrets": [{"name": "pull"}]},
         "podLabels": {"team": "records"},
@@ -127,9 +134,39 @@ def test_a_run_reads_the_registry_over_tls_and_has_its_own_output_and_state() ->
     assert {"name": "EXTRA_CA_FILE", "value": "/tls/ca.crt"} in run["env"]
 
 
+def test_the_registry_shows_the_output_of_the_run_that_is_named() -> None:
+    registry = pods({"runs": RUNS, "registry": {"deliveries": "nightly"}})[0]["containers"][0]
+    assert "--deliveries=/output/nightly" in registry["args"]
+    assert {"name": "data", "mountPath": "/output", "subPath": "output", "readOnly": True} in registry["volumeMounts"]
+    elsewhere = pods({"registry": {"deliveries": "s3://bucket/out"}})[0]
+    assert "--deliveries=s3://bucket/out" in elsewhere["containers"][0]["args"]
+    assert "data" not in [volume["name"] for volume in elsewhere["volumes"]]
+
+
+@pytest.mark.parametrize("store", ["sqlite", "mongodb"])
+def test_the_registry_takes_the_config_of_its_jobs(store: str, tmp_path: Path) -> None:
+    jobs = {"enabled": True, "config": 'input = ["s3://bucket/in/*.jsonl.gz"]\nmax_backoff = "10s"'}
+    mongodb = {"url": "mongodb://mongo.example/forwarding"}
+    values = {"runs": RUNS, "registry": {"deliveries": "nightly", "jobs": jobs, "store": store, "mongodb": mongodb}}
+    (config,) = [each["data"]["jobs.toml"] for each in objects(values) if each["kind"] == "ConfigMap"]
+    (tmp_path / "jobs.toml").write_text(config)
+    read = JobsConfig.read(str(tmp_path / "jobs.toml"), "/output/nightly")
+    assert read.has_input
+    container = pods(values)[0]["containers"][0]
+    flags = dict(word.split("=", 1) for word in container["args"] if "=" in word)
+    assert flags["--store"] == read.places["forwarders"][0]
+    # What jobs write to can be written to, and is there after a restart of the pod where there is a claim for it.
+    writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+    assert {"/output", f"/{flags['--jobs_dir'].split('/')[1]}", read.places["temp_dir"][0]} <= writable
+
+
 def test_what_cannot_work_is_refused_with_what_to_do() -> None:
     assert "set registry.store to mongodb" in rendered({"registry": {"replicas": 2}}, status=1)
     plain = {"runs": RUNS, "registry": {"tls": {"secretName": ""}}}
     assert "over TLS only" in rendered(plain, status=1)
     assert "schedule" in rendered({"runs": {"nightly": {"args": ["--input=x"]}}}, status=1)
+    assert "there is no run often" in rendered({"runs": RUNS, "registry": {"deliveries": "often"}}, status=1)
+    own = {"nightly": {"schedule": "0 2 * * *", "args": ["--input=x", "--output=s3://b/out"]}}
+    assert "name its url" in rendered({"runs": own, "registry": {"deliveries": "nightly"}}, status=1)
+    assert "registry.deliveries" in rendered({"registry": {"jobs": {"enabled": True}}}, status=1)
     assert "registry.mongodb.url" in rendered({"registry": {"store": "mongodb"}}, status=1)

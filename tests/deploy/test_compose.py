@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from registry.jobs import JobsConfig
 from tests.deploy.tools import DEPLOY, said, tool
 from tests.support.paths import ROOT
 from tests.support.watching import needs_promtool, promtool
@@ -16,16 +17,23 @@ from tests.support.watching import needs_promtool, promtool
 COMPOSE = DEPLOY / "compose/compose.yaml"
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> dict[str, Any]:
+WITH_JOBS = ("compose.yaml", "compose.jobs.yaml")
+
+
+@pytest.fixture(params=[("compose.yaml",), WITH_JOBS], ids=["usual", "with jobs"])
+def project(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
     """The project as compose reads it, from a copy in which the secrets were made."""
+    return read_project(tmp_path, request.param)
+
+
+def read_project(tmp_path: Path, files: tuple[str, ...]) -> dict[str, Any]:
     for name in ("deploy", "docs/monitoring"):
         shutil.copytree(ROOT / name, tmp_path / name)
     secrets = tmp_path / "deploy/compose/secrets"
     secrets.mkdir(exist_ok=True)
     for name in ("registry_keys", "grafana_password"):
         (secrets / name).touch()
-    text = said(tool("compose-go"), "-format", "json", "compose.yaml", cwd=tmp_path / "deploy/compose")
+    text = said(tool("compose-go"), "-format", "json", *files, cwd=tmp_path / "deploy/compose")
     read: dict[str, Any] = json.loads(text)
     return read
 
@@ -37,7 +45,7 @@ def test_compose_reads_it_and_every_file_that_is_mounted_is_there(project: dict[
     assert len(binds) > 4
     missing = [bind["source"] for bind in binds if not Path(bind["source"]).exists()]
     # The input is the user's, and prepare.sh makes its usual place.
-    assert [Path(source).name for source in missing] in ([], ["in"])
+    assert {Path(source).name for source in missing} <= {"in"}
     assert {
         mount["source"] for each in services.values() for mount in each["volumes"] if mount["type"] == "volume"
     } == (project["volumes"].keys())
@@ -55,6 +63,26 @@ def test_our_services_run_as_nobody_and_answer_this_machine_only(project: dict[s
     for name in ("registry", "job"):
         assert project["services"][name]["image"] == "session-forwarder:registry"
         assert "user" not in project["services"][name], "the image's own user"
+
+
+def test_jobs_of_the_registry_are_those_of_the_job(tmp_path: Path) -> None:
+    services = read_project(tmp_path, WITH_JOBS)["services"]
+    registry, job = services["registry"], services["job"]
+    places = {mount["target"]: mount for mount in registry["volumes"]}
+    assert {target for target, mount in places.items() if not mount.get("read_only")} == {
+        "/data",
+        "/output",
+        "/scratch",
+    }
+    flags = dict(word.split("=", 1) for word in registry["command"] if "=" in word)
+    file = tmp_path / "deploy/compose" / Path(places[flags["--jobs"]]["source"]).name
+    config = JobsConfig.read(str(file), flags["--deliveries"])
+    of_job = dict(word.split("=", 1) for word in job["command"] if "=" in word)
+    for name in ("input", "forwarders", "output"):
+        assert config.places[name] == (of_job[f"--{name}"],)
+    # Beside the jobs it is as without them.
+    usual = yaml.safe_load(COMPOSE.read_text())["services"]["registry"]["command"]
+    assert registry["command"][: len(usual)] == usual
 
 
 def test_every_flag_is_one_of_ours() -> None:
