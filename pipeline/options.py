@@ -4,6 +4,7 @@ import argparse
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -39,6 +40,9 @@ StoredAs = Literal["now"]
 CatchUp = Literal["on", "off"]
 
 FLINK_RUNNERS = ("flinkrunner", "flink")
+_DATAFLOW_RUNNERS = ("dataflowrunner", "dataflow")
+_DATAFLOW_PLACES = ("--temp_location", "--staging_location")
+_DATAFLOW_CODE = ("--sdk_container_image", "--setup_file", "--extra_package")
 _DIRECT_RUNNERS = ("directrunner", "direct", "fnapirunner", "fnapi")
 # In ms, unless they are given. Without checkpoints nothing is known after a failure. Activity waits for the end of a
 # bundle twice, before its user's worker and on it. With Flink's own 1,000 ms half of the records took 1.7 s, and with
@@ -734,6 +738,29 @@ def _check_streaming(job: Job) -> None:
         )
 
 
+def _check_dataflow(job: Job) -> None:
+    """Raises UsageError where Dataflow would fail minutes later, or ask the cloud for what was not given."""
+    if job.runner.lower() not in _DATAFLOW_RUNNERS:
+        return
+    if find_spec("google") is None or find_spec("google.auth") is None:
+        raise UsageError("--runner=DataflowRunner needs packages that are not installed: pip install '.[gcp]'")
+    given = {argument.partition("=")[0] for argument in job.beam_args}
+    if "--template_location" in given:
+        raise UsageError(
+            "--template_location leaves a graph for later, but which files are new, what is delivered already and the "
+            "report are the launcher's: leave it out, and launch each run (docs/dataflow.md)"
+        )
+    if "--project" not in given:
+        raise UsageError("--runner=DataflowRunner needs --project: the id of the project that pays")
+    if given.isdisjoint(_DATAFLOW_PLACES):
+        raise UsageError("--runner=DataflowRunner needs --temp_location: a gs:// directory for what workers are given")
+    if given.isdisjoint(_DATAFLOW_CODE):
+        raise UsageError(
+            "--runner=DataflowRunner needs --sdk_container_image: workers have nothing of this project otherwise "
+            "(the target `worker` of deploy/Dockerfile)"
+        )
+
+
 def _check_places(job: Job) -> None:
     """Raises UsageError where a place has a password in it. Places are shown in messages and in the report."""
     places = {
@@ -865,6 +892,7 @@ _CHECKS: tuple[Callable[[Job], None], ...] = (
     _check_alerts,
     _check_sources,
     _check_streaming,
+    _check_dataflow,
     _check_forwarders,
     _check_places,
     _check_kinds,

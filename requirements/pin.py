@@ -40,7 +40,7 @@ FILES = (
     PinnedFile("registry.txt", "the service that holds forwarders", "registry", ("job.txt",)),
     PinnedFile("gcp.txt", "gs:// and Dataflow", "gcp", ("job.txt",)),
     PinnedFile("otel.txt", "metrics and traces for OpenTelemetry", "otel", ("job.txt",)),
-    PinnedFile("test.txt", "run_tests.sh", "test", ("local.txt", "registry.txt", "otel.txt")),
+    PinnedFile("test.txt", "run_tests.sh", "test", ("gcp.txt", "local.txt", "registry.txt", "otel.txt")),
     PinnedFile("bench.txt", "python -m benchmarks, beside test.txt", "bench", ("job.txt",)),
 )
 BUILD = PinnedFile("build.txt", "what builds this project and source packages; install it first", None)

@@ -8,6 +8,7 @@ import gc
 import importlib
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -23,13 +24,18 @@ _FILE_SYSTEMS = (
 _NEVER_USED = ("apache_beam.io.gcp.bigquery", "bson")
 """BigQuery, and the driver of MongoDB: the registry and the sources of statements have their own way to it."""
 
+_importing = threading.RLock()
+"""Held while Beam is imported. Its modules import each other in circles: two threads that begin at different ones see
+modules half made, and with the extra `gcp` the file systems of the one fail."""
+
 
 def import_beam() -> None:
     """Import Beam, if nobody has yet, without its connectors."""
-    if "apache_beam" not in sys.modules:
-        _leave_untold()
-        with _absent(*_FILE_SYSTEMS, *_NEVER_USED):
-            importlib.import_module("apache_beam")
+    with _importing:
+        if "apache_beam" not in sys.modules:
+            _leave_untold()
+            with _absent(*_FILE_SYSTEMS, *_NEVER_USED):
+                importlib.import_module("apache_beam")
 
 
 @cache
@@ -39,15 +45,16 @@ def import_beam_file_systems() -> None:
     A file system is registered with Beam by its import. Those that are not installed are looked for once, not
     at each file: a look takes half a millisecond.
     """
-    if "apache_beam" not in sys.modules:
-        _leave_untold()
-        with _absent(*_NEVER_USED):
-            importlib.import_module("apache_beam")
-    for name in _FILE_SYSTEMS:
-        # As Beam does it: of most clouds nothing is installed.
-        with suppress(ImportError):
-            importlib.import_module(name)
-    share_s3_clients()
+    with _importing:
+        if "apache_beam" not in sys.modules:
+            _leave_untold()
+            with _absent(*_NEVER_USED):
+                importlib.import_module("apache_beam")
+        for name in _FILE_SYSTEMS:
+            # As Beam does it: of most clouds nothing is installed.
+            with suppress(ImportError):
+                importlib.import_module(name)
+        share_s3_clients()
 
 
 @contextmanager

@@ -73,7 +73,14 @@ def secretive_documents() -> list[dict[str, object]]:
 
 
 def built_graph(job: Job, tmp_path: Path) -> beam_runner_api_pb2.Pipeline:
-    """The graph as a runner gets it. The forwarders are taken as a dry run takes them: nothing is looked up."""
+    """The graph as a runner gets it, before it makes anything of it."""
+    pipeline = beam.Pipeline()
+    build_job(pipeline, job, tmp_path)
+    return pipeline.to_runner_api()
+
+
+def build_job(pipeline: beam.Pipeline, job: Job, tmp_path: Path) -> None:
+    """Adds the job to a pipeline. The forwarders are taken as a dry run takes them: nothing is looked up."""
     chosen = choose_forwarders(
         Job(runner="DirectRunner", beam_args=(), forwarders=job.forwarders, dry_run=True), on_this_machine=True
     )
@@ -85,7 +92,6 @@ def built_graph(job: Job, tmp_path: Path) -> beam_runner_api_pb2.Pipeline:
         allow_networks=(),
         settings=DeliverySettings(),
     )
-    pipeline = beam.Pipeline()
     plan = Plan(
         job=job,
         run_id="run",
@@ -98,7 +104,6 @@ def built_graph(job: Job, tmp_path: Path) -> beam_runner_api_pb2.Pipeline:
         sources=tuple(source_at(each, Access(job.input_auth)) for each in job.inputs if is_source(each)),
     )
     build(pipeline, plan)
-    return pipeline.to_runner_api()
 
 
 def _unpacked(data: bytes) -> Iterator[bytes]:
