@@ -37,8 +37,9 @@ def deliverer(house: House) -> TestClient:
     return house.client(ALL, DELIVER)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Of a module, not of the session: as long as its driver is there, nothing else can run an event loop."""
     if MISSING:
         pytest.skip(MISSING)
     from playwright.sync_api import expect, sync_playwright
