@@ -35,7 +35,7 @@ def parser() -> VerbParser:
 
 def main(argv: Sequence[str]) -> int:
     """Print the script. Returns the exit status."""
-    print_all(shtab.complete(_whole(), parser().parse_args(argv).shell))
+    print_all(shtab.complete(_whole(), parser().parse_all(argv).shell))
     return 0
 
 

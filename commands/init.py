@@ -31,7 +31,7 @@ def parser() -> VerbParser:
 
 def main(argv: Sequence[str]) -> int:
     """Make the folder. Returns the exit status."""
-    arguments = parser().parse_args(argv)
+    arguments = parser().parse_all(argv)
     directory = Path(arguments.directory)
     starter = _texts(files("commands") / "starter", "")
     there = [name for name in starter if (directory / name).exists()]

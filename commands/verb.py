@@ -46,7 +46,7 @@ class VerbParser(Parser):
         of_others = frozenset(option_actions()) - frozenset(mine)
         words = with_config_file(argv, {**option_actions(), **mine}, of_others) if "--config" in mine else list(argv)
         adjust_logging(words)
-        return self.parse_args(words)
+        return self.parse_all(words)
 
 
 def output_of(arguments: argparse.Namespace, what: str) -> str:

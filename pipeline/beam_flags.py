@@ -6,7 +6,6 @@ its own and of no concern to the job.
 """
 
 import argparse
-import difflib
 import importlib
 import re
 from collections.abc import Iterable, Sequence
@@ -16,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline import flag_values
-from pipeline.usage import Parser, UsageError
+from pipeline.usage import Parser, UsageError, unknown
 from transforms.beam_import import import_beam
 
 # The flags of Flink's job server. Beam for Python passes them on without knowing them. The switches have no value.
@@ -112,7 +111,7 @@ def parse_beam_flags(arguments: Sequence[str], runner: str, own_flags: Iterable[
         _check_names(rest, names)
         known, rest = _beams_own(runner).parse_known_args(list(arguments))
         if rest:
-            raise _unknown(rest[0], names)
+            raise unknown(rest[0], names)
     if known.direct_running_mode == "multi_threading":
         raise UsageError(
             "--direct_running_mode=multi_threading loses data in Beam's runner (309 of 100,000 keys in one of 8 "
@@ -199,14 +198,5 @@ def _check_names(arguments: Sequence[str], names: frozenset[str]) -> None:
         is_flag = argument.startswith("-") and (flag in names or not _VALUE.fullmatch(argument))
         # A flag may have several values. What follows `--flag=value` is none.
         if flag not in names if is_flag else not before.startswith("-") or "=" in before:
-            raise _unknown(argument, names)
+            raise unknown(argument, names)
         before = argument if is_flag else before
-
-
-def _unknown(argument: str, names: Iterable[str]) -> UsageError:
-    flag = argument.partition("=")[0]
-    nearest = difflib.get_close_matches(flag, sorted(names), n=1)
-    hint = f"; the nearest known flag is {nearest[0]}" if nearest else ""
-    if not flag.startswith("-") and Path(flag).exists():
-        hint = "; if the shell made it of a pattern, quote the pattern: --input 'in/*.jsonl'"
-    return UsageError(f"unknown {'flag' if flag.startswith('-') else 'argument'} {flag}{hint}")

@@ -67,10 +67,18 @@ def _flags_in(place: str, own: Mapping[str, argparse.Action]) -> Iterator[tuple[
         raise UsageError(f"{_FLAG} {place} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise UsageError(f"{_FLAG} {place} is not TOML: {error}") from None
+    known = known_to_beam().flags
+    faults = [
+        f"{_FLAG} {place}: {name} is no flag{_nearest(name, own)}"
+        if not isinstance(value, dict)
+        else f"{_FLAG} {place}: {name} is a table, and no flag: write each flag above all tables, as NAME = VALUE"
+        for name, value in content.items()
+        if f"--{name}" not in own and f"--{name}" not in known
+    ]
+    if faults:
+        raise UsageError("\n".join(faults))
     for name, value in content.items():
         flag = f"--{name}"
-        if flag not in own and flag not in known_to_beam().flags:
-            raise UsageError(f"{_FLAG} {place}: {name} is no flag{_nearest(name, own)}")
         if flag in ("--config", "--help", "--help_all", "--version"):
             raise UsageError(f"{_FLAG} {place}: {name} goes on the command line, not into a file")
         action = own.get(flag)

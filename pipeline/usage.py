@@ -1,8 +1,10 @@
 """What a command line is refused with, the parsers that refuse it so, and help that fits a screen."""
 
 import argparse
+import difflib
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 WIDTH = 80
@@ -21,6 +23,28 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
+
+    def parse_all(self, argv: Sequence[str]) -> argparse.Namespace:
+        """The flags of a command line. Raises UsageError, which names the nearest flag of one that there is not."""
+        found, rest = self.parse_known_args(argv)
+        if rest:
+            raise unknown(rest[0], self._option_string_actions)
+        return found
+
+
+def unknown(argument: str, names: Iterable[str]) -> UsageError:
+    """What a word of a command line is refused with that is no flag, and no value of one.
+
+    Args:
+        argument: the word. What follows its `=` is not repeated: it may be a secret.
+        names: of the flags that there are.
+    """
+    flag = argument.partition("=")[0]
+    nearest = difflib.get_close_matches(flag, sorted(names), n=1)
+    hint = f"; the nearest known flag is {nearest[0]}" if nearest else ""
+    if not flag.startswith("-") and Path(flag).exists():
+        hint = "; if the shell made it of a pattern, quote the pattern: --input 'in/*.jsonl'"
+    return UsageError(f"unknown {'flag' if flag.startswith('-') else 'argument'} {flag}{hint}")
 
 
 def example_lines(prog: str, examples: Sequence[str]) -> Iterator[str]:

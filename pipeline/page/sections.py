@@ -280,7 +280,31 @@ def _delivery_books(page: Contents) -> Markup:
         _table_of_books("What went out", rows, before is not None),
         shares(parts, f"Of what was due: {told}") if any(parts.values()) else None,
         element("p", verdict_, class_="facts" if not unbalanced else "bad"),
+        _letter_books(page),
     )
+
+
+def _letter_books(page: Contents) -> Markup | None:
+    """What became of dead letters of earlier runs. They are no part of what was due; calls alone count both."""
+    tried = _total_of_letters(page.facts, "tried")
+    if not tried:
+        return None
+    names = (("Tried again", "tried"), ("Delivered", "delivered"), ("Still dead", "still_dead"), ("Pending", "pending"))
+    rows = [
+        (
+            name,
+            _total_of_letters(page.facts, key),
+            None if page.before is None else _total_of_letters(page.before, key),
+            "part" if key != "tried" else "",
+        )
+        for name, key in names
+    ]
+    return _table_of_books("Dead letters of earlier runs", rows, page.before is not None)
+
+
+def _total_of_letters(facts: Mapping[str, Any], name: str) -> int:
+    """As `total`, of what a run caught up with."""
+    return sum(_whole((entry.get("caught_up") or {}).get(name)) for entry in facts.get("forwarders", ()))
 
 
 def _table_of_books(title: str, rows: Iterable[Sequence[Any]], compares: bool) -> Markup:

@@ -128,6 +128,9 @@ def test_a_start_that_tells_of_itself_or_of_a_mistake_imports_nothing_that_takes
         (["sample", "--invalid=1", "--output=x"], "below 1"),
         (["top"], "--output is missing"),
         (["completion", "fish"], "bash"),
+        (["top", "--output=x", "--onec"], "unknown flag --onec; the nearest known flag is --once"),
+        (["show", "letters", "--output=.", "--reson=abc"], "unknown flag --reson; the nearest known flag is --reason"),
+        (["compact", "out", "more"], "unknown argument more"),
     ],
 )
 def test_a_wrong_call_is_told_in_a_sentence(

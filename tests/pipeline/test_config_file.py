@@ -49,7 +49,7 @@ def test_flags_win(tmp_path: Path) -> None:
         ("dry-run = true", "the nearest is dry_run"),
         ("output = true", "takes a value"),
         ("dry_run = 'yes'", "write true or false"),
-        ("[run]\noutput = 'x'", "run is no flag"),
+        ("[run]\noutput = 'x'", "run is a table, and no flag: write each flag above all tables"),
         ("[output]\nx = 1", "is a table"),
         ("input = [['a']]", "what no flag takes"),
         ("output = ", "is not TOML"),
@@ -61,6 +61,13 @@ def test_what_is_no_flag_is_refused(tmp_path: Path, text: str, told: str) -> Non
     with pytest.raises(UsageError, match=r"run\.toml") as refused:
         words(tmp_path, text)
     assert told in str(refused.value)
+
+
+def test_every_name_that_is_no_flag_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        words(tmp_path, "outptu = 'x'\noutput = 'out'\nforwarder = 'f'\nforwaders = 'f'")
+    told = str(refused.value).splitlines()
+    assert [line.partition("run.toml: ")[2].partition(" ")[0] for line in told] == ["outptu", "forwaders"]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from pipeline.runs import kept_runs, leave
 from tests.support.activity import activity, sessions
 from tests.support.forwarder_documents import http_document
 from tests.support.forwarders import http_forwarder
-from tests.support.laboratory.http_fault_server import Answer, in_thread
+from tests.support.laboratory.http_fault_server import Answer, in_thread, scripted
 from tests.support.receiver import Receiver
 from tests.support.workshop import Workshop
 from transforms.accounting.accounts import Moment
@@ -208,6 +208,28 @@ def test_the_next_run_is_compared_with_it(workshop: Workshop, receiver: Receiver
     assert change == f"+{number(read) - number(was):,}"
     assert page.row("Rejected") == ["0", "2", "\u22122"]
     assert page.row("Dead letters")[:2] == ["0", "3"]
+
+
+def test_letters_of_earlier_runs_are_told_apart(workshop: Workshop, receiver: Receiver) -> None:
+    workshop.write_activity(sessions(3))
+    workshop.write_forwarders(http_document(receiver, configuration={"maxRetries": 0}))
+    state = f"--state={workshop.path}/state"
+    receiver.script = scripted(default=[503] * 99)
+    assert workshop.run(state) == 3
+    title = "Dead letters of earlier runs"
+    assert [title, "this run"] not in page_of(workshop).rows
+    receiver.script = scripted()
+    assert workshop.run(state) == 0
+    rows = page_of(workshop).rows
+    letters = workshop.account("http")["caught_up"]["delivered"]
+    assert letters > 3
+    begin = rows.index([title, "this run", "before", "change"])
+    assert [(row[0], number(row[1])) for row in rows[begin + 1 : begin + 5]] == [
+        ("Tried again", letters),
+        ("Delivered", letters),
+        ("Still dead", 0),
+        ("Pending", 0),
+    ]
 
 
 def test_runs_are_listed_the_latest_first(workshop: Workshop, receiver: Receiver) -> None:
