@@ -319,6 +319,7 @@ def test_a_conflict_shows_both_versions_and_saves_what_is_chosen(signed_in: Visi
     page.check("[name='keep lrs_id'][value=theirs]")
     page.click("#keep")
     playwright.expect(page.locator("#save + .answer.good")).to_contain_text("Saved at")
+    playwright.expect(page.locator("#save")).to_be_focused()
     document = other.get(f"{PATH}/gradebook").json()
     assert (document["description"], document["lrs_id"]) == ("ours", "their-store")
     assert document["configuration"]["concurrency"] == 3
