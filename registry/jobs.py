@@ -572,7 +572,11 @@ class Jobs:
             return "the forwarders were changed since the plan was made: make a new plan"
         if "configuration.url" in text or "configuration.tokenUrl" in text:
             return "a receiver was not reached, or may not be reached: whoever runs the service finds in the log which"
-        if "forwarder" in text and not any(id_ in text for id_ in job.selection.forwarders):
+        if "no active, valid forwarder is left" in text:
+            return "none of these forwarders is active and without a fault by now"
+        if "forwarder" in text and not any(
+            f"forwarder {id_}{end}" in text for id_ in job.selection.forwarders for end in (" (", ":")
+        ):
             return None
         for name, places in self.config.places.items():
             for each in sorted(places, key=len, reverse=True):

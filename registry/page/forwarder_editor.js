@@ -115,6 +115,7 @@ export function editor(forwarder, context) {
       }
       fields.arrange();
       below.replaceChildren();
+      save.focus(); // the button that was pressed is gone
       form.requestSubmit(save);
     }
   }

@@ -20,7 +20,7 @@ from schemas.times import now_ms
 from tests.support.activity import sessions
 from tests.support.laboratory.http_fault_server import Answer
 from tests.support.receiver import Receiver
-from tests.support.registry_house import ORGANISATION, House, create
+from tests.support.registry_house import ORGANISATION, House, create, forwarder_body
 from tests.support.waiting import until
 from tests.support.workshop import Workshop
 
@@ -163,6 +163,17 @@ def test_a_replay_is_of_a_time_and_of_records_and_of_changed_documents_nothing_i
     assert failed["state"] == "failed"
     assert failed["problems"] == ["the forwarders were changed since the plan was made: make a new plan"]
     assert len(receiver.log) == before
+
+
+def test_a_failure_tells_nothing_of_the_forwarders_of_others(ran: TestClient, jobs: Jobs, workshop: Workshop) -> None:
+    ours, theirs = ({**forwarder_body(_id=id_, query='{"$near": 1}'), "organisation": id_} for id_ in ("b", "theirs b"))
+    workshop.write_forwarders(ours, theirs)
+    failed = ended(ran, plan(ran)["id"])
+    assert failed["state"] == "failed"
+    first, second = failed["problems"]
+    assert first == "none of these forwarders is active and without a fault by now"
+    assert "forwarder b (" in second
+    assert "$near" in second
 
 
 def test_a_process_that_was_killed_is_noticed_after_a_restart(ran: TestClient, house: House, jobs: Jobs) -> None:

@@ -120,7 +120,8 @@ export async function render(root, params, context) {
       let cursor = anew ? null : after;
       const found = [];
       do {
-        const limit = Math.min(MOST, Math.max(PAGE, least - found.length));
+        // Whoever scrolls on gets as many again as there are: ten thousand come in a dozen requests.
+        const limit = Math.min(MOST, Math.max(PAGE, anew ? 0 : rows.childElementCount, least - found.length));
         const { answer } = await ask("GET", `${CONSOLE}/forwarders${parameters({ ...wish, after: cursor, limit })}`, { signal });
         found.push(...answer.forwarders);
         cursor = answer.after;
