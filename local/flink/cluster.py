@@ -30,7 +30,7 @@ _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntr
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 _POOL = "worker-pool"
 """A name for each TaskManager's own pool: the job names one address for all, as on a cluster of many machines."""
-_OPENED = ("java.lang", "java.util", "java.nio", "java.net", "java.time", "java.util.concurrent", "sun.nio.ch")
+OPENED = ("java.lang", "java.util", "java.nio", "java.net", "java.time", "java.util.concurrent", "sun.nio.ch")
 
 
 class ClusterError(Exception):
@@ -153,7 +153,7 @@ def cluster(
 
 def _java(distribution: Path) -> list[str]:
     """The command that starts Java with Flink's jars, but for the class to run."""
-    opened = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
+    opened = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED]
     return [shutil.which("java") or "java", "-Xmx768m", "-cp", f"{distribution}/lib/*", *opened]
 
 
