@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -21,6 +20,7 @@ from pipeline.page.sections import Contents
 from pipeline.report import Report
 from pipeline.runs import kept_runs, leave
 from tests.support.activity import activity, sessions
+from tests.support.browser import MISSING, axe_core, chromium
 from tests.support.forwarder_documents import http_document
 from tests.support.forwarders import http_forwarder
 from tests.support.laboratory.http_fault_server import Answer, in_thread, scripted
@@ -359,22 +359,13 @@ def test_it_stays_small_however_large_the_run_was() -> None:
     assert number(page.row("Due to forwarders")[0]) == 1_000_000
 
 
-playwright = pytest.importorskip("playwright.sync_api", reason="no browser driver: pip install playwright")
-CHROMIUM = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-AXE = os.environ.get("AXE")
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="no browser on PATH: apt-get install chromium, or set CHROMIUM to the program"
-)
+needs_browser = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @needs_browser
@@ -400,11 +391,10 @@ def test_it_fits_small_screens_and_two_pages_of_paper(run: Workshop, browser: An
 
 
 @needs_browser
-@pytest.mark.skipif(AXE is None, reason="no axe-core: npm install axe-core, and set AXE to its axe.min.js")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_breaks_no_rule_of_accessibility(run: Workshop, browser: Any, scheme: str) -> None:
     page = browser.new_page(color_scheme=scheme)
     page.goto((run.output / "report.html").as_uri())
-    page.add_script_tag(path=AXE)
+    page.evaluate(axe_core())
     found = page.evaluate("axe.run(document)")["violations"]
     assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found] == []

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from registry.access import ALL, DELIVER, EDIT_ALL
 from registry.stores.sqlite import SqliteStore
-from tests.support.browser import CHROMIUM, MISSING, Visit
+from tests.support.browser import MISSING, Visit, chromium
 from tests.support.registry_house import House, house_on, served
 
 
@@ -42,14 +42,12 @@ def browser() -> Iterator[Any]:
     """Of a module, not of the session: as long as its driver is there, nothing else can run an event loop."""
     if MISSING:
         pytest.skip(MISSING)
-    from playwright.sync_api import expect, sync_playwright
+    from playwright.sync_api import expect
 
     # A busy machine is no fault of the page.
     expect.set_options(timeout=20_000)
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ Set SCREENSHOTS to a directory to have a look at the views that tests visit.
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,25 @@ MISSING = (
 
 _OF_COLOURS = ["color-contrast", "link-in-text-block"]
 """The rules of axe-core that go by colours."""
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser of playwright's. As long as it is there, this thread can run no event loop."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def axe_core() -> str:
+    """The script of axe-core."""
+    source = importlib.util.find_spec("axe_playwright_python")
+    assert source is not None, "no axe-core: pip install axe-playwright-python"
+    assert source.origin is not None
+    return Path(source.origin).with_name("axe.min.js").read_text(encoding="utf-8")
 
 
 class Visit:
@@ -96,11 +117,8 @@ class Visit:
 
     def violations(self) -> list[str]:
         """The rules of accessibility that the page breaks as it is now, in light and in dark, by axe-core."""
-        source = importlib.util.find_spec("axe_playwright_python")
-        assert source is not None, "no axe-core: pip install axe-playwright-python"
-        assert source.origin is not None
         if not self.page.evaluate("'axe' in window"):
-            self.page.evaluate(Path(source.origin).with_name("axe.min.js").read_text(encoding="utf-8"))
+            self.page.evaluate(axe_core())
         self.page.emulate_media(color_scheme="light")
         found = self.page.evaluate("axe.run(document)")["violations"]
         self.page.emulate_media(color_scheme="dark")
