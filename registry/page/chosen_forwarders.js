@@ -13,7 +13,7 @@ export function chosenOnes(context, changed) {
     counted,
     act("Enable", "enable", "enabled"), act("Disable", "disable", "disabled"), action("Copy as JSON", copy, { place: said }), remove(),
     h("button", { type: "button", class: "quiet", on: { click: clear } }, "Choose none"));
-  const bar = h("div", { class: "chosen-bar", hidden: true }, buttons, said);
+  const bar = h("div", { class: "chosen-bar", tabindex: "-1", hidden: true }, buttons, said);
   return { bar, box, keep };
 
   // The control that chooses one.
@@ -63,6 +63,11 @@ export function chosenOnes(context, changed) {
     const refused = answer.results.filter(({ status }) => status >= 300);
     const why = refused.slice(0, 3).map((result) => `${names.get(result._id) ?? result._id}: ${result.faults?.[0] ? `${result.faults[0].field} ${result.faults[0].message}` : result.message}`).join("; ");
     await changed();
+    // The button that was pressed is gone with what was deleted: what came of it is said where it was.
+    if (buttons.hidden) {
+      bar.hidden = false;
+      bar.focus();
+    }
     if (refused.length) throw new Problem(422, { message: `${answer.done} ${done}, ${refused.length} not: ${why}${refused.length > 3 ? "; …" : ""}` });
     return `${count(answer.done, "forwarder")} ${done}`;
   }

@@ -110,6 +110,23 @@ def test_how_a_forwarder_does_what_it_got_and_sending_it_again(
     seen(visit, "jobs")
 
 
+def test_a_job_that_nobody_took_anything_of_is_no_good_news(
+    visit: Visit, house: House, ran: TestClient, jobs: Jobs
+) -> None:
+    page = visit.page
+    visit.sign_in(house.add_client(EDIT_ALL, user="ann"))
+    visit.go("/forwarders/b/records")
+    page.check("#deliveries tbody input >> nth=0")
+    page.click("#redrive-chosen")
+    page.wait_for_selector("#send", timeout=MINUTES)
+    page.click("#send")
+    page.click("dialog button.primary")
+    page.wait_for_selector("#sent", timeout=MINUTES)
+    assert page.inner_text("h1 + .facts .state.failing") == "Done, 1 given up"
+    visit.go("/jobs")
+    assert page.inner_text("#jobs .state.failing") == "Done, 1 given up"
+
+
 def test_a_change_is_seen_and_taken_back(visit: Visit, house: House) -> None:
     page, expect = visit.page, playwright.expect
     client = house.client(EDIT_ALL, user="ann")
@@ -195,6 +212,15 @@ def test_many_are_changed_at_once_and_imported(visit: Visit, house: House) -> No
     expect(page.locator("form .answer.bad")).to_contain_text("1 forwarder made, 1 refused")
     seen(visit, "import")
     assert client.get(f"{PATH}/new").json()["active"] is False
+
+    visit.go("/forwarders")
+    page.check('[aria-label="Choose New"]')
+    page.focus("#all-delete")
+    page.keyboard.press("Enter")
+    page.click("dialog button.danger, dialog button.primary")
+    expect(page.locator(".chosen-bar .answer.good")).to_have_text("1 forwarder deleted")
+    expect(page.locator(".chosen-bar .answer.good")).to_be_visible()
+    assert page.evaluate("document.activeElement.className") == "chosen-bar", "the keyboard goes on from there"
 
 
 def test_who_may_only_look_is_offered_nothing_else(visit: Visit, house: House, ran: TestClient, jobs: Jobs) -> None:

@@ -31,7 +31,7 @@ export async function render(root, { id }, context) {
   }
 
   function show() {
-    head.replaceChildren(h("span", { role: "status" }, jobState(job.state)), h("span", { class: "dim" }, "asked for by ", job.by, " ", time(job.times.planning)));
+    head.replaceChildren(h("span", { role: "status" }, jobState(job)), h("span", { class: "dim" }, "asked for by ", job.by, " ", time(job.times.planning)));
     place.replaceChildren(...[
       job.problems.length > 0 && h("section", { class: "panel bad", role: "alert", "aria-label": "What went wrong" }, job.problems.map((line) => h("p", {}, line))),
       job.state === "planned" && decision(),

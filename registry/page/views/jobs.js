@@ -35,7 +35,7 @@ function shown({ enabled, jobs }) {
       h("td", { "data-label": "Asked for" }, time(job.times.planning), h("div", { class: "dim" }, `by ${job.by}`)),
       h("td", { "data-label": "What" }, h("a", { href: `/jobs/${job.id}` }, whatOf(job))),
       h("td", { "data-label": "Forwarders" }, namesOf(job)),
-      h("td", { "data-label": "State" }, jobState(job.state)),
+      h("td", { "data-label": "State" }, jobState(job)),
       h("td", { "data-label": "Records" }, job.report ? count(sum(job.report.forwarders), "delivered record") : job.plan ? `${count(job.plan.records, "record")} planned` : h("span", { class: "dim" }, "not known"))))));
 }
 
